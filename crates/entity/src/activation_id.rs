@@ -1,0 +1,103 @@
+//! Activation ids: 32 hex digits, time-ordered (UUID version 7 without dashes).
+
+use std::fmt;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::error_text;
+
+/// The name of one activation. Ids that are ours start with their creation time in milliseconds,
+/// so the time segment of a record follows from its id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ActivationId([u8; 16]);
+
+impl ActivationId {
+    /// A fresh id for this moment.
+    #[must_use]
+    pub fn generate() -> Self {
+        Self(*uuid::Uuid::now_v7().as_bytes())
+    }
+
+    /// The id with these bytes.
+    #[must_use]
+    pub fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(bytes)
+    }
+
+    /// The bytes of the id.
+    #[must_use]
+    pub fn to_bytes(&self) -> [u8; 16] {
+        self.0
+    }
+
+    /// Creation time in epoch milliseconds, as the first 48 bits tell it. Bounds it gives for an id
+    /// that is not ours are meaningless but harmless: no record lies there.
+    #[must_use]
+    pub fn created_at(&self) -> u64 {
+        let [a, b, c, d, e, f, ..] = self.0;
+        u64::from_be_bytes([0, 0, a, b, c, d, e, f])
+    }
+
+    /// Reads 32 lower-case hex digits. The error is the text for the client.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        if text.len() != 32 {
+            return Err(error_text::activation_id_length(text.chars().count()));
+        }
+        let mut bytes = [0u8; 16];
+        for (slot, pair) in bytes.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
+            let [high, low] = pair else { return Err(error_text::ACTIVATION_ID_ILLEGAL.to_owned()) };
+            let (Some(high), Some(low)) = (hex_value(*high), hex_value(*low)) else {
+                return Err(error_text::ACTIVATION_ID_ILLEGAL.to_owned());
+            };
+            *slot = high << 4 | low;
+        }
+        Ok(Self(bytes))
+    }
+}
+
+fn hex_value(digit: u8) -> Option<u8> {
+    match digit {
+        b'0'..=b'9' => Some(digit - b'0'),
+        b'a'..=b'f' => Some(digit - b'a' + 10),
+        _ => None,
+    }
+}
+
+impl fmt::Display for ActivationId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", u128::from_be_bytes(self.0))
+    }
+}
+
+impl Serialize for ActivationId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for ActivationId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
+        Self::parse(&text).map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_32_hex_digits_in_time_order() {
+        let first = ActivationId::generate();
+        let second = ActivationId::generate();
+        assert!(first < second);
+        assert_eq!(ActivationId::parse(&first.to_string()), Ok(first));
+        assert!(first.created_at() <= second.created_at());
+    }
+
+    #[test]
+    fn bad_ids_are_told_apart() {
+        assert_eq!(ActivationId::parse("abc"), Err("Activation id length is 3 but must be 32.".to_owned()));
+        assert_eq!(ActivationId::parse(&"G".repeat(32)), Err("The activation id is not valid.".to_owned()));
+    }
+}
