@@ -1,0 +1,235 @@
+#!/usr/bin/env python3
+"""Runs the launchers' cases without a platform: a socketpair, the frame protocol, and nothing else.
+
+    python3 runtimes/check.py [nodejs|python]…
+
+Each language's `cases.json` is a list of cases:
+  name     what the case shows, starting with its number in the contract where it has one
+  code     text of a single source file, or
+  files    {path: text} of an unpacked archive
+  main     entry point (default "main");  env  init environment;  init  a whole `value` instead
+  host     environment of the launcher process;  modules  true if the preinstalled packages are needed
+  start    what Init must answer (default {"ok": true})
+  runs     list of {"args" | "body", expectation}; a body is a whole `/run` body
+  stdout, stderr   regular expressions that the streams must match after the last run;
+                   streams not named must be empty, null means anything
+  exit     exit status that the launcher must have ended with by itself
+
+An expectation is one of {"ok": true}, {"result": JSON}, {"matches": regex on the text of a Result},
+{"error": text of a DeveloperError's error}, {"errorMatches": regex on it}, {"end": true} for the end of
+the channel. The string "@repeat:N:x" anywhere in args and results stands for N times x.
+"""
+
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent
+DEADLINE_SECONDS = 30
+HELLO, INIT, INITIALIZED, RUN, RESULT, DEVELOPER_ERROR = range(1, 7)
+
+
+class Mismatch(Exception):
+    """A launcher did something else than its case expects."""
+
+
+def interpreter(entry):
+    """Path of the interpreter that the manifest asks for, or None where this machine has none."""
+    wanted = entry["chasen"]["interpreter"]
+    names = [wanted["command"] + wanted["version"], wanted["command"]]
+    folders = os.environ.get("PATH", os.defpath).split(os.pathsep) + ["/usr/local/bin", "/usr/bin"]
+    for path in (Path(folder, name) for name in names for folder in folders):
+        if os.access(path, os.X_OK):
+            shown = subprocess.run([path, "--version"], capture_output=True, text=True, check=False).stdout
+            if re.search(rf"\b[vV]?{re.escape(wanted['version'])}\.", shown):
+                return str(path)
+    return None
+
+
+class Launcher:
+    """One launcher process and our end of its channel."""
+
+    def __init__(self, command, folder, environment):
+        self.outputs = [tempfile.TemporaryFile(), tempfile.TemporaryFile()]
+        self.channel, theirs = socket.socketpair()
+        self.channel.settimeout(DEADLINE_SECONDS)
+        # The shell puts the channel on fd 3, which is where launchers look for it.
+        script = f'exec "$@" 3<&{theirs.fileno()} {theirs.fileno()}<&-' if theirs.fileno() != 3 else 'exec "$@"'
+        pumps = [subprocess.PIPE, subprocess.PIPE]
+        self.process = subprocess.Popen(
+            ["/bin/bash", "-c", script, "launcher", *command],
+            stdin=subprocess.DEVNULL, stdout=pumps[0], stderr=pumps[1],
+            pass_fds=[theirs.fileno()], cwd="/", env=environment,
+        )
+        theirs.close()
+        self.pumps = [
+            subprocess.Popen(["cat"], stdin=pipe, stdout=file)
+            for pipe, file in zip((self.process.stdout, self.process.stderr), self.outputs)
+        ]
+
+    def send(self, kind, payload, activation_id=bytes(16)):
+        payload = json.dumps(payload, ensure_ascii=False).encode()
+        self.channel.sendall((17 + len(payload)).to_bytes(4, "big") + bytes([kind]) + activation_id + payload)
+
+    def receive(self, activation_id=bytes(16)):
+        """The next (kind, text), or None at the end of the channel."""
+        header = self.read(21)
+        if header is None:
+            return None
+        if header[5:] != activation_id:
+            raise Mismatch(f"reply for activation {header[5:].hex()} instead of {activation_id.hex()}")
+        return header[4], self.read(int.from_bytes(header[:4], "big") - 17).decode()
+
+    def read(self, size):
+        data = bytearray()
+        while len(data) < size:
+            try:
+                chunk = self.channel.recv(size - len(data))
+            except ConnectionResetError:
+                chunk = b""
+            if not chunk:
+                return None
+            data += chunk
+        return bytes(data)
+
+    def finish(self):
+        """Closes the channel; returns the exit status and what both streams said."""
+        self.channel.close()
+        try:
+            status = self.process.wait(DEADLINE_SECONDS)
+        finally:
+            self.process.kill()
+        texts = []
+        for pipe, pump, file in zip((self.process.stdout, self.process.stderr), self.pumps, self.outputs):
+            pipe.close()
+            pump.wait()
+            file.seek(0)
+            texts.append(file.read().decode())
+            file.close()
+        return status, texts
+
+
+def expand(value):
+    """Replaces "@repeat:N:x" everywhere in `value`."""
+    if isinstance(value, str) and value.startswith("@repeat:"):
+        _, count, text = value.split(":", 2)
+        return int(count) * text
+    if isinstance(value, list):
+        return [expand(item) for item in value]
+    if isinstance(value, dict):
+        return {key: expand(item) for key, item in value.items()}
+    return value
+
+
+def shorten(text):
+    return text if len(text) < 400 else text[:400] + "…"
+
+
+def compare(reply, expected, what):
+    """Raises Mismatch unless `reply` is what the case expects."""
+    shown = shorten(repr(reply))
+    if expected.get("end"):
+        if reply is not None:
+            raise Mismatch(f"{what}: expected the end of the channel, got {shown}")
+        return
+    if reply is None:
+        raise Mismatch(f"{what}: the launcher ended")
+    kind, text = reply
+    if "ok" in expected:
+        good = kind == INITIALIZED and text == ""
+    elif "result" in expected:
+        good = kind == RESULT and json.loads(text) == expand(expected["result"])
+    elif "matches" in expected:
+        good = kind == RESULT and re.search(expected["matches"], text)
+    else:
+        error = json.loads(text)["error"] if kind == DEVELOPER_ERROR else None
+        wanted = expected.get("error")
+        good = error is not None and (error == wanted if wanted else re.search(expected["errorMatches"], error))
+    if not good:
+        raise Mismatch(f"{what}: expected {shorten(json.dumps(expected))}, got {shown}")
+
+
+def write_code(case, folder):
+    for name, text in case.get("files", {"exec": case.get("code", "")}).items():
+        path = Path(folder, name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(expand(text), encoding="utf-8")
+
+
+def check(case, command, modules):
+    """Plays one case; raises Mismatch where the launcher deviates."""
+    with tempfile.TemporaryDirectory() as folder:
+        write_code(case, folder)
+        environment = {"PATH": "/usr/bin:/bin", **case.get("host", {})}
+        if modules:
+            environment["CHASEN_MODULES"] = modules
+        launcher = Launcher(command, folder, environment)
+        try:
+            greeting = launcher.receive()
+            if greeting is None or greeting[0] != HELLO or json.loads(greeting[1]).get("protocol") != 1:
+                raise Mismatch(f"bad hello {greeting!r}")
+            init = {"name": "case", "main": case.get("main", "main"), "binary": "files" in case, "env": case.get("env")}
+            for expected in case.get("inits", [case.get("start", {"ok": True})]):
+                launcher.send(INIT, {"value": {**case.get("init", init), "path": folder}})
+                compare(launcher.receive(), expected, "init")
+            for number, run in enumerate(case.get("runs", []), 1):
+                activation_id = bytes([number]) * 16
+                launcher.send(RUN, expand(run.get("body", {"value": run.get("args", {})})), activation_id)
+                compare(launcher.receive(activation_id), run, f"run {number}")
+            if "exit" in case and launcher.read(1) is not None:
+                raise Mismatch("the launcher still talks")
+        finally:
+            status, texts = launcher.finish()
+        if status != case.get("exit", 0):
+            raise Mismatch(f"exit status {status}, stderr {shorten(texts[1])!r}")
+        for name, text in zip(("stdout", "stderr"), texts):
+            pattern = case.get(name, "^$")
+            if pattern is not None and not re.search(pattern, text.strip()):
+                raise Mismatch(f"{name} does not match {pattern!r}: {shorten(text)!r}")
+
+
+def check_language(family, entry, counts):
+    settings = entry["chasen"]
+    program = interpreter(entry)
+    cases = json.loads((ROOT / family / "cases.json").read_text(encoding="utf-8"))
+    if program is None:
+        wanted = settings["interpreter"]
+        print(f"{family}: skipped, no {wanted['command']} {wanted['version']} on this machine")
+        counts["skipped"] += len(cases)
+        return
+    command = [program, *settings["args"], str(ROOT / settings["launcher"])]
+    modules = os.environ.get(f"CHASEN_MODULES_{family.upper()}", "")
+    for case in cases:
+        title = f"{family}: {case['name']}"
+        if case.get("modules") and not modules:
+            print(f"skip {title} (needs CHASEN_MODULES_{family.upper()})")
+            counts["skipped"] += 1
+            continue
+        try:
+            check(case, command, modules)
+            counts["passed"] += 1
+        except (Mismatch, OSError, ValueError, KeyError, subprocess.TimeoutExpired) as error:
+            print(f"FAIL {title}: {error}")
+            counts["failed"] += 1
+
+
+def main(families):
+    manifest = json.loads((ROOT / "runtimes.json").read_text(encoding="utf-8"))["runtimes"]
+    unknown = set(families) - set(manifest)
+    if unknown:
+        sys.exit(f"no such language: {', '.join(sorted(unknown))}; the manifest has {', '.join(manifest)}")
+    counts = {"passed": 0, "failed": 0, "skipped": 0}
+    for family in families or manifest:
+        default = next(entry for entry in manifest[family] if entry.get("default"))
+        check_language(family, default, counts)
+    print(", ".join(f"{number} {what}" for what, number in counts.items()))
+    return 1 if counts["failed"] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,383 @@
+'use strict';
+// Launcher of the nodejs kinds: owns one action inside a sandbox and answers frames on fd 3.
+//
+// A frame is u32 length (big endian, of all that follows), u8 kind, 16 bytes of activation id, payload.
+// Order of events: Hello out; Init in, Initialized or DeveloperError out; then Run in, Result or
+// DeveloperError out, as often as asked. End of file on fd 3 ends the process.
+//
+// Only what a stem cell needs is loaded here; everything else is required when first used, because the
+// time until Hello is part of every cold start. V8 flags on the command line would make node discard its
+// built-in code cache, so `gc` is provided lazily instead of by `--expose-gc`.
+
+const fs = require('fs');
+const Module = require('module');
+const path = require('path');
+const vm = require('vm');
+
+const CHANNEL = 3;
+const HEADER_LENGTH = 21;
+const MAX_PAYLOAD = 256 * 1024 * 1024;
+const Kind = { Hello: 1, Init: 2, Initialized: 3, Run: 4, Result: 5, DeveloperError: 6 };
+const NO_ACTIVATION = Buffer.alloc(16);
+/** Environment names that belong to one activation; grows with every name a run brings. */
+const activationNames = new Set(['NAMESPACE', 'ACTION_NAME', 'ACTION_VERSION', 'ACTIVATION_ID',
+  'TRANSACTION_ID', 'DEADLINE', 'API_KEY'].map((name) => `__OW_${name}`));
+
+// ---- channel ------------------------------------------------------------------------------------
+
+function encodeFrame(kind, activationId, text) {
+  const size = Buffer.byteLength(text);
+  const frame = Buffer.allocUnsafe(HEADER_LENGTH + size);
+  frame.writeUInt32BE(HEADER_LENGTH - 4 + size, 0);
+  frame[4] = kind;
+  activationId.copy(frame, 5);
+  frame.write(text, HEADER_LENGTH);
+  return frame;
+}
+
+/** Calls `onFrame(kind, activationId, payload)` for every whole frame that is fed to it. */
+class FrameReader {
+  constructor(onFrame) {
+    this.onFrame = onFrame;
+    this.expectHeader();
+  }
+
+  expectHeader() {
+    this.target = Buffer.allocUnsafe(HEADER_LENGTH);
+    this.filled = 0;
+    this.inHeader = true;
+  }
+
+  feed(bytes) {
+    for (let offset = 0; offset < bytes.length;) {
+      const copied = bytes.copy(this.target, this.filled, offset);
+      offset += copied;
+      this.filled += copied;
+      if (this.filled === this.target.length) this.complete();
+    }
+  }
+
+  complete() {
+    if (this.inHeader) {
+      const size = this.target.readUInt32BE(0) - (HEADER_LENGTH - 4);
+      if (size < 0 || size > MAX_PAYLOAD) fail(`a frame announces ${size} bytes of payload, allowed are 0 to ${MAX_PAYLOAD}`);
+      this.kind = this.target[4];
+      this.activationId = this.target.subarray(5);
+      this.target = Buffer.allocUnsafe(size);
+      this.filled = 0;
+      this.inHeader = false;
+      if (size > 0) return;
+    }
+    const { kind, activationId, target } = this;
+    this.expectHeader();
+    this.onFrame(kind, activationId, target);
+  }
+}
+
+/** The peer broke the protocol: nothing that follows on the channel could be trusted. */
+function fail(why) {
+  fs.writeSync(2, `launcher: ${why}\n`);
+  process.exit(70);
+}
+
+// ---- texts --------------------------------------------------------------------------------------
+
+/** `String(value)` that survives values which refuse to be converted. */
+function describe(value) {
+  try {
+    return `${value}`;
+  } catch {
+    return Object.prototype.toString.call(value);
+  }
+}
+
+function stackOf(error) {
+  return describe((error && error.stack) || error);
+}
+
+/** What `JSON.stringify` would lose of an error or choke on, made plain: used for rejections only. */
+function serializeError(value, ancestors = []) {
+  if (typeof value === 'function') return `[Function: ${value.name || 'anonymous'}]`;
+  if (typeof value === 'bigint' || typeof value === 'symbol') return describe(value);
+  if (typeof value !== 'object' || value === null) return value;
+  if (ancestors.includes(value)) return '[Circular]';
+  if (Buffer.isBuffer(value)) return '[object Buffer]';
+  if (typeof value.pipe === 'function') return '[object Stream]';
+  if (typeof value.toJSON === 'function') return value.toJSON();
+  const chain = [...ancestors, value];
+  const result = Array.isArray(value) ? [] : {};
+  for (const [key, item] of Object.entries(value)) {
+    if (typeof item !== 'function') result[key] = serializeError(item, chain);
+  }
+  for (const key of ['name', 'message', 'stack', 'code', 'cause']) {
+    if (value instanceof Error && value[key] !== undefined) result[key] = serializeError(value[key], chain);
+  }
+  return result;
+}
+
+// ---- the action's surroundings ------------------------------------------------------------------
+
+function setEnvironment(name, value) {
+  if (typeof value === 'string') process.env[name] = value;
+  else if (value === null || value === undefined) process.env[name] = '';
+  else process.env[name] = typeof value === 'object' ? JSON.stringify(value) : String(value);
+}
+
+/** Makes `__OW_*` say what this run says: set what it brings, drop what an earlier one left. */
+function refreshActivationEnvironment(message) {
+  const present = new Set();
+  for (const [key, value] of Object.entries(message)) {
+    if (key === 'value' || typeof value !== 'string') continue;
+    const name = `__OW_${key.toUpperCase()}`;
+    process.env[name] = value;
+    present.add(name);
+    activationNames.add(name);
+  }
+  for (const name of activationNames) if (!present.has(name)) delete process.env[name];
+}
+
+/**
+ * Pipes are asynchronous in node; blocking ones keep output ahead of the reply, survive `process.exit`
+ * and hold back a function that prints faster than its log is read. Opened when first used.
+ */
+function useBlockingOutput(name) {
+  const { get } = Object.getOwnPropertyDescriptor(process, name);
+  Object.defineProperty(process, name, {
+    configurable: true,
+    enumerable: true,
+    get() {
+      const stream = get.call(process);
+      stream._handle?.setBlocking?.(true);
+      Object.defineProperty(process, name, { configurable: true, enumerable: true, get: () => stream });
+      return stream;
+    },
+  });
+}
+
+/** `global.gc`, made when somebody looks at it. */
+function provideGarbageCollector() {
+  Object.defineProperty(globalThis, 'gc', {
+    configurable: true,
+    get() {
+      require('v8').setFlagsFromString('--expose-gc');
+      const value = vm.runInNewContext('gc');
+      Object.defineProperty(globalThis, 'gc', { configurable: true, writable: true, value });
+      return value;
+    },
+    set(value) {
+      Object.defineProperty(globalThis, 'gc', { configurable: true, writable: true, value });
+    },
+  });
+}
+
+/** Lets `require` find what was installed with `npm ci --prefix $CHASEN_MODULES`, after what the action brings. */
+function usePreinstalledModules() {
+  const prefix = process.env.CHASEN_MODULES;
+  delete process.env.CHASEN_MODULES;
+  if (!prefix) return undefined;
+  const folder = path.join(prefix, 'node_modules');
+  const inherited = process.env.NODE_PATH;
+  process.env.NODE_PATH = folder;
+  Module._initPaths();
+  if (inherited === undefined) delete process.env.NODE_PATH;
+  else process.env.NODE_PATH = inherited;
+  return folder;
+}
+
+/** `import` knows no search path: link the preinstalled packages that the action does not bring. */
+function linkPreinstalledModules(folder) {
+  if (!preinstalled) return;
+  const target = path.join(folder, 'node_modules');
+  fs.mkdirSync(target, { recursive: true });
+  for (const name of fs.readdirSync(preinstalled)) {
+    const link = path.join(target, name);
+    if (!name.startsWith('.') && !fs.existsSync(link)) fs.symlinkSync(path.join(preinstalled, name), link);
+  }
+}
+
+// ---- loading ------------------------------------------------------------------------------------
+
+function entryAt(root, keys) {
+  return keys.reduce((value, key) => (value === undefined || value === null ? undefined : value[key]), root);
+}
+
+/**
+ * Evaluates a single source text as sloppy code in a function scope of its own. `main` is pasted as an
+ * expression, so that it finds local and global names alike; module exports are the fallback.
+ */
+function loadSource(folder, main) {
+  const file = path.join(folder, 'exec');
+  const code = fs.readFileSync(file, 'utf8');
+  const module = new Module(file);
+  const { exports } = module;
+  module.filename = file;
+  module.paths = Module._nodeModulePaths(folder);
+  const scope = vm.compileFunction(
+    'return eval(arguments[5])',
+    ['require', 'module', 'exports', '__filename', '__dirname'],
+    { filename: file, importModuleDynamically: vm.constants?.USE_MAIN_CONTEXT_DEFAULT_LOADER },
+  );
+  const lookup = `;(() => { try { return ${main} } catch (e) { if (e.name !== 'ReferenceError') throw e } })()`;
+  const local = scope.call(globalThis, Module.createRequire(file), module, exports, file, folder,
+    `${code}\n${lookup}\n//# sourceURL=${file}`);
+  const keys = main.split('.');
+  return local ?? entryAt(module.exports, keys) ?? entryAt(exports, keys);
+}
+
+function isEsModule(folder, file) {
+  if (file.endsWith('.mjs')) return true;
+  const manifest = path.join(folder, 'package.json');
+  return file.endsWith('.js') && fs.existsSync(manifest) && JSON.parse(fs.readFileSync(manifest, 'utf8')).type === 'module';
+}
+
+/** Loads an unpacked archive: `main` is `function` of the package, or `file.function[.property…]`. */
+async function loadArchive(folder, main) {
+  const require = Module.createRequire(path.join(folder, 'package.json'));
+  const dot = main.indexOf('.');
+  if (dot < 0 && !['package.json', 'index.js'].some((name) => fs.existsSync(path.join(folder, name)))) {
+    throw 'Zipped actions must contain either package.json or index.js at the root.';
+  }
+  const file = require.resolve(dot < 0 ? folder : path.join(folder, main.slice(0, dot)));
+  const keys = main.slice(dot + 1).split('.');
+  if (!isEsModule(folder, file)) return entryAt(require(file), keys);
+  linkPreinstalledModules(folder);
+  const namespace = await import(require('url').pathToFileURL(file).href);
+  return entryAt(namespace, keys) ?? entryAt(namespace.default, keys);
+}
+
+async function load({ main = 'main', binary, env, path: folder = '/action' }) {
+  process.chdir(folder);
+  for (const [name, value] of Object.entries(env ?? {})) setEnvironment(name, value);
+  return binary ? loadArchive(folder, main) : loadSource(folder, main);
+}
+
+// ---- answering ----------------------------------------------------------------------------------
+
+const State = { ready: 'ready', starting: 'starting', running: 'running', stopped: 'stopped' };
+
+class Launcher {
+  constructor(send) {
+    this.send = send;
+    this.state = State.ready;
+    this.main = undefined;
+  }
+
+  receive(kind, activationId, payload) {
+    const answer = (replyKind, text) => this.send(replyKind, activationId, text);
+    const refuse = (error) => answer(Kind.DeveloperError, JSON.stringify({ error }));
+    let message;
+    try {
+      message = JSON.parse(payload.toString('utf8'));
+    } catch {
+      return refuse('Bad request.');
+    }
+    if (kind === Kind.Init) return this.init(message, answer, refuse);
+    if (kind === Kind.Run) return this.run(message, answer, refuse);
+    return fail(`frames of kind ${kind} are not for a launcher`);
+  }
+
+  refuseLoudly(refuse, why) {
+    console.error(`Internal system error: ${why}`);
+    refuse(why);
+  }
+
+  async init({ value = {} }, answer, refuse) {
+    if (this.main) return this.refuseLoudly(refuse, 'Cannot initialize the action more than once.');
+    if (this.state !== State.ready) return this.refuseLoudly(refuse, `System not ready, status is ${this.state}.`);
+    if (!hasCode(value)) return refuse('Missing main/no code to execute.');
+    this.state = State.starting;
+    try {
+      const entry = await load(value);
+      if (typeof entry !== 'function') throw `Action entrypoint '${value.main ?? 'main'}' is not a function.`;
+      this.main = entry;
+      this.state = State.ready;
+      answer(Kind.Initialized, '');
+    } catch (error) {
+      this.state = State.stopped;
+      console.error('Error during initialization:', error);
+      refuse(`Initialization has failed due to: ${stackOf(error)}`);
+    }
+  }
+
+  run(message, answer, refuse) {
+    if (!this.main) return this.refuseLoudly(refuse, 'System not initialized.');
+    if (this.state !== State.ready) return this.refuseLoudly(refuse, `System not ready, status is ${this.state}.`);
+    const args = message.value ?? {};
+    if (typeof args !== 'object') {
+      const why = `Internal system error: the argument must be a dictionary but has type '${typeof args}'.`;
+      console.error(why);
+      return refuse(why);
+    }
+    refreshActivationEnvironment(message);
+    this.state = State.running;
+    let outcome;
+    try {
+      outcome = this.main(args);
+    } catch (error) {
+      this.state = State.stopped;
+      console.error(error);
+      return refuse(`An error has occurred: ${describe(error)}`);
+    }
+    const end = (reply) => (value) => {
+      this.state = State.ready;
+      reply(value, answer, refuse);
+    };
+    return Promise.resolve(outcome).then(end(replyResult), end(replyRejection));
+  }
+}
+
+function hasCode({ main = 'main', binary, path: folder = '/action' }) {
+  if (!main) return false;
+  return Boolean(binary) || (fs.statSync(path.join(folder, 'exec'), { throwIfNoEntry: false })?.size ?? 0) > 0;
+}
+
+function replyResult(value, answer, refuse) {
+  const result = value === undefined ? {} : value;
+  let text;
+  try {
+    if (typeof result === 'object') text = JSON.stringify(result);
+  } catch (error) {
+    console.error(error);
+    return refuse(`An error has occurred: ${describe(error)}`);
+  }
+  if (text === undefined) {
+    console.error(`Result must be of type object but has type "${typeof result}":`, result);
+    return refuse('The action did not return a dictionary.');
+  }
+  return answer(Kind.Result, text);
+}
+
+function replyRejection(reason, answer) {
+  let text;
+  try {
+    text = JSON.stringify({ error: reason ? serializeError(reason) : {} });
+  } catch {
+    text = JSON.stringify({ error: describe(reason) });
+  }
+  answer(Kind.Result, text);
+}
+
+// ---- boot ---------------------------------------------------------------------------------------
+
+useBlockingOutput('stdout');
+useBlockingOutput('stderr');
+provideGarbageCollector();
+const preinstalled = usePreinstalledModules();
+fs.writeSync(CHANNEL, encodeFrame(Kind.Hello, NO_ACTIVATION, '{"protocol":1,"concurrent":false}'));
+
+const { Socket } = require('net');
+const reader = new FrameReader((...frame) => launcher.receive(...frame));
+const channel = new Socket({
+  fd: CHANNEL,
+  onread: {
+    buffer: Buffer.allocUnsafeSlow(64 * 1024),
+    callback(count, buffer) {
+      reader.feed(buffer.subarray(0, count));
+      return true;
+    },
+  },
+});
+const launcher = new Launcher((kind, activationId, text) => channel.write(encodeFrame(kind, activationId, text)));
+channel.on('error', () => process.exit(0));
+channel.on('end', () => process.exit(0));
+channel.resume();
