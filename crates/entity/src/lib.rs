@@ -1,1 +1,47 @@
-//! (skeleton)
+//! The nouns of the platform: names, identities, actions, activations, limits, parameters, messages.
+//!
+//! Everybody uses this room; it uses nobody. No IO, no async, no clock: values and rules only.
+
+pub mod action;
+pub mod activation;
+pub mod activation_id;
+pub mod error_text;
+pub mod event;
+pub mod exec;
+pub mod fault;
+pub mod frame;
+pub mod identity;
+pub mod invocation;
+pub mod json;
+pub mod limits;
+pub mod manifest;
+pub mod name;
+pub mod parameters;
+pub mod response;
+pub mod size;
+pub mod transaction_id;
+pub mod version;
+
+pub use action::{Action, ExecutableAction};
+pub use activation::Activation;
+pub use activation_id::ActivationId;
+pub use event::Event;
+pub use exec::{Code, Exec};
+pub use fault::{Blame, Fault};
+pub use identity::{AuthKey, Identity, Namespace, Subject, UserLimits};
+pub use invocation::{ActionKey, Invocation};
+pub use json::RawJson;
+pub use limits::{ActionLimits, LimitBounds};
+pub use manifest::Manifest;
+pub use name::{EntityName, EntityPath, FullyQualifiedName};
+pub use parameters::{Parameter, Parameters};
+pub use response::{Outcome, Response};
+pub use size::ByteSize;
+pub use transaction_id::TransactionId;
+pub use version::Version;
+
+/// Milliseconds since the epoch: every time in documents and messages.
+pub type Millis = u64;
+
+/// The number of a stored state of an entity; a later state of any entity has a larger one.
+pub type Revision = u64;

@@ -1,0 +1,85 @@
+//! Actions: the stored entity and what of it travels with an invocation.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{ActionLimits, Exec, FullyQualifiedName, Millis, Parameters, Revision, Version};
+
+/// A stored action. On the wire its code stands in place of the reference.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Action {
+    /// Where it lies and its name.
+    #[serde(flatten)]
+    pub name: ActionName,
+    /// What it executes.
+    pub exec: Exec,
+    /// Default arguments.
+    #[serde(default)]
+    pub parameters: Parameters,
+    /// Limits of each activation.
+    pub limits: ActionLimits,
+    /// Version that clients see.
+    pub version: Version,
+    /// Visible to others; of meaning for packages only.
+    #[serde(default)]
+    pub publish: bool,
+    /// Annotations.
+    #[serde(default)]
+    pub annotations: Parameters,
+    /// Last write, epoch milliseconds.
+    pub updated: Millis,
+}
+
+/// `namespace` (with package) and `name`, as documents carry them.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct ActionName {
+    /// `ns` or `ns/package`.
+    pub namespace: crate::EntityPath,
+    /// Own name.
+    pub name: crate::EntityName,
+}
+
+impl ActionName {
+    /// The name in one piece.
+    #[must_use]
+    pub fn qualified(&self) -> FullyQualifiedName {
+        FullyQualifiedName::new(self.namespace.clone(), self.name.clone())
+    }
+}
+
+/// What an invocation needs of an action: everything but default arguments and the code's text.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExecutableAction {
+    /// `ns/[package/]name`.
+    pub name: FullyQualifiedName,
+    /// Version that clients see.
+    pub version: Version,
+    /// Stored state; later states have larger numbers.
+    pub revision: Revision,
+    /// What it executes.
+    pub exec: Exec,
+    /// Limits of each activation.
+    pub limits: ActionLimits,
+    /// Annotations.
+    pub annotations: Parameters,
+}
+
+impl ExecutableAction {
+    /// The executable part of a stored action.
+    #[must_use]
+    pub fn of(action: &Action, revision: Revision) -> Self {
+        Self {
+            name: action.name.qualified(),
+            version: action.version,
+            revision,
+            exec: action.exec.clone(),
+            limits: action.limits,
+            annotations: action.annotations.clone(),
+        }
+    }
+
+    /// True if functions of this action get the caller's key: annotation `provide-api-key` truthy or absent.
+    #[must_use]
+    pub fn provides_api_key(&self) -> bool {
+        self.annotations.get("provide-api-key").is_none() || self.annotations.is_truthy("provide-api-key")
+    }
+}

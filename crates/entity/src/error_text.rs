@@ -1,0 +1,225 @@
+//! Every text that clients match on, in one place. Wire texts are exact; our own diagnostics do not belong here.
+
+/// 401: no credentials, another scheme, undecodable or empty value.
+pub const NO_CREDENTIALS: &str = "The resource requires authentication, which was not supplied with the request";
+/// 401: unknown key, wrong length, no colon.
+pub const BAD_CREDENTIALS: &str = "The supplied authentication is invalid";
+/// 404: no route, or wrong method below `/api/v1`.
+pub const NO_ROUTE: &str = "The requested resource could not be found.";
+/// 404: missing entity.
+pub const NOT_FOUND: &str = "The requested resource does not exist.";
+/// 403 without a named resource.
+pub const NOT_AUTHORIZED: &str = "The supplied authentication is not authorized to access this resource.";
+/// 409: create of something that exists.
+pub const EXISTS: &str = "resource already exists";
+/// 409: stale revision.
+pub const CONFLICT: &str = "Concurrent modification to resource detected.";
+/// 409: id exists but is another entity type.
+pub const CONFORMANCE: &str = "Resource by this name exists but is not in this collection.";
+/// 500: unreadable document.
+pub const CORRUPT: &str = "Resource is corrupted and cannot be read.";
+/// 500 default.
+pub const INTERNAL: &str = "There was an internal server error.";
+/// 503 default.
+pub const UNAVAILABLE: &str =
+    "The server is currently unavailable (because it is overloaded or down for maintenance).";
+/// 503: bounded queues are full.
+pub const OVERLOADED: &str = "System is overloaded, try again later.";
+/// 400, text/plain: whole HTTP entity over its bound.
+pub const REQUEST_TOO_LARGE: &str = "Request too large";
+/// 400: create without exec.
+pub const EXEC_UNDEFINED: &str = "exec undefined";
+/// 400: invocation sets a parameter that the action declares final.
+pub const FINAL_PARAMETERS: &str =
+    "Request defines parameters that are not allowed (e.g., reserved properties).";
+/// 400: well-formed but non-hex activation id.
+pub const ACTIVATION_ID_ILLEGAL: &str = "The activation id is not valid.";
+/// 400: illegal namespace segment.
+pub const NAMESPACE_ILLEGAL: &str = "The namespace contains illegal characters.";
+/// 400: illegal entity segment.
+pub const NAME_ILLEGAL: &str = "The name of the entity contains illegal characters.";
+/// 400: a fully qualified name of fewer than two segments.
+pub const NAME_NOT_QUALIFIED: &str = "requirement failed: The fully qualified name of the entity must contain at least the namespace and the name of the entity.";
+/// 400: `docs=true` with `count=true`.
+pub const DOCS_WITH_COUNT: &str = "The parameter 'docs' is not permitted with 'count'.";
+/// 400: size string.
+pub const SIZE_UNIT: &str =
+    "Size Unit not supported. Only \"B\", \"K[B]\", \"M[B]\" and \"G[B]\" are supported.";
+/// 400: limits sub-resource.
+pub const LIMITS_INNER_ROUTE: &str = "Inner entity level routes for limits are not yet implemented.";
+/// First line of every body that does not deserialize.
+pub const MALFORMED_CONTENT: &str = "The request content was malformed:\n";
+
+/// Result of an activation whose sandbox died without an answer.
+pub const RUN_EXITED: &str = "The action did not produce a valid response and exited unexpectedly.";
+/// Result of an activation whose initialisation died without an answer.
+pub const INIT_EXITED: &str = "The action did not initialize and exited unexpectedly.";
+/// Result of an activation whose sandbox ran out of memory.
+pub const OUT_OF_MEMORY: &str = "The action exhausted its memory and was aborted.";
+/// Result when no sandbox could be started.
+pub const NOT_PROVISIONED: &str = "Failed to provision resources to run the action.";
+/// Result when the action vanished between acceptance and start.
+pub const ACTION_GONE: &str = "Action could not be found or may have been deleted.";
+/// Result when the action could not be read at start.
+pub const ACTION_NOT_FETCHED: &str = "Action could not be fetched.";
+/// Result of work that was started but whose end the platform did not see.
+pub const INTERRUPTED: &str = "The activation was interrupted before its result was known.";
+
+/// Last log line after a developer error.
+pub const LOGS_AFTER_DEVELOPER_ERROR: &str =
+    "The action did not initialize or run as expected. Log data might be missing.";
+/// Last log line when reading logs failed.
+pub const LOGS_FAILED: &str = "There was an issue while collecting your logs. Data might be missing.";
+
+/// Last log line when the log limit was reached.
+#[must_use]
+pub fn logs_truncated(limit_bytes: u64) -> String {
+    format!("Logs were truncated because the total bytes size exceeds the limit of {limit_bytes} bytes.")
+}
+
+/// 400: activation id of the wrong length.
+#[must_use]
+pub fn activation_id_length(length: usize) -> String {
+    format!("Activation id length is {length} but must be 32.")
+}
+
+/// 403 that names what was refused.
+#[must_use]
+pub fn not_authorized_for(resource: &str) -> String {
+    format!("The supplied authentication is not authorized to access '{resource}'.")
+}
+
+/// 404 that names a package.
+#[must_use]
+pub fn not_found_named(resource: &str) -> String {
+    format!("The requested resource '{resource}' does not exist.")
+}
+
+/// 413: a field over its bound.
+#[must_use]
+pub fn larger_than_allowed(field: &str, is: u64, allowed: u64) -> String {
+    format!("{field} larger than allowed: {is} > {allowed} bytes.")
+}
+
+/// 415.
+#[must_use]
+pub fn unsupported_content_type(is: &str) -> String {
+    format!("The request's Content-Type [{is}] is not supported. Expected:\napplication/json")
+}
+
+/// 405 outside `/api/v1`.
+#[must_use]
+pub fn method_not_allowed(allowed: &str) -> String {
+    format!("HTTP method not allowed, supported methods: {allowed}")
+}
+
+/// 400: query value.
+#[must_use]
+pub fn bad_query(name: &str, reason: &str) -> String {
+    format!("The query parameter '{name}' was malformed:\n{reason}")
+}
+
+/// 400: blocking wait out of range; goes through [`bad_query`].
+#[must_use]
+pub fn timeout_range(max_millis: u64) -> String {
+    format!("Timeout must be number of milliseconds up to {max_millis}.")
+}
+
+/// 400: list page size.
+#[must_use]
+pub fn list_limit_range(value: &str, max: u64, collection: &str) -> String {
+    format!("The value '{value}' is not in the range of 0 to {max} for {collection}.")
+}
+
+/// 400: negative skip.
+#[must_use]
+pub fn list_skip_range(value: &str, collection: &str) -> String {
+    format!("The value '{value}' is not greater than or equal to 0 for {collection}.")
+}
+
+/// 400: list value that is no integer.
+#[must_use]
+pub fn list_not_integer(value: &str, collection: &str) -> String {
+    format!("The value '{value}' is not an integer for {collection}.")
+}
+
+/// 400: `since` and `upto`.
+#[must_use]
+pub fn bad_epoch(value: &str) -> String {
+    format!("Parameter is not a valid value for epoch seconds: {value}")
+}
+
+/// 400: `name` filter of the activation list.
+#[must_use]
+pub fn bad_name_filter(value: &str) -> String {
+    format!("Parameter may be a 'simple' name or 'package-name/simple' name: {value}")
+}
+
+/// 400: unknown kind at create.
+#[must_use]
+pub fn unknown_kind(kind: &str, valid: &[String]) -> String {
+    let valid = valid.iter().map(|kind| format!("'{kind}'")).collect::<Vec<_>>().join(", ");
+    format!("The specified runtime '{kind}' is not supported by this platform. Valid values are: {valid}.")
+}
+
+/// 400: deprecated kind at update or invoke.
+#[must_use]
+pub fn deprecated_kind(kind: &str) -> String {
+    format!(
+        "The '{kind}' runtime is no longer supported. You may read and delete but not update or invoke this action."
+    )
+}
+
+/// 429: requests per minute.
+#[must_use]
+pub fn too_many_requests(count: u64, allowed: u64) -> String {
+    format!("Too many requests in the last minute (count: {count}, allowed: {allowed}).")
+}
+
+/// 429: requests in flight.
+#[must_use]
+pub fn too_many_concurrent(count: u64, allowed: u64) -> String {
+    format!("Too many concurrent requests in flight (count: {count}, allowed: {allowed}).")
+}
+
+/// Result of a run over its time limit.
+#[must_use]
+pub fn run_timed_out(limit_millis: u64) -> String {
+    format!("The action exceeded its time limits of {limit_millis} milliseconds.")
+}
+
+/// Result of an initialisation over its time limit.
+#[must_use]
+pub fn init_timed_out(limit_millis: u64) -> String {
+    format!("The action exceeded its time limits of {limit_millis} milliseconds during initialization.")
+}
+
+/// Result whose text is over the payload bound.
+#[must_use]
+pub fn result_truncated(is: u64, allowed: u64, kept: &str) -> String {
+    format!(
+        "The action produced a response that exceeded the allowed length: {is} > {allowed} bytes. The truncated response was: {kept}"
+    )
+}
+
+/// Result of a run whose answer is no JSON object or array.
+#[must_use]
+pub fn invalid_run_response(raw: &str) -> String {
+    with_detail("The action did not produce a valid JSON or JSON Array response", raw)
+}
+
+/// Result of an initialisation that was refused without an `error`.
+#[must_use]
+pub fn invalid_init_response(raw: &str) -> String {
+    with_detail("The action failed during initialization", raw)
+}
+
+/// Result of an action of a kind that this node advertises but cannot run.
+#[must_use]
+pub fn kind_not_runnable(kind: &str, missing: &str) -> String {
+    format!("The '{kind}' runtime is not installed on this node: {missing}")
+}
+
+fn with_detail(text: &str, raw: &str) -> String {
+    if raw.is_empty() { format!("{text}.") } else { format!("{text}: {raw}") }
+}

@@ -1,0 +1,35 @@
+//! Events of the log: what happened to activations. Records, lists and indexes are built from these.
+
+use std::sync::Arc;
+
+use crate::{Activation, ActivationId, Invocation, Millis};
+
+/// One entry of the event log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// The node has decided to run this.
+    Accepted(Arc<Invocation>),
+    /// It went to a runtime; written before the first byte does.
+    Started {
+        /// Which activation.
+        activation_id: ActivationId,
+        /// Which try.
+        attempt: u32,
+        /// When.
+        at: Millis,
+    },
+    /// It ended in this record.
+    Finished(Arc<Activation>),
+}
+
+impl Event {
+    /// Which activation this is about.
+    #[must_use]
+    pub fn activation_id(&self) -> ActivationId {
+        match self {
+            Self::Accepted(invocation) => invocation.activation_id,
+            Self::Started { activation_id, .. } => *activation_id,
+            Self::Finished(activation) => activation.activation_id,
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! What an action executes.
+
+use serde::{Deserialize, Serialize};
+
+/// Kind of an action that brings its own executable or image.
+pub const BLACKBOX: &str = "blackbox";
+/// Entry point where an action names none.
+pub const DEFAULT_MAIN: &str = "main";
+
+/// Reference to stored code: the attachment store has the text under its digest.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Code {
+    /// SHA-256 of the text as received, in hex.
+    pub digest: String,
+    /// Bytes of the text as received (base64 text stays base64).
+    pub length: u64,
+}
+
+/// The stored form of `exec`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Exec {
+    /// Concrete kind (`nodejs:20`), or [`BLACKBOX`].
+    pub kind: String,
+    /// Code; a blackbox image may come without.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<Code>,
+    /// True if the code is base64.
+    #[serde(default)]
+    pub binary: bool,
+    /// Entry point, in the language's own form.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub main: Option<String>,
+    /// Image of a blackbox action.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
+}
+
+impl Exec {
+    /// Entry point, with the default filled in.
+    #[must_use]
+    pub fn entry_point(&self) -> &str {
+        self.main.as_deref().unwrap_or(DEFAULT_MAIN)
+    }
+}
+
+/// True iff the code is base64 by OpenWhisk's rule: trimmed, not empty, a multiple of four characters,
+/// of the base64 alphabet with at most two `=` at the end.
+#[must_use]
+pub fn is_binary_code(code: &str) -> bool {
+    let code = code.trim().as_bytes();
+    let body = code.strip_suffix(b"==").or_else(|| code.strip_suffix(b"=")).unwrap_or(code);
+    !code.is_empty()
+        && code.len().is_multiple_of(4)
+        && body.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/'))
+}
+
+/// True if the text is a Docker image reference: `[registry[:port]/]path[:tag][@digest]`.
+#[must_use]
+pub fn is_image_reference(text: &str) -> bool {
+    let (name, digest) = match text.split_once('@') {
+        Some((name, digest)) => (name, Some(digest)),
+        None => (text, None),
+    };
+    let last_slash = name.rfind('/').map_or(0, |slash| slash + 1);
+    let (path, tag) = match name.get(last_slash..).and_then(|last| last.rfind(':')) {
+        Some(colon) => (name.get(..last_slash + colon).unwrap_or_default(), name.get(last_slash + colon + 1..)),
+        None => (name, None),
+    };
+    let word = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-');
+    let component = |(index, part): (usize, &str)| {
+        let host = index == 0 && path.contains('/');
+        let (part, port) = match part.split_once(':') {
+            Some((part, port)) if host => (part, Some(port)),
+            _ => (part, None),
+        };
+        let lower = host || part.bytes().all(|byte| !byte.is_ascii_uppercase());
+        let edges = [part.bytes().next(), part.bytes().last()];
+        lower
+            && part.bytes().all(word)
+            && edges.iter().all(|edge| edge.is_some_and(|byte| byte.is_ascii_alphanumeric()))
+            && port.is_none_or(|port| !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()))
+    };
+    path.split('/').enumerate().all(component)
+        && tag.is_none_or(|tag| (1..=128).contains(&tag.len()) && tag.bytes().all(word))
+        && digest.is_none_or(|digest| {
+            digest.split_once(':').is_some_and(|(algorithm, hex)| {
+                !algorithm.is_empty() && hex.len() >= 32 && hex.bytes().all(|byte| byte.is_ascii_hexdigit())
+            })
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn base64_is_told_by_its_look() {
+        for (code, binary) in [
+            ("abcd", true),
+            ("UEsDBA==", true),
+            ("  UEsDBA==\n", true),
+            ("abc=", true),
+            ("", false),
+            ("abc", false),
+            ("a=bc", false),
+            ("===", false),
+            ("function main() {}  ", false),
+        ] {
+            assert_eq!(is_binary_code(code), binary, "{code:?}");
+        }
+    }
+
+    #[test]
+    fn image_references() {
+        for good in ["a", "openwhisk/dockerskeleton:nightly", "reg.io:5000/a/b_c:1.2-x", "a@sha256:0123456789abcdef0123456789abcdef"] {
+            assert!(is_image_reference(good), "{good}");
+        }
+        for bad in ["", "/a", "a/", "A/B", "a:", "a b", "a@x", "a:5/b:!"] {
+            assert!(!is_image_reference(bad), "{bad}");
+        }
+    }
+}

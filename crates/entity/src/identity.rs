@@ -1,0 +1,150 @@
+//! Who calls: subjects, namespaces, keys and the limits that go with them.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{ByteSize, EntityName};
+
+/// Length that the secret part of a key has, exactly.
+pub const KEY_LENGTH: usize = 64;
+/// Shortest subject.
+pub const MIN_SUBJECT_LENGTH: usize = 5;
+
+/// A person or program that owns namespaces.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Subject(Arc<str>);
+
+impl Subject {
+    /// Takes a subject of at least [`MIN_SUBJECT_LENGTH`] characters.
+    pub fn new(text: &str) -> Result<Self, &'static str> {
+        if text.trim().chars().count() < MIN_SUBJECT_LENGTH {
+            return Err("Subject name must be at least 5 characters");
+        }
+        Ok(Self(text.trim().into()))
+    }
+
+    /// The subject as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The two halves of Basic credentials: a public id and a secret of [`KEY_LENGTH`] characters.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AuthKey {
+    /// User part.
+    pub uuid: Arc<str>,
+    /// Password part. Never printed by `Debug`.
+    pub key: Arc<str>,
+}
+
+impl AuthKey {
+    /// Reads `uuid:key`; `None` without a colon or with a secret of the wrong length.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let (uuid, key) = text.split_once(':')?;
+        (key.len() == KEY_LENGTH && !uuid.is_empty()).then(|| Self { uuid: uuid.into(), key: key.into() })
+    }
+
+    /// `uuid:key`, as functions and clients get it.
+    #[must_use]
+    pub fn to_credentials(&self) -> String {
+        format!("{}:{}", self.uuid, self.key)
+    }
+}
+
+impl fmt::Debug for AuthKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "AuthKey({}:…)", self.uuid)
+    }
+}
+
+/// A tenant: what entities and activations belong to.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Namespace {
+    /// Name in paths.
+    pub name: EntityName,
+    /// Id that counters are kept by.
+    pub uuid: Arc<str>,
+}
+
+/// An authenticated caller: the namespace follows from the key that was presented.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    /// Owner of the namespace.
+    pub subject: Subject,
+    /// Namespace of the key.
+    pub namespace: Namespace,
+    /// The key itself; functions may ask for theirs.
+    pub auth_key: AuthKey,
+    /// Limits set for the namespace.
+    #[serde(default)]
+    pub limits: UserLimits,
+}
+
+/// Limits of one namespace; what is absent follows the system's.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+#[allow(missing_docs, reason = "the names are the documentation: contract fields of the limits document")]
+pub struct UserLimits {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub invocations_per_minute: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub concurrent_invocations: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fires_per_minute: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub allowed_kinds: Option<Vec<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub store_activations: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub min_action_memory: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_action_memory: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub min_action_logs: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_action_logs: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub min_action_timeout: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_action_timeout: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub min_action_concurrency: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_action_concurrency: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_parameter_size: Option<ByteSize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_payload_size: Option<ByteSize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub truncation_size: Option<ByteSize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_action_instances: Option<u32>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_need_a_colon_and_64_characters_and_stay_secret() {
+        let secret = "s".repeat(64);
+        let key = AuthKey::parse(&format!("id:{secret}")).unwrap();
+        assert!(!format!("{key:?}").contains(&secret));
+        assert_eq!(key.to_credentials(), format!("id:{secret}"));
+        for bad in ["id", &secret, "id:short", &format!(":{secret}")] {
+            assert_eq!(AuthKey::parse(bad), None, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! Invocations: one request to run one action, as plain data.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    ActivationId, EntityName, ExecutableAction, FullyQualifiedName, Identity, Millis, Parameters, RawJson,
+    TransactionId,
+};
+
+/// What happens to work that was started and lost.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Delivery {
+    /// It ends in a whisk-error record; it never runs twice.
+    #[default]
+    AtMostOnce,
+    /// It runs again.
+    AtLeastOnce,
+}
+
+/// Everything that is needed to run an action once. The invoke door takes nothing else.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Invocation {
+    /// Id of the activation that this becomes.
+    pub activation_id: ActivationId,
+    /// Request that asked for it.
+    pub transaction_id: TransactionId,
+    /// Who asked; the activation lives in this namespace.
+    pub identity: Arc<Identity>,
+    /// What runs.
+    pub action: Arc<ExecutableAction>,
+    /// `ns/binding` if the action was reached through one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub binding: Option<String>,
+    /// Arguments: a JSON object or array.
+    pub arguments: RawJson,
+    /// Parameters for the environment at initialisation.
+    #[serde(default, skip_serializing_if = "Parameters::is_empty")]
+    pub init_parameters: Parameters,
+    /// True if somebody waits for the result.
+    pub blocking: bool,
+    /// Sequence or composition that this is a step of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<ActivationId>,
+    /// When the request arrived.
+    pub accepted_at: Millis,
+    /// What happens if it is lost.
+    #[serde(default)]
+    pub delivery: Delivery,
+    /// 1 for the first try.
+    pub attempt: u32,
+    /// Epoch of the owner that accepted it; 0 on a single node.
+    #[serde(default)]
+    pub epoch: u64,
+    /// W3C `traceparent`, if the request had one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace_context: Option<String>,
+}
+
+/// What containers and queues are kept by: who calls and which action.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ActionKey {
+    /// Namespace of the caller.
+    pub namespace: EntityName,
+    /// Action that runs.
+    pub action: FullyQualifiedName,
+}
+
+impl Invocation {
+    /// The queue this belongs to.
+    #[must_use]
+    pub fn key(&self) -> ActionKey {
+        ActionKey { namespace: self.identity.namespace.name.clone(), action: self.action.name.clone() }
+    }
+
+    /// Body of `/run`, spliced around the untouched arguments.
+    /// `deadline` is in epoch milliseconds and a string on the wire.
+    #[must_use]
+    pub fn run_body(&self, deadline: Millis) -> String {
+        let mut body = String::with_capacity(self.arguments.as_str().len() + 512);
+        body.push_str("{\"value\":");
+        body.push_str(self.arguments.as_str());
+        for (key, value) in self.context(deadline) {
+            body.push_str(",\"");
+            body.push_str(key);
+            body.push_str("\":");
+            crate::json::push_string(&mut body, &value);
+        }
+        body.push('}');
+        body
+    }
+
+    /// The `env` of `/init`: init parameters as texts, then the `__OW_*` set.
+    #[must_use]
+    pub fn init_env(&self, deadline: Millis) -> Vec<(String, String)> {
+        let mut env: Vec<(String, String)> = self
+            .init_parameters
+            .iter()
+            .map(|parameter| (parameter.key.clone(), env_text(&parameter.value)))
+            .collect();
+        env.extend(
+            self.context(deadline)
+                .into_iter()
+                .map(|(key, value)| (format!("__OW_{}", key.to_ascii_uppercase()), value)),
+        );
+        env
+    }
+
+    fn context(&self, deadline: Millis) -> Vec<(&'static str, String)> {
+        let mut context = vec![
+            ("namespace", self.identity.namespace.name.to_string()),
+            ("action_name", format!("/{}", self.action.name)),
+            ("action_version", self.action.version.to_string()),
+            ("activation_id", self.activation_id.to_string()),
+            ("transaction_id", self.transaction_id.to_string()),
+            ("deadline", deadline.to_string()),
+        ];
+        if self.action.provides_api_key() {
+            context.push(("api_key", self.identity.auth_key.to_credentials()));
+        }
+        context
+    }
+}
+
+/// An environment value: texts as they are, null as nothing, everything else as its JSON text.
+fn env_text(value: &RawJson) -> String {
+    match value.as_str() {
+        "null" => String::new(),
+        text => value.read::<String>().unwrap_or_else(|_| text.to_owned()),
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::{
+        ActionLimits, AuthKey, EntityPath, Exec, Namespace, Parameter, Subject, UserLimits, Version,
+    };
+
+    pub(crate) fn invocation(arguments: &str) -> Invocation {
+        let name = EntityName::new("guest").unwrap();
+        Invocation {
+            activation_id: ActivationId::from_bytes([9; 16]),
+            transaction_id: TransactionId::from_client(Some("tid")),
+            identity: Arc::new(Identity {
+                subject: Subject::new("guest").unwrap(),
+                namespace: Namespace { name: name.clone(), uuid: "u".into() },
+                auth_key: AuthKey::parse(&format!("u:{}", "k".repeat(64))).unwrap(),
+                limits: UserLimits::default(),
+            }),
+            action: Arc::new(ExecutableAction {
+                name: FullyQualifiedName::new(EntityPath::root(&name), EntityName::new("hello").unwrap()),
+                version: Version::default(),
+                revision: 1,
+                exec: Exec { kind: "nodejs:20".to_owned(), code: None, binary: false, main: None, image: None },
+                limits: ActionLimits::default(),
+                annotations: Parameters::new(),
+            }),
+            binding: None,
+            arguments: RawJson::parse(arguments.as_bytes()).unwrap(),
+            init_parameters: Parameters::new(),
+            blocking: true,
+            cause: None,
+            accepted_at: 1,
+            delivery: Delivery::AtMostOnce,
+            attempt: 1,
+            epoch: 0,
+            trace_context: None,
+        }
+    }
+
+    #[test]
+    fn run_bodies_keep_arguments_untouched() {
+        let mut one = invocation(r#"{"n":1.0e400,"ü":"\u00fc"}"#);
+        let body = one.run_body(77);
+        assert!(body.starts_with(r#"{"value":{"n":1.0e400,"ü":"\u00fc"},"namespace":"guest","action_name":"/guest/hello""#), "{body}");
+        assert!(body.contains(r#""deadline":"77""#) && body.contains("api_key"));
+        let mut action = ExecutableAction::clone(&one.action);
+        action.annotations.set("provide-api-key", &false);
+        one.action = Arc::new(action);
+        assert!(!one.run_body(77).contains("api_key"));
+    }
+
+    #[test]
+    fn init_parameters_become_texts() {
+        let mut one = invocation("{}");
+        for (key, value) in [("S", "\"x\""), ("N", "null"), ("B", "true"), ("O", r#"{"a":1}"#)] {
+            one.init_parameters.insert(Parameter {
+                key: key.to_owned(),
+                value: RawJson::parse(value.as_bytes()).unwrap(),
+                init: true,
+                encryption: None,
+            });
+        }
+        let env = one.init_env(5);
+        let get = |key: &str| env.iter().find(|(name, _)| name == key).unwrap().1.as_str();
+        assert_eq!([get("S"), get("N"), get("B"), get("O")], ["x", "", "true", r#"{"a":1}"#]);
+        assert_eq!(get("__OW_ACTION_NAME"), "/guest/hello");
+    }
+
+    #[test]
+    fn invocations_are_plain_data() {
+        let one = invocation(r#"{"a":1.00}"#);
+        let text = serde_json::to_string(&one).unwrap();
+        assert_eq!(serde_json::from_str::<Invocation>(&text).unwrap(), one);
+    }
+}

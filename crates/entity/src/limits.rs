@@ -1,0 +1,200 @@
+//! Limits of an action, their bounds, and the texts of their violation.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// Limits that an action carries. Times in milliseconds, sizes in MB.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ActionLimits {
+    /// Longest initialisation, and longest run, each.
+    pub timeout: u32,
+    /// Memory of a sandbox.
+    pub memory: u32,
+    /// Logs kept of one activation.
+    pub logs: u32,
+    /// Activations that share a sandbox at the same time.
+    pub concurrency: u32,
+    /// Most sandboxes of this action; absent means no own bound.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instances: Option<u32>,
+}
+
+impl Default for ActionLimits {
+    fn default() -> Self {
+        Self { timeout: 60_000, memory: 256, logs: 10, concurrency: 1, instances: None }
+    }
+}
+
+/// Lowest and highest value of one limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Range {
+    /// Lowest allowed.
+    pub min: u32,
+    /// Highest allowed.
+    pub max: u32,
+}
+
+/// Bounds of every limit, as the system or a namespace sets them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LimitBounds {
+    /// Milliseconds.
+    pub timeout: Range,
+    /// MB.
+    pub memory: Range,
+    /// MB.
+    pub logs: Range,
+    /// Activations.
+    pub concurrency: Range,
+}
+
+impl Default for LimitBounds {
+    fn default() -> Self {
+        Self {
+            timeout: Range { min: 100, max: 300_000 },
+            memory: Range { min: 128, max: 512 },
+            logs: Range { min: 0, max: 10 },
+            concurrency: Range { min: 1, max: 1 },
+        }
+    }
+}
+
+/// Limits in a request: each field may be left out.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct LimitsUpdate {
+    /// Milliseconds.
+    pub timeout: Option<u32>,
+    /// MB.
+    pub memory: Option<u32>,
+    /// MB.
+    pub logs: Option<u32>,
+    /// Activations.
+    pub concurrency: Option<u32>,
+    /// Sandboxes.
+    pub instances: Option<u32>,
+}
+
+impl LimitsUpdate {
+    /// Reads the `limits` object of a request. Unknown fields are ignored, `null` counts as absent.
+    /// The error is the reason after "The request content was malformed:".
+    pub fn parse(value: &Value) -> Result<Self, String> {
+        let object = value.as_object().ok_or("Object expected in field 'timeout'")?;
+        let field = |key: &str, noun: &str, malformed: &str, negative: &str| match object.get(key) {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::Number(number)) => whole_number(number, noun, negative).map(Some),
+            Some(_) => Err(malformed.to_owned()),
+        };
+        const NEGATIVE_SIZE: &str = "requirement failed: a negative size of an object is not allowed.";
+        const NEGATIVE_INSTANCES: &str =
+            "requirement failed: Action container concurrency must be greater than or equal to 0.";
+        Ok(Self {
+            memory: field("memory", "memory limit", "memory limit malformed", NEGATIVE_SIZE)?,
+            timeout: field("timeout", "time limit", "time limit malformed", "")?,
+            logs: field("logs", "log limit", "log limit malformed", NEGATIVE_SIZE)?,
+            concurrency: field("concurrency", "intra concurrency limit", "concurrency limit malformed", "")?,
+            instances: field(
+                "instances",
+                "instance concurrency limit",
+                "instance concurrency limit malformed",
+                NEGATIVE_INSTANCES,
+            )?,
+        })
+    }
+
+    /// First violation of the bounds, as the whole text for the client.
+    #[must_use]
+    pub fn violation(&self, bounds: &LimitBounds) -> Option<String> {
+        let size = |noun: &str, value: Option<u32>, range: Range| {
+            violation(value, range, |v| format!("{noun} size {v} MB"), |b| format!("{b} MB"))
+        };
+        size("memory", self.memory, bounds.memory)
+            .or_else(|| {
+                violation(
+                    self.timeout,
+                    bounds.timeout,
+                    |v| format!("duration {v} milliseconds"),
+                    |b| format!("{b} milliseconds"),
+                )
+            })
+            .or_else(|| size("log", self.logs, bounds.logs))
+            .or_else(|| {
+                violation(self.concurrency, bounds.concurrency, |v| format!("concurrency {v}"), |b| b.to_string())
+            })
+    }
+
+    /// The limits after this update of `old`.
+    #[must_use]
+    pub fn apply(&self, old: ActionLimits) -> ActionLimits {
+        ActionLimits {
+            timeout: self.timeout.unwrap_or(old.timeout),
+            memory: self.memory.unwrap_or(old.memory),
+            logs: self.logs.unwrap_or(old.logs),
+            concurrency: self.concurrency.unwrap_or(old.concurrency),
+            instances: self.instances.or(old.instances),
+        }
+    }
+}
+
+/// Numbers below zero that have no text of their own become 0, which is below every lower bound.
+fn whole_number(number: &serde_json::Number, noun: &str, negative: &str) -> Result<u32, String> {
+    let not_whole = || format!("requirement failed: {noun} must be whole number");
+    if let Some(value) = number.as_u64() {
+        return u32::try_from(value).map_err(|_| not_whole());
+    }
+    match number.as_i64() {
+        Some(_) if !negative.is_empty() => Err(negative.to_owned()),
+        Some(_) => Ok(0),
+        None => match number.as_f64() {
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "whole and in range")]
+            Some(value) if value.fract() == 0.0 && (0.0..=f64::from(u32::MAX)).contains(&value) => Ok(value as u32),
+            _ => Err(not_whole()),
+        },
+    }
+}
+
+fn violation(
+    value: Option<u32>,
+    range: Range,
+    subject: impl Fn(u32) -> String,
+    bound: impl Fn(u32) -> String,
+) -> Option<String> {
+    let value = value?;
+    let (relation, limit) = match value {
+        v if v > range.max => ("exceeds", range.max),
+        v if v < range.min => ("below", range.min),
+        _ => return None,
+    };
+    Some(format!("requirement failed: {} {relation} allowed threshold of {}", subject(value), bound(limit)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn violations_name_the_bound() {
+        let bounds = LimitBounds::default();
+        for (limits, text) in [
+            (json!({"memory": 1024, "timeout": 1}), "requirement failed: memory size 1024 MB exceeds allowed threshold of 512 MB"),
+            (json!({"timeout": 99}), "requirement failed: duration 99 milliseconds below allowed threshold of 100 milliseconds"),
+            (json!({"logs": 11}), "requirement failed: log size 11 MB exceeds allowed threshold of 10 MB"),
+            (json!({"concurrency": 2}), "requirement failed: concurrency 2 exceeds allowed threshold of 1"),
+        ] {
+            assert_eq!(LimitsUpdate::parse(&limits).unwrap().violation(&bounds).as_deref(), Some(text));
+        }
+        assert_eq!(LimitsUpdate::parse(&json!({"memory": null, "x": 1})).unwrap().violation(&bounds), None);
+    }
+
+    #[test]
+    fn malformed_limits_say_which() {
+        for (limits, text) in [
+            (json!([]), "Object expected in field 'timeout'"),
+            (json!({"timeout": 1.5}), "requirement failed: time limit must be whole number"),
+            (json!({"memory": -1}), "requirement failed: a negative size of an object is not allowed."),
+            (json!({"memory": "1"}), "memory limit malformed"),
+            (json!({"instances": -1}), "requirement failed: Action container concurrency must be greater than or equal to 0."),
+        ] {
+            assert_eq!(LimitsUpdate::parse(&limits), Err(text.to_owned()));
+        }
+    }
+}

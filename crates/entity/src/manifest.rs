@@ -1,0 +1,278 @@
+//! The runtimes manifest (`runtimes.json`): which kinds exist and what they run on.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::ByteSize;
+
+/// All kinds of a platform, by family, and the images of blackbox actions that need no pull.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// Kinds by family (`nodejs`, `python`).
+    #[serde(default)]
+    pub runtimes: BTreeMap<String, Vec<RuntimeKind>>,
+    /// Images that this platform runs as executables of its own sandbox.
+    #[serde(default)]
+    pub blackboxes: Vec<Image>,
+}
+
+/// One kind.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RuntimeKind {
+    /// `nodejs:20`
+    pub kind: String,
+    /// Image that serves the kind where containers are used.
+    pub image: Image,
+    /// True for what `family:default` means.
+    #[serde(default)]
+    pub default: bool,
+    /// Actions of it may only be read and deleted.
+    #[serde(default)]
+    pub deprecated: bool,
+    /// Code is stored as an attachment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attached: Option<serde_json::Value>,
+    /// `main` must be given.
+    #[serde(default)]
+    pub require_main: bool,
+    /// Containers kept started but not initialised.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stem_cells: Vec<StemCells>,
+    /// How our own sandbox runs the kind; absent for kinds that only containers serve.
+    #[serde(default, rename = "chasen", skip_serializing_if = "Option::is_none")]
+    pub launch: Option<Launch>,
+}
+
+/// An image reference in parts.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Image {
+    /// `registry.example:5000`
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub registry: Option<String>,
+    /// Organisation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prefix: Option<String>,
+    /// Repository.
+    pub name: String,
+    /// Tag; absent means `latest`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tag: Option<String>,
+}
+
+impl std::fmt::Display for Image {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for part in [&self.registry, &self.prefix].into_iter().flatten() {
+            write!(f, "{part}/")?;
+        }
+        f.write_str(&self.name)?;
+        self.tag.as_ref().map_or(Ok(()), |tag| write!(f, ":{tag}"))
+    }
+}
+
+/// Stem cells of one memory size.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StemCells {
+    /// How many to keep.
+    #[serde(alias = "count")]
+    pub initial_count: u32,
+    /// Memory of each.
+    pub memory: ByteSize,
+    /// Growth and shrink by demand.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reactive: Option<Reactive>,
+}
+
+/// Reactive stem cells.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Reactive {
+    /// Kept at rest.
+    pub min_count: u32,
+    /// Never more.
+    pub max_count: u32,
+    /// Life of an unused one, as `2 minutes`.
+    pub ttl: String,
+    /// Cold starts per period that ask for an increment.
+    pub threshold: u32,
+    /// Added per threshold.
+    pub increment: u32,
+}
+
+/// How our own sandbox starts a kind.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Launch {
+    /// The interpreter to look for on the machine.
+    pub interpreter: Interpreter,
+    /// Launcher program, relative to the runtimes folder.
+    pub launcher: String,
+    /// Arguments between interpreter and launcher.
+    #[serde(default)]
+    pub args: Vec<String>,
+    /// Name of the folder with the kind's preinstalled modules.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub modules: Option<String>,
+    /// First guess of a cold start, in milliseconds; measurements replace it.
+    #[serde(default = "default_cold_millis")]
+    pub cold_millis: u64,
+}
+
+fn default_cold_millis() -> u64 {
+    100
+}
+
+/// An interpreter: command and version.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Interpreter {
+    /// Command name (`node`).
+    pub command: String,
+    /// Version prefix that it must have (`20`).
+    pub version: String,
+    /// Near versions that may serve too.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub accepts: Vec<String>,
+}
+
+/// Why a manifest is refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ManifestError {
+    /// Not the JSON of a manifest.
+    #[error("the runtimes manifest is not readable: {0}")]
+    Unreadable(String),
+    /// Several kinds, none of them default.
+    #[error("{0} has multiple versions, but no default.")]
+    NoDefault(String),
+    /// Two defaults in a family.
+    #[error("Found more than one default for {0}: {1}")]
+    ManyDefaults(String, String),
+    /// Bad stem cells.
+    #[error("stem cells of '{0}': {1}")]
+    StemCells(String, String),
+}
+
+impl Manifest {
+    /// Reads and checks a manifest.
+    pub fn parse(json: &str) -> Result<Self, ManifestError> {
+        let mut manifest: Self =
+            serde_json::from_str(json).map_err(|error| ManifestError::Unreadable(error.to_string()))?;
+        for (family, kinds) in &mut manifest.runtimes {
+            if let [single] = kinds.as_mut_slice() {
+                single.default = true;
+            }
+            let defaults: Vec<&str> = kinds.iter().filter(|k| k.default).map(|k| k.kind.as_str()).collect();
+            match defaults.len() {
+                0 => return Err(ManifestError::NoDefault(family.clone())),
+                1 => {}
+                _ => return Err(ManifestError::ManyDefaults(family.clone(), defaults.join(", "))),
+            }
+            for kind in kinds.iter() {
+                check_stem_cells(kind)?;
+            }
+        }
+        Ok(manifest)
+    }
+
+    /// The kind of this name; `family:default` is the family's default. The name is trimmed and lower-cased.
+    #[must_use]
+    pub fn resolve(&self, name: &str) -> Option<&RuntimeKind> {
+        let name = name.trim().to_lowercase();
+        match name.strip_suffix(":default") {
+            Some(family) => self.runtimes.get(family)?.iter().find(|kind| kind.default),
+            None => self.kinds().find(|kind| kind.kind == name),
+        }
+    }
+
+    /// Every kind.
+    pub fn kinds(&self) -> impl Iterator<Item = &RuntimeKind> {
+        self.runtimes.values().flatten()
+    }
+
+    /// True if our own sandbox runs this image's semantics without the image.
+    #[must_use]
+    pub fn is_own_blackbox(&self, image: &str) -> bool {
+        let untagged = |image: &str| match image.rsplit_once(':') {
+            Some((name, tag)) if !tag.contains('/') => name.to_owned(),
+            _ => image.to_owned(),
+        };
+        self.blackboxes.iter().any(|own| untagged(&own.to_string()) == untagged(image))
+    }
+}
+
+fn check_stem_cells(kind: &RuntimeKind) -> Result<(), ManifestError> {
+    let fail = |text: &str| Err(ManifestError::StemCells(kind.kind.clone(), text.to_owned()));
+    for cells in &kind.stem_cells {
+        if cells.initial_count == 0 {
+            return fail("initialCount must be positive");
+        }
+        let Some(reactive) = &cells.reactive else { continue };
+        if reactive.min_count > reactive.max_count || reactive.max_count == 0 {
+            return fail("0 <= minCount <= maxCount and 0 < maxCount must hold");
+        }
+        if reactive.threshold == 0 || reactive.increment == 0 || reactive.increment > reactive.max_count {
+            return fail("threshold must be positive and increment lie in 1 to maxCount");
+        }
+        if parse_duration_millis(&reactive.ttl).is_none_or(|ttl| ttl == 0) {
+            return fail("ttl must be a positive duration such as '2 minutes'");
+        }
+    }
+    Ok(())
+}
+
+/// Reads `2 minutes`, `30 seconds`, `500 milliseconds`, `1 hour`, `3 days`.
+#[must_use]
+pub fn parse_duration_millis(text: &str) -> Option<u64> {
+    let text = text.trim();
+    let digits = text.find(|c: char| !c.is_ascii_digit())?;
+    let (number, unit) = text.split_at(digits);
+    let factor = match unit.trim().trim_end_matches('s') {
+        "m" | "milli" | "millisecond" => 1, // "ms" and "millis" lose their final s
+        "" | "sec" | "second" => 1_000,
+        "min" | "minute" => 60_000,
+        "h" | "hour" => 3_600_000,
+        "d" | "day" => 86_400_000,
+        _ => return None,
+    };
+    number.parse::<u64>().ok()?.checked_mul(factor)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TWO: &str = r#"{"runtimes":{"nodejs":[
+        {"kind":"nodejs:18","image":{"prefix":"openwhisk","name":"action-nodejs-v18","tag":"nightly"}},
+        {"kind":"nodejs:20","image":{"name":"n"},"default":true,
+         "stemCells":[{"count":2,"memory":"256 MB","reactive":{"minCount":1,"maxCount":4,"ttl":"2 minutes","threshold":1,"increment":1}}]}]},
+        "blackboxes":[{"prefix":"openwhisk","name":"dockerskeleton","tag":"nightly"}]}"#;
+
+    #[test]
+    fn kinds_resolve_by_name_and_default() {
+        let manifest = Manifest::parse(TWO).unwrap();
+        assert_eq!(manifest.resolve(" NodeJS:default ").unwrap().kind, "nodejs:20");
+        assert_eq!(manifest.resolve("nodejs:18").unwrap().image.to_string(), "openwhisk/action-nodejs-v18:nightly");
+        assert!(manifest.resolve("nodejs").is_none());
+        assert!(manifest.is_own_blackbox("openwhisk/dockerskeleton"));
+        assert!(!manifest.is_own_blackbox("example/other"));
+    }
+
+    #[test]
+    fn bad_manifests_say_what_is_wrong() {
+        let none = TWO.replace("\"default\":true,", "");
+        assert_eq!(Manifest::parse(&none), Err(ManifestError::NoDefault("nodejs".to_owned())));
+        let stem = TWO.replace("\"count\":2", "\"count\":0");
+        assert!(matches!(Manifest::parse(&stem), Err(ManifestError::StemCells(..))));
+        assert!(matches!(Manifest::parse("{\"runtimes\":1}"), Err(ManifestError::Unreadable(_))));
+    }
+
+    #[test]
+    fn durations_read_scala_texts() {
+        for (text, millis) in [("2 minutes", 120_000), ("30 seconds", 30_000), ("500 milliseconds", 500), ("1 hour", 3_600_000)] {
+            assert_eq!(parse_duration_millis(text), Some(millis), "{text}");
+        }
+        assert_eq!(parse_duration_millis("soon"), None);
+    }
+}

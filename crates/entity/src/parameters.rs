@@ -1,0 +1,181 @@
+//! Parameters and annotations: arrays of `{key, value}` on the wire, values kept as raw JSON.
+
+use std::borrow::Cow;
+
+use serde::{Deserialize, Deserializer, Serialize};
+
+use crate::RawJson;
+use crate::json::{JsonType, ObjectSplice};
+
+/// One parameter or annotation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Parameter {
+    /// Name.
+    pub key: String,
+    /// Value, untouched.
+    pub value: RawJson,
+    /// Given to the function's environment at initialisation instead of its arguments.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub init: bool,
+    /// Algorithm that the value is locked with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub encryption: Option<String>,
+}
+
+/// An ordered set of parameters; of equal keys the last wins.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct Parameters(Vec<Parameter>);
+
+impl Parameters {
+    /// No parameters.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self(Vec::new())
+    }
+
+    /// The value of a key.
+    #[must_use]
+    pub fn get(&self, key: &str) -> Option<&RawJson> {
+        self.0.iter().find(|parameter| parameter.key == key).map(|parameter| &parameter.value)
+    }
+
+    /// Sets a key to a value, in its old place if it has one.
+    pub fn set<T: Serialize + ?Sized>(&mut self, key: &str, value: &T) {
+        self.insert(Parameter {
+            key: key.to_owned(),
+            value: RawJson::from_value(value),
+            init: false,
+            encryption: None,
+        });
+    }
+
+    /// Puts a parameter in, replacing one of the same key.
+    pub fn insert(&mut self, parameter: Parameter) {
+        match self.0.iter_mut().find(|old| old.key == parameter.key) {
+            Some(old) => *old = parameter,
+            None => self.0.push(parameter),
+        }
+    }
+
+    /// Takes a key out.
+    pub fn remove(&mut self, key: &str) {
+        self.0.retain(|parameter| parameter.key != key);
+    }
+
+    /// These parameters overlaid with others, which win.
+    #[must_use]
+    pub fn merged_with(mut self, over: &Parameters) -> Self {
+        for parameter in &over.0 {
+            self.insert(parameter.clone());
+        }
+        self
+    }
+
+    /// All parameters in order.
+    pub fn iter(&self) -> impl Iterator<Item = &Parameter> {
+        self.0.iter()
+    }
+
+    /// True if there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Σ bytes of keys and compact values: what size limits count.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.0.iter().map(|parameter| (parameter.key.len() + parameter.value.as_str().len()) as u64).sum()
+    }
+
+    /// Truth of an annotation: `true`, a number other than 0, a text other than `""`, any object or array.
+    #[must_use]
+    pub fn is_truthy(&self, key: &str) -> bool {
+        self.get(key).is_some_and(|value| match value.json_type() {
+            JsonType::Object | JsonType::Array => true,
+            JsonType::String => value.as_str() != "\"\"",
+            JsonType::Other => match value.as_str() {
+                "false" | "null" => false,
+                "true" => true,
+                number => number.parse::<f64>().is_ok_and(|number| number != 0.0),
+            },
+        })
+    }
+
+    /// Arguments of an activation: these parameters without init ones, overlaid with the request's object.
+    /// The request's text passes untouched when there is nothing to lay under it.
+    #[must_use]
+    pub fn arguments(&self, request: RawJson) -> RawJson {
+        if self.0.is_empty() {
+            return request;
+        }
+        let mut splice = ObjectSplice::default();
+        for parameter in self.0.iter().filter(|parameter| !parameter.init) {
+            splice.set(Cow::Borrowed(&parameter.key), parameter.value.raw());
+        }
+        for (key, value) in request.entries().unwrap_or_default() {
+            if !self.0.iter().any(|parameter| parameter.init && parameter.key == key) {
+                splice.set(key, value);
+            }
+        }
+        splice.finish()
+    }
+}
+
+impl FromIterator<Parameter> for Parameters {
+    fn from_iter<I: IntoIterator<Item = Parameter>>(parameters: I) -> Self {
+        let mut all = Self::new();
+        for parameter in parameters {
+            all.insert(parameter);
+        }
+        all
+    }
+}
+
+impl<'de> Deserialize<'de> for Parameters {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let parameters = Vec::<Parameter>::deserialize(deserializer)
+            .map_err(|_| serde::de::Error::custom("parameters malformed!"))?;
+        Ok(parameters.into_iter().collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parameters(json: &str) -> Parameters {
+        serde_json::from_str(json).unwrap()
+    }
+
+    #[test]
+    fn the_last_of_equal_keys_wins_and_defaults_stay_unwritten() {
+        let both = parameters(r#"[{"key":"a","value":1},{"key":"a","value":null,"init":false}]"#);
+        assert_eq!(serde_json::to_string(&both).unwrap(), r#"[{"key":"a","value":null}]"#);
+        for bad in ["{}", r#"[{"key":"a"}]"#, r#"[{"key":1,"value":1}]"#, r#"[{"key":"a","value":1,"init":"x"}]"#] {
+            let error = serde_json::from_str::<Parameters>(bad).unwrap_err().to_string();
+            assert!(error.starts_with("parameters malformed!"), "{error}");
+        }
+    }
+
+    #[test]
+    fn requests_win_over_parameters_and_init_ones_stay_out() {
+        let base = parameters(r#"[{"key":"a","value":1},{"key":"b","value":2},{"key":"i","value":3,"init":true}]"#);
+        let request = RawJson::parse(br#"{"b":1.50,"i":9,"c":"x"}"#).unwrap();
+        assert_eq!(base.arguments(request).as_str(), r#"{"a":1,"b":1.50,"c":"x"}"#);
+        let untouched = RawJson::parse(br#"{ "b" : 1.50 }"#).unwrap();
+        assert_eq!(Parameters::new().arguments(untouched.clone()), untouched);
+    }
+
+    #[test]
+    fn truth_follows_the_wire_table() {
+        for (value, truth) in [("true", true), ("1", true), ("\"x\"", true), ("{}", true), ("[]", true)]
+            .into_iter()
+            .chain([("false", false), ("0", false), ("0.0", false), ("\"\"", false), ("null", false)])
+        {
+            let one = parameters(&format!(r#"[{{"key":"k","value":{value}}}]"#));
+            assert_eq!(one.is_truthy("k"), truth, "{value}");
+        }
+    }
+}
