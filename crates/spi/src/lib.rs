@@ -1,1 +1,29 @@
-//! (skeleton)
+//! The sockets of the platform: one trait per file, named alike everywhere.
+//!
+//! Rooms meet here and only here. Each socket has its error type and, where doubles are useful, an in-memory
+//! reference in [`memory`] and a conformance suite in [`conformance`] that every implementation runs.
+
+pub mod activation_store;
+pub mod artifact_store;
+pub mod attachment_store;
+pub mod conformance;
+pub mod container_factory;
+pub mod event_log;
+pub mod invoke;
+pub mod invoker;
+pub mod memory;
+pub mod store_error;
+pub mod subject_store;
+
+pub use activation_store::{ActivationQuery, ActivationStore};
+pub use artifact_store::{ArtifactStore, Collection, Document, DocumentId, DocumentQuery};
+pub use attachment_store::AttachmentStore;
+pub use container_factory::{Container, ContainerFactory, ContainerSpec, CreateError, RunReply};
+pub use event_log::{EventLog, Position};
+pub use invoke::{Invoke, Rejection, Ticket};
+pub use invoker::{Invoker, ReadyContainer, RunFailure, RunReport, StartFailure, StartRequest, StartedContainer};
+pub use store_error::StoreError;
+pub use subject_store::{SubjectDocument, SubjectNamespace, SubjectStore};
+
+/// A boxed future that owns everything it needs.
+pub type BoxFuture<T> = std::pin::Pin<Box<dyn Future<Output = T> + Send + 'static>>;

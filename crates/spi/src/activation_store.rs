@@ -1,0 +1,38 @@
+//! Records of activations, as readers see them. Written through the event log.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use chasen_entity::{Activation, ActivationId, Millis};
+
+use crate::StoreError;
+
+/// A page of records of one namespace, newest start first.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ActivationQuery {
+    /// Namespace of the callers.
+    pub namespace: String,
+    /// Only records whose [`Activation::filter_name`] is this.
+    pub name: Option<String>,
+    /// Earliest start, inclusive.
+    pub since: Option<Millis>,
+    /// Latest start, inclusive.
+    pub upto: Option<Millis>,
+    /// Newest ones to leave out.
+    pub skip: u64,
+    /// Most to return.
+    pub limit: u64,
+}
+
+/// The store of records. A record is visible here from the moment its `Finished` event was appended.
+#[async_trait]
+pub trait ActivationStore: Send + Sync {
+    /// The record of this id, if it belongs to the namespace.
+    async fn get(&self, namespace: &str, id: &ActivationId) -> Result<Option<Arc<Activation>>, StoreError>;
+
+    /// A page of records.
+    async fn list(&self, query: &ActivationQuery) -> Result<Vec<Arc<Activation>>, StoreError>;
+
+    /// How many records match; `skip` and `limit` are ignored.
+    async fn count(&self, query: &ActivationQuery) -> Result<u64, StoreError>;
+}

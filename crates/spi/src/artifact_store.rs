@@ -1,0 +1,84 @@
+//! Entities: actions now, and every later kind of document.
+
+use async_trait::async_trait;
+use chasen_entity::{Millis, Revision};
+
+use crate::StoreError;
+
+/// Which sort of entity a document is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Collection {
+    /// Actions.
+    Actions,
+}
+
+impl Collection {
+    /// Name in URLs, lists and stored rows.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Actions => "actions",
+        }
+    }
+}
+
+/// Where a document lies: `path` is `ns` or `ns/package`. Entities of all collections share one space of ids.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct DocumentId {
+    /// Namespace, or namespace and package.
+    pub path: String,
+    /// Own name.
+    pub name: String,
+}
+
+/// A stored entity.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Document {
+    /// Where it lies.
+    pub id: DocumentId,
+    /// What it is.
+    pub collection: Collection,
+    /// Its state's number: unique in the store and larger than that of every earlier write.
+    pub revision: Revision,
+    /// Last write, epoch milliseconds; lists are sorted by it, newest first.
+    pub updated: Millis,
+    /// Digest of the attachment it refers to, so that unused ones can be found.
+    pub attachment: Option<String>,
+    /// The entity as JSON.
+    pub body: String,
+}
+
+/// A page of documents.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DocumentQuery {
+    /// Which sort.
+    pub collection: Collection,
+    /// Namespace; its packaged entities are included unless `path_exact`.
+    pub path: String,
+    /// Only documents whose path is exactly `path`.
+    pub path_exact: bool,
+    /// Newest ones to leave out.
+    pub skip: u64,
+    /// Most to return.
+    pub limit: u64,
+}
+
+/// The store of entities. Writes are durable when they return.
+#[async_trait]
+pub trait ArtifactStore: Send + Sync {
+    /// The document of this id, of whatever collection.
+    async fn get(&self, id: &DocumentId) -> Result<Option<Document>, StoreError>;
+
+    /// Writes a document. `document.revision` is the state it replaces, 0 for a new one; anything else
+    /// stored by now is a [`StoreError::Conflict`]. Returns the new revision.
+    async fn put(&self, document: Document) -> Result<Revision, StoreError>;
+
+    /// Removes a document in this very state.
+    async fn delete(&self, id: &DocumentId, revision: Revision) -> Result<(), StoreError>;
+
+    /// A page, newest first; equal times by path and name.
+    async fn list(&self, query: &DocumentQuery) -> Result<Vec<Document>, StoreError>;
+
+    /// How many documents match; `skip` and `limit` are ignored.
+    async fn count(&self, query: &DocumentQuery) -> Result<u64, StoreError>;
+}

@@ -1,0 +1,127 @@
+//! Containers: isolated places where one runtime lives, and the factories that make them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use chasen_entity::response::Answer;
+use chasen_entity::{ActionLimits, ActivationId, ByteSize, ExecutableAction, Invocation, Millis};
+
+/// What a new container is for.
+#[derive(Debug, Clone)]
+pub struct ContainerSpec {
+    /// Concrete kind, or `blackbox`.
+    pub kind: String,
+    /// Image of a blackbox action.
+    pub image: Option<String>,
+    /// Memory bound.
+    pub memory: ByteSize,
+}
+
+/// Why a container could not be made.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CreateError {
+    /// The factory does not serve this kind here; the text says what to install.
+    #[error("{0}")]
+    NotRunnable(String),
+    /// An image could not be had.
+    #[error("Failed to pull container image '{0}'.")]
+    Pull(String),
+    /// Anything else; the text is for the operator's log.
+    #[error("the container could not be started: {0}")]
+    Failed(String),
+}
+
+/// Makes containers.
+#[async_trait]
+pub trait ContainerFactory: Send + Sync {
+    /// True if this factory is responsible for the kind and image, runnable at the moment or not.
+    fn serves(&self, kind: &str, image: Option<&str>) -> bool;
+
+    /// Starts a container with its runtime up and waiting for an action.
+    async fn create(&self, spec: &ContainerSpec) -> Result<Arc<dyn Container>, CreateError>;
+
+    /// Stops everything that is left and waits until it is gone.
+    async fn close(&self);
+}
+
+/// What came of an initialisation or a run.
+#[derive(Debug, Clone)]
+pub struct RunReply {
+    /// What the runtime said.
+    pub answer: Answer,
+    /// Milliseconds from sending to the answer.
+    pub duration: Duration,
+    /// Log lines of this activation, formatted, bounded by its limit; empty after a successful initialisation,
+    /// whose output belongs to the first run.
+    pub logs: Vec<String>,
+}
+
+impl RunReply {
+    /// True if the container may serve again.
+    #[must_use]
+    pub fn keeps_container(&self) -> bool {
+        matches!(self.answer, Answer::Ok(_) | Answer::TooLong { .. })
+    }
+}
+
+/// One container. All methods may be called from any task; `run` up to the agreed concurrency at once.
+#[async_trait]
+pub trait Container: Send + Sync {
+    /// Name in logs.
+    fn name(&self) -> &str;
+
+    /// Gives the container its action, once. Bounded by the action's time limit.
+    async fn init(&self, invocation: &Invocation, code: InitCode) -> RunReply;
+
+    /// Runs the action once. Bounded by the action's time limit; a container that overran it is dead after.
+    /// `sent` is called once, before the first byte goes out.
+    async fn run(&self, invocation: &Invocation, deadline: Millis, sent: &(dyn Fn() + Sync)) -> RunReply;
+
+    /// Stops every process in it from running; nothing of a tenant runs between calls.
+    fn freeze(&self) -> Result<(), std::io::Error>;
+
+    /// Undoes `freeze`.
+    fn thaw(&self) -> Result<(), std::io::Error>;
+
+    /// Resolves when the runtime has ended, by whatever cause.
+    async fn exited(&self);
+
+    /// Ends it and waits until everything of it is gone: processes, mounts, groups, interfaces.
+    async fn stop(&self);
+}
+
+/// The code of an action, as an initialisation needs it.
+#[derive(Debug, Clone)]
+pub struct InitCode {
+    /// The action.
+    pub action: Arc<ExecutableAction>,
+    /// Text as received; `None` for images that bring their own.
+    pub text: Option<bytes::Bytes>,
+}
+
+/// Bounds that follow from an action's limits and the platform's.
+#[derive(Debug, Clone, Copy)]
+pub struct RunBounds {
+    /// Longest initialisation or run.
+    pub time: Duration,
+    /// Largest answer.
+    pub payload: ByteSize,
+    /// Largest log; 0 keeps none.
+    pub logs: ByteSize,
+}
+
+impl RunBounds {
+    /// Bounds of these limits.
+    #[must_use]
+    pub fn new(limits: &ActionLimits, payload: ByteSize) -> Self {
+        Self {
+            time: Duration::from_millis(u64::from(limits.timeout)),
+            payload,
+            logs: ByteSize::mb(u64::from(limits.logs)),
+        }
+    }
+}
+
+/// Identifies a run among those that share a container.
+pub type RunId = ActivationId;
