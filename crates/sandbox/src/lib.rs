@@ -1,4 +1,12 @@
 //! The sandbox: isolated processes on Linux namespaces, cgroups and seccomp.
+//!
+//! The invoker asks this room for containers. A container here is a [`cell::Cell`]: a process tree that a small
+//! [`helper`] process starts and that nothing of the host reaches but what its [`root::RootSpec`] names.
 
+pub mod cell;
+pub mod cgroup;
+pub mod helper;
+mod insecure;
 pub mod network;
 pub mod requirements;
+pub mod root;

@@ -1,0 +1,120 @@
+//! The groups of one cell as the helper handles them: made before its birth, removed after its death.
+
+use std::fs;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Mode, OFlags};
+
+use super::{CgroupError, Control, Layout, v1, v2};
+use crate::cell::Limits;
+
+/// One cell's group in every tree. Dropping it removes nothing: see [`Group::remove`].
+#[derive(Debug)]
+pub(crate) struct Group {
+    layout: Layout,
+    name: String,
+}
+
+/// The open files through which a newborn process enters its groups.
+#[derive(Debug)]
+pub(crate) struct Entrances {
+    /// The version 2 group, to be born into.
+    pub(crate) born_into: Option<OwnedFd>,
+    /// Version 1 files to which the process writes `0`.
+    pub(crate) by_writing: Vec<fs::File>,
+}
+
+impl Group {
+    /// Makes the groups of the cell `name` and sets its limits.
+    ///
+    /// # Errors
+    /// When the kernel refuses; what had been made is removed again.
+    pub(crate) fn create(layout: &Layout, name: &str, limits: &Limits) -> Result<Self, CgroupError> {
+        let group = Self { layout: layout.clone(), name: name.to_owned() };
+        match group.fill(limits) {
+            Ok(()) => Ok(group),
+            Err(error) => {
+                let _ = group.remove();
+                Err(error)
+            }
+        }
+    }
+
+    fn fill(&self, limits: &Limits) -> Result<(), CgroupError> {
+        for parent in self.layout.folders() {
+            let folder = parent.join(&self.name);
+            fs::create_dir(&folder).map_err(CgroupError::at(&folder))?;
+        }
+        for (controller, parent) in &self.layout.v1 {
+            v1::limit(&parent.join(&self.name), *controller, limits)?;
+        }
+        if let Some(parent) = &self.layout.v2 {
+            for controller in &self.layout.v2_controllers {
+                v2::limit(&parent.join(&self.name), *controller, limits)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Opens the ways in.
+    ///
+    /// # Errors
+    /// When a group is not there.
+    pub(crate) fn entrances(&self) -> Result<Entrances, CgroupError> {
+        let born_into = match self.v2_folder() {
+            Some(folder) => Some(open_folder(&folder)?),
+            None => None,
+        };
+        let mut by_writing = Vec::new();
+        for parent in self.layout.folders() {
+            if Some(parent) != self.layout.v2.as_deref() {
+                by_writing.push(v1::open_entrance(&parent.join(&self.name))?);
+            }
+        }
+        Ok(Entrances { born_into, by_writing })
+    }
+
+    /// Prepares the groups for the death of their processes: a frozen version 1 group would not let them die.
+    pub(crate) fn let_die(&self) {
+        if let Some(folder) = self.layout.v1.get(&super::Controller::Freezer) {
+            let _ = v1::freeze(&folder.join(&self.name), false);
+        }
+        if let Some(folder) = self.v2_folder() {
+            let _ = v2::kill(&folder);
+        }
+    }
+
+    /// Removes the groups. They are busy for a moment after the last process ended: try again then.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::ResourceBusy`] while a process is still inside.
+    pub(crate) fn remove(&self) -> Result<(), CgroupError> {
+        let mut failed = None;
+        for parent in self.layout.folders() {
+            let folder = parent.join(&self.name);
+            match fs::remove_dir(&folder) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    failed = Some(CgroupError { path: folder, source: error });
+                }
+                _ => {}
+            }
+        }
+        failed.map_or(Ok(()), Err)
+    }
+
+    /// The reading side, for the last figures before removal.
+    pub(crate) fn control(&self) -> Control {
+        Control::of_groups(&self.layout, &self.name)
+    }
+
+    fn v2_folder(&self) -> Option<PathBuf> {
+        Some(self.layout.v2.as_ref()?.join(&self.name))
+    }
+}
+
+fn open_folder(folder: &Path) -> Result<OwnedFd, CgroupError> {
+    rustix::fs::open(folder, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+        .map_err(|error| CgroupError { path: folder.to_path_buf(), source: error.into() })
+}

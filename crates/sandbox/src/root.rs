@@ -1,0 +1,180 @@
+//! What a cell sees as its file system: a short list of read-only pieces on an empty root.
+//!
+//! Every cell with an equal [`RootSpec`] shares one prepared tree; what is private to a cell (`/tmp`, `/proc`,
+//! `/dev/shm`, `/action`) is added at its start and never listed here.
+
+use std::fmt::Write as _;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+/// Most pieces one root may have: a bound for the helper, far above any real root.
+pub const MAX_ENTRIES: usize = 128;
+
+/// Folders of the system that are a link into `/usr` on a merged host and a folder of their own elsewhere.
+const SYSTEM_FOLDERS: [&str; 5] = ["/bin", "/sbin", "/lib", "/lib64", "/lib32"];
+
+/// Files and folders of `/etc` that programs need and that hold nothing private; bound when the host has them.
+const SYSTEM_SETTINGS: [&str; 8] = [
+    "/etc/alternatives",
+    "/etc/ca-certificates",
+    "/etc/ld.so.cache",
+    "/etc/localtime",
+    "/etc/mime.types",
+    "/etc/pki",
+    "/etc/protocols",
+    "/etc/services",
+];
+
+/// Language settings outside `/usr` that interpreters of the distribution read at their start.
+const LANGUAGE_SETTINGS: [&str; 4] = ["/etc/php", "/etc/ruby", "/etc/perl", "/etc/nodejs"];
+
+/// One piece of a root; `target` is an absolute path inside the cell.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Entry {
+    /// A file or folder of the host, read-only.
+    Bind {
+        /// Absolute path on the host.
+        source: PathBuf,
+        /// Absolute path inside the cell.
+        target: PathBuf,
+    },
+    /// A symbolic link.
+    Link {
+        /// What the link says.
+        to: PathBuf,
+        /// Where the link is.
+        target: PathBuf,
+    },
+    /// A small file made for the cells.
+    File {
+        /// Its whole content.
+        content: String,
+        /// Where it is.
+        target: PathBuf,
+    },
+}
+
+/// The read-only part of a cell's file system.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct RootSpec {
+    entries: Vec<Entry>,
+}
+
+impl RootSpec {
+    /// The host's own programs and libraries, with minimal settings; names are resolved by `resolvers`.
+    ///
+    /// Holds `/usr`, the `lib` links, certificates, time zone, and made-up `passwd`, `group`, `hosts`,
+    /// `nsswitch.conf` and `resolv.conf`; nothing else of the host.
+    #[must_use]
+    pub fn host_system(resolvers: &[IpAddr]) -> Self {
+        let mut root = Self { entries: Vec::new() }.with_bind("/usr", "/usr");
+        for folder in SYSTEM_FOLDERS {
+            match std::fs::read_link(folder) {
+                Ok(to) => root.entries.push(Entry::Link { to, target: PathBuf::from(folder) }),
+                Err(_) if Path::new(folder).is_dir() => root = root.with_bind(folder, folder),
+                Err(_) => {}
+            }
+        }
+        for path in SYSTEM_SETTINGS.into_iter().chain(LANGUAGE_SETTINGS) {
+            root = root.with_setting(Path::new(path));
+        }
+        for path in certificate_folders().into_iter().chain(java_settings()) {
+            root = root.with_setting(&path);
+        }
+        root.with_file("/etc/passwd", "root:x:0:0::/:/usr/sbin/nologin\naction:x:1000:1000::/tmp:/bin/sh\n")
+            .with_file("/etc/group", "root:x:0:\naction:x:1000:\n")
+            .with_file("/etc/nsswitch.conf", "passwd: files\ngroup: files\nhosts: files dns\n")
+            .with_file("/etc/hosts", "127.0.0.1 localhost\n::1 localhost\n")
+            .with_file("/etc/resolv.conf", &resolv_conf(resolvers))
+    }
+
+    /// Adds a file or folder of the host, read-only. Binding it at its own path lets the same `argv` work in
+    /// [`crate::helper::Mode::InsecureProcess`] too.
+    #[must_use]
+    pub fn with_bind(mut self, source: impl Into<PathBuf>, target: impl Into<PathBuf>) -> Self {
+        self.entries.push(Entry::Bind { source: source.into(), target: target.into() });
+        self
+    }
+
+    /// Adds a small file with this content.
+    #[must_use]
+    pub fn with_file(mut self, target: impl Into<PathBuf>, content: &str) -> Self {
+        self.entries.push(Entry::File { content: content.to_owned(), target: target.into() });
+        self
+    }
+
+    /// The pieces, in the order in which they are laid.
+    #[must_use]
+    pub fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    /// Adds a piece of the host's settings if it is there, following a link to the real file.
+    fn with_setting(self, path: &Path) -> Self {
+        match path.canonicalize() {
+            Ok(source) => self.with_bind(source, path),
+            Err(_) => self,
+        }
+    }
+}
+
+/// Folders with certificates of authorities; private keys (`/etc/ssl/private`) stay outside.
+fn certificate_folders() -> Vec<PathBuf> {
+    ["/etc/ssl/certs", "/etc/ssl/openssl.cnf"].into_iter().map(PathBuf::from).collect()
+}
+
+/// `/etc/java-*`: where Debian keeps the settings that every `java` reads.
+fn java_settings() -> Vec<PathBuf> {
+    let Ok(listing) = std::fs::read_dir("/etc") else { return Vec::new() };
+    let mut found: Vec<PathBuf> = listing
+        .flatten()
+        .filter(|entry| entry.file_name().to_string_lossy().starts_with("java-"))
+        .map(|entry| entry.path())
+        .collect();
+    found.sort();
+    found
+}
+
+fn resolv_conf(resolvers: &[IpAddr]) -> String {
+    let mut text = String::new();
+    for address in resolvers {
+        // Writing into a string cannot fail.
+        let _ = writeln!(text, "nameserver {address}");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn content(root: &RootSpec, path: &str) -> Option<String> {
+        root.entries().iter().find_map(|entry| match entry {
+            Entry::File { content, target } if target == Path::new(path) => Some(content.clone()),
+            _ => None,
+        })
+    }
+
+    #[test]
+    fn host_system_names_the_resolvers() {
+        let root = RootSpec::host_system(&["192.0.2.1".parse().unwrap(), "2001:db8::1".parse().unwrap()]);
+        assert_eq!(
+            content(&root, "/etc/resolv.conf").unwrap(),
+            "nameserver 192.0.2.1\nnameserver 2001:db8::1\n"
+        );
+    }
+
+    #[test]
+    fn host_system_holds_no_private_keys_and_stays_within_bounds() {
+        let root = RootSpec::host_system(&[]);
+        assert!(root.entries().len() <= MAX_ENTRIES);
+        for entry in root.entries() {
+            if let Entry::Bind { target, .. } = entry {
+                assert_ne!(target, Path::new("/etc"));
+                assert_ne!(target, Path::new("/etc/ssl"));
+            }
+        }
+    }
+}
