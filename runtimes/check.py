@@ -1,25 +1,28 @@
 #!/usr/bin/env python3
 """Runs the launchers' cases without a platform: a socketpair, the frame protocol, and nothing else.
 
-    python3 runtimes/check.py [nodejs|python]…
+    python3 runtimes/check.py [--modules DIR] [nodejs|python]…
 
-Each language's `cases.json` is a list of cases:
-  name     what the case shows, starting with its number in the contract where it has one
+Each language's `cases.json` is a list of cases. A text of several lines may be a list of them.
+  name     what the case shows, starting with its number in the runtime contract where it has one
   code     text of a single source file, or
   files    {path: text} of an unpacked archive
-  main     entry point (default "main");  env  init environment;  init  a whole `value` instead
-  host     environment of the launcher process;  modules  true if the preinstalled packages are needed
-  start    what Init must answer (default {"ok": true})
-  runs     list of {"args" | "body", expectation}; a body is a whole `/run` body
-  stdout, stderr   regular expressions that the streams must match after the last run;
-                   streams not named must be empty, null means anything
-  exit     exit status that the launcher must have ended with by itself
+  main     entry point (default "main");  env  init environment;  init  the whole `value` instead
+  host     environment of the launcher process
+  modules  true if the case needs the preinstalled packages (below DIR, named by the manifest)
+  inits    expectations, one for each Init that is sent (default [{"ok": true}])
+  runs     list of expectations, each with "args" or with a whole request "body";
+           {"together": [run, run]} sends several before it reads the replies
+  stdout, stderr   regular expressions for what the whole stream must hold, trimmed; a stream that is not
+           named must be empty, null means anything
+  exit     exit status that the launcher must end with (default 0: it ended because the channel did)
 
 An expectation is one of {"ok": true}, {"result": JSON}, {"matches": regex on the text of a Result},
 {"error": text of a DeveloperError's error}, {"errorMatches": regex on it}, {"end": true} for the end of
-the channel. The string "@repeat:N:x" anywhere in args and results stands for N times x.
+the channel. The text "@repeat:N:x" stands for N times x.
 """
 
+import argparse
 import json
 import os
 import re
@@ -76,14 +79,17 @@ class Launcher:
         payload = json.dumps(payload, ensure_ascii=False).encode()
         self.channel.sendall((17 + len(payload)).to_bytes(4, "big") + bytes([kind]) + activation_id + payload)
 
-    def receive(self, activation_id=bytes(16)):
-        """The next (kind, text), or None at the end of the channel."""
-        header = self.read(21)
-        if header is None:
-            return None
-        if header[5:] != activation_id:
-            raise Mismatch(f"reply for activation {header[5:].hex()} instead of {activation_id.hex()}")
-        return header[4], self.read(int.from_bytes(header[:4], "big") - 17).decode()
+    def receive(self, activation_ids=(bytes(16),)):
+        """The next frames as {activation id: (kind, text)}; none for those the channel ended before."""
+        replies = dict.fromkeys(activation_ids)
+        for _ in activation_ids:
+            header = self.read(21)
+            if header is None:
+                break
+            if replies.get(header[5:], True):
+                raise Mismatch(f"a frame for activation {header[5:].hex()}, which awaits none")
+            replies[header[5:]] = header[4], self.read(int.from_bytes(header[:4], "big") - 17).decode()
+        return list(replies.values())
 
     def read(self, size):
         data = bytearray()
@@ -158,7 +164,8 @@ def write_code(case, folder):
     for name, text in case.get("files", {"exec": case.get("code", "")}).items():
         path = Path(folder, name)
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(expand(text), encoding="utf-8")
+        lines = text if isinstance(text, list) else [text]
+        path.write_text("\n".join(expand(line) for line in lines), encoding="utf-8")
 
 
 def check(case, command, modules):
@@ -170,19 +177,19 @@ def check(case, command, modules):
             environment["CHASEN_MODULES"] = modules
         launcher = Launcher(command, folder, environment)
         try:
-            greeting = launcher.receive()
+            (greeting,) = launcher.receive()
             if greeting is None or greeting[0] != HELLO or json.loads(greeting[1]).get("protocol") != 1:
                 raise Mismatch(f"bad hello {greeting!r}")
             init = {"name": "case", "main": case.get("main", "main"), "binary": "files" in case, "env": case.get("env")}
-            for expected in case.get("inits", [case.get("start", {"ok": True})]):
-                launcher.send(INIT, {"value": {**case.get("init", init), "path": folder}})
-                compare(launcher.receive(), expected, "init")
+            for expected in case.get("inits", [{"ok": True}]):
+                launcher.send(INIT, {"value": {"path": folder, **case.get("init", init)}})
+                compare(*launcher.receive(), expected, "init")
             for number, run in enumerate(case.get("runs", []), 1):
-                activation_id = bytes([number]) * 16
-                launcher.send(RUN, expand(run.get("body", {"value": run.get("args", {})})), activation_id)
-                compare(launcher.receive(activation_id), run, f"run {number}")
-            if "exit" in case and launcher.read(1) is not None:
-                raise Mismatch("the launcher still talks")
+                together = {bytes([number, index]) * 8: one for index, one in enumerate(run.get("together", [run]))}
+                for activation_id, one in together.items():
+                    launcher.send(RUN, expand(one.get("body", {"value": one.get("args", {})})), activation_id)
+                for reply, one in zip(launcher.receive(list(together)), together.values()):
+                    compare(reply, one, f"run {number}")
         finally:
             status, texts = launcher.finish()
         if status != case.get("exit", 0):
@@ -193,7 +200,7 @@ def check(case, command, modules):
                 raise Mismatch(f"{name} does not match {pattern!r}: {shorten(text)!r}")
 
 
-def check_language(family, entry, counts):
+def check_language(family, entry, modules_root, counts):
     settings = entry["chasen"]
     program = interpreter(entry)
     cases = json.loads((ROOT / family / "cases.json").read_text(encoding="utf-8"))
@@ -203,11 +210,11 @@ def check_language(family, entry, counts):
         counts["skipped"] += len(cases)
         return
     command = [program, *settings["args"], str(ROOT / settings["launcher"])]
-    modules = os.environ.get(f"CHASEN_MODULES_{family.upper()}", "")
+    modules = modules_root and str(modules_root.resolve() / settings["modules"])
     for case in cases:
         title = f"{family}: {case['name']}"
         if case.get("modules") and not modules:
-            print(f"skip {title} (needs CHASEN_MODULES_{family.upper()})")
+            print(f"skip {title} (needs --modules)")
             counts["skipped"] += 1
             continue
         try:
@@ -218,18 +225,22 @@ def check_language(family, entry, counts):
             counts["failed"] += 1
 
 
-def main(families):
+def main():
+    parser = argparse.ArgumentParser(description="Runs the launchers' cases.")
+    parser.add_argument("--modules", type=Path, metavar="DIR", help="folder of the preinstalled packages (<data>/runtimes)")
+    parser.add_argument("families", nargs="*", metavar="LANGUAGE")
+    options = parser.parse_args()
     manifest = json.loads((ROOT / "runtimes.json").read_text(encoding="utf-8"))["runtimes"]
-    unknown = set(families) - set(manifest)
+    unknown = set(options.families) - set(manifest)
     if unknown:
-        sys.exit(f"no such language: {', '.join(sorted(unknown))}; the manifest has {', '.join(manifest)}")
+        parser.error(f"no such language: {', '.join(sorted(unknown))}; the manifest has {', '.join(manifest)}")
     counts = {"passed": 0, "failed": 0, "skipped": 0}
-    for family in families or manifest:
+    for family in options.families or manifest:
         default = next(entry for entry in manifest[family] if entry.get("default"))
-        check_language(family, default, counts)
+        check_language(family, default, options.modules, counts)
     print(", ".join(f"{number} {what}" for what, number in counts.items()))
     return 1 if counts["failed"] else 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

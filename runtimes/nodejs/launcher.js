@@ -12,7 +12,6 @@
 const fs = require('fs');
 const Module = require('module');
 const path = require('path');
-const vm = require('vm');
 
 const CHANNEL = 3;
 const HEADER_LENGTH = 21;
@@ -95,6 +94,18 @@ function stackOf(error) {
   return describe((error && error.stack) || error);
 }
 
+/** The same error, whose stack no longer shows the launcher's own frames. */
+function ownFramesOnly(error) {
+  if (error instanceof Error && typeof error.stack === 'string' && error.stack.includes(__filename)) {
+    try {
+      error.stack = error.stack.split('\n').filter((line) => !line.includes(__filename)).join('\n');
+    } catch {
+      // a frozen error keeps them
+    }
+  }
+  return error;
+}
+
 /** What `JSON.stringify` would lose of an error or choke on, made plain: used for rejections only. */
 function serializeError(value, ancestors = []) {
   if (typeof value === 'function') return `[Function: ${value.name || 'anonymous'}]`;
@@ -160,7 +171,7 @@ function provideGarbageCollector() {
     configurable: true,
     get() {
       require('v8').setFlagsFromString('--expose-gc');
-      const value = vm.runInNewContext('gc');
+      const value = require('vm').runInNewContext('gc');
       Object.defineProperty(globalThis, 'gc', { configurable: true, writable: true, value });
       return value;
     },
@@ -202,26 +213,23 @@ function entryAt(root, keys) {
 }
 
 /**
- * Evaluates a single source text as sloppy code in a function scope of its own. `main` is pasted as an
+ * Evaluates a single source text as sloppy code in a module's function scope. `main` is pasted as an
  * expression, so that it finds local and global names alike; module exports are the fallback.
  */
 function loadSource(folder, main) {
   const file = path.join(folder, 'exec');
   const code = fs.readFileSync(file, 'utf8');
+  if (code.includes('import(')) linkPreinstalledModules(folder);
   const module = new Module(file);
   const { exports } = module;
   module.filename = file;
   module.paths = Module._nodeModulePaths(folder);
-  const scope = vm.compileFunction(
-    'return eval(arguments[5])',
-    ['require', 'module', 'exports', '__filename', '__dirname'],
-    { filename: file, importModuleDynamically: vm.constants?.USE_MAIN_CONTEXT_DEFAULT_LOADER },
-  );
   const lookup = `;(() => { try { return ${main} } catch (e) { if (e.name !== 'ReferenceError') throw e } })()`;
-  const local = scope.call(globalThis, Module.createRequire(file), module, exports, file, folder,
-    `${code}\n${lookup}\n//# sourceURL=${file}`);
+  module.source = `${code}\n${lookup}\n//# sourceURL=${file}`;
+  module._compile('module.entry = eval(module.source)', file);
+  delete module.source;
   const keys = main.split('.');
-  return local ?? entryAt(module.exports, keys) ?? entryAt(exports, keys);
+  return module.entry ?? entryAt(module.exports, keys) ?? entryAt(exports, keys);
 }
 
 function isEsModule(folder, file) {
@@ -234,6 +242,7 @@ function isEsModule(folder, file) {
 async function loadArchive(folder, main) {
   const require = Module.createRequire(path.join(folder, 'package.json'));
   const dot = main.indexOf('.');
+  // Thrown as text: these reach the caller without a stack.
   if (dot < 0 && !['package.json', 'index.js'].some((name) => fs.existsSync(path.join(folder, name)))) {
     throw 'Zipped actions must contain either package.json or index.js at the root.';
   }
@@ -294,13 +303,14 @@ class Launcher {
       answer(Kind.Initialized, '');
     } catch (error) {
       this.state = State.stopped;
-      console.error('Error during initialization:', error);
+      console.error('Error during initialization:', ownFramesOnly(error));
       refuse(`Initialization has failed due to: ${stackOf(error)}`);
     }
   }
 
   run(message, answer, refuse) {
-    if (!this.main) return this.refuseLoudly(refuse, 'System not initialized.');
+    const { main } = this;
+    if (!main) return this.refuseLoudly(refuse, 'System not initialized.');
     if (this.state !== State.ready) return this.refuseLoudly(refuse, `System not ready, status is ${this.state}.`);
     const args = message.value ?? {};
     if (typeof args !== 'object') {
@@ -312,10 +322,10 @@ class Launcher {
     this.state = State.running;
     let outcome;
     try {
-      outcome = this.main(args);
+      outcome = main(args);
     } catch (error) {
       this.state = State.stopped;
-      console.error(error);
+      console.error(ownFramesOnly(error));
       return refuse(`An error has occurred: ${describe(error)}`);
     }
     const end = (reply) => (value) => {
@@ -350,7 +360,7 @@ function replyResult(value, answer, refuse) {
 function replyRejection(reason, answer) {
   let text;
   try {
-    text = JSON.stringify({ error: reason ? serializeError(reason) : {} });
+    text = JSON.stringify({ error: reason ? serializeError(ownFramesOnly(reason)) : {} });
   } catch {
     text = JSON.stringify({ error: describe(reason) });
   }

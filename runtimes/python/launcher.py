@@ -234,7 +234,7 @@ def print_exception(error, skip=0):
     trace = error.__traceback__
     for _ in range(skip):
         trace = trace and trace.tb_next
-    sys.__excepthook__(type(error), error, trace)
+    sys.__excepthook__(type(error), error.with_traceback(trace), trace)
 
 
 def report_exit(error):
