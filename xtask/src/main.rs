@@ -1,2 +1,38 @@
-//! (skeleton)
-fn main() {}
+//! The task front: `cargo xtask fmt|lint|test|bench|run`. `test` is the one command that CI runs.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a task runner talks to a terminal")]
+
+mod shell;
+mod tasks;
+mod tidy;
+mod tools;
+
+use std::process::ExitCode;
+
+const USAGE: &str = "usage: cargo xtask TASK [ARGS]
+
+  fmt             format every Rust file
+  lint            format check, tidy rules, clippy, dependency rules
+  test [FILTER]   everything: tools, lint, unit, room, launcher and end-to-end tests
+  bench [NAME]    benchmarks of docs/benchmarks.md, optimised build
+  run [ARGS]      the node, optimised build: chasen ARGS (default: quickstart)";
+
+fn main() -> ExitCode {
+    let mut args = std::env::args().skip(1);
+    let task = args.next().unwrap_or_default();
+    let rest: Vec<String> = args.collect();
+    let done = match task.as_str() {
+        "fmt" => tasks::fmt(),
+        "lint" => tasks::lint(),
+        "test" => tasks::test(&rest),
+        "bench" => tasks::bench(&rest),
+        "run" => tasks::run(&rest),
+        _ => Err(USAGE.to_owned()),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            eprintln!("{why}");
+            ExitCode::FAILURE
+        }
+    }
+}
