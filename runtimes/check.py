@@ -15,6 +15,7 @@ Each language's `cases.json` is a list of cases. A text of several lines may be 
            {"together": [run, run]} sends several before it reads the replies
   stdout, stderr   regular expressions for what the whole stream must hold, trimmed; a stream that is not
            named must be empty, null means anything
+  raw      hexadecimal bytes that break the protocol, sent instead of Init; the launcher must end
   exit     exit status that the launcher must end with (default 0: it ended because the channel did)
 
 An expectation is one of {"ok": true}, {"result": JSON}, {"matches": regex on the text of a Result},
@@ -30,6 +31,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
@@ -57,30 +59,32 @@ def interpreter(entry):
 class Launcher:
     """One launcher process and our end of its channel."""
 
-    def __init__(self, command, folder, environment):
-        self.outputs = [tempfile.TemporaryFile(), tempfile.TemporaryFile()]
+    def __init__(self, command, environment):
         self.channel, theirs = socket.socketpair()
         self.channel.settimeout(DEADLINE_SECONDS)
         # The shell puts the channel on fd 3, which is where launchers look for it.
-        script = f'exec "$@" 3<&{theirs.fileno()} {theirs.fileno()}<&-' if theirs.fileno() != 3 else 'exec "$@"'
-        pumps = [subprocess.PIPE, subprocess.PIPE]
+        number = theirs.fileno()
+        script = 'exec "$@"' if number == 3 else f'exec "$@" 3<&{number} {number}<&-'
         self.process = subprocess.Popen(
             ["/bin/bash", "-c", script, "launcher", *command],
-            stdin=subprocess.DEVNULL, stdout=pumps[0], stderr=pumps[1],
-            pass_fds=[theirs.fileno()], cwd="/", env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            pass_fds=[number],
+            cwd="/",
+            env=environment,
         )
         theirs.close()
-        self.pumps = [
-            subprocess.Popen(["cat"], stdin=pipe, stdout=file)
-            for pipe, file in zip((self.process.stdout, self.process.stderr), self.outputs)
-        ]
+        pool = ThreadPoolExecutor(2)
+        self.outputs = [pool.submit(pipe.read) for pipe in (self.process.stdout, self.process.stderr)]
+        pool.shutdown(wait=False)
 
     def send(self, kind, payload, activation_id=bytes(16)):
         payload = json.dumps(payload, ensure_ascii=False).encode()
         self.channel.sendall((17 + len(payload)).to_bytes(4, "big") + bytes([kind]) + activation_id + payload)
 
     def receive(self, activation_ids=(bytes(16),)):
-        """The next frames as {activation id: (kind, text)}; none for those the channel ended before."""
+        """The (kind, text) that answers each activation, in their order; None where the channel ended before."""
         replies = dict.fromkeys(activation_ids)
         for _ in activation_ids:
             header = self.read(21)
@@ -110,14 +114,7 @@ class Launcher:
             status = self.process.wait(DEADLINE_SECONDS)
         finally:
             self.process.kill()
-        texts = []
-        for pipe, pump, file in zip((self.process.stdout, self.process.stderr), self.pumps, self.outputs):
-            pipe.close()
-            pump.wait()
-            file.seek(0)
-            texts.append(file.read().decode())
-            file.close()
-        return status, texts
+        return status, [output.result(DEADLINE_SECONDS).decode() for output in self.outputs]
 
 
 def expand(value):
@@ -168,36 +165,45 @@ def write_code(case, folder):
         path.write_text("\n".join(expand(line) for line in lines), encoding="utf-8")
 
 
+def converse(launcher, case, folder):
+    """Plays the whole conversation of one case."""
+    (greeting,) = launcher.receive()
+    if greeting is None or greeting[0] != HELLO or json.loads(greeting[1]).get("protocol") != 1:
+        raise Mismatch(f"bad hello {greeting!r}")
+    if "raw" in case:
+        launcher.channel.sendall(bytes.fromhex(case["raw"]))
+        compare(*launcher.receive(), {"end": True}, "broken frame")
+        return
+    action = {"name": "case", "main": case.get("main", "main"), "binary": "files" in case, "env": case.get("env")}
+    for expected in case.get("inits", [{"ok": True}]):
+        launcher.send(INIT, {"value": {"path": folder, **case.get("init", action)}})
+        compare(*launcher.receive(), expected, "init")
+    for number, run in enumerate(case.get("runs", []), 1):
+        together = {bytes([number, index]) * 8: one for index, one in enumerate(run.get("together", [run]))}
+        for activation_id, one in together.items():
+            launcher.send(RUN, expand(one.get("body", {"value": one.get("args", {})})), activation_id)
+        for reply, one in zip(launcher.receive(list(together)), together.values()):
+            compare(reply, one, f"run {number}")
+
+
 def check(case, command, modules):
-    """Plays one case; raises Mismatch where the launcher deviates."""
+    """Plays one case with a launcher of its own; raises Mismatch where it deviates."""
+    environment = {"PATH": "/usr/bin:/bin", **case.get("host", {})}
+    if modules:
+        environment["CHASEN_MODULES"] = modules
     with tempfile.TemporaryDirectory() as folder:
         write_code(case, folder)
-        environment = {"PATH": "/usr/bin:/bin", **case.get("host", {})}
-        if modules:
-            environment["CHASEN_MODULES"] = modules
-        launcher = Launcher(command, folder, environment)
+        launcher = Launcher(command, environment)
         try:
-            (greeting,) = launcher.receive()
-            if greeting is None or greeting[0] != HELLO or json.loads(greeting[1]).get("protocol") != 1:
-                raise Mismatch(f"bad hello {greeting!r}")
-            init = {"name": "case", "main": case.get("main", "main"), "binary": "files" in case, "env": case.get("env")}
-            for expected in case.get("inits", [{"ok": True}]):
-                launcher.send(INIT, {"value": {"path": folder, **case.get("init", init)}})
-                compare(*launcher.receive(), expected, "init")
-            for number, run in enumerate(case.get("runs", []), 1):
-                together = {bytes([number, index]) * 8: one for index, one in enumerate(run.get("together", [run]))}
-                for activation_id, one in together.items():
-                    launcher.send(RUN, expand(one.get("body", {"value": one.get("args", {})})), activation_id)
-                for reply, one in zip(launcher.receive(list(together)), together.values()):
-                    compare(reply, one, f"run {number}")
+            converse(launcher, case, folder)
         finally:
             status, texts = launcher.finish()
-        if status != case.get("exit", 0):
-            raise Mismatch(f"exit status {status}, stderr {shorten(texts[1])!r}")
-        for name, text in zip(("stdout", "stderr"), texts):
-            pattern = case.get(name, "^$")
-            if pattern is not None and not re.search(pattern, text.strip()):
-                raise Mismatch(f"{name} does not match {pattern!r}: {shorten(text)!r}")
+    if status != case.get("exit", 0):
+        raise Mismatch(f"exit status {status}, stderr {shorten(texts[1])!r}")
+    for name, text in zip(("stdout", "stderr"), texts):
+        pattern = case.get(name, "^$")
+        if pattern is not None and not re.search(pattern, text.strip()):
+            raise Mismatch(f"{name} does not match {pattern!r}: {shorten(text)!r}")
 
 
 def check_language(family, entry, modules_root, counts):

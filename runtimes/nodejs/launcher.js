@@ -197,7 +197,7 @@ function usePreinstalledModules() {
 
 /** `import` knows no search path: link the preinstalled packages that the action does not bring. */
 function linkPreinstalledModules(folder) {
-  if (!preinstalled) return;
+  if (!preinstalled || !fs.existsSync(preinstalled)) return;
   const target = path.join(folder, 'node_modules');
   fs.mkdirSync(target, { recursive: true });
   for (const name of fs.readdirSync(preinstalled)) {
@@ -280,7 +280,8 @@ class Launcher {
     } catch {
       return refuse('Bad request.');
     }
-    if (kind === Kind.Init) return this.init(message, answer, refuse);
+    if (typeof message !== 'object' || message === null) return refuse('Bad request.');
+    if (kind === Kind.Init) return this.init(message.value ?? {}, answer, refuse);
     if (kind === Kind.Run) return this.run(message, answer, refuse);
     return fail(`frames of kind ${kind} are not for a launcher`);
   }
@@ -290,14 +291,14 @@ class Launcher {
     refuse(why);
   }
 
-  async init({ value = {} }, answer, refuse) {
+  async init(action, answer, refuse) {
     if (this.main) return this.refuseLoudly(refuse, 'Cannot initialize the action more than once.');
     if (this.state !== State.ready) return this.refuseLoudly(refuse, `System not ready, status is ${this.state}.`);
-    if (!hasCode(value)) return refuse('Missing main/no code to execute.');
+    if (!hasCode(action)) return refuse('Missing main/no code to execute.');
     this.state = State.starting;
     try {
-      const entry = await load(value);
-      if (typeof entry !== 'function') throw `Action entrypoint '${value.main ?? 'main'}' is not a function.`;
+      const entry = await load(action);
+      if (typeof entry !== 'function') throw `Action entrypoint '${action.main ?? 'main'}' is not a function.`;
       this.main = entry;
       this.state = State.ready;
       answer(Kind.Initialized, '');

@@ -125,7 +125,9 @@ def fail(why):
 
 
 def log(text):
-    print(text, file=sys.stderr, flush=True)
+    """Writes a line to stderr, whatever the function did to `sys.stderr`."""
+    flush_output()
+    os.write(2, f"{describe(text)}\n".encode("utf-8", "backslashreplace"))
 
 
 # ---- environment --------------------------------------------------------------------------------
@@ -259,8 +261,10 @@ class Launcher:
     def receive(self, kind, activation_id, payload):
         try:
             message = parse_json(payload.decode())
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             return self.refuse(activation_id, f"Error unmarshaling request: {error}")
+        if not isinstance(message, dict):
+            return self.refuse(activation_id, "Error unmarshaling request: not an object")
         if kind == INIT:
             return self.init(activation_id, message.get("value") or {})
         if kind == RUN:
@@ -331,11 +335,12 @@ def has_source(folder):
         return False
 
 
-def describe(error):
+def describe(value):
+    """`str(value)`, or the name of its type where it refuses to be text."""
     try:
-        return str(error)
+        return str(value)
     except Exception:
-        return type(error).__name__
+        return type(value).__name__
 
 
 # ---- boot ---------------------------------------------------------------------------------------
@@ -360,8 +365,11 @@ def main():
         sys.path.append(os.path.join(modules, "site-packages"))
     write_frame(HELLO, bytes(16), '{"protocol":1,"concurrent":false}')
     launcher = Launcher()
-    while (frame := read_frame()) is not None:
-        launcher.receive(*frame)
+    try:
+        while (frame := read_frame()) is not None:
+            launcher.receive(*frame)
+    except ConnectionError:
+        pass  # the platform is gone: the same as the end of the channel
     flush_output()
     os._exit(0)
 
