@@ -1,38 +1,69 @@
 //! Prepared network namespaces: one private network per sandbox, made ahead of need.
 //!
-//! A node owns a block of addresses, one nftables table and one *door* address on which the API
-//! answers its sandboxes. Each sandbox gets a namespace of its own, joined to the node by a veth
-//! pair. Public hosts and the configured resolvers answer; private ranges, metadata addresses,
-//! the node and other sandboxes do not.
+//! A node owns a block of addresses, one nftables table and one *door*: the address on which the
+//! API answers its sandboxes. Each sandbox gets a namespace of its own, joined to the node by a
+//! veth pair. Public hosts and the configured name servers answer; private ranges, metadata
+//! addresses, the node and other sandboxes do not. IPv4 only: sandboxes have no IPv6 address.
+//!
+//! A firewall of the machine that drops what it forwards (such as Docker's) also drops what
+//! sandboxes send: no table can overrule another's drop. Such a firewall must accept packets from
+//! and to 100.64.0.0/10.
 
+mod block;
+mod connections;
+mod demand;
 mod error;
+mod forwarding;
 mod lease;
+mod link;
+mod maker;
+mod names;
+mod namespace;
+mod netlink;
+mod nftables;
+mod pool;
+mod probe;
+mod resolver;
+mod rules;
+mod subnet;
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
 
 pub use error::NetworkError;
 pub use lease::Lease;
+pub use subnet::Subnet;
 
 use crate::requirements::Missing;
+use block::Block;
+use maker::Maker;
+use names::Names;
+use netlink::Socket;
+use pool::Pool;
+
+/// Bounds of settings: more is a mistake.
+const MOST_PREPARED: usize = 512;
+const MOST_DENIED: usize = 256;
 
 /// What a node asks of its network.
 #[derive(Debug, Clone)]
 pub struct NetworkConfig {
     /// Identity of the node, stable for its data folder: names and clean-up follow from it.
     pub node_id: String,
-    /// Folder for the lock files by which nodes of one machine share the address range,
-    /// usually [`NetworkConfig::RUN_DIR`].
+    /// Folder by which the nodes of one machine share the address range; one and the same for all
+    /// of them, usually [`NetworkConfig::RUN_DIR`].
     pub run_dir: PathBuf,
     /// The one TCP port that sandboxes reach on [`Network::door_address`].
     pub door_port: u16,
     /// Name servers for sandboxes; empty takes those of the machine.
-    pub dns: Vec<std::net::IpAddr>,
-    /// Networks denied to sandboxes beside the built-in ones: address and prefix length.
-    pub denied: Vec<(Ipv4Addr, u8)>,
-    /// How many namespaces an idle node keeps ready.
+    pub dns: Vec<IpAddr>,
+    /// Networks denied to sandboxes beside the private and special ones; at most 256.
+    pub denied: Vec<Subnet>,
+    /// How many namespaces an idle node keeps ready; at most 512. Bursts raise it for a while.
     pub prepared: usize,
-    /// Make the first namespaces when the first one is taken, not at start.
+    /// Prepare nothing before the first [`Network::take`].
     pub lazy: bool,
 }
 
@@ -44,7 +75,7 @@ impl NetworkConfig {
     pub fn new(node_id: impl Into<String>, door_port: u16) -> Self {
         Self {
             node_id: node_id.into(),
-            run_dir: Path::new(Self::RUN_DIR).to_path_buf(),
+            run_dir: PathBuf::from(Self::RUN_DIR),
             door_port,
             dns: Vec::new(),
             denied: Vec::new(),
@@ -52,55 +83,125 @@ impl NetworkConfig {
             lazy: false,
         }
     }
+
+    fn check(&self) -> Result<(), NetworkError> {
+        let wrong = |text: String| Err(NetworkError::Setting(text));
+        if self.door_port == 0 {
+            return wrong("the door's port is 0; bind the API first and give the port it got".into());
+        }
+        if self.prepared > MOST_PREPARED {
+            let asked = self.prepared;
+            return wrong(format!("{asked} prepared networks are too many; ask for at most {MOST_PREPARED}"));
+        }
+        if self.denied.len() > MOST_DENIED {
+            let asked = self.denied.len();
+            return wrong(format!("{asked} denied networks are too many; give at most {MOST_DENIED}"));
+        }
+        Ok(())
+    }
 }
 
-/// The network of one node. Dropping it is [`Network::close`] with errors logged.
+/// The network of one node. Dropping it is [`Network::close`] with the error logged.
 #[derive(Debug)]
-pub struct Network {}
+pub struct Network {
+    pool: Arc<Pool>,
+    keeper: Option<JoinHandle<Result<(), NetworkError>>>,
+    door: SocketAddrV4,
+    resolvers: Vec<Ipv4Addr>,
+}
 
 impl Network {
     /// Takes a block of addresses, removes what an earlier life of the same node left behind,
-    /// writes the rules and starts preparing namespaces. Blocks for a few milliseconds.
+    /// writes the rules and starts preparing namespaces. Blocks for some milliseconds.
+    ///
+    /// # Errors
+    /// When a setting makes no sense, the kernel refuses a step or no block is free; nothing is
+    /// left behind then.
     pub fn open(config: NetworkConfig) -> Result<Self, NetworkError> {
-        let _ = config;
-        Err(NetworkError::Closed)
+        config.check()?;
+        let names = Names::of(&config.node_id);
+        cleanup(&config.node_id, &config.run_dir)?;
+        let used = link::used_networks(&mut Socket::route()?, block::RANGE)?;
+        let block = Block::claim(&config.run_dir, names.key(), &used)?;
+        let resolvers = resolver::resolvers(&config.dns);
+        if resolvers.is_empty() {
+            tracing::warn!(
+                "sandboxes have no name server: those of this machine answer on its loopback or over IPv6 \
+                 only; set `dns` to one that sandboxes can reach"
+            );
+        }
+        let mut maker = Maker::new(names, block, &config.run_dir, &resolvers)?;
+        if let Err(error) = maker.set_up(config.door_port, &resolvers, &config.denied) {
+            // The first error tells more than what removing the remains might add.
+            let _ = maker.tear_down();
+            return Err(error);
+        }
+        let door = SocketAddrV4::new(maker.door(), config.door_port);
+        let pool = Pool::new(config.prepared, config.lazy);
+        let kept = Arc::clone(&pool);
+        let keeper = thread::Builder::new()
+            .name("network".into())
+            .spawn(move || kept.keep(maker))
+            .map_err(|error| NetworkError::kernel("start the network's thread", error))
+            .inspect_err(|_| {
+                let _ = cleanup(&config.node_id, &config.run_dir);
+            })?;
+        Ok(Self { pool, keeper: Some(keeper), door, resolvers })
     }
 
     /// Where the API must listen for sandboxes.
     pub fn door_address(&self) -> SocketAddrV4 {
-        SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0)
+        self.door
     }
 
-    /// Name servers that sandboxes may ask; empty when the machine has none that they could reach.
+    /// Name servers that sandboxes may ask; empty when there is none that they could reach.
     pub fn resolvers(&self) -> &[Ipv4Addr] {
-        &[]
+        &self.resolvers
     }
 
     /// Content of a sandbox's `/etc/resolv.conf`.
     pub fn resolv_conf(&self) -> String {
-        String::new()
+        resolver::resolv_conf(&self.resolvers)
     }
 
-    /// A namespace nobody has used: at once when one is prepared, else made on demand within a
-    /// bounded wait.
+    /// A namespace nobody has used: at once when one is prepared, else made on demand.
+    ///
+    /// # Errors
+    /// When none is made within ten seconds, too many wait, no address is left, or the network is
+    /// closed.
     pub async fn take(&self) -> Result<Lease, NetworkError> {
-        Err(NetworkError::Closed)
+        self.pool.take().await
     }
 
-    /// Removes every interface, rule and setting of this node. Blocks for some milliseconds.
-    pub fn close(self) -> Result<(), NetworkError> {
-        Ok(())
+    /// Removes every interface, rule and setting of this node, those of sandboxes still running
+    /// too. Blocks for some milliseconds.
+    pub fn close(mut self) -> Result<(), NetworkError> {
+        self.shut()
     }
 
-    /// What this machine lacks for sandbox networks; empty when nothing.
+    fn shut(&mut self) -> Result<(), NetworkError> {
+        let Some(keeper) = self.keeper.take() else { return Ok(()) };
+        self.pool.close();
+        keeper.join().unwrap_or(Err(NetworkError::Closed))
+    }
+
+    /// What this machine lacks for sandbox networks; empty when nothing. Tries everything in a
+    /// namespace of its own; the machine's network stays as it is. Blocks for some milliseconds.
     pub fn missing() -> Vec<Missing> {
-        Vec::new()
+        probe::missing()
     }
 }
 
-/// Removes interfaces and rules that a dead node `node_id` left behind, and nobody else's.
-/// [`Network::open`] does this by itself.
-pub fn cleanup(node_id: &str) -> Result<(), NetworkError> {
-    let _ = node_id;
-    Ok(())
+impl Drop for Network {
+    fn drop(&mut self) {
+        if let Err(error) = self.shut() {
+            tracing::warn!(%error, "the node's network was not removed; its next start removes it");
+        }
+    }
+}
+
+/// Removes interfaces, rules and settings that a dead node `node_id` left behind, and nobody
+/// else's. [`Network::open`] does this by itself.
+pub fn cleanup(node_id: &str, run_dir: &Path) -> Result<(), NetworkError> {
+    maker::remove_all(Names::of(node_id), run_dir, &mut Socket::route()?, &mut Socket::netfilter()?)
 }

@@ -1,0 +1,195 @@
+//! Making and removing networks of sandboxes, one at a time, on a thread of its own.
+
+use std::net::Ipv4Addr;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use super::block::Block;
+use super::connections;
+use super::error::NetworkError;
+use super::forwarding;
+use super::link::{self, End, SANDBOX_LINK, Uplink};
+use super::names::Names;
+use super::namespace::Namespace;
+use super::netlink::Socket;
+use super::rules::{self, Rules};
+use super::subnet::Subnet;
+
+/// A public address that nobody has: the way to it is the machine's default way.
+pub(super) const ANYWHERE: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
+/// What an Ethernet carries, for a machine without a way out.
+const USUAL_MTU: u32 = 1500;
+const LOOPBACK: &str = "lo";
+
+/// The node's hand on the kernel.
+#[derive(Debug)]
+pub(super) struct Maker {
+    names: Names,
+    block: Block,
+    run_dir: PathBuf,
+    links: Socket,
+    filter: Socket,
+    /// Addresses whose ways out must forward: the default way and those to the name servers.
+    ways: Vec<Ipv4Addr>,
+    uplinks: Vec<Uplink>,
+    ipv6: bool,
+}
+
+impl Maker {
+    pub(super) fn new(
+        names: Names,
+        block: Block,
+        run_dir: &Path,
+        resolvers: &[Ipv4Addr],
+    ) -> Result<Self, NetworkError> {
+        Ok(Self {
+            names,
+            block,
+            run_dir: run_dir.to_owned(),
+            links: Socket::route()?,
+            filter: Socket::netfilter()?,
+            ways: std::iter::once(ANYWHERE).chain(resolvers.iter().copied()).collect(),
+            uplinks: Vec::new(),
+            ipv6: Path::new("/proc/sys/net/ipv6").exists(),
+        })
+    }
+
+    /// Puts the rules in force, then opens the door, then lets packets through.
+    pub(super) fn set_up(
+        &mut self,
+        port: u16,
+        resolvers: &[Ipv4Addr],
+        denied: &[Subnet],
+    ) -> Result<(), NetworkError> {
+        let rules = Rules {
+            table: &self.names.table(),
+            group: self.names.group(),
+            block: self.block.subnet(),
+            door: std::net::SocketAddrV4::new(self.block.door(), port),
+            resolvers,
+            denied,
+        };
+        self.filter.run(&rules.steps())?;
+        self.follow_uplinks()?;
+        // The door needs a link to live on. Its pair's other end lies in a namespace nobody enters:
+        // what is sent to an address of the block that no sandbox has goes there and nowhere else.
+        let name = self.names.door();
+        self.pair(&name)?;
+        let index = link::index_of(&mut self.links, &name)?;
+        self.links.run(&[
+            link::configure(index, false, self.ipv6),
+            link::add_address(index, self.block.door(), self.block.subnet().prefix()),
+            link::set_up(index),
+        ])
+    }
+
+    pub(super) fn door(&self) -> Ipv4Addr {
+        self.block.door()
+    }
+
+    /// Address of sandbox number `slot`.
+    pub(super) fn address(&self, slot: u16) -> Ipv4Addr {
+        self.block.address(slot)
+    }
+
+    /// Makes the network of sandbox number `slot` and returns its namespace.
+    pub(super) fn make(&mut self, slot: u16) -> Result<OwnedFd, NetworkError> {
+        if let Err(error) = self.follow_uplinks() {
+            tracing::warn!(%error, "sandboxes may not reach the network");
+        }
+        let name = self.names.pair(slot);
+        let mut namespace = self.pair(&name)?;
+        let address = self.block.address(slot);
+        match self.join(&name, &mut namespace, address) {
+            Ok(()) => Ok(namespace.into_fd()),
+            Err(error) => {
+                // The first error tells more than what removing the remains might add.
+                let _ = self.links.run(&[link::remove(&name)]);
+                Err(error)
+            }
+        }
+    }
+
+    /// A new namespace with one end of the pair `name` in it.
+    fn pair(&mut self, name: &str) -> Result<Namespace, NetworkError> {
+        let mtu = self.uplinks.iter().map(|uplink| uplink.mtu).min().unwrap_or(USUAL_MTU);
+        let namespace = Namespace::new()?;
+        self.links.run(&[link::create_pair(name, self.names.group(), mtu, namespace.as_fd())])?;
+        Ok(namespace)
+    }
+
+    fn join(&mut self, name: &str, namespace: &mut Namespace, address: Ipv4Addr) -> Result<(), NetworkError> {
+        let door = self.block.door();
+        let inside = namespace.socket();
+        let loopback = link::index_of(inside, LOOPBACK)?;
+        let index = link::index_of(inside, SANDBOX_LINK)?;
+        let everywhere = Subnet::EVERYTHING;
+        inside.run(&[
+            link::configure(index, false, self.ipv6),
+            link::add_address(index, address, Subnet::host(address).prefix()),
+            link::set_up(loopback),
+            link::set_up(index),
+            link::add_neighbour(index, door, End::Node),
+            link::add_route(index, Subnet::host(door), None, None),
+            link::add_route(index, everywhere, Some(door), None),
+        ])?;
+        let index = link::index_of(&mut self.links, name)?;
+        self.links.run(&[
+            link::configure(index, true, self.ipv6),
+            link::set_up(index),
+            link::add_neighbour(index, address, End::Sandbox),
+            link::add_route(index, Subnet::host(address), None, Some(door)),
+        ])
+    }
+
+    /// Removes the network of sandbox number `slot`, and what the kernel remembers of its
+    /// connections: the next holder of the address must not receive their answers.
+    pub(super) fn remove(&mut self, slot: u16) -> Result<(), NetworkError> {
+        match self.links.run(&[link::remove(&self.names.pair(slot))]) {
+            // The namespace died with its processes and took the pair along.
+            Err(error) if error.is_absent() => {}
+            removed => removed?,
+        }
+        connections::forget(&mut self.filter, self.block.address(slot))
+    }
+
+    /// Lets the links by which sandboxes leave the machine now forward.
+    fn follow_uplinks(&mut self) -> Result<(), NetworkError> {
+        let mut uplinks: Vec<Uplink> = Vec::new();
+        for way in &self.ways {
+            if let Some(uplink) = link::uplink(&mut self.links, *way)?
+                && uplink.name != LOOPBACK
+                && !uplinks.contains(&uplink)
+            {
+                uplinks.push(uplink);
+            }
+        }
+        if uplinks != self.uplinks {
+            let names: Vec<_> = uplinks.iter().map(|uplink| uplink.name.clone()).collect();
+            forwarding::turn_on(&self.run_dir, self.names.key(), &names)?;
+            self.uplinks = uplinks;
+        }
+        Ok(())
+    }
+
+    /// Removes everything of the node: links first, so that no sandbox ever runs without rules.
+    pub(super) fn tear_down(&mut self) -> Result<(), NetworkError> {
+        remove_all(self.names, &self.run_dir, &mut self.links, &mut self.filter)
+    }
+}
+
+/// Removes everything that the node `names` has in the kernel.
+pub(super) fn remove_all(
+    names: Names,
+    run_dir: &Path,
+    links: &mut Socket,
+    filter: &mut Socket,
+) -> Result<(), NetworkError> {
+    let absent_is_fine = |result: Result<(), NetworkError>| match result {
+        Err(error) if error.is_absent() => Ok(()),
+        other => other,
+    };
+    absent_is_fine(links.run(&[link::remove_group(names.group())]))?;
+    absent_is_fine(filter.run(&rules::removal(&names.table())))?;
+    forwarding::turn_off(run_dir, names.key())
+}

@@ -1,0 +1,59 @@
+//! Names of a node's objects in the kernel: all follow from the node's identity, so that a later
+//! life of the node finds what an earlier one left behind, and touches nothing else.
+
+/// Identity of a node in 32 bits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Names {
+    key: u32,
+}
+
+impl Names {
+    pub(super) fn of(node_id: &str) -> Self {
+        // FNV-1a: short, and the same in every version of the program.
+        let key = node_id
+            .bytes()
+            .fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+        // Group zero is that of every other interface.
+        Self { key: key.max(1) }
+    }
+
+    pub(super) fn key(self) -> u32 {
+        self.key
+    }
+
+    /// Group of the node's interfaces: by it rules match them and clean-up removes them.
+    pub(super) fn group(self) -> u32 {
+        self.key
+    }
+
+    pub(super) fn table(self) -> String {
+        format!("chasen_{:08x}", self.key)
+    }
+
+    /// Interface that holds the door's address.
+    pub(super) fn door(self) -> String {
+        format!("ch{:08x}door", self.key)
+    }
+
+    /// Node's end of the pair of sandbox number `slot`.
+    pub(super) fn pair(self, slot: u16) -> String {
+        format!("ch{:08x}{slot:04x}", self.key)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_fit_the_kernel_and_differ() {
+        let names = Names::of("a node");
+        assert_eq!(names, Names::of("a node"));
+        assert_ne!(names, Names::of("another node"));
+        for name in [names.door(), names.pair(u16::MAX)] {
+            assert!(name.len() <= 15, "{name}");
+        }
+        assert_ne!(names.pair(1), names.pair(2));
+        assert_ne!(Names { key: 0 }.key, Names::of("").group());
+    }
+}

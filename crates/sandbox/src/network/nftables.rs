@@ -1,0 +1,292 @@
+//! The few nf_tables objects and expressions that the rules need, in wire form.
+//!
+//! Every expression works on one register: load a field of the packet, mask it, compare it, look
+//! it up, decide. Numbers of attributes are those of the kernel's `nf_tables.h`.
+
+use std::net::Ipv4Addr;
+
+use super::netlink::{APPEND, Attributes, CREATE, Message, Step};
+
+const BATCH_BEGIN: u16 = 0x10;
+const BATCH_END: u16 = 0x11;
+const SUBSYSTEM: u16 = 10;
+const FAMILY_INET: u8 = 1;
+/// The 16-byte register that every expression here uses.
+const REGISTER: u32 = 1;
+const LIST_ELEMENT: u16 = 1;
+/// What `nft list` shows set keys as: IPv4 addresses.
+const KEY_TYPE_IPV4: u32 = 7;
+
+/// Where a base chain is called, in the order of the kernel's hooks.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Hook {
+    Prerouting = 0,
+    Input = 1,
+    Forward = 2,
+    Postrouting = 4,
+}
+
+/// A field that a rule can load.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Field {
+    /// IPv4 or IPv6, one byte.
+    NetworkProtocol,
+    /// TCP, UDP …, one byte.
+    TransportProtocol,
+    /// Group of the interface the packet came in by, native order.
+    IncomingGroup,
+    /// Group of the interface it leaves by, native order.
+    OutgoingGroup,
+    /// Name of the interface it came in by, 16 bytes.
+    IncomingName,
+    /// Bits of the connection's state, native order.
+    ConnectionState,
+    /// Destination before any translation, IPv4.
+    OriginalDestination,
+    Source,
+    Destination,
+    DestinationPort,
+    /// Index of the interface by which the source would be answered, zero unless it is the one the
+    /// packet came in by.
+    ReversePath,
+    /// Unicast, local, broadcast …, native order.
+    DestinationType,
+}
+
+/// What happens to a packet that a rule matches.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Verdict {
+    Accept,
+    Drop,
+    Goto(&'static str),
+}
+
+/// One expression of a rule.
+#[derive(Debug, Clone)]
+pub(super) struct Expression {
+    name: &'static str,
+    data: Attributes,
+}
+
+impl Expression {
+    pub(super) fn load(field: Field) -> Self {
+        let register = |kind| Attributes::new().be32(kind, REGISTER);
+        let meta = |key| ("meta", register(1).be32(2, key));
+        let payload =
+            |base, offset, length| ("payload", register(1).be32(2, base).be32(3, offset).be32(4, length));
+        let fib = |result, flags| ("fib", register(1).be32(2, result).be32(3, flags));
+        let (name, data) = match field {
+            Field::NetworkProtocol => meta(15),
+            Field::TransportProtocol => meta(16),
+            Field::IncomingGroup => meta(21),
+            Field::OutgoingGroup => meta(22),
+            Field::IncomingName => meta(6),
+            Field::ConnectionState => ("ct", register(1).be32(2, 0)),
+            Field::OriginalDestination => ("ct", register(1).be32(2, 20).bytes(3, &[0])),
+            Field::Source => payload(1, 12, 4),
+            Field::Destination => payload(1, 16, 4),
+            Field::DestinationPort => payload(2, 2, 2),
+            Field::ReversePath => fib(1, 0b1001),
+            Field::DestinationType => fib(3, 0b0010),
+        };
+        Self { name, data }
+    }
+
+    fn compare(operation: u32, value: &[u8]) -> Self {
+        let data = Attributes::new().be32(1, REGISTER).be32(2, operation).nest(3, data_value(value));
+        Self { name: "cmp", data }
+    }
+
+    pub(super) fn equals(value: &[u8]) -> Self {
+        Self::compare(0, value)
+    }
+
+    pub(super) fn differs(value: &[u8]) -> Self {
+        Self::compare(1, value)
+    }
+
+    /// Keeps the bits of `mask` in the register.
+    pub(super) fn mask(mask: [u8; 4]) -> Self {
+        let data = Attributes::new()
+            .be32(1, REGISTER)
+            .be32(2, REGISTER)
+            .be32(3, 4)
+            .nest(4, data_value(&mask))
+            .nest(5, data_value(&[0; 4]));
+        Self { name: "bitwise", data }
+    }
+
+    /// Matches when `set` holds the register's address.
+    pub(super) fn is_in(set: &str) -> Self {
+        Self { name: "lookup", data: Attributes::new().text(1, set).be32(2, REGISTER) }
+    }
+
+    /// Counts the connections of the register's address in `set`; matches those above `limit`.
+    pub(super) fn connections_above(set: &str, limit: u32) -> Self {
+        const ADD: u32 = 0;
+        const ABOVE: u32 = 1;
+        let counter = Self { name: "connlimit", data: Attributes::new().be32(1, limit).be32(2, ABOVE) };
+        let data =
+            Attributes::new().text(1, set).be32(3, ADD).be32(4, REGISTER).nest(7, counter.attributes());
+        Self { name: "dynset", data }
+    }
+
+    pub(super) fn verdict(verdict: Verdict) -> Self {
+        const GOTO: i32 = -4;
+        let code = |code: i32| Attributes::new().be32(1, code.cast_unsigned());
+        let verdict = match verdict {
+            Verdict::Drop => code(0),
+            Verdict::Accept => code(1),
+            Verdict::Goto(chain) => code(GOTO).text(2, chain),
+        };
+        let data = Attributes::new().be32(1, 0).nest(2, Attributes::new().nest(2, verdict));
+        Self { name: "immediate", data }
+    }
+
+    /// Answers a TCP packet with a reset.
+    pub(super) fn reset() -> Self {
+        Self { name: "reject", data: Attributes::new().be32(1, 1) }
+    }
+
+    /// Answers with ICMP "administratively prohibited".
+    pub(super) fn prohibit() -> Self {
+        Self { name: "reject", data: Attributes::new().be32(1, 2).bytes(2, &[3]) }
+    }
+
+    /// Gives the packet the address of the interface it leaves by.
+    pub(super) fn masquerade() -> Self {
+        Self { name: "masq", data: Attributes::new() }
+    }
+
+    fn attributes(&self) -> Attributes {
+        Attributes::new().text(1, self.name).nest(2, self.data.clone())
+    }
+}
+
+fn data_value(value: &[u8]) -> Attributes {
+    Attributes::new().bytes(1, value)
+}
+
+/// The steps that make one table, sent as one atomic batch.
+#[derive(Debug)]
+pub(super) struct Batch<'a> {
+    table: &'a str,
+    steps: Vec<Step>,
+}
+
+impl<'a> Batch<'a> {
+    pub(super) fn new(table: &'a str) -> Self {
+        Self { table, steps: vec![Step::new("begin a batch of packet filter rules", edge(BATCH_BEGIN))] }
+    }
+
+    fn push(&mut self, what: &'static str, kind: libc::c_int, flags: u16, attributes: &Attributes) {
+        let kind = (SUBSYSTEM << 8) | u16::try_from(kind).unwrap_or_default();
+        self.steps.push(Step::new(what, Message::new(kind, flags, &[FAMILY_INET, 0, 0, 0], attributes)));
+    }
+
+    pub(super) fn add_table(&mut self) {
+        let attributes = Attributes::new().text(1, self.table).be32(2, 0);
+        self.push("make a packet filter table", libc::NFT_MSG_NEWTABLE, CREATE, &attributes);
+    }
+
+    pub(super) fn delete_table(&mut self) {
+        let attributes = Attributes::new().text(1, self.table);
+        self.push("remove a packet filter table", libc::NFT_MSG_DELTABLE, 0, &attributes);
+    }
+
+    /// Adds a chain that other chains go to.
+    pub(super) fn add_chain(&mut self, name: &str) {
+        let attributes = Attributes::new().text(1, self.table).text(3, name);
+        self.push("make a packet filter chain", libc::NFT_MSG_NEWCHAIN, CREATE, &attributes);
+    }
+
+    /// Adds a chain that the kernel calls at `hook`; packets pass unless a rule says otherwise.
+    pub(super) fn add_base_chain(&mut self, name: &str, kind: &str, hook: Hook, priority: i32) {
+        let hook = Attributes::new().be32(1, hook as u32).be32(2, priority.cast_unsigned());
+        let attributes = Attributes::new()
+            .text(1, self.table)
+            .text(3, name)
+            .nest(4, hook)
+            .be32(5, libc::NF_ACCEPT.cast_unsigned())
+            .text(7, kind);
+        let what =
+            if kind == "nat" { "make an address translation chain" } else { "hook a packet filter chain" };
+        self.push(what, libc::NFT_MSG_NEWCHAIN, CREATE, &attributes);
+    }
+
+    fn add_set(&mut self, name: &str, flags: libc::c_int, id: u32, size: Option<u32>) {
+        let mut attributes = Attributes::new()
+            .text(1, self.table)
+            .text(2, name)
+            .be32(3, flags.cast_unsigned())
+            .be32(4, KEY_TYPE_IPV4)
+            .be32(5, 4)
+            .be32(10, id);
+        if let Some(size) = size {
+            attributes = attributes.nest(9, Attributes::new().be32(1, size));
+        }
+        self.push("make a set of addresses", libc::NFT_MSG_NEWSET, CREATE, &attributes);
+    }
+
+    /// Adds a set to which packets add their addresses, at most `size`.
+    pub(super) fn add_dynamic_set(&mut self, name: &str, id: u32, size: u32) {
+        self.add_set(name, libc::NFT_SET_EVAL, id, Some(size));
+    }
+
+    /// Adds a set of single addresses.
+    pub(super) fn add_address_set(&mut self, name: &str, id: u32, addresses: &[Ipv4Addr]) {
+        self.add_set(name, 0, id, None);
+        let elements = addresses.iter().map(|address| element(*address, 0)).collect();
+        self.add_elements(name, elements);
+    }
+
+    /// Adds a set of intervals (first, last), ascending and apart from each other.
+    pub(super) fn add_interval_set(&mut self, name: &str, id: u32, intervals: &[(Ipv4Addr, Ipv4Addr)]) {
+        self.add_set(name, libc::NFT_SET_INTERVAL, id, None);
+        let mut elements = Vec::new();
+        for (first, last) in intervals {
+            elements.push(element(*first, 0));
+            // An interval ends before this key; one that reaches the last address stays open.
+            if let Some(end) = last.to_bits().checked_add(1) {
+                elements
+                    .push(element(Ipv4Addr::from_bits(end), libc::NFT_SET_ELEM_INTERVAL_END.cast_unsigned()));
+            }
+        }
+        self.add_elements(name, elements);
+    }
+
+    fn add_elements(&mut self, set: &str, elements: Vec<Attributes>) {
+        if elements.is_empty() {
+            return;
+        }
+        let list = elements.into_iter().fold(Attributes::new(), |list, one| list.nest(LIST_ELEMENT, one));
+        let attributes = Attributes::new().text(1, self.table).text(2, set).nest(3, list);
+        self.push("fill a set of addresses", libc::NFT_MSG_NEWSETELEM, CREATE, &attributes);
+    }
+
+    /// Appends a rule to `chain`; `what` names it in an error.
+    pub(super) fn add_rule(&mut self, what: &'static str, chain: &str, expressions: &[Expression]) {
+        let list = expressions
+            .iter()
+            .fold(Attributes::new(), |list, expression| list.nest(LIST_ELEMENT, expression.attributes()));
+        let attributes = Attributes::new().text(1, self.table).text(2, chain).nest(4, list);
+        self.push(what, libc::NFT_MSG_NEWRULE, CREATE | APPEND, &attributes);
+    }
+
+    /// The batch, complete.
+    pub(super) fn into_steps(mut self) -> Vec<Step> {
+        self.steps.push(Step::new("commit a batch of packet filter rules", edge(BATCH_END)));
+        self.steps
+    }
+}
+
+fn element(key: Ipv4Addr, flags: u32) -> Attributes {
+    let element = Attributes::new().nest(1, data_value(&key.octets()));
+    if flags == 0 { element } else { element.be32(3, flags) }
+}
+
+/// The message that begins or ends a batch: the family header names the subsystem.
+fn edge(kind: u16) -> Message {
+    let [high, low] = SUBSYSTEM.to_be_bytes();
+    Message::new(kind, 0, &[0, 0, high, low], &Attributes::new())
+}

@@ -1,0 +1,320 @@
+//! The stock of prepared namespaces and the thread that keeps it.
+//!
+//! Takers, in any async task, touch the stock under a short lock. One thread does everything that
+//! asks the kernel: what to do next follows from the stock alone ([`Stock::next`]).
+
+use std::collections::VecDeque;
+use std::net::Ipv4Addr;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex};
+use tokio::sync::oneshot;
+
+use super::block::{SLOTS, Slots};
+use super::demand::Demand;
+use super::error::NetworkError;
+use super::lease::Lease;
+use super::maker::Maker;
+
+/// How long a taker waits for a namespace made on demand.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How many takers may wait.
+const WAITERS: usize = 1024;
+/// Removals go before waiting takers when more than these have piled up.
+const RETIRED: usize = 32;
+/// How long the thread rests after it failed to prepare a namespace that nobody waited for.
+const REST: Duration = Duration::from_secs(1);
+
+/// A namespace that nobody has used.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    pub(super) namespace: OwnedFd,
+    pub(super) slot: u16,
+    pub(super) address: Ipv4Addr,
+}
+
+type Waiter = oneshot::Sender<Result<Lease, NetworkError>>;
+
+#[derive(Debug)]
+struct Stock {
+    ready: VecDeque<Prepared>,
+    waiters: VecDeque<Waiter>,
+    /// Slots of sandboxes that ended, whose links are still there.
+    retired: VecDeque<u16>,
+    slots: Slots,
+    demand: Demand,
+    /// Nothing is prepared before this time.
+    rest_until: Option<Instant>,
+    closed: bool,
+}
+
+/// What the thread does next.
+#[derive(Debug, PartialEq, Eq)]
+enum Next {
+    /// Make the network of a slot: for a waiter, else for the stock.
+    Make(u16),
+    /// Remove the network of a slot.
+    Remove(u16),
+    /// Tell the first waiter that there is no address left.
+    Refuse,
+    /// Wait until something changes, or for this long.
+    Wait(Duration),
+    Close,
+}
+
+impl Stock {
+    /// Decides, and takes what the decision needs out of the stock.
+    fn next(&mut self, now: Instant) -> Next {
+        if self.closed {
+            return Next::Close;
+        }
+        self.waiters.retain(|waiter| !waiter.is_closed());
+        let crowded = self.retired.len() > RETIRED;
+        if !self.waiters.is_empty() && !crowded {
+            if let Some(slot) = self.slots.take() {
+                return Next::Make(slot);
+            }
+            if self.retired.is_empty() {
+                return Next::Refuse;
+            }
+        }
+        if let Some(slot) = self.retired.pop_front() {
+            return Next::Remove(slot);
+        }
+        let target = self.demand.target(now);
+        if self.ready.len() > target {
+            // The oldest ones stay: they are as good as new.
+            return self.ready.pop_back().map_or(Next::Wait(REST), |surplus| Next::Remove(surplus.slot));
+        }
+        let resting = self.rest_until.and_then(|until| until.checked_duration_since(now));
+        if let Some(rest) = resting.filter(|rest| !rest.is_zero()) {
+            return Next::Wait(rest);
+        }
+        if self.ready.len() < target
+            && let Some(slot) = self.slots.take()
+        {
+            return Next::Make(slot);
+        }
+        Next::Wait(self.demand.patience())
+    }
+}
+
+/// The stock, shared by takers, leases and the thread.
+#[derive(Debug)]
+pub(super) struct Pool {
+    stock: Mutex<Stock>,
+    changed: Condvar,
+}
+
+impl Pool {
+    /// A pool that keeps `prepared` namespaces ready; a lazy one starts with the first taker.
+    pub(super) fn new(prepared: usize, lazy: bool) -> Arc<Self> {
+        let stock = Stock {
+            ready: VecDeque::new(),
+            waiters: VecDeque::new(),
+            retired: VecDeque::new(),
+            slots: Slots::new(),
+            demand: Demand::new(prepared, lazy, Instant::now()),
+            rest_until: None,
+            closed: false,
+        };
+        Arc::new(Self { stock: Mutex::new(stock), changed: Condvar::new() })
+    }
+
+    /// A namespace for one sandbox.
+    pub(super) async fn take(self: &Arc<Self>) -> Result<Lease, NetworkError> {
+        let made = {
+            let mut stock = self.stock.lock();
+            if stock.closed {
+                return Err(NetworkError::Closed);
+            }
+            let ready = stock.ready.pop_front();
+            stock.demand.taken(ready.is_some(), Instant::now());
+            if let Some(prepared) = ready {
+                self.changed.notify_one();
+                return Ok(Lease::new(prepared, Arc::clone(self)));
+            }
+            if stock.waiters.len() >= WAITERS {
+                return Err(NetworkError::Busy(WAITERS));
+            }
+            let (waiter, made) = oneshot::channel();
+            stock.waiters.push_back(waiter);
+            self.changed.notify_one();
+            made
+        };
+        match tokio::time::timeout(PATIENCE, made).await {
+            Ok(made) => made.unwrap_or(Err(NetworkError::Closed)),
+            Err(_) => Err(NetworkError::Timeout(PATIENCE)),
+        }
+    }
+
+    /// Gives the slot of an ended sandbox back.
+    pub(super) fn retire(&self, slot: u16) {
+        self.stock.lock().retired.push_back(slot);
+        self.changed.notify_one();
+    }
+
+    /// Makes every taker fail and the thread end.
+    pub(super) fn close(&self) {
+        let mut stock = self.stock.lock();
+        stock.closed = true;
+        stock.waiters.clear();
+        self.changed.notify_one();
+    }
+
+    /// The thread: works until [`Pool::close`], then removes everything.
+    pub(super) fn keep(self: &Arc<Self>, mut maker: Maker) -> Result<(), NetworkError> {
+        loop {
+            let next = {
+                let mut stock = self.stock.lock();
+                loop {
+                    match stock.next(Instant::now()) {
+                        Next::Wait(time) => {
+                            self.changed.wait_for(&mut stock, time);
+                        }
+                        next => break next,
+                    }
+                }
+            };
+            match next {
+                Next::Make(slot) => self.make(&mut maker, slot),
+                Next::Remove(slot) => self.remove(&mut maker, slot),
+                Next::Refuse => self.answer(Err(NetworkError::Exhausted(SLOTS))),
+                Next::Wait(_) => {}
+                Next::Close => {
+                    self.stock.lock().ready.clear();
+                    return maker.tear_down();
+                }
+            }
+        }
+    }
+
+    fn make(self: &Arc<Self>, maker: &mut Maker, slot: u16) {
+        match maker.make(slot) {
+            Ok(namespace) => {
+                self.answer(Ok(Prepared { namespace, slot, address: maker.address(slot) }));
+            }
+            Err(error) => {
+                self.stock.lock().slots.free(slot);
+                self.answer(Err(error));
+            }
+        }
+    }
+
+    /// Gives the first waiter who is still there what was made, or the error; without a waiter it
+    /// goes to the stock, or to the log.
+    fn answer(self: &Arc<Self>, made: Result<Prepared, NetworkError>) {
+        let waiter = {
+            let mut stock = self.stock.lock();
+            let waiter = std::iter::from_fn(|| stock.waiters.pop_front()).find(|waiter| !waiter.is_closed());
+            match (waiter, made) {
+                (Some(waiter), made) => Some((waiter, made)),
+                (None, Ok(prepared)) => {
+                    stock.ready.push_back(prepared);
+                    None
+                }
+                (None, Err(error)) => {
+                    stock.rest_until = Some(Instant::now() + REST);
+                    tracing::warn!(%error, "no network namespace could be prepared");
+                    None
+                }
+            }
+        };
+        if let Some((waiter, made)) = waiter {
+            // A waiter that leaves now drops its lease, which comes back as retired.
+            let _ = waiter.send(made.map(|prepared| Lease::new(prepared, Arc::clone(self))));
+        }
+    }
+
+    fn remove(&self, maker: &mut Maker, slot: u16) {
+        match maker.remove(slot) {
+            Ok(()) => self.stock.lock().slots.free(slot),
+            // Nobody gets an address whose old network may still be there.
+            Err(error) => {
+                tracing::warn!(%error, address = %maker.address(slot), "an address is lost until the node restarts")
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stock(prepared: usize) -> (Stock, Instant) {
+        let pool = Arc::into_inner(Pool::new(prepared, false)).unwrap();
+        (pool.stock.into_inner(), Instant::now())
+    }
+
+    fn wait_for_one(stock: &mut Stock) -> oneshot::Receiver<Result<Lease, NetworkError>> {
+        let (waiter, made) = oneshot::channel();
+        stock.waiters.push_back(waiter);
+        made
+    }
+
+    fn prepared(slot: u16) -> Prepared {
+        let namespace = std::fs::File::open("/dev/null").unwrap().into();
+        Prepared { namespace, slot, address: Ipv4Addr::UNSPECIFIED }
+    }
+
+    #[test]
+    fn fills_up_then_waits() {
+        let (mut stock, now) = stock(2);
+        for slot in [2, 3] {
+            assert_eq!(stock.next(now), Next::Make(slot));
+            stock.ready.push_back(prepared(slot));
+        }
+        assert!(matches!(stock.next(now), Next::Wait(_)));
+    }
+
+    #[test]
+    fn waiters_come_first_unless_removals_pile_up() {
+        let (mut stock, now) = stock(0);
+        let _made = wait_for_one(&mut stock);
+        stock.retired.push_back(100);
+        assert_eq!(stock.next(now), Next::Make(2));
+        stock.retired.extend(200..=200 + u16::try_from(RETIRED).unwrap());
+        assert_eq!(stock.next(now), Next::Remove(100));
+    }
+
+    #[test]
+    fn a_waiter_that_left_is_forgotten() {
+        let (mut stock, now) = stock(0);
+        drop(wait_for_one(&mut stock));
+        assert!(matches!(stock.next(now), Next::Wait(_)));
+        assert!(stock.waiters.is_empty());
+    }
+
+    #[test]
+    fn without_addresses_removals_help_and_else_waiters_are_refused() {
+        let (mut stock, now) = stock(0);
+        while stock.slots.take().is_some() {}
+        let _made = wait_for_one(&mut stock);
+        stock.retired.push_back(7);
+        assert_eq!(stock.next(now), Next::Remove(7));
+        assert_eq!(stock.next(now), Next::Refuse);
+        stock.slots.free(7);
+        assert_eq!(stock.next(now), Next::Make(7));
+    }
+
+    #[test]
+    fn rests_after_a_failure_but_not_for_waiters() {
+        let (mut stock, now) = stock(1);
+        stock.rest_until = Some(now + REST);
+        assert_eq!(stock.next(now), Next::Wait(REST));
+        let made = wait_for_one(&mut stock);
+        assert_eq!(stock.next(now), Next::Make(2));
+        drop(made);
+        assert_eq!(stock.next(now + REST), Next::Make(3));
+    }
+
+    #[test]
+    fn closing_goes_before_everything() {
+        let (mut stock, now) = stock(4);
+        let _made = wait_for_one(&mut stock);
+        stock.closed = true;
+        assert_eq!(stock.next(now), Next::Close);
+    }
+}
