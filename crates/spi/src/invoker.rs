@@ -1,6 +1,7 @@
 //! Invokers: nodes that keep containers and give schedulers ready ones.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -32,6 +33,9 @@ pub struct StartRequest {
     pub first: Arc<Invocation>,
     /// How many containers the key has already, ready or in the making: who has none goes first.
     pub siblings: u32,
+    /// False while nothing waits for it. A request that is not needed at the moment when there would be room
+    /// for it is answered with [`StartFailure::Withdrawn`]; shared by all requests of a queue.
+    pub needed: Arc<AtomicBool>,
 }
 
 /// A container that is ready.
@@ -67,6 +71,8 @@ pub enum StartFailure {
         /// For the operator.
         reason: String,
     },
+    /// Nobody needed it any more when there was room.
+    Withdrawn,
     /// The node is draining.
     Draining,
 }
