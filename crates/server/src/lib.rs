@@ -1,1 +1,9 @@
-//! (skeleton)
+//! The node: settings, wiring of all rooms, and the command line.
+//!
+//! The only room that knows the others. [`wiring`] is the assembly drawing; [`cli`] is what people type.
+
+pub mod cli;
+pub mod console;
+pub mod memory;
+pub mod runtimes;
+pub mod settings;

@@ -1,0 +1,115 @@
+//! The runtimes folder: launchers and the manifest of kinds, carried in the binary and laid out at start.
+
+mod modules;
+
+use std::path::{Path, PathBuf};
+
+use chasen_entity::Manifest;
+use chasen_entity::manifest::ManifestError;
+
+pub use modules::{ModuleSet, Modules, Progress};
+
+/// The manifest of kinds.
+const MANIFEST: &str = include_str!("../../../../runtimes/runtimes.json");
+
+/// Launchers, by their path in the folder.
+const LAUNCHERS: [(&str, &str); 2] = [
+    ("nodejs/launcher.js", include_str!("../../../../runtimes/nodejs/launcher.js")),
+    ("python/launcher.py", include_str!("../../../../runtimes/python/launcher.py")),
+];
+
+/// Why there are no runtimes.
+#[derive(Debug, thiserror::Error)]
+pub enum RuntimesError {
+    /// A file cannot be read or written.
+    #[error("cannot {step} {path}: {source}")]
+    File {
+        /// `read` or `write`.
+        step: &'static str,
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The manifest makes no sense.
+    #[error("{origin}: {source}")]
+    Manifest {
+        /// Where it came from.
+        origin: String,
+        /// What is wrong.
+        source: ManifestError,
+    },
+}
+
+/// The manifest: the built-in one, or the one of this file.
+pub fn manifest(path: Option<&Path>) -> Result<Manifest, RuntimesError> {
+    let (origin, text) = match path {
+        None => ("the built-in runtimes manifest".to_owned(), MANIFEST.to_owned()),
+        Some(path) => {
+            let text = std::fs::read_to_string(path)
+                .map_err(|source| RuntimesError::File { step: "read", path: path.to_owned(), source })?;
+            (path.display().to_string(), text)
+        }
+    };
+    Manifest::parse(&text).map_err(|source| RuntimesError::Manifest { origin, source })
+}
+
+/// Lays the launchers out below `folder`. Files that are as they should be are left alone.
+pub fn lay_out(folder: &Path) -> Result<(), RuntimesError> {
+    for (name, text) in LAUNCHERS {
+        let path = folder.join(name);
+        if std::fs::read(&path).is_ok_and(|present| present == text.as_bytes()) {
+            continue;
+        }
+        write_whole(&path, text)
+            .map_err(|source| RuntimesError::File { step: "write", path: path.clone(), source })?;
+    }
+    Ok(())
+}
+
+/// Writes beside and renames, so that nobody sees half a file.
+fn write_whole(path: &Path, text: &str) -> std::io::Result<()> {
+    if let Some(parent) = path.parent() {
+        std::fs::create_dir_all(parent)?;
+    }
+    let beside = path.with_extension(format!("{}.new", std::process::id()));
+    std::fs::write(&beside, text)?;
+    std::fs::rename(&beside, path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_built_in_manifest_names_launchers_that_are_carried() {
+        let manifest = manifest(None).unwrap();
+        for launch in manifest.kinds().filter_map(|kind| kind.launch.as_ref()) {
+            assert!(LAUNCHERS.iter().any(|(name, _)| *name == launch.launcher), "{}", launch.launcher);
+            if let Some(modules) = &launch.modules {
+                assert!(ModuleSet::named(modules).is_some(), "{modules}");
+            }
+        }
+    }
+
+    #[test]
+    fn laying_out_repairs_what_was_changed() {
+        let folder = tempfile::tempdir().unwrap();
+        lay_out(folder.path()).unwrap();
+        let path = folder.path().join("python/launcher.py");
+        std::fs::write(&path, "broken").unwrap();
+        lay_out(folder.path()).unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), LAUNCHERS[1].1);
+        let files = std::fs::read_dir(folder.path().join("python")).unwrap().count();
+        assert_eq!(files, 1, "nothing is left beside");
+    }
+
+    #[test]
+    fn manifests_of_the_operator_are_checked() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("runtimes.json");
+        assert!(manifest(Some(&path)).unwrap_err().to_string().contains("cannot read"));
+        std::fs::write(&path, "{\"runtimes\":1}").unwrap();
+        assert!(manifest(Some(&path)).unwrap_err().to_string().contains("runtimes.json: the runtimes manifest"));
+    }
+}

@@ -1,0 +1,290 @@
+//! Preinstalled modules: packages that the functions of a kind find without bringing them.
+//!
+//! They are installed once per machine from pinned lists, in the background, into a cache that all data folders
+//! share; a folder named by the list's digest appears there whole or not at all. Where installing fails, the
+//! kind runs without them and the log says which command to run.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::{Duration, SystemTime};
+
+use chasen_telemetry::task;
+use sha2::{Digest, Sha256};
+use tokio::process::Command;
+use tokio::sync::watch;
+
+/// Bound on one installation.
+const INSTALL_TIME: Duration = Duration::from_secs(120);
+/// How long a failed installation is not tried again, by any node of the machine.
+const RETRY_AFTER: Duration = Duration::from_mins(10);
+/// How often a node looks whether another has finished installing.
+const LOCK_POLL: Duration = Duration::from_millis(100);
+/// Most of an installer's complaint that is kept, in bytes.
+const COMPLAINT: usize = 2000;
+
+/// The pinned packages of some kinds.
+#[derive(Debug)]
+pub struct ModuleSet {
+    /// As the manifest names it.
+    name: &'static str,
+    /// Files that pin the packages.
+    lists: &'static [(&'static str, &'static str)],
+    installer: Installer,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Installer {
+    Npm,
+    Pip,
+}
+
+static SETS: [ModuleSet; 2] = [
+    ModuleSet {
+        name: "nodejs-20",
+        lists: &[
+            ("package.json", include_str!("../../../../runtimes/nodejs/package.json")),
+            ("package-lock.json", include_str!("../../../../runtimes/nodejs/package-lock.json")),
+        ],
+        installer: Installer::Npm,
+    },
+    ModuleSet {
+        name: "python-3.11",
+        lists: &[("requirements.txt", include_str!("../../../../runtimes/python/requirements.txt"))],
+        installer: Installer::Pip,
+    },
+];
+
+impl ModuleSet {
+    /// The set that the manifest means by this name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<&'static Self> {
+        SETS.iter().find(|set| set.name == name)
+    }
+
+    /// Folder name that says exactly what is in it.
+    fn folder_name(&self) -> String {
+        let mut digest = Sha256::new();
+        for (name, text) in self.lists {
+            digest.update(name);
+            digest.update([0]);
+            digest.update(text);
+            digest.update([0]);
+        }
+        let digest = digest.finalize();
+        let short: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+        format!("{}-{}-{short}", self.name, std::env::consts::ARCH)
+    }
+
+    /// The installer's command line, to be run in a folder that holds the lists.
+    fn command(&self, interpreter: &Path) -> Vec<String> {
+        let line = match self.installer {
+            Installer::Npm => {
+                "npm ci --omit=dev --ignore-scripts --no-audit --no-fund --fetch-retries=1 --fetch-timeout=20000"
+                    .to_owned()
+            }
+            Installer::Pip => format!(
+                "{} -m pip install --require-hashes --no-deps --only-binary :all: --disable-pip-version-check \
+                 --no-input --retries 1 --timeout 20 --target site-packages -r requirements.txt",
+                interpreter.display()
+            ),
+        };
+        line.split(' ').filter(|part| !part.is_empty()).map(str::to_owned).collect()
+    }
+}
+
+/// How far a set is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Progress {
+    /// Being installed, by this node or another.
+    Installing,
+    /// In this folder.
+    Ready(PathBuf),
+    /// Not to be had; the kind runs without.
+    Absent,
+}
+
+/// The sets that this node's kinds need.
+#[derive(Debug)]
+pub struct Modules {
+    sets: BTreeMap<&'static str, watch::Receiver<Progress>>,
+}
+
+impl Modules {
+    /// Starts to provide sets in the background, each with the interpreter that its packages are for.
+    #[must_use]
+    pub fn provide(cache: &Path, wanted: Vec<(&'static ModuleSet, PathBuf)>) -> Self {
+        let mut sets = BTreeMap::new();
+        for (set, interpreter) in wanted {
+            let folder = cache.join(set.folder_name());
+            let known = if folder.is_dir() { Progress::Ready(folder.clone()) } else { Progress::Installing };
+            let waiting = known == Progress::Installing;
+            let (progress, receiver) = watch::channel(known);
+            if waiting {
+                task::spawn("modules", async move {
+                    let outcome = match provide(set, &folder, &interpreter).await {
+                        Ok(()) => Progress::Ready(folder),
+                        Err(why) => {
+                            tracing::warn!(modules = set.name, "{why}");
+                            Progress::Absent
+                        }
+                    };
+                    progress.send_replace(outcome);
+                });
+            }
+            sets.insert(set.name, receiver);
+        }
+        Self { sets }
+    }
+
+    /// Waits until it is known whether the set is to be had. `None` if it is not.
+    pub async fn settled(&self, name: &str) -> Option<PathBuf> {
+        let mut receiver = self.sets.get(name)?.clone();
+        // The channel closes without an outcome only when the node ends.
+        let outcome = receiver.wait_for(|progress| *progress != Progress::Installing).await.ok()?.clone();
+        match outcome {
+            Progress::Ready(folder) => Some(folder),
+            Progress::Installing | Progress::Absent => None,
+        }
+    }
+
+    /// Waits until nothing is being installed any more.
+    pub async fn all_settled(&self) {
+        for name in self.sets.keys() {
+            self.settled(name).await;
+        }
+    }
+}
+
+/// Installs a set unless another node does it first. The error is a whole text for the log.
+async fn provide(set: &ModuleSet, folder: &Path, interpreter: &Path) -> Result<(), String> {
+    let failed_before = folder.with_extension("failed");
+    let command = set.command(interpreter);
+    let explain = |why: String| {
+        format!(
+            "the modules '{}' could not be installed, functions run without them: {why}; to see more, run in a \
+             folder that holds {}: {}",
+            set.name,
+            set.lists.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(" and "),
+            command.join(" "),
+        )
+    };
+    let attempt = async {
+        let _lock = lock(&folder.with_extension("lock")).await?;
+        if folder.is_dir() {
+            return Ok(());
+        }
+        if let Some(why) = recent_failure(&failed_before) {
+            return Err(format!("it failed a short while ago ({why})"));
+        }
+        let outcome = tokio::time::timeout(INSTALL_TIME, install(set, folder, &command))
+            .await
+            .unwrap_or_else(|_| Err(format!("it took longer than {} s", INSTALL_TIME.as_secs())));
+        if let Err(why) = &outcome {
+            let _ = std::fs::write(&failed_before, why);
+        }
+        outcome
+    };
+    attempt.await.map_err(explain)
+}
+
+/// Holds the lock file until dropped. A dead holder frees it.
+async fn lock(path: &Path) -> Result<File, String> {
+    let failed = |error: std::io::Error| format!("{}: {error}", path.display());
+    if let Some(parent) = path.parent() {
+        std::fs::create_dir_all(parent).map_err(failed)?;
+    }
+    let file = File::create(path).map_err(failed)?;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(std::fs::TryLockError::WouldBlock) => tokio::time::sleep(LOCK_POLL).await,
+            Err(std::fs::TryLockError::Error(error)) => return Err(failed(error)),
+        }
+    }
+}
+
+/// What the last attempt failed with, if that is not long ago.
+fn recent_failure(marker: &Path) -> Option<String> {
+    let age = SystemTime::now().duration_since(marker.metadata().ok()?.modified().ok()?).ok()?;
+    (age < RETRY_AFTER).then(|| std::fs::read_to_string(marker).ok()).flatten()
+}
+
+/// Installs beside and renames.
+async fn install(set: &ModuleSet, folder: &Path, command: &[String]) -> Result<(), String> {
+    let failed = |error: std::io::Error| format!("{}: {error}", folder.display());
+    let beside = folder.with_extension("new");
+    match std::fs::remove_dir_all(&beside) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(failed(error)),
+        _ => {}
+    }
+    std::fs::create_dir_all(&beside).map_err(failed)?;
+    for (name, text) in set.lists {
+        std::fs::write(beside.join(name), text).map_err(failed)?;
+    }
+    let (program, arguments) = command.split_first().ok_or("there is no installer")?;
+    let output = Command::new(program)
+        .args(arguments)
+        .current_dir(&beside)
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output()
+        .await
+        .map_err(|error| format!("{program}: {error}"))?;
+    if !output.status.success() {
+        return Err(format!("{program} ended with {}: {}", output.status, complaint(&output.stderr)));
+    }
+    std::fs::rename(&beside, folder).map_err(failed)
+}
+
+/// The end of what an installer said, in one line.
+fn complaint(stderr: &[u8]) -> String {
+    let tail = stderr.get(stderr.len().saturating_sub(COMPLAINT)..).unwrap_or_default();
+    String::from_utf8_lossy(tail).lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" | ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    static FAKE: ModuleSet =
+        ModuleSet { name: "fake", lists: &[("requirements.txt", "none")], installer: Installer::Pip };
+
+    /// An "interpreter" that does what this shell script says, in the folder of the lists.
+    fn interpreter(folder: &Path, script: &str) -> PathBuf {
+        use std::os::unix::fs::PermissionsExt;
+        let path = folder.join("interpreter");
+        std::fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        path
+    }
+
+    #[tokio::test]
+    async fn a_set_is_installed_once_and_shared() {
+        let cache = tempfile::tempdir().unwrap();
+        let tool = interpreter(cache.path(), "mkdir site-packages && echo run >> ../runs");
+        let (one, other) = (
+            Modules::provide(cache.path(), vec![(&FAKE, tool.clone())]),
+            Modules::provide(cache.path(), vec![(&FAKE, tool)]),
+        );
+        let (first, second) = tokio::join!(one.settled("fake"), other.settled("fake"));
+        assert_eq!(first, second);
+        assert!(first.unwrap().join("site-packages").is_dir());
+        assert_eq!(std::fs::read_to_string(cache.path().join("runs")).unwrap(), "run\n");
+        assert_eq!(one.settled("unknown").await, None);
+    }
+
+    #[tokio::test]
+    async fn a_failure_is_remembered_and_explained() {
+        let cache = tempfile::tempdir().unwrap();
+        let tool = interpreter(cache.path(), "echo run >> ../runs; echo 'no route' >&2; exit 3");
+        let folder = cache.path().join(FAKE.folder_name());
+        let why = provide(&FAKE, &folder, &tool).await.unwrap_err();
+        assert!(why.contains("no route") && why.contains("-m pip install"), "{why}");
+        assert!(provide(&FAKE, &folder, &tool).await.unwrap_err().contains("a short while ago"));
+        assert_eq!(std::fs::read_to_string(cache.path().join("runs")).unwrap(), "run\n");
+        assert!(!folder.exists());
+    }
+}
