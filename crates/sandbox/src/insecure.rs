@@ -19,6 +19,11 @@ pub(crate) fn action_folder(scratch_dir: &Path, name: &str) -> PathBuf {
     home(scratch_dir, name).join("action")
 }
 
+/// The part of it that stands for `/tmp`.
+pub(crate) fn tmp_folder(scratch_dir: &Path, name: &str) -> PathBuf {
+    home(scratch_dir, name).join("tmp")
+}
+
 /// Copies a layer into a plain process's action folder, off the async threads.
 ///
 /// # Errors

@@ -3,10 +3,15 @@
 //! The invoker asks this room for containers. A container here is a [`cell::Cell`]: a process tree that a small
 //! [`helper`] process starts and that nothing of the host reaches but what its [`root::RootSpec`] names.
 
+mod birth;
 pub mod cell;
 pub mod cgroup;
 pub mod helper;
 mod insecure;
+mod mounts;
+pub mod layer;
 pub mod network;
 pub mod requirements;
 pub mod root;
+mod seccomp;
+mod sys;

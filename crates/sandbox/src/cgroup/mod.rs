@@ -15,7 +15,7 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 pub use control::Control;
-pub(crate) use group::Group;
+pub(crate) use group::{Entrances, Group};
 pub use layout::{Controller, Layout};
 
 /// A control group file that could not be read or written.

@@ -2,18 +2,19 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixDatagram as StdSocket;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
-use tokio::io::unix::AsyncFd;
+use tokio::net::UnixDatagram;
 use tokio::process::{Child, Command};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use super::link::{LOST_EXIT, Life, Link};
+use super::link::{LOST_EXIT, Life, Link, next_report};
 use super::wire::{self, CellKey, Receiver, Report, Request, Settings, StartRequest};
 use super::{HelperConfig, Mode};
 use crate::cell::{ACTION_FOLDER, Cell, CellNetwork, CellSpec, Exit};
@@ -124,7 +125,7 @@ impl Helper {
             .stderr(Stdio::inherit())
             .spawn()
             .map_err(spawn_error)?;
-        let socket = AsyncFd::new(ours).map_err(spawn_error)?;
+        let socket = register(ours).map_err(spawn_error)?;
         let scratch_dir = config.scratch_dir();
         let settings = Settings {
             mode: config.mode,
@@ -250,21 +251,23 @@ fn start_send_error(error: io::Error) -> StartError {
     }
 }
 
+/// Hands our end to the runtime. A sequenced-packet socket is used like a datagram socket; only its end is noticed.
+fn register(ours: OwnedFd) -> io::Result<UnixDatagram> {
+    let socket = StdSocket::from(ours);
+    socket.set_nonblocking(true)?;
+    UnixDatagram::from_std(socket)
+}
+
 /// Tells a new helper its settings and waits for its first word.
-async fn greet(socket: &AsyncFd<OwnedFd>, settings: Settings) -> Result<(), HelperError> {
+async fn greet(socket: &UnixDatagram, settings: Settings) -> Result<(), HelperError> {
     let silent = |error: io::Error| HelperError::Silent(error.to_string());
     let message = wire::encode(&Request::Configure(settings)).map_err(silent)?;
-    wire::send(socket.get_ref().as_fd(), &message, &[]).map_err(silent)?;
-    let mut receiver = Receiver::new();
-    loop {
-        let mut ready = socket.readable().await.map_err(silent)?;
-        let Ok(received) = ready.try_io(|socket| receiver.receive::<Report>(socket.as_fd())) else { continue };
-        return match received.map_err(silent)? {
-            Some((Report::Ready, _)) => Ok(()),
-            Some((Report::Unfit { reason }, _)) => Err(HelperError::Unfit(reason)),
-            Some(_) => Err(HelperError::Silent("it spoke of cells first".to_owned())),
-            None => Err(HelperError::Silent("it ended at once".to_owned())),
-        };
+    wire::send(socket.as_fd(), &message, &[]).map_err(silent)?;
+    match next_report(socket, &mut Receiver::new()).await.map_err(silent)? {
+        Some(Report::Ready) => Ok(()),
+        Some(Report::Unfit { reason }) => Err(HelperError::Unfit(reason)),
+        Some(_) => Err(HelperError::Silent("it spoke of cells first".to_owned())),
+        None => Err(HelperError::Silent("it ended at once".to_owned())),
     }
 }
 

@@ -2,12 +2,13 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
-use tokio::io::unix::AsyncFd;
+use tokio::io::Interest;
+use tokio::net::UnixDatagram;
 use tokio::sync::{oneshot, watch};
 
 use super::wire::{self, CellKey, Receiver, Report, Request};
@@ -30,7 +31,7 @@ pub(super) type Answer = Result<u32, String>;
 /// The socket and everybody who waits at it.
 #[derive(Debug)]
 pub(super) struct Link {
-    socket: AsyncFd<OwnedFd>,
+    socket: UnixDatagram,
     next: AtomicU64,
     answers: Mutex<HashMap<u64, oneshot::Sender<Answer>>>,
     cells: Mutex<HashMap<CellKey, watch::Sender<Life>>>,
@@ -39,7 +40,7 @@ pub(super) struct Link {
 
 impl Link {
     /// Takes over the socket of a helper that has said [`Report::Ready`].
-    pub(super) fn new(socket: AsyncFd<OwnedFd>) -> Self {
+    pub(super) fn new(socket: UnixDatagram) -> Self {
         Self {
             socket,
             next: AtomicU64::new(1),
@@ -80,24 +81,18 @@ impl Link {
     /// Sends a request, waiting for room in the socket.
     pub(super) async fn send(&self, request: &Request, fds: &[BorrowedFd<'_>]) -> io::Result<()> {
         let message = wire::encode(request)?;
-        loop {
-            let mut ready = self.socket.writable().await?;
-            match ready.try_io(|socket| wire::send(socket.as_fd(), &message, fds)) {
-                Ok(result) => return result,
-                Err(_full) => {}
-            }
-        }
+        self.socket.async_io(Interest::WRITABLE, || wire::send(self.socket.as_fd(), &message, fds)).await
     }
 
     /// Sends a request if there is room now.
     pub(super) fn send_now(&self, request: &Request) -> io::Result<()> {
-        wire::send(self.socket.get_ref().as_fd(), &wire::encode(request)?, &[])
+        wire::send(self.socket.as_fd(), &wire::encode(request)?, &[])
     }
 
     /// Tells the helper to end everything and exit.
     pub(super) fn hang_up(&self) {
         // Already closed is as good.
-        let _ = rustix::net::shutdown(self.socket.get_ref(), rustix::net::Shutdown::Write);
+        let _ = self.socket.shutdown(std::net::Shutdown::Write);
     }
 
     pub(super) fn is_lost(&self) -> bool {
@@ -115,15 +110,13 @@ impl Link {
     pub(super) async fn listen(self: Arc<Self>) {
         let mut receiver = Receiver::new();
         loop {
-            let Ok(mut ready) = self.socket.readable().await else { break };
-            match ready.try_io(|socket| receiver.receive::<Report>(socket.as_fd())) {
-                Ok(Ok(Some((report, _fds)))) => self.deliver(report),
-                Ok(Ok(None)) => break,
-                Ok(Err(error)) => {
-                    tracing::error!(%error, socket = self.socket.as_raw_fd(), "the sandbox helper is not understood");
+            match next_report(&self.socket, &mut receiver).await {
+                Ok(Some(report)) => self.deliver(report),
+                Ok(None) => break,
+                Err(error) => {
+                    tracing::error!(%error, "the sandbox helper is not understood; its cells are given up");
                     break;
                 }
-                Err(_empty) => {}
             }
         }
         self.lose();
@@ -164,6 +157,12 @@ impl Link {
         // Receivers see their sender gone: `Life` of a lost cell.
         self.cells.lock().clear();
     }
+}
+
+/// Waits for the next report; `None` when the helper has hung up. Safe to cancel.
+pub(super) async fn next_report(socket: &UnixDatagram, receiver: &mut Receiver) -> io::Result<Option<Report>> {
+    let received = socket.async_io(Interest::READABLE, || receiver.receive::<Report>(socket.as_fd())).await?;
+    Ok(received.map(|(report, _fds)| report))
 }
 
 /// The end of a cell of which nothing more is known.

@@ -8,8 +8,12 @@
 mod config;
 mod handle;
 mod link;
-mod wire;
+mod process;
+mod ward;
+pub(crate) mod wire;
 
 pub use config::{HelperConfig, Mode};
 pub(crate) use handle::CellDoor;
+pub(crate) use process::EXIT_ASTRAY;
+pub use process::main;
 pub use handle::{Helper, HelperError, HelperLost, MountError, StartError};

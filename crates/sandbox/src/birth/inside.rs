@@ -1,0 +1,201 @@
+//! The newborn's side: finish the world, give up every right, start the program, then watch over the cell.
+//!
+//! All of this runs in a copy of the helper's memory with one thread. It must not return, must not touch what it
+//! inherited, and cannot be read by the program: it is not dumpable, so the kernel keeps its memory and descriptors
+//! from everybody of its own user.
+
+use std::fs::File;
+use std::io::Write as _;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::Path;
+
+use rustix::mount::MountAttrFlags;
+use rustix::process::{
+    DumpableBehavior, Gid, Signal, Uid, WaitOptions, set_dumpable_behavior, set_parent_process_death_signal,
+};
+use rustix::thread::{
+    CapabilitiesSecureBits, CapabilitySet, CapabilitySets, clear_ambient_capability_set,
+    set_capabilities, set_capabilities_secure_bits,
+};
+
+use super::home::failed;
+use super::news::{Listener, News, Teller};
+use super::program::{Program, limit_resources};
+use crate::cell::{ExitStatus, INNER_ID, Limits};
+use crate::mounts::{self, HARMLESS};
+use crate::seccomp::Filters;
+use crate::sys;
+
+/// Most that `/dev/shm` may hold; it is charged to the cell's memory like `/tmp`.
+const MAX_SHARED_MEMORY: u64 = 64 << 20;
+
+/// What the newborn needs.
+pub(super) struct Inside<'a> {
+    pub(super) teller: Teller,
+    /// Opens when the helper has set the user mapping.
+    pub(super) gate: OwnedFd,
+    /// Version 1 control groups to enter.
+    pub(super) entrances: Vec<File>,
+    /// Whether the network namespace is new and still down.
+    pub(super) own_network: bool,
+    pub(super) hostname: &'a str,
+    pub(super) limits: &'a Limits,
+    pub(super) filters: &'a Filters,
+    pub(super) program: Program,
+}
+
+/// Lives the newborn's life.
+pub(super) fn live(mut inside: Inside<'_>) -> ! {
+    close_inherited(&inside);
+    let prepared = inside.finish_world().and_then(|()| inside.give_up_rights());
+    let Inside { teller, program, .. } = inside;
+    match prepared.and_then(|()| start(program)) {
+        Ok(program) => {
+            teller.tell(&News::Started);
+            teller.tell(&News::Ended(watch(program)));
+            sys::exit_now(0)
+        }
+        Err(reason) => {
+            teller.tell(&News::Failed(reason));
+            sys::exit_now(1)
+        }
+    }
+}
+
+/// Own descriptors go above this number, out of the way of the program's files.
+const FIRST_OWN: i32 = 64;
+
+#[allow(unsafe_code)]
+fn close_inherited(inside: &Inside<'_>) {
+    let mut keep: Vec<i32> = inside.program.file_numbers().collect();
+    keep.extend(inside.entrances.iter().map(AsRawFd::as_raw_fd));
+    keep.extend([inside.teller.0.as_raw_fd(), inside.gate.as_raw_fd()]);
+    // SAFETY: this child leaves everything it inherited alone but what is kept, and ends with `exit_now`.
+    unsafe { sys::close_all_but(&mut keep) };
+}
+
+impl Inside<'_> {
+    /// Enters groups and user, mounts what is private, names the host.
+    fn finish_world(&mut self) -> Result<(), String> {
+        for mut entrance in self.entrances.drain(..) {
+            entrance.write_all(b"0").map_err(failed("entering a control group"))?;
+        }
+        let mut byte = [0];
+        match rustix::io::read(&self.gate, &mut byte) {
+            Ok(1) => {}
+            _ => return Err("the helper did not set the user mapping".to_owned()),
+        }
+        self.become_user()?;
+
+        let private = HARMLESS | MountAttrFlags::MOUNT_ATTR_NOEXEC;
+        let proc = mounts::make("proc", &[], private).map_err(failed("making /proc"))?;
+        mounts::attach(&proc, Path::new("/proc")).map_err(failed("mounting /proc"))?;
+        scratch("/tmp", self.limits.tmp_bytes, HARMLESS)?;
+        scratch("/dev/shm", self.limits.tmp_bytes.min(MAX_SHARED_MEMORY), HARMLESS)?;
+        rustix::system::sethostname(self.hostname.as_bytes()).map_err(failed("naming the host"))?;
+        if self.own_network {
+            sys::raise_loopback().map_err(failed("raising the loopback device"))?;
+        }
+        Ok(())
+    }
+
+    /// Becomes the cell's user, still holding every right inside the cell's own user namespace.
+    fn become_user(&self) -> Result<(), String> {
+        set_capabilities_secure_bits(CapabilitiesSecureBits::NO_SETUID_FIXUP)
+            .map_err(failed("keeping rights over a change of user"))?;
+        let (user, group) = (Uid::from_raw(INNER_ID), Gid::from_raw(INNER_ID));
+        rustix::thread::set_thread_res_gid(group, group, group).map_err(failed("becoming the cell's group"))?;
+        rustix::thread::set_thread_res_uid(user, user, user).map_err(failed("becoming the cell's user"))?;
+        // After the change of user, which resets both.
+        set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(failed("hiding the first process"))?;
+        set_parent_process_death_signal(Some(Signal::KILL)).map_err(failed("binding to the helper's life"))?;
+        // The helper may have died before its death could be signalled.
+        if self.teller.is_heard() { Ok(()) } else { sys::exit_now(1) }
+    }
+
+    /// Gives up every capability for good, then every system call that no program needs.
+    fn give_up_rights(&self) -> Result<(), String> {
+        limit_resources(self.limits.files)?;
+        rustix::process::umask(rustix::fs::Mode::from(0o022));
+        rustix::process::setsid().map_err(failed("making a session"))?;
+        drop_bounding_set()?;
+        clear_ambient_capability_set().map_err(failed("clearing ambient capabilities"))?;
+        set_capabilities_secure_bits(locked_bits()).map_err(failed("locking capabilities"))?;
+        let none = CapabilitySet::empty();
+        let nothing = CapabilitySets { effective: none, permitted: none, inheritable: none };
+        set_capabilities(None, nothing).map_err(failed("dropping capabilities"))?;
+        rustix::thread::set_no_new_privs(true).map_err(failed("forbidding new rights"))?;
+        self.filters.apply().map_err(failed("filtering system calls"))
+    }
+}
+
+/// Mounts a private scratch folder of bounded size.
+fn scratch(path: &str, bytes: u64, attributes: MountAttrFlags) -> Result<(), String> {
+    let size = bytes.to_string();
+    let mount = mounts::make("tmpfs", &[("size", &size), ("mode", "1777")], attributes)
+        .map_err(failed(format!("making {path}")))?;
+    mounts::attach(&mount, Path::new(path)).map_err(failed(format!("mounting {path}")))
+}
+
+/// Takes every capability out of reach, those of kernels newer than this program too.
+fn drop_bounding_set() -> Result<(), String> {
+    for number in 0..u64::BITS {
+        match rustix::thread::remove_capability_from_bounding_set(CapabilitySet::from_bits_retain(1 << number)) {
+            Ok(()) => {}
+            Err(rustix::io::Errno::INVAL) => break,
+            Err(error) => return Err(format!("bounding capabilities: {error}")),
+        }
+    }
+    Ok(())
+}
+
+/// No program gains anything by its user, ever; and nobody can change that.
+fn locked_bits() -> CapabilitiesSecureBits {
+    use CapabilitiesSecureBits as Bits;
+    Bits::NO_ROOT
+        | Bits::NO_ROOT_LOCKED
+        | Bits::NO_SETUID_FIXUP
+        | Bits::NO_SETUID_FIXUP_LOCKED
+        | Bits::KEEP_CAPS_LOCKED
+        | Bits::NO_CAP_AMBIENT_RAISE
+        | Bits::NO_CAP_AMBIENT_RAISE_LOCKED
+}
+
+/// Starts the program as the cell's second process; gives its number once it has been executed.
+fn start(program: Program) -> Result<i32, String> {
+    let (mut listener, teller) = Listener::pair().map_err(failed("making a pipe"))?;
+    match sys::fork_in_cell().map_err(failed("starting the program's process"))? {
+        None => {
+            let Ok(aside) = rustix::io::fcntl_dupfd_cloexec(&teller.0, FIRST_OWN) else { sys::exit_now(1) };
+            let reason = program.run();
+            Teller(aside).tell(&News::Failed(reason));
+            sys::exit_now(1)
+        }
+        Some(pid) => {
+            drop(teller);
+            // The program's files belong to the program alone: their other ends must see its end.
+            drop(program);
+            match listener.wait_for_close() {
+                Some(News::Failed(reason)) => Err(reason),
+                _ => Ok(pid),
+            }
+        }
+    }
+}
+
+/// Collects orphans until the program ends. Returning ends every other process of the cell.
+fn watch(program: i32) -> ExitStatus {
+    loop {
+        match rustix::process::wait(WaitOptions::empty()) {
+            Ok(Some((pid, status))) if pid.as_raw_nonzero().get() == program => {
+                return match (status.exit_status(), status.terminating_signal()) {
+                    (Some(code), _) => ExitStatus::Code(code),
+                    (None, Some(signal)) => ExitStatus::Signal(signal),
+                    (None, None) => ExitStatus::Lost,
+                };
+            }
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(_) => return ExitStatus::Lost,
+        }
+    }
+}

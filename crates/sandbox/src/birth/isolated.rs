@@ -1,0 +1,94 @@
+//! The helper's side of the birth of an isolated cell.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::pipe::{PipeFlags, pipe_with};
+
+use super::home::{Home, failed};
+use super::inside::{self, Inside};
+use super::news::Listener;
+use super::program::Program;
+use crate::cell::INNER_ID;
+use crate::cgroup::Entrances;
+use crate::helper::wire::StartRequest;
+use crate::seccomp::Filters;
+use crate::sys::{self, CELL_NAMESPACES, Fork};
+
+/// How eagerly the kernel picks a cell's processes when the whole machine runs out of memory (0 is neutral, 1000 first).
+const OOM_SCORE: &str = "600";
+
+/// A process that has been born and will tell how it goes on.
+#[derive(Debug)]
+pub(crate) struct Newborn {
+    /// Its number on the host.
+    pub(crate) pid: i32,
+    /// Stands for it.
+    pub(crate) pidfd: OwnedFd,
+    /// Where it tells.
+    pub(crate) listener: Listener,
+}
+
+/// Everything around the birth of one cell.
+pub(crate) struct Cradle<'a> {
+    pub(crate) home: &'a Home,
+    /// The mount namespace of its root.
+    pub(crate) tree: BorrowedFd<'a>,
+    /// Its prepared network, if any.
+    pub(crate) network: Option<OwnedFd>,
+    pub(crate) entrances: Entrances,
+    pub(crate) filters: &'a Filters,
+    /// Its user and group number as the helper sees it.
+    pub(crate) outer_id: u32,
+}
+
+/// Gives birth to a cell.
+///
+/// # Errors
+/// The step that failed on the helper's side; what fails inside is told by the newborn.
+pub(crate) fn bear(cradle: Cradle<'_>, request: &StartRequest, files: Vec<OwnedFd>) -> Result<Newborn, String> {
+    let program = Program::new(&request.argv, &request.env, &request.cwd, files)?;
+    let (listener, teller) = Listener::pair().map_err(failed("making a pipe"))?;
+    let (gate, opener) = pipe_with(PipeFlags::CLOEXEC).map_err(failed("making a pipe"))?;
+    let Cradle { home, tree, network, entrances, filters, outer_id } = cradle;
+
+    let namespaces = CELL_NAMESPACES | if network.is_none() { libc::CLONE_NEWNET } else { 0 };
+    let born = Home::enter_mounts(tree)
+        .and_then(|()| network.as_ref().map_or(Ok(()), |network| Home::enter_network(network.as_fd())))
+        .and_then(|()| {
+            sys::fork(namespaces, entrances.born_into.as_ref().map(AsFd::as_fd))
+                .map_err(failed("making the cell's namespaces"))
+        });
+    if let Ok(Fork::Child) = born {
+        drop(opener);
+        inside::live(Inside {
+            teller,
+            gate,
+            entrances: entrances.by_writing,
+            own_network: network.is_none(),
+            hostname: &request.hostname,
+            limits: &request.limits,
+            filters,
+            program,
+        });
+    }
+    home.come_back(network.is_some());
+    let Fork::Parent { pid, pidfd } = born? else { return Err("the child came back".to_owned()) };
+
+    let mapped = home
+        .write_proc(&format!("{pid}/uid_map"), &format!("{INNER_ID} {outer_id} 1"))
+        .and_then(|()| home.write_proc(&format!("{pid}/gid_map"), &format!("{INNER_ID} {outer_id} 1")))
+        .and_then(|()| home.write_proc(&format!("{pid}/oom_score_adj"), OOM_SCORE))
+        .and_then(|()| {
+            rustix::io::write(&opener, b"g").map(|_| ()).map_err(failed("letting the newborn go on"))
+        });
+    // Whatever went wrong, the closed gate ends the newborn, and its end is noticed like any other.
+    if let Err(error) = mapped {
+        let _ = rustix::process::pidfd_send_signal(&pidfd, rustix::process::Signal::KILL);
+        let _ = rustix::process::waitid(
+            rustix::process::WaitId::PidFd(pidfd.as_fd()),
+            rustix::process::WaitIdOptions::EXITED,
+        );
+        return Err(error);
+    }
+    Ok(Newborn { pid, pidfd, listener })
+}

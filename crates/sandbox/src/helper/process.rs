@@ -1,0 +1,300 @@
+//! The helper process itself: one loop over the socket, the newborns' pipes and the deaths.
+
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use rustix::buffer::spare_capacity;
+use rustix::event::{PollFd, PollFlags, Timespec, epoll, poll};
+use rustix::fs::{FlockOperation, Mode as FileMode, OFlags, flock};
+
+use super::ward::{Death, Ward};
+use super::wire::{self, CellKey, Receiver, Report, Request, Settings};
+use crate::birth::news::News;
+use crate::sys;
+
+/// Exit code of a helper that could not come back to its own namespaces.
+pub(crate) const EXIT_ASTRAY: i32 = 70;
+/// How long a new helper waits for the last one of the same data folder to clear away.
+const PATIENCE: Duration = Duration::from_secs(8);
+/// How long to wait before looking again at a control group that was still busy.
+const BURIAL_PAUSE: Timespec = Timespec { tv_sec: 0, tv_nsec: 2_000_000 };
+/// The socket's name among the events; cells use twice their key, and one more for the pipe.
+const SOCKET: u64 = u64::MAX;
+
+/// Runs the helper: what the hidden subcommand `sandbox-helper` does, before anything else of the program is set up.
+///
+/// Its socket is standard input. Returns when the node has gone and everything has been cleared away.
+#[must_use]
+pub fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(&format!("sandbox helper: {error}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The helper has no log of its own; its standard error is the node's.
+#[allow(clippy::print_stderr)]
+fn complain(text: &str) {
+    eprintln!("{text}");
+}
+
+fn run() -> Result<(), String> {
+    // Ctrl-C and the service manager speak to the node; the helper ends when the node's socket does.
+    let _ = rustix::process::setsid();
+    for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP] {
+        sys::ignore_signal(signal);
+    }
+    raise_file_limit();
+    let socket = rustix::io::fcntl_dupfd_cloexec(std::io::stdin(), 3)
+        .map_err(|error| format!("no socket as standard input: {error}; this command is for the node to start"))?;
+    let mut receiver = Receiver::new();
+    let settings = match wait_for_settings(&socket, &mut receiver) {
+        Some(settings) => settings,
+        None => return Err("the node said nothing sensible; this command is for the node to start".to_owned()),
+    };
+    let prepared = take_lock(&settings).and_then(|lock| Ward::prepare(settings).map(|ward| (lock, ward)));
+    let (_lock, ward) = match prepared {
+        Ok(prepared) => prepared,
+        Err(reason) => {
+            say(socket.as_fd(), &Report::Unfit { reason: reason.clone() });
+            return Err(reason);
+        }
+    };
+    let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(|error| format!("epoll: {error}"))?;
+    epoll::add(&epoll, &socket, epoll::EventData::new_u64(SOCKET), epoll::EventFlags::IN)
+        .map_err(|error| format!("epoll: {error}"))?;
+    say(socket.as_fd(), &Report::Ready);
+    let mut process = Process { socket, receiver, epoll, ward, burials: Vec::new(), asking: HashMap::new() };
+    process.serve();
+    process.end();
+    Ok(())
+}
+
+/// Every cell costs the helper a few descriptors, and the usual soft limit is meant for programs that use `select`.
+fn raise_file_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    // With less there is room for fewer cells, and a start says so.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+}
+
+fn wait_for_settings(socket: &OwnedFd, receiver: &mut Receiver) -> Option<Settings> {
+    loop {
+        match receiver.receive::<Request>(socket.as_fd()) {
+            Ok(Some((Request::Configure(settings), _))) => return Some(settings),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                let _ = poll(&mut [PollFd::new(socket, PollFlags::IN)], None);
+            }
+            Ok(_) | Err(_) => return None,
+        }
+    }
+}
+
+/// Makes sure that no other helper of this data folder lives: the last one may still be clearing away.
+fn take_lock(settings: &Settings) -> Result<OwnedFd, String> {
+    let folder = &settings.scratch_dir;
+    let told = |error: &dyn std::fmt::Display| format!("{}: {error}", folder.display());
+    std::fs::create_dir_all(folder).map_err(|error| told(&error))?;
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC;
+    let lock = rustix::fs::open(folder.join("helper.lock"), flags, FileMode::from(0o600))
+        .map_err(|error| told(&error))?;
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(lock),
+            Err(rustix::io::Errno::WOULDBLOCK) if Instant::now() < deadline => {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            Err(error) => return Err(told(&format!("another helper holds this folder ({error})"))),
+        }
+    }
+}
+
+/// Tells the node, waiting for room as long as there is a node.
+fn say(socket: BorrowedFd<'_>, report: &Report) {
+    let Ok(message) = wire::encode(report) else { return };
+    while let Err(error) = wire::send(socket, &message, &[]) {
+        if error.kind() != io::ErrorKind::WouldBlock {
+            // The node is gone, which the loop will see as well.
+            return;
+        }
+        let _ = poll(&mut [PollFd::new(&socket, PollFlags::OUT)], None);
+    }
+}
+
+struct Process {
+    socket: OwnedFd,
+    receiver: Receiver,
+    epoll: OwnedFd,
+    ward: Ward,
+    burials: Vec<Death>,
+    /// Starts that have not been answered yet.
+    asking: HashMap<CellKey, ()>,
+}
+
+impl Process {
+    /// Serves until the node hangs up.
+    fn serve(&mut self) {
+        let mut events = Vec::with_capacity(64);
+        loop {
+            let pause = if self.burials.is_empty() { None } else { Some(&BURIAL_PAUSE) };
+            events.clear();
+            match epoll::wait(&self.epoll, spare_capacity(&mut events), pause) {
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(error) => {
+                    complain(&format!("sandbox helper: waiting for events: {error}"));
+                    return;
+                }
+            }
+            for event in &events {
+                match event.data.u64() {
+                    SOCKET => {
+                        if !self.take_requests() {
+                            return;
+                        }
+                    }
+                    other if other % 2 == 1 => self.hear(other / 2),
+                    other => self.bury(other / 2),
+                }
+            }
+            self.finish_burials();
+        }
+    }
+
+    /// Takes what the node has sent; false when it has hung up.
+    fn take_requests(&mut self) -> bool {
+        loop {
+            match self.receiver.receive::<Request>(self.socket.as_fd()) {
+                Ok(Some((request, fds))) => self.take(request, fds),
+                Ok(None) => return false,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return true,
+                Err(error) => {
+                    complain(&format!("sandbox helper: the node is not understood: {error}"));
+                    return false;
+                }
+            }
+        }
+    }
+
+    fn take(&mut self, request: Request, fds: Vec<OwnedFd>) {
+        match request {
+            Request::Start(start) => {
+                let key = start.request;
+                match self.ward.start(&start, fds).and_then(|()| self.follow(key)) {
+                    Ok(()) => {
+                        self.asking.insert(key, ());
+                    }
+                    Err(reason) => {
+                        self.ward.end(key);
+                        self.say(&Report::Refused { request: key, reason });
+                    }
+                }
+            }
+            Request::MountCode { request, cell, layer, upper_bytes } => {
+                let report = match self.ward.mount_code(cell, &layer, upper_bytes) {
+                    Ok(()) => Report::Done { request, pid: 0 },
+                    Err(reason) => Report::Refused { request, reason },
+                };
+                self.say(&report);
+            }
+            Request::Kill { cell } => self.ward.end(cell),
+            Request::Configure(_) => {}
+        }
+    }
+
+    /// Adds a newborn's pipe and its death to the events.
+    fn follow(&self, key: CellKey) -> Result<(), String> {
+        let Some(cell) = self.ward.cell(key) else { return Ok(()) };
+        let add = |fd: BorrowedFd<'_>, name| {
+            epoll::add(&self.epoll, fd, epoll::EventData::new_u64(name), epoll::EventFlags::IN)
+                .map_err(|error| format!("following the cell: {error}"))
+        };
+        add(cell.listener.as_fd(), key * 2 + 1)?;
+        add(cell.pidfd.as_fd(), key * 2)
+    }
+
+    /// Hears what a newborn has to tell.
+    fn hear(&mut self, key: CellKey) {
+        let Some(cell) = self.ward.cell_mut(key) else { return };
+        let mut answer = None;
+        while let Some(news) = cell.listener.next() {
+            match news {
+                News::Started => answer = Some(Ok(cell.pid)),
+                News::Failed(reason) => answer = Some(Err(reason)),
+                News::Ended(status) => cell.told = Some(status),
+            }
+        }
+        if cell.listener.is_closed() {
+            let _ = epoll::delete(&self.epoll, &cell.listener);
+            if cell.is_plain() && answer.is_none() {
+                // A plain process closes its pipe by executing its program.
+                answer = Some(Ok(cell.pid));
+            }
+        }
+        if let Some(answer) = answer {
+            self.answer(key, answer);
+        }
+    }
+
+    /// Answers a start, once.
+    fn answer(&mut self, key: CellKey, answer: Result<u32, String>) {
+        if self.asking.remove(&key).is_some() {
+            self.say(&match answer {
+                Ok(pid) => Report::Done { request: key, pid },
+                Err(reason) => Report::Refused { request: key, reason },
+            });
+        }
+    }
+
+    /// A cell's first process has died, and by the kernel's rule every other one with it.
+    fn bury(&mut self, key: CellKey) {
+        self.hear(key);
+        let Some(cell) = self.ward.cell(key) else { return };
+        let _ = epoll::delete(&self.epoll, &cell.pidfd);
+        if !cell.listener.is_closed() {
+            let _ = epoll::delete(&self.epoll, &cell.listener);
+        }
+        self.answer(key, Err("the first process ended before its program ran".to_owned()));
+        if let Some(death) = self.ward.bury(key) {
+            self.say(&Report::Exited { cell: key, exit: death.exit });
+            self.burials.push(death);
+        }
+    }
+
+    /// Looks again at what could not be cleared away at once.
+    fn finish_burials(&mut self) {
+        for mut death in std::mem::take(&mut self.burials) {
+            match self.ward.clear(&mut death) {
+                Some(leftover) => self.say(&Report::Gone { cell: death.key, leftover }),
+                None => self.burials.push(death),
+            }
+        }
+    }
+
+    fn say(&self, report: &Report) {
+        say(self.socket.as_fd(), report);
+    }
+
+    /// The node is gone: ends every cell and clears away.
+    fn end(mut self) {
+        let keys = self.ward.end_all();
+        for key in keys {
+            if let Some(death) = self.ward.bury(key) {
+                self.burials.push(death);
+            }
+        }
+        while !self.burials.is_empty() {
+            self.finish_burials();
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        if let Err(leftover) = self.ward.close() {
+            complain(&format!("sandbox helper: left behind: {leftover}"));
+        }
+    }
+}

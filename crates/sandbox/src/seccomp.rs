@@ -1,0 +1,251 @@
+//! Which system calls a cell may make: a list of what node, python, java, go and static programs need.
+//!
+//! Everything else fails with `EPERM`, as on a host without the privilege; nothing is killed for asking, except
+//! programs that use another processor architecture's calls. `clone3`, whose flags a filter cannot see, fails with
+//! `ENOSYS`, so that C libraries fall back to `clone`.
+
+use std::collections::BTreeMap;
+
+use seccompiler::{
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
+    TargetArch,
+};
+
+/// Calls allowed whatever their arguments.
+#[rustfmt::skip]
+const ALLOWED: &[libc::c_long] = {
+    use libc::*;
+    &[
+        // Files.
+        SYS_close, SYS_close_range, SYS_copy_file_range, SYS_dup, SYS_dup3, SYS_fadvise64, SYS_fallocate,
+        SYS_fchdir, SYS_chdir, SYS_fchmod, SYS_fchmodat, SYS_fchmodat2, SYS_fchown, SYS_fchownat, SYS_fcntl, SYS_fdatasync,
+        SYS_fgetxattr, SYS_flistxattr, SYS_flock, SYS_fremovexattr, SYS_fsetxattr, SYS_fstat, SYS_fstatfs,
+        SYS_fsync, SYS_ftruncate, SYS_getcwd, SYS_getdents64, SYS_getxattr, SYS_lgetxattr, SYS_linkat,
+        SYS_listxattr, SYS_llistxattr, SYS_lremovexattr, SYS_lseek, SYS_lsetxattr, SYS_mkdirat, SYS_mknodat,
+        SYS_newfstatat, SYS_openat, SYS_openat2, SYS_pread64, SYS_preadv, SYS_preadv2, SYS_pwrite64, SYS_pwritev,
+        SYS_pwritev2, SYS_read, SYS_readahead, SYS_readlinkat, SYS_readv, SYS_removexattr, SYS_renameat,
+        SYS_renameat2, SYS_sendfile, SYS_setxattr, SYS_splice, SYS_statfs, SYS_statx, SYS_symlinkat, SYS_sync,
+        SYS_sync_file_range, SYS_syncfs, SYS_tee, SYS_truncate, SYS_umask, SYS_unlinkat, SYS_utimensat,
+        SYS_vmsplice, SYS_write, SYS_writev, SYS_faccessat, SYS_faccessat2, SYS_memfd_create, SYS_pipe2,
+        SYS_inotify_init1, SYS_inotify_add_watch, SYS_inotify_rm_watch,
+        SYS_io_setup, SYS_io_submit, SYS_io_cancel, SYS_io_getevents, SYS_io_destroy,
+        // Waiting.
+        SYS_epoll_create1, SYS_epoll_ctl, SYS_epoll_pwait, SYS_epoll_pwait2, SYS_eventfd2, SYS_ppoll, SYS_pselect6,
+        SYS_signalfd4, SYS_timerfd_create, SYS_timerfd_gettime, SYS_timerfd_settime,
+        // Memory.
+        SYS_brk, SYS_get_mempolicy, SYS_madvise, SYS_membarrier, SYS_mincore, SYS_mlock, SYS_mlock2, SYS_mlockall,
+        SYS_mmap, SYS_mprotect, SYS_mremap, SYS_msync, SYS_munlock, SYS_munlockall, SYS_munmap,
+        SYS_pkey_alloc, SYS_pkey_free, SYS_pkey_mprotect, SYS_remap_file_pages,
+        // Processes and threads.
+        SYS_execve, SYS_execveat, SYS_exit, SYS_exit_group, SYS_futex, SYS_futex_waitv, SYS_get_robust_list,
+        SYS_set_robust_list, SYS_set_tid_address, SYS_rseq, SYS_gettid, SYS_getpid, SYS_getppid, SYS_getpgid,
+        SYS_getsid, SYS_setpgid, SYS_setsid, SYS_getpriority, SYS_setpriority, SYS_getrlimit, SYS_setrlimit,
+        SYS_prlimit64, SYS_getrusage, SYS_kill, SYS_tkill, SYS_tgkill, SYS_wait4, SYS_waitid, SYS_pidfd_open,
+        SYS_pidfd_send_signal, SYS_prctl, SYS_seccomp, SYS_capget, SYS_capset, SYS_ioprio_get, SYS_ioprio_set,
+        SYS_sched_yield, SYS_sched_getaffinity, SYS_sched_setaffinity, SYS_sched_getattr, SYS_sched_setattr,
+        SYS_sched_getparam, SYS_sched_setparam, SYS_sched_getscheduler, SYS_sched_setscheduler,
+        SYS_sched_get_priority_max, SYS_sched_get_priority_min, SYS_sched_rr_get_interval, SYS_getcpu,
+        SYS_landlock_create_ruleset, SYS_landlock_add_rule, SYS_landlock_restrict_self,
+        // Users: a cell has one user and one group, so these can only say so.
+        SYS_getuid, SYS_geteuid, SYS_getgid, SYS_getegid, SYS_getresuid, SYS_getresgid, SYS_getgroups, SYS_setuid,
+        SYS_setgid, SYS_setreuid, SYS_setregid, SYS_setresuid, SYS_setresgid, SYS_setgroups, SYS_setfsuid,
+        SYS_setfsgid,
+        // Signals.
+        SYS_rt_sigaction, SYS_rt_sigpending, SYS_rt_sigprocmask, SYS_rt_sigqueueinfo, SYS_rt_sigreturn,
+        SYS_rt_sigsuspend, SYS_rt_sigtimedwait, SYS_rt_tgsigqueueinfo, SYS_sigaltstack, SYS_restart_syscall,
+        // Time.
+        SYS_clock_getres, SYS_clock_gettime, SYS_clock_nanosleep, SYS_nanosleep, SYS_gettimeofday,
+        SYS_getitimer, SYS_setitimer, SYS_timer_create, SYS_timer_delete, SYS_timer_getoverrun,
+        SYS_timer_gettime, SYS_timer_settime, SYS_times,
+        // Sockets, once they are made.
+        SYS_accept, SYS_accept4, SYS_bind, SYS_connect, SYS_getpeername, SYS_getsockname, SYS_getsockopt,
+        SYS_listen, SYS_recvfrom, SYS_recvmmsg, SYS_recvmsg, SYS_sendmmsg, SYS_sendmsg, SYS_sendto,
+        SYS_setsockopt, SYS_shutdown,
+        // System V and POSIX queues, in the cell's own namespace.
+        SYS_msgctl, SYS_msgget, SYS_msgrcv, SYS_msgsnd, SYS_semctl, SYS_semget, SYS_semop, SYS_semtimedop,
+        SYS_shmat, SYS_shmctl, SYS_shmdt, SYS_shmget, SYS_mq_getsetattr, SYS_mq_notify, SYS_mq_open,
+        SYS_mq_timedreceive, SYS_mq_timedsend, SYS_mq_unlink,
+        // The machine.
+        SYS_getrandom, SYS_sysinfo, SYS_uname,
+    ]
+};
+
+/// Older forms of the above that only this architecture has.
+#[cfg(target_arch = "x86_64")]
+#[rustfmt::skip]
+const ALLOWED_HERE: &[libc::c_long] = {
+    use libc::*;
+    &[
+        SYS_access, SYS_alarm, SYS_arch_prctl, SYS_chmod, SYS_chown, SYS_creat, SYS_dup2, SYS_epoll_create,
+        SYS_epoll_wait, SYS_eventfd, SYS_fork, SYS_futimesat, SYS_getdents, SYS_getpgrp, SYS_inotify_init,
+        SYS_lchown, SYS_link, SYS_lstat, SYS_mkdir, SYS_mknod, SYS_open, SYS_pause, SYS_pipe, SYS_poll,
+        SYS_readlink, SYS_rename, SYS_rmdir, SYS_select, SYS_signalfd, SYS_stat, SYS_symlink, SYS_time,
+        SYS_unlink, SYS_utime, SYS_utimes, SYS_vfork,
+    ]
+};
+#[cfg(not(target_arch = "x86_64"))]
+const ALLOWED_HERE: &[libc::c_long] = &[];
+
+/// Flags with which `clone` would make a namespace.
+const NAMESPACE_FLAGS: u64 = (libc::CLONE_NEWNS
+    | libc::CLONE_NEWCGROUP
+    | libc::CLONE_NEWUTS
+    | libc::CLONE_NEWIPC
+    | libc::CLONE_NEWUSER
+    | libc::CLONE_NEWPID
+    | libc::CLONE_NEWNET) as u64;
+
+/// The bits of a socket's type that are not flags.
+const SOCKET_TYPE: u64 = 0xf;
+
+/// Requests that would put words into a terminal's input.
+const TERMINAL_INJECTIONS: [u64; 2] = [libc::TIOCSTI as u64, 0x541c /* TIOCLINUX, which libc does not name */];
+
+/// The compiled filters, made once and applied in every cell.
+#[derive(Debug)]
+pub(crate) struct Filters {
+    permitted: BpfProgram,
+    /// Asked first, because it is applied last.
+    absent: BpfProgram,
+}
+
+impl Filters {
+    /// Compiles the lists for this machine.
+    ///
+    /// # Errors
+    /// When the architecture is not supported.
+    pub(crate) fn compile() -> Result<Self, String> {
+        Self::build().map_err(|error| format!("compiling the system call filter: {error}"))
+    }
+
+    fn build() -> Result<Self, seccompiler::BackendError> {
+        let architecture = TargetArch::try_from(std::env::consts::ARCH)?;
+        let denied = SeccompAction::Errno(libc::EPERM as u32);
+        let permitted =
+            SeccompFilter::new(rules()?, denied, SeccompAction::Allow, architecture)?.try_into()?;
+        let absent = SeccompFilter::new(
+            BTreeMap::from([(libc::SYS_clone3, Vec::new())]),
+            SeccompAction::Allow,
+            SeccompAction::Errno(libc::ENOSYS as u32),
+            architecture,
+        )?
+        .try_into()?;
+        Ok(Self { permitted, absent })
+    }
+
+    /// Applies them to this process and all it will ever start; sets `no_new_privs` too.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub(crate) fn apply(&self) -> Result<(), seccompiler::Error> {
+        seccompiler::apply_filter(&self.permitted)?;
+        seccompiler::apply_filter(&self.absent)
+    }
+}
+
+type Rules = BTreeMap<i64, Vec<SeccompRule>>;
+
+fn rules() -> Result<Rules, seccompiler::BackendError> {
+    use SeccompCmpOp::{Eq, MaskedEq, Ne};
+    const INET_TYPES: [i32; 2] = [libc::SOCK_STREAM, libc::SOCK_DGRAM];
+    let mut rules: Rules = ALLOWED.iter().chain(ALLOWED_HERE).map(|call| (*call, Vec::new())).collect();
+    rules.insert(libc::SYS_clone, vec![rule(&[(0, MaskedEq(NAMESPACE_FLAGS), 0)])?]);
+    rules.insert(libc::SYS_ioctl, vec![rule(&TERMINAL_INJECTIONS.map(|request| (1, Ne, request)))?]);
+    // Only asking for the present personality, or the plain one.
+    rules.insert(
+        libc::SYS_personality,
+        vec![rule(&[(0, Eq, 0xffff_ffff)])?, rule(&[(0, Eq, 0)])?],
+    );
+    rules.insert(libc::SYS_socketpair, vec![rule(&[(0, Eq, libc::AF_UNIX as u64)])?]);
+    let mut sockets = vec![
+        rule(&[(0, Eq, libc::AF_UNIX as u64)])?,
+        rule(&[(0, Eq, libc::AF_NETLINK as u64), (2, Eq, libc::NETLINK_ROUTE as u64)])?,
+    ];
+    for family in [libc::AF_INET, libc::AF_INET6] {
+        for (kind, protocol) in
+            INET_TYPES.into_iter().zip([libc::IPPROTO_TCP, libc::IPPROTO_UDP])
+        {
+            // No raw sockets, and no datagram sockets that speak ICMP.
+            for protocol in [0, protocol] {
+                sockets.push(rule(&[
+                    (0, Eq, family as u64),
+                    (1, MaskedEq(SOCKET_TYPE), kind as u64),
+                    (2, Eq, protocol as u64),
+                ])?);
+            }
+        }
+    }
+    rules.insert(libc::SYS_socket, sockets);
+    Ok(rules)
+}
+
+/// A rule that holds when all of (argument, comparison, value) hold; 32 bits are compared, as the kernel reads them.
+fn rule(conditions: &[(u8, SeccompCmpOp, u64)]) -> Result<SeccompRule, seccompiler::BackendError> {
+    let conditions = conditions
+        .iter()
+        .map(|(argument, comparison, value)| {
+            SeccompCondition::new(*argument, SeccompCmpArgLen::Dword, comparison.clone(), *value)
+        })
+        .collect::<Result<_, _>>()?;
+    SeccompRule::new(conditions)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn filters_compile_and_stay_within_the_kernels_size() {
+        let filters = Filters::compile().unwrap();
+        assert!(filters.permitted.len() < 4096, "{}", filters.permitted.len());
+        assert!(filters.absent.len() < 64);
+    }
+
+    #[test]
+    fn hostile_families_are_not_listed() {
+        let rules = rules().unwrap();
+        let hostile = [
+            libc::SYS_mount,
+            libc::SYS_umount2,
+            libc::SYS_pivot_root,
+            libc::SYS_move_mount,
+            libc::SYS_open_tree,
+            libc::SYS_fsopen,
+            libc::SYS_fsmount,
+            libc::SYS_mount_setattr,
+            libc::SYS_chroot,
+            libc::SYS_ptrace,
+            libc::SYS_process_vm_readv,
+            libc::SYS_process_vm_writev,
+            libc::SYS_pidfd_getfd,
+            libc::SYS_kcmp,
+            libc::SYS_bpf,
+            libc::SYS_perf_event_open,
+            libc::SYS_keyctl,
+            libc::SYS_add_key,
+            libc::SYS_request_key,
+            libc::SYS_io_uring_setup,
+            libc::SYS_userfaultfd,
+            libc::SYS_kexec_load,
+            libc::SYS_init_module,
+            libc::SYS_finit_module,
+            libc::SYS_delete_module,
+            libc::SYS_unshare,
+            libc::SYS_setns,
+            libc::SYS_clone3,
+            libc::SYS_open_by_handle_at,
+            libc::SYS_name_to_handle_at,
+            libc::SYS_reboot,
+            libc::SYS_swapon,
+            libc::SYS_acct,
+            libc::SYS_settimeofday,
+            libc::SYS_clock_settime,
+            libc::SYS_sethostname,
+            libc::SYS_syslog,
+            libc::SYS_quotactl,
+        ];
+        for call in hostile {
+            assert!(!rules.contains_key(&call), "system call {call} is allowed");
+        }
+    }
+}
