@@ -1,4 +1,5 @@
-//! Logs and background tasks: what every room uses to be observed.
+//! Logs, background tasks and the clock: what every room uses to be observed.
 
+pub mod clock;
 pub mod log;
 pub mod task;
