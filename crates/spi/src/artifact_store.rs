@@ -20,6 +20,12 @@ impl Collection {
             Self::Actions => "actions",
         }
     }
+
+    /// The collection of this name.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        [Self::Actions].into_iter().find(|collection| collection.as_str() == name)
+    }
 }
 
 /// Where a document lies: `path` is `ns` or `ns/package`. Entities of all collections share one space of ids.
