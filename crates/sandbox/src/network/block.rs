@@ -4,13 +4,12 @@
 //! on a file of the run folder; the kernel frees it when the node dies, however it dies.
 
 use std::collections::VecDeque;
-use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
-use std::io::Write as _;
+use std::fs::File;
 use std::net::Ipv4Addr;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
 use super::error::NetworkError;
+use super::lock;
 use super::subnet::Subnet;
 
 /// Addresses set aside for sharing between customers of a network: nobody's public ones.
@@ -35,34 +34,13 @@ impl Block {
     /// Takes the first free block at or after the one that `key` points to, so that a node tends
     /// to get the same one again. Blocks that a `used` network overlaps are passed over.
     pub(super) fn claim(run_dir: &Path, key: u32, used: &[Subnet]) -> Result<Self, NetworkError> {
-        let failed = |path: &Path, source| NetworkError::RunFolder { path: path.to_owned(), source };
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o755)
-            .create(run_dir)
-            .map_err(|error| failed(run_dir, error))?;
         for index in (0..BLOCKS).map(|step| key.wrapping_add(step) % BLOCKS) {
             let wanted = subnet(index);
             if used.iter().any(|network| network.overlaps(wanted)) {
                 continue;
             }
-            let path = run_dir.join(format!("network-{index}.lock"));
-            let mut lock = OpenOptions::new()
-                .write(true)
-                .create(true)
-                .truncate(false)
-                .mode(0o600)
-                .custom_flags(libc::O_NOFOLLOW)
-                .open(&path)
-                .map_err(|error| failed(&path, error))?;
-            match lock.try_lock() {
-                Ok(()) => {
-                    // For people only: who holds the block.
-                    let _ = lock.set_len(0).and_then(|()| writeln!(lock, "{}", std::process::id()));
-                    return Ok(Self { index, _lock: lock });
-                }
-                Err(TryLockError::WouldBlock) => {}
-                Err(TryLockError::Error(error)) => return Err(failed(&path, error)),
+            if let Some(lock) = lock::hold(run_dir, &format!("network-{index}.lock"))? {
+                return Ok(Self { index, _lock: lock });
             }
         }
         Err(NetworkError::NoBlock)

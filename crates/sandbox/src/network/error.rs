@@ -36,6 +36,9 @@ pub enum NetworkError {
         /// The system's answer.
         source: io::Error,
     },
+    /// A node of the same identity is alive.
+    #[error("the node of this data folder is running already; stop it first")]
+    Running,
     /// Every block of 100.64.0.0/10 is held by another node or used by a route of the machine.
     #[error(
         "no free block of addresses in 100.64.0.0/10: every one is held by another node or used by a \

@@ -7,10 +7,10 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use super::error::NetworkError;
+use super::lock;
 
 /// The shared list of links that nodes of this machine turned forwarding on for: each line the
 /// key of a node and a link. Its lock guards it.
@@ -18,18 +18,18 @@ const LEDGER: &str = "forwarding";
 
 /// Turns forwarding on for `links` on behalf of node `key`.
 pub(super) fn turn_on(run_dir: &Path, key: u32, links: &[String]) -> Result<(), NetworkError> {
-    with_ledger(run_dir, |ledger| {
+    let mine = with_ledger(run_dir, |ledger| {
+        let mut mine = Vec::new();
         for link in links {
-            let known = ledger.iter().any(|(_, held)| held == link);
-            let path = setting(link);
-            if !known && is_on(&path) {
-                continue;
+            if ledger.iter().any(|(_, held)| held == link) || !is_on(&setting(link)) {
+                ledger.push((key, link.clone()));
+                mine.push(setting(link));
             }
-            write(&path, true)?;
-            ledger.push((key, link.clone()));
         }
-        Ok(())
-    })
+        Ok(mine)
+    })?;
+    // After the ledger: whoever dies in between leaves a line too many, never a setting.
+    mine.iter().try_for_each(|path| write(path, true))
 }
 
 /// Withdraws node `key`; turns forwarding off for links that no other node holds.
@@ -72,27 +72,18 @@ fn write(path: &Path, on: bool) -> Result<(), NetworkError> {
     fs::write(path, value).map_err(|source| NetworkError::Forwarding { path: path.to_owned(), source })
 }
 
-fn with_ledger(
+fn with_ledger<T>(
     run_dir: &Path,
-    change: impl FnOnce(&mut Vec<(u32, String)>) -> Result<(), NetworkError>,
-) -> Result<(), NetworkError> {
-    let path = run_dir.join(LEDGER);
-    let failed = |source| NetworkError::RunFolder { path: path.clone(), source };
-    let mut file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .custom_flags(libc::O_NOFOLLOW)
-        .open(&path)
-        .map_err(failed)?;
+    change: impl FnOnce(&mut Vec<(u32, String)>) -> Result<T, NetworkError>,
+) -> Result<T, NetworkError> {
+    let failed = |source| NetworkError::RunFolder { path: run_dir.join(LEDGER), source };
+    let mut file = lock::open(run_dir, LEDGER)?;
     // Held for a few system calls by whoever has it.
     file.lock().map_err(failed)?;
     let mut ledger = read(&mut file).map_err(failed)?;
-    let changed = change(&mut ledger);
+    let changed = change(&mut ledger)?;
     store(&mut file, &ledger).map_err(failed)?;
-    changed
+    Ok(changed)
 }
 
 fn read(file: &mut File) -> io::Result<Vec<(u32, String)>> {

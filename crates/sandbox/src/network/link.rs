@@ -22,6 +22,7 @@ const INET_CONF: u16 = 1;
 const INET_CONF_FORWARDING: u16 = 1;
 const INET6_ADDRESS_MODE: u16 = 8;
 const INET6_ADDRESS_MODE_NONE: u8 = 1;
+const OPERATIONAL: u8 = 6;
 const LINK_HEADER_BYTES: usize = 16;
 const ROUTE_HEADER_BYTES: usize = 12;
 /// Blocks are narrower than this; wider routes, the default one above all, do not claim them.
@@ -163,6 +164,18 @@ pub(super) fn index_of(socket: &mut Socket, name: &str) -> Result<u32, NetworkEr
     socket.ask(&Step::new("find a link", message), |_, body| index = read_u32(body, 4))?;
     index
         .ok_or_else(|| NetworkError::kernel("find a link", std::io::Error::other("the answer names no link")))
+}
+
+/// Whether packets pass link `index`. A link whose other end came up last starts to work a moment
+/// later than it is told to.
+pub(super) fn is_working(socket: &mut Socket, index: u32) -> Result<bool, NetworkError> {
+    let message = Message::new(libc::RTM_GETLINK, 0, &link_header(index, 0), &Attributes::new());
+    let mut working = false;
+    socket.ask(&Step::new("look at a link", message), |_, body| {
+        working = attributes(body.get(LINK_HEADER_BYTES..).unwrap_or_default())
+            .any(|(kind, value)| kind == libc::IFLA_OPERSTATE && value == [OPERATIONAL]);
+    })?;
+    Ok(working)
 }
 
 /// A link by which packets leave the machine.

@@ -1,8 +1,11 @@
 //! Making and removing networks of sandboxes, one at a time, on a thread of its own.
 
+use std::fs::File;
 use std::net::Ipv4Addr;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use super::block::Block;
 use super::connections;
@@ -19,6 +22,9 @@ use super::subnet::Subnet;
 pub(super) const ANYWHERE: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 /// What an Ethernet carries, for a machine without a way out.
 const USUAL_MTU: u32 = 1500;
+/// How long a new link may take until it works, and how often to look.
+const LINK_PATIENCE: Duration = Duration::from_secs(2);
+const LINK_PAUSE: Duration = Duration::from_micros(200);
 const LOOPBACK: &str = "lo";
 
 /// The node's hand on the kernel.
@@ -26,6 +32,7 @@ const LOOPBACK: &str = "lo";
 pub(super) struct Maker {
     names: Names,
     block: Block,
+    _alive: File,
     run_dir: PathBuf,
     links: Socket,
     filter: Socket,
@@ -33,11 +40,14 @@ pub(super) struct Maker {
     ways: Vec<Ipv4Addr>,
     uplinks: Vec<Uplink>,
     ipv6: bool,
+    /// Far end of the link that holds the door's address: a namespace nobody enters.
+    beyond: Option<Namespace>,
 }
 
 impl Maker {
     pub(super) fn new(
         names: Names,
+        alive: File,
         block: Block,
         run_dir: &Path,
         resolvers: &[Ipv4Addr],
@@ -45,12 +55,14 @@ impl Maker {
         Ok(Self {
             names,
             block,
+            _alive: alive,
             run_dir: run_dir.to_owned(),
             links: Socket::route()?,
             filter: Socket::netfilter()?,
             ways: std::iter::once(ANYWHERE).chain(resolvers.iter().copied()).collect(),
             uplinks: Vec::new(),
             ipv6: Path::new("/proc/sys/net/ipv6").exists(),
+            beyond: None,
         })
     }
 
@@ -71,10 +83,10 @@ impl Maker {
         };
         self.filter.run(&rules.steps())?;
         self.follow_uplinks()?;
-        // The door needs a link to live on. Its pair's other end lies in a namespace nobody enters:
-        // what is sent to an address of the block that no sandbox has goes there and nowhere else.
+        // The door's address needs a link to live on. The link also takes what is sent to an
+        // address of the block that no sandbox has, which would leave by the default way otherwise.
         let name = self.names.door();
-        self.pair(&name)?;
+        self.beyond = Some(self.pair(&name)?);
         let index = link::index_of(&mut self.links, &name)?;
         self.links.run(&[
             link::configure(index, false, self.ipv6),
@@ -133,13 +145,23 @@ impl Maker {
             link::add_route(index, Subnet::host(door), None, None),
             link::add_route(index, everywhere, Some(door), None),
         ])?;
-        let index = link::index_of(&mut self.links, name)?;
+        let near = link::index_of(&mut self.links, name)?;
         self.links.run(&[
-            link::configure(index, true, self.ipv6),
-            link::set_up(index),
-            link::add_neighbour(index, address, End::Sandbox),
-            link::add_route(index, Subnet::host(address), None, Some(door)),
-        ])
+            link::configure(near, true, self.ipv6),
+            link::set_up(near),
+            link::add_neighbour(near, address, End::Sandbox),
+            link::add_route(near, Subnet::host(address), None, Some(door)),
+        ])?;
+        // Else the sandbox's first packet could be lost, and with it a second.
+        let deadline = Instant::now() + LINK_PATIENCE;
+        while !link::is_working(inside, index)? {
+            if Instant::now() >= deadline {
+                let late = std::io::Error::other("it did not come up in time");
+                return Err(NetworkError::kernel("bring a sandbox's link up", late));
+            }
+            thread::sleep(LINK_PAUSE);
+        }
+        Ok(())
     }
 
     /// Removes the network of sandbox number `slot`, and what the kernel remembers of its
@@ -172,13 +194,14 @@ impl Maker {
         Ok(())
     }
 
-    /// Removes everything of the node: links first, so that no sandbox ever runs without rules.
+    /// Removes everything of the node.
     pub(super) fn tear_down(&mut self) -> Result<(), NetworkError> {
         remove_all(self.names, &self.run_dir, &mut self.links, &mut self.filter)
     }
 }
 
-/// Removes everything that the node `names` has in the kernel.
+/// Removes everything that the node `names` has in the kernel: links first, so that no sandbox ever
+/// runs without rules.
 pub(super) fn remove_all(
     names: Names,
     run_dir: &Path,

@@ -5,9 +5,9 @@
 //! veth pair. Public hosts and the configured name servers answer; private ranges, metadata
 //! addresses, the node and other sandboxes do not. IPv4 only: sandboxes have no IPv6 address.
 //!
-//! A firewall of the machine that drops what it forwards (such as Docker's) also drops what
-//! sandboxes send: no table can overrule another's drop. Such a firewall must accept packets from
-//! and to 100.64.0.0/10.
+//! A firewall of the machine that drops by default what it forwards (Docker's does) or receives
+//! also drops what sandboxes send: no table can overrule another's drop. Such a firewall must
+//! accept packets from and to 100.64.0.0/10.
 
 mod block;
 mod connections;
@@ -16,6 +16,7 @@ mod error;
 mod forwarding;
 mod lease;
 mod link;
+mod lock;
 mod maker;
 mod names;
 mod namespace;
@@ -27,6 +28,7 @@ mod resolver;
 mod rules;
 mod subnet;
 
+use std::fs::File;
 use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -120,7 +122,7 @@ impl Network {
     pub fn open(config: NetworkConfig) -> Result<Self, NetworkError> {
         config.check()?;
         let names = Names::of(&config.node_id);
-        cleanup(&config.node_id, &config.run_dir)?;
+        let alive = clean(names, &config.run_dir)?;
         let used = link::used_networks(&mut Socket::route()?, block::RANGE)?;
         let block = Block::claim(&config.run_dir, names.key(), &used)?;
         let resolvers = resolver::resolvers(&config.dns);
@@ -130,7 +132,7 @@ impl Network {
                  only; set `dns` to one that sandboxes can reach"
             );
         }
-        let mut maker = Maker::new(names, block, &config.run_dir, &resolvers)?;
+        let mut maker = Maker::new(names, alive, block, &config.run_dir, &resolvers)?;
         if let Err(error) = maker.set_up(config.door_port, &resolvers, &config.denied) {
             // The first error tells more than what removing the remains might add.
             let _ = maker.tear_down();
@@ -144,7 +146,7 @@ impl Network {
             .spawn(move || kept.keep(maker))
             .map_err(|error| NetworkError::kernel("start the network's thread", error))
             .inspect_err(|_| {
-                let _ = cleanup(&config.node_id, &config.run_dir);
+                let _ = clean(names, &config.run_dir);
             })?;
         Ok(Self { pool, keeper: Some(keeper), door, resolvers })
     }
@@ -182,7 +184,10 @@ impl Network {
     fn shut(&mut self) -> Result<(), NetworkError> {
         let Some(keeper) = self.keeper.take() else { return Ok(()) };
         self.pool.close();
-        keeper.join().unwrap_or(Err(NetworkError::Closed))
+        keeper.join().unwrap_or_else(|_| {
+            let died = std::io::Error::other("the network's thread died");
+            Err(NetworkError::kernel("remove the node's network", died))
+        })
     }
 
     /// What this machine lacks for sandbox networks; empty when nothing. Tries everything in a
@@ -202,6 +207,16 @@ impl Drop for Network {
 
 /// Removes interfaces, rules and settings that a dead node `node_id` left behind, and nobody
 /// else's. [`Network::open`] does this by itself.
+///
+/// # Errors
+/// When that node is alive, or the kernel refuses.
 pub fn cleanup(node_id: &str, run_dir: &Path) -> Result<(), NetworkError> {
-    maker::remove_all(Names::of(node_id), run_dir, &mut Socket::route()?, &mut Socket::netfilter()?)
+    clean(Names::of(node_id), run_dir).map(drop)
+}
+
+/// Cleans up and returns the file by which the node is known to be alive.
+fn clean(names: Names, run_dir: &Path) -> Result<File, NetworkError> {
+    let alive = lock::hold(run_dir, &names.lock())?.ok_or(NetworkError::Running)?;
+    maker::remove_all(names, run_dir, &mut Socket::route()?, &mut Socket::netfilter()?)?;
+    Ok(alive)
 }

@@ -30,6 +30,11 @@ impl Names {
         format!("chasen_{:08x}", self.key)
     }
 
+    /// File that a living node holds.
+    pub(super) fn lock(self) -> String {
+        format!("node-{:08x}.lock", self.key)
+    }
+
     /// Interface that holds the door's address.
     pub(super) fn door(self) -> String {
         format!("ch{:08x}door", self.key)

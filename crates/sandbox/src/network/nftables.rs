@@ -290,3 +290,82 @@ fn edge(kind: u16) -> Message {
     let [high, low] = SUBSYSTEM.to_be_bytes();
     Message::new(kind, 0, &[0, 0, high, low], &Attributes::new())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::network::netlink::attributes;
+
+    /// The value of the attribute reached by `path` through nested ones.
+    fn at<'a>(mut bytes: &'a [u8], path: &[u16]) -> Option<&'a [u8]> {
+        for wanted in path {
+            bytes = attributes(bytes).find_map(|(kind, value)| (kind == *wanted).then_some(value))?;
+        }
+        Some(bytes)
+    }
+
+    #[test]
+    fn an_expression_names_itself_and_numbers_in_network_order() {
+        let wire = Expression::load(Field::Destination).attributes();
+        assert_eq!(
+            wire.as_bytes(),
+            [
+                12, 0, 1, 0, b'p', b'a', b'y', b'l', b'o', b'a', b'd', 0, // name
+                36, 0, 2, 0x80, // nested data
+                8, 0, 1, 0, 0, 0, 0, 1, // into register 1
+                8, 0, 2, 0, 0, 0, 0, 1, // from the network header
+                8, 0, 3, 0, 0, 0, 0, 16, // at byte 16
+                8, 0, 4, 0, 0, 0, 0, 4, // four bytes
+            ]
+        );
+    }
+
+    #[test]
+    fn a_comparison_holds_the_bytes_as_they_are() {
+        let wire = Expression::differs(&[1, 2, 3]).data;
+        assert_eq!(at(wire.as_bytes(), &[2]), Some(&[0, 0, 0, 1][..]));
+        assert_eq!(at(wire.as_bytes(), &[3, 1]), Some(&[1, 2, 3][..]));
+    }
+
+    #[test]
+    fn verdicts_go_to_the_verdict_register() {
+        let drop = Expression::verdict(Verdict::Drop).data;
+        assert_eq!(at(drop.as_bytes(), &[1]), Some(&[0; 4][..]));
+        assert_eq!(at(drop.as_bytes(), &[2, 2, 1]), Some(&[0; 4][..]));
+        let goto = Expression::verdict(Verdict::Goto("there")).data;
+        assert_eq!(at(goto.as_bytes(), &[2, 2, 1]), Some(&(-4i32).to_be_bytes()[..]));
+        assert_eq!(at(goto.as_bytes(), &[2, 2, 2]), Some(&b"there\0"[..]));
+    }
+
+    #[test]
+    fn an_interval_ends_before_a_marked_key_and_the_last_one_stays_open() {
+        let mut batch = Batch::new("t");
+        let closed = (Ipv4Addr::new(10, 0, 0, 0), Ipv4Addr::new(10, 255, 255, 255));
+        let open = (Ipv4Addr::new(224, 0, 0, 0), Ipv4Addr::BROADCAST);
+        batch.add_interval_set("s", 1, &[closed, open]);
+        let steps = batch.into_steps();
+        let filled = &steps[2].message.body()[4..];
+        let elements: Vec<_> = attributes(at(filled, &[3]).unwrap())
+            .map(|(_, element)| (at(element, &[1, 1]).unwrap(), at(element, &[3])))
+            .collect();
+        assert_eq!(
+            elements,
+            [
+                (&[10, 0, 0, 0][..], None),
+                (&[11, 0, 0, 0][..], Some(&[0, 0, 0, 1][..])),
+                (&[224, 0, 0, 0][..], None)
+            ]
+        );
+    }
+
+    #[test]
+    fn a_batch_begins_ends_and_fills_no_empty_set() {
+        let mut batch = Batch::new("t");
+        batch.add_address_set("s", 1, &[]);
+        let steps = batch.into_steps();
+        assert_eq!(steps.len(), 3);
+        for edge in [&steps[0], &steps[2]] {
+            assert_eq!(edge.message.body(), [0, 0, 0, 10]);
+        }
+    }
+}

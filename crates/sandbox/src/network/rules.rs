@@ -51,6 +51,8 @@ const SOURCE_TRANSLATION: i32 = 100;
 const DNS: u16 = 53;
 const IPV4: u8 = 2;
 const INVALID: u32 = 1;
+const ESTABLISHED: u32 = 0b10;
+/// With what belongs to an open connection, such as word of a packet too big for its way.
 const ESTABLISHED_OR_RELATED: u32 = 0b110;
 
 /// What the rules of one node depend on.
@@ -78,7 +80,7 @@ impl Rules<'_> {
         batch.add_chain(REFUSE);
         batch.add_chain(FROM_SANDBOX);
         self.refuse(&mut batch);
-        self.from_sandbox(&mut batch);
+        self.sent(&mut batch);
         self.prerouting(&mut batch);
         self.input(&mut batch);
         self.forward(&mut batch);
@@ -95,7 +97,7 @@ impl Rules<'_> {
     fn prerouting(&self, batch: &mut Batch<'_>) {
         let chain = "prerouting";
         batch.add_base_chain(chain, "filter", Hook::Prerouting, BEFORE_TRANSLATION);
-        let gate = [&self.from_group()[..], &[Expression::verdict(Verdict::Goto(FROM_SANDBOX))]].concat();
+        let gate = [&self.incoming()[..], &[Expression::verdict(Verdict::Goto(FROM_SANDBOX))]].concat();
         batch.add_rule("add the rule for what sandboxes send", chain, &gate);
         // The door is for sandboxes and for the node itself, not for the neighbours.
         let neighbours = [
@@ -105,12 +107,13 @@ impl Rules<'_> {
             Expression::equals(&[IPV4]),
             Expression::load(Field::Destination),
             Expression::equals(&self.door.ip().octets()),
-            drop_it(),
+            Expression::verdict(Verdict::Goto(REFUSE)),
         ];
         batch.add_rule("add the rule that hides the door", chain, &neighbours);
     }
 
-    fn from_sandbox(&self, batch: &mut Batch<'_>) {
+    /// The gate for everything that sandboxes send.
+    fn sent(&self, batch: &mut Batch<'_>) {
         let mut rule = |what, parts: &[&[Expression]]| batch.add_rule(what, FROM_SANDBOX, &parts.concat());
         let accept = [Expression::verdict(Verdict::Accept)];
         let refuse = [Expression::verdict(Verdict::Goto(REFUSE))];
@@ -120,7 +123,7 @@ impl Rules<'_> {
         let spoofed = [Expression::load(Field::ReversePath), Expression::equals(&[0; 4]), drop_it()];
         rule("add the rule against spoofed sources", &[&spoofed]);
         rule("add the rule against invalid packets", &[&state(INVALID), &[drop_it()]]);
-        rule("add the rule for open connections", &[&state(ESTABLISHED_OR_RELATED), &accept]);
+        rule("add the rule for open connections", &[&state(ESTABLISHED), &accept]);
         let too_many =
             [Expression::load(Field::Source), Expression::connections_above(CONNECTIONS_SET, CONNECTIONS)];
         rule("add the rule against too many connections", &[&too_many, &refuse]);
@@ -141,12 +144,12 @@ impl Rules<'_> {
     fn input(&self, batch: &mut Batch<'_>) {
         let chain = "input";
         batch.add_base_chain(chain, "filter", Hook::Input, FILTER);
-        let group = self.from_group();
+        let group = self.incoming();
         let mut rule = |what, parts: &[&[Expression]]| {
             batch.add_rule(what, chain, &[&group[..], &parts.concat()].concat());
         };
         let accept = [Expression::verdict(Verdict::Accept)];
-        rule("add the input rule for open connections", &[&state(ESTABLISHED_OR_RELATED), &accept]);
+        rule("add the input rule for open connections", &[&state(ESTABLISHED), &accept]);
         rule("add the input rule for the door", &[&self.to_door(), &accept]);
         rule("add the input rule for name servers", &[&was_to_resolver(), &accept]);
         rule("add the input rule that drops", &[&[drop_it()]]);
@@ -157,11 +160,11 @@ impl Rules<'_> {
         batch.add_base_chain(chain, "filter", Hook::Forward, FILTER);
         let mut rule = |what, parts: &[&[Expression]]| batch.add_rule(what, chain, &parts.concat());
         let accept = [Expression::verdict(Verdict::Accept)];
-        let open = state(ESTABLISHED_OR_RELATED);
-        rule("add the forward rule for answers", &[&self.to_group(), &open, &accept]);
-        rule("add the forward rule that hides sandboxes", &[&self.to_group(), &[drop_it()]]);
-        let from = self.from_group();
-        rule("add the forward rule for open connections", &[&from, &open, &accept]);
+        let answers = state(ESTABLISHED_OR_RELATED);
+        rule("add the forward rule for answers", &[&self.outgoing(), &answers, &accept]);
+        rule("add the forward rule that hides sandboxes", &[&self.outgoing(), &[drop_it()]]);
+        let from = self.incoming();
+        rule("add the forward rule for open connections", &[&from, &state(ESTABLISHED), &accept]);
         rule("add the forward rule for name servers", &[&from, &was_to_resolver(), &accept]);
         let refuse = [Expression::verdict(Verdict::Goto(REFUSE))];
         rule("add the forward rule for denied networks", &[&from, &to_denied(), &refuse]);
@@ -183,11 +186,11 @@ impl Rules<'_> {
         batch.add_rule("add the rule that translates sources", chain, &rule);
     }
 
-    fn from_group(&self) -> [Expression; 2] {
+    fn incoming(&self) -> [Expression; 2] {
         [Expression::load(Field::IncomingGroup), Expression::equals(&self.group.to_ne_bytes())]
     }
 
-    fn to_group(&self) -> [Expression; 2] {
+    fn outgoing(&self) -> [Expression; 2] {
         [Expression::load(Field::OutgoingGroup), Expression::equals(&self.group.to_ne_bytes())]
     }
 

@@ -1,0 +1,223 @@
+//! Opening, taking, closing, dying.
+
+use std::collections::HashSet;
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use chasen_sandbox::network::{Network, NetworkConfig, NetworkError, cleanup};
+
+use crate::machine::{PORT, PUBLIC, UPLINK, call_tcp, forwards, on_a_machine, within};
+use crate::reach::take;
+
+const VICTIM_FOLDER: &str = "NETWORK_TEST_VICTIM_FOLDER";
+
+fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(5);
+    while !condition() {
+        assert!(Instant::now() < deadline, "{what}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+fn links(remains: &[String]) -> usize {
+    remains.iter().filter(|name| name.starts_with("ch") && !name.starts_with("chasen")).count()
+}
+
+#[test]
+fn closing_removes_everything() {
+    on_a_machine(|machine| {
+        let network = machine.open("node", 3);
+        let sandbox = take(&network);
+        assert!(forwards(UPLINK));
+        assert!(machine.remains().len() >= 4, "{:?}", machine.remains());
+        network.close().unwrap();
+        assert_eq!(machine.remains(), Vec::<String>::new());
+        // A sandbox that outlives its node is cut off.
+        assert!(within(sandbox.fd(), || call_tcp(PUBLIC, PORT)).is_err());
+        drop(sandbox);
+        drop(machine.open("node", 3));
+        assert_eq!(machine.remains(), Vec::<String>::new());
+    });
+}
+
+#[test]
+fn two_nodes_share_a_machine() {
+    on_a_machine(|machine| {
+        let (one, two) = (machine.open("one", 1), machine.open("two", 1));
+        assert_ne!(one.door_address(), two.door_address());
+        let (first, second) = (take(&one), take(&two));
+        for sandbox in [&first, &second] {
+            assert!(within(sandbox.fd(), || call_tcp(PUBLIC, PORT)).is_ok());
+        }
+        one.close().unwrap();
+        assert!(forwards(UPLINK), "the other node still needs it");
+        assert!(within(second.fd(), || call_tcp(PUBLIC, PORT)).is_ok());
+        two.close().unwrap();
+        assert_eq!(machine.remains(), Vec::<String>::new());
+    });
+}
+
+#[test]
+fn a_router_stays_a_router() {
+    on_a_machine(|machine| {
+        std::fs::write("/proc/sys/net/ipv4/ip_forward", "1").unwrap();
+        let network = machine.open("node", 1);
+        assert!(within(take(&network).fd(), || call_tcp(PUBLIC, PORT)).is_ok());
+        network.close().unwrap();
+        assert!(forwards(UPLINK));
+    });
+}
+
+#[test]
+fn nobody_gets_a_used_namespace() {
+    on_a_machine(|machine| {
+        let network = machine.open("node", 2);
+        let mut addresses = HashSet::new();
+        for _ in 0..20 {
+            let sandbox = take(&network);
+            assert!(addresses.insert(sandbox.address()));
+            let marked = within(sandbox.fd(), || {
+                let path = "/proc/sys/net/ipv4/ip_default_ttl";
+                let before = std::fs::read_to_string(path).unwrap();
+                std::fs::write(path, "42").unwrap();
+                before.trim() == "42"
+            });
+            assert!(!marked);
+        }
+        // Links of ended sandboxes go away: the door's, two prepared ones' and their growth stay.
+        wait_until("links stay", || links(&machine.remains()) <= 1 + 64);
+        network.close().unwrap();
+        assert_eq!(machine.remains(), Vec::<String>::new());
+    });
+}
+
+#[test]
+fn an_ended_sandbox_is_cut_off() {
+    on_a_machine(|machine| {
+        let network = machine.open("node", 0);
+        let sandbox = take(&network);
+        let survivor = sandbox.fd().try_clone_to_owned().unwrap();
+        drop(sandbox);
+        wait_until("the link stays", || links(&machine.remains()) == 1);
+        use std::os::fd::AsFd as _;
+        assert!(within(survivor.as_fd(), || call_tcp(PUBLIC, PORT)).is_err());
+    });
+}
+
+#[test]
+fn a_lazy_network_prepares_nothing_before_the_first_taker() {
+    on_a_machine(|machine| {
+        let config = NetworkConfig { lazy: true, ..machine.config("node", 2) };
+        let network = Network::open(config).unwrap();
+        assert_eq!(links(&machine.remains()), 1, "only the door");
+        let sandbox = take(&network);
+        wait_until("nothing is prepared", || links(&machine.remains()) >= 1 + 1 + 2);
+        drop(sandbox);
+    });
+}
+
+#[test]
+fn a_killed_node_is_cleaned_up_and_no_other() {
+    on_a_machine(|machine| {
+        let neighbour = machine.open("neighbour", 1);
+        wait_until("one is prepared", || links(&machine.remains()) == 2);
+        let sandbox = take(&neighbour);
+        wait_until("another is prepared", || links(&machine.remains()) == 3);
+        let before = machine.remains().len();
+        let mut victim = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "life::victim", "--nocapture"])
+            .env(VICTIM_FOLDER, machine.run_dir.path())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(victim.stdout.take().unwrap()).lines();
+        assert!(lines.any(|line| line.unwrap() == "open"));
+        assert!(machine.remains().len() > before + 1);
+        let alive = cleanup("victim", machine.run_dir.path());
+        assert!(matches!(alive, Err(NetworkError::Running)), "{alive:?}");
+        victim.kill().unwrap();
+        victim.wait().unwrap();
+
+        cleanup("victim", machine.run_dir.path()).unwrap();
+        wait_until("remains stay", || machine.remains().len() == before);
+        assert!(within(sandbox.fd(), || call_tcp(PUBLIC, PORT)).is_ok());
+        // A next life finds its way whether or not somebody cleaned up.
+        let again = machine.open("victim", 1);
+        assert!(within(take(&again).fd(), || call_tcp(PUBLIC, PORT)).is_ok());
+        again.close().unwrap();
+        neighbour.close().unwrap();
+        assert_eq!(machine.remains(), Vec::<String>::new());
+    });
+}
+
+/// Not a test by itself: the node that another test kills.
+#[test]
+fn victim() {
+    let Some(folder) = std::env::var_os(VICTIM_FOLDER) else { return };
+    let config = NetworkConfig { prepared: 2, ..NetworkConfig::new("victim", 3233) };
+    let network = Network::open(NetworkConfig { run_dir: Path::new(&folder).to_owned(), ..config }).unwrap();
+    let _sandbox = take(&network);
+    println!("open");
+    std::thread::sleep(Duration::from_secs(60));
+}
+
+#[test]
+fn wrong_settings_are_refused_and_leave_nothing() {
+    on_a_machine(|machine| {
+        for config in [
+            NetworkConfig { door_port: 0, ..machine.config("node", 1) },
+            machine.config("node", 100_000),
+            NetworkConfig { run_dir: "/proc/none".into(), ..machine.config("node", 1) },
+        ] {
+            assert!(Network::open(config).is_err());
+        }
+        let error = Network::open(NetworkConfig { door_port: 0, ..machine.config("node", 1) }).unwrap_err();
+        assert!(matches!(error, NetworkError::Setting(_)));
+        assert_eq!(machine.remains(), Vec::<String>::new());
+    });
+}
+
+#[test]
+fn this_machine_lacks_nothing_that_the_tests_use() {
+    on_a_machine(|machine| {
+        assert_eq!(Network::missing(), []);
+        assert_eq!(machine.remains(), Vec::<String>::new());
+    });
+}
+
+/// Prints what namespaces cost; fails only when the cold path would feel it.
+#[test]
+fn taking_a_prepared_namespace_is_instant() {
+    on_a_machine(|machine| {
+        let median = |mut times: Vec<Duration>| {
+            times.sort();
+            times[times.len() / 2]
+        };
+        let network = machine.open("node", 16);
+        wait_until("16 are prepared", || links(&machine.remains()) == 17);
+        let prepared = (0..8).map(|_| {
+            let start = Instant::now();
+            let lease = take(&network);
+            (start.elapsed(), lease)
+        });
+        let prepared = median(prepared.map(|(time, _)| time).collect());
+        network.close().unwrap();
+
+        let network = machine.open("node", 0);
+        let made = (0..50).map(|_| {
+            let start = Instant::now();
+            let lease = take(&network);
+            (start.elapsed(), lease)
+        });
+        let made: Vec<_> = made.collect();
+        let made_median = median(made.iter().map(|(time, _)| *time).collect());
+        let start = Instant::now();
+        drop(made);
+        wait_until("links stay", || links(&machine.remains()) == 1);
+        let removed = start.elapsed() / 50;
+        println!("take prepared {prepared:?}, make on demand {made_median:?}, remove {removed:?}");
+        assert!(prepared < Duration::from_millis(5), "{prepared:?}");
+    });
+}

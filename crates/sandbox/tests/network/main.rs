@@ -1,0 +1,12 @@
+//! Sandbox networks with real traffic, between namespaces of the test's own. Needs root.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "helpers of tests may fail the test"
+)]
+
+mod life;
+mod machine;
+mod reach;
