@@ -17,6 +17,8 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use serde_json::Value;
 
+pub use actions::{ActionCode, Target};
+
 /// Largest reply that is read, in bytes.
 const MAX_REPLY: usize = 64 << 20;
 /// Default bound on a whole exchange; a blocking call may wait a minute.

@@ -1,1 +1,24 @@
-//! (skeleton)
+//! Test machinery: real nodes of the real binary, each with its own data folder and a free port.
+//!
+//! `node().set("limits.fires-per-minute", "3").start()` gives a running [`Node`]; dropping it stops the node
+//! and, when the test failed, says where its log and data lie. Everything here panics on failure: the test
+//! that called is the one that failed.
+#![allow(
+    clippy::panic,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stderr,
+    reason = "test machinery fails by panicking and explains itself on stderr"
+)]
+
+mod binary;
+mod machine;
+mod node;
+mod process;
+
+pub use binary::{binary, chasen};
+pub use chasen_client::{ActionCode, Client, ClientError, Reply, Target};
+pub use machine::{has_command, has_descendant, is_root};
+pub use node::{Builder, GUEST, Node, node};
+pub use rustix::process::Signal;
+pub use process::{Finished, PATIENCE, Process, run};

@@ -1,0 +1,70 @@
+//! Scenarios: a name, what the machine must offer, and what to do.
+
+use chasen_testkit::{has_command, is_root};
+use libtest_mimic::{Completion, Trial};
+
+/// What a scenario needs of the machine.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Need {
+    /// Rights to make sandboxes.
+    Root,
+    /// An installed command.
+    Command(&'static str),
+}
+
+impl Need {
+    fn missing(self) -> Option<String> {
+        match self {
+            Self::Root => (!is_root()).then(|| "sandboxes need root here: run the tests as root".to_owned()),
+            Self::Command(name) => (!has_command(name)).then(|| format!("'{name}' is not installed")),
+        }
+    }
+}
+
+/// One scenario.
+pub(crate) struct Scenario {
+    name: &'static str,
+    needs: Vec<Need>,
+    body: Box<dyn FnOnce() + Send>,
+}
+
+impl Scenario {
+    /// A scenario that waits for things.
+    pub(crate) fn new<F>(name: &'static str, body: fn() -> F) -> Self
+    where
+        F: Future<Output = ()> + 'static,
+    {
+        Self::blocking(name, move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            runtime.expect("a runtime can be made").block_on(body());
+        })
+    }
+
+    /// A scenario of plain commands.
+    pub(crate) fn blocking(name: &'static str, body: impl FnOnce() + Send + 'static) -> Self {
+        Self { name, needs: vec![Need::Root], body: Box::new(body) }
+    }
+
+    /// Needs this too.
+    pub(crate) fn needing(mut self, need: Need) -> Self {
+        self.needs.push(need);
+        self
+    }
+
+    /// Needs nothing of the machine.
+    pub(crate) fn needing_nothing(mut self) -> Self {
+        self.needs.clear();
+        self
+    }
+
+    /// The scenario as the test runner wants it.
+    pub(crate) fn trial(self) -> Trial {
+        Trial::ignorable_test(self.name, move || {
+            if let Some(reason) = self.needs.iter().find_map(|need| need.missing()) {
+                return Ok(Completion::ignored_with(reason));
+            }
+            (self.body)();
+            Ok(Completion::Completed)
+        })
+    }
+}

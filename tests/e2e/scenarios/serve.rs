@@ -1,0 +1,139 @@
+//! The life of a node: ready line, doors, signals, folder lock, restart.
+
+use std::net::TcpListener;
+use std::time::{Duration, Instant};
+
+use chasen_testkit::{PATIENCE, Signal, chasen, node, run};
+use serde_json::json;
+
+use crate::scenario::Scenario;
+
+pub(crate) fn scenarios() -> Vec<Scenario> {
+    vec![
+        Scenario::new("serve::a_ready_node_answers", ready),
+        Scenario::new("serve::the_ready_line_is_all_of_stdout_and_sigterm_ends_with_0", ready_line),
+        Scenario::new("serve::sigterm_lets_running_activations_end", drain),
+        Scenario::new("serve::a_second_signal_ends_at_once", second_signal),
+        Scenario::blocking("serve::a_taken_port_is_named", taken_port),
+        Scenario::new("serve::a_second_node_on_the_same_folder_is_told_who_holds_it", second_node),
+        Scenario::new("serve::actions_and_records_survive_kill_9", survives_kill),
+        Scenario::new("serve::the_guest_is_for_loopback_only", guest),
+    ]
+}
+
+async fn ready() {
+    let node = node().start();
+    let anonymous = node.anonymous();
+    let ping = anonymous.get("/ping").await.unwrap();
+    assert_eq!((ping.status.as_u16(), ping.text().as_str()), (200, "pong"));
+    let info = anonymous.get("/").await.unwrap().json();
+    assert!(info["runtimes"]["nodejs"][0]["kind"].is_string(), "{info}");
+    let namespaces = node.client().get("/api/v1/namespaces").await.unwrap();
+    assert_eq!((namespaces.status.as_u16(), namespaces.json()), (200, json!(["guest"])));
+    assert_eq!(anonymous.get("/api/v1/namespaces").await.unwrap().status.as_u16(), 401);
+}
+
+async fn ready_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = chasen();
+    command.args(["serve", "--listen", "127.0.0.1:0", "--data"]).arg(folder.path().join("data"));
+    let mut process = chasen_testkit::Process::start(command, &folder.path().join("log"));
+    let line = process.line().expect("a ready line");
+    let port = line.strip_prefix("chasen ready on http://127.0.0.1:").expect("the ready line");
+    assert_ne!(port.parse::<u16>().unwrap(), 0);
+    process.signal(Signal::TERM);
+    assert_eq!(process.line(), None, "nothing but the ready line");
+    assert_eq!(process.wait(PATIENCE).code(), Some(0));
+}
+
+async fn drain() {
+    let mut node = node().start();
+    let client = node.client();
+    crate::languages::put_native(&client, "slow", "#!/bin/sh\nsleep 2\necho '{\"done\":true}'\n").await;
+    let slow = tokio::spawn(async move { client.invoke("slow", &json!({}), true).await });
+    until_in_flight(&node).await;
+    node.signal(Signal::TERM);
+    let reply = slow.await.unwrap().unwrap();
+    assert_eq!(reply.json()["response"]["result"], json!({"done": true}), "{}", reply.text());
+    assert_eq!(node.wait().code(), Some(0));
+}
+
+async fn second_signal() {
+    let mut node = node().start();
+    let client = node.client();
+    crate::languages::put_native(&client, "slow", "#!/bin/sh\nsleep 50\n").await;
+    let slow = tokio::spawn(async move { client.invoke("slow", &json!({}), true).await });
+    until_in_flight(&node).await;
+    let begun = Instant::now();
+    node.signal(Signal::TERM);
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    node.signal(Signal::TERM);
+    let status = node.wait();
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+    assert_ne!(status.code(), Some(0));
+    assert!(slow.await.unwrap().is_err());
+}
+
+/// Waits until a function that sleeps runs below the node.
+async fn until_in_flight(node: &chasen_testkit::Node) {
+    let begun = Instant::now();
+    while !chasen_testkit::has_descendant(node.pid(), "sleep") {
+        assert!(begun.elapsed() < PATIENCE, "no function runs: {}", node.log());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+fn taken_port() {
+    let holder = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = holder.local_addr().unwrap().to_string();
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = chasen();
+    command.args(["serve", "--listen", &address, "--data"]).arg(folder.path());
+    let finished = run(command);
+    assert_eq!((finished.code, finished.stdout.as_str()), (Some(1), ""), "{finished:?}");
+    assert!(finished.stderr.contains(&address) && finished.stderr.contains("--listen"), "{finished:?}");
+}
+
+async fn second_node() {
+    let node = node().start();
+    let mut command = chasen();
+    command.args(["serve", "--listen", "127.0.0.1:0", "--data"]).arg(node.data());
+    let finished = run(command);
+    assert_eq!((finished.code, finished.stdout.as_str()), (Some(1), ""), "{finished:?}");
+    assert!(finished.stderr.contains(&node.pid().to_string()), "{finished:?}");
+    assert_eq!(node.anonymous().get("/ping").await.unwrap().status.as_u16(), 200);
+}
+
+async fn survives_kill() {
+    let mut node = node().start();
+    crate::languages::put_native(&node.client(), "hello", crate::languages::HELLO).await;
+    let record = node.client().invoke("hello", &json!({}), true).await.unwrap().json();
+    let id = record["activationId"].as_str().unwrap().to_owned();
+    node.kill();
+    node.restart();
+    let client = node.client();
+    let found = client.activation(&id).await.unwrap();
+    assert_eq!((found.status.as_u16(), &found.json()["response"]), (200, &record["response"]), "{}", found.text());
+    let again = client.invoke("hello", &json!({}), true).await.unwrap();
+    assert_eq!(again.status.as_u16(), 200, "{}", again.text());
+}
+
+async fn guest() {
+    let folder = tempfile::tempdir().unwrap();
+    for (arguments, status) in [
+        (&["--listen", "127.0.0.1:0"][..], 200),
+        (&["--listen", "0.0.0.0:0"], 401),
+        (&["--listen", "0.0.0.0:0", "--allow-guest"], 200),
+    ] {
+        let mut command = chasen();
+        command.arg("serve").args(arguments).arg("--data").arg(folder.path().join("data"));
+        let mut process = chasen_testkit::Process::start(command, &folder.path().join("log"));
+        let line = process.line().expect("a ready line");
+        let port = line.rsplit(':').next().unwrap();
+        let client = chasen_testkit::Client::new(&format!("http://127.0.0.1:{port}"));
+        let client = client.with_credentials(chasen_testkit::GUEST);
+        assert_eq!(client.get("/api/v1/namespaces").await.unwrap().status.as_u16(), status, "{arguments:?}");
+        process.signal(Signal::TERM);
+        assert_eq!(process.wait(PATIENCE).code(), Some(0));
+    }
+}

@@ -1,0 +1,43 @@
+//! What the machine offers to tests, and what runs on it.
+
+use std::collections::HashMap;
+use std::process::{Command, Stdio};
+
+/// True if this process may do everything.
+#[must_use]
+pub fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+/// True if a command is installed.
+#[must_use]
+pub fn has_command(name: &str) -> bool {
+    let status =
+        Command::new(name).arg("--version").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    status.is_ok_and(|status| status.success())
+}
+
+/// True if a process of this name runs below `ancestor`.
+#[must_use]
+pub fn has_descendant(ancestor: u32, name: &str) -> bool {
+    let processes: HashMap<u32, (String, u32)> = std::fs::read_dir("/proc")
+        .expect("/proc is there")
+        .filter_map(|entry| {
+            let pid = entry.ok()?.file_name().to_str()?.parse().ok()?;
+            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+            let (head, tail) = stat.rsplit_once(')')?;
+            let parent = tail.split_whitespace().nth(1)?.parse().ok()?;
+            Some((pid, (head.split_once('(')?.1.to_owned(), parent)))
+        })
+        .collect();
+    let below = |mut pid: u32| {
+        while let Some((_, parent)) = processes.get(&pid) {
+            if *parent == ancestor {
+                return true;
+            }
+            pid = *parent;
+        }
+        false
+    };
+    processes.iter().any(|(pid, (own, _))| own == name && below(*pid))
+}
