@@ -104,22 +104,16 @@ impl Maker {
         self.block.address(slot)
     }
 
-    /// Makes the network of sandbox number `slot` and returns its namespace.
+    /// Makes the network of sandbox number `slot` and returns its namespace. After an error
+    /// [`Maker::remove`] removes what there is of it.
     pub(super) fn make(&mut self, slot: u16) -> Result<OwnedFd, NetworkError> {
         if let Err(error) = self.follow_uplinks() {
             tracing::warn!(%error, "sandboxes may not reach the network");
         }
         let name = self.names.pair(slot);
         let mut namespace = self.pair(&name)?;
-        let address = self.block.address(slot);
-        match self.join(&name, &mut namespace, address) {
-            Ok(()) => Ok(namespace.into_fd()),
-            Err(error) => {
-                // The first error tells more than what removing the remains might add.
-                let _ = self.links.run(&[link::remove(&name)]);
-                Err(error)
-            }
-        }
+        self.join(&name, &mut namespace, self.block.address(slot))?;
+        Ok(namespace.into_fd())
     }
 
     /// A new namespace with one end of the pair `name` in it.

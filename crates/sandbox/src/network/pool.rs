@@ -41,7 +41,7 @@ type Waiter = oneshot::Sender<Result<Lease, NetworkError>>;
 struct Stock {
     ready: VecDeque<Prepared>,
     waiters: VecDeque<Waiter>,
-    /// Slots of sandboxes that ended, whose links are still there.
+    /// Slots of sandboxes that ended or failed to begin, whose links may still be there.
     retired: VecDeque<u16>,
     slots: Slots,
     demand: Demand,
@@ -197,7 +197,7 @@ impl Pool {
                 self.answer(Ok(Prepared { namespace, slot, address: maker.address(slot) }));
             }
             Err(error) => {
-                self.stock.lock().slots.free(slot);
+                self.stock.lock().retired.push_back(slot);
                 self.answer(Err(error));
             }
         }

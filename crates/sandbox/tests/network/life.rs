@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use chasen_sandbox::network::{Network, NetworkConfig, NetworkError, cleanup};
 
-use crate::machine::{PORT, PUBLIC, UPLINK, call_tcp, forwards, on_a_machine, within};
+use crate::machine::{PORT, PUBLIC, UPLINK, call_tcp, forwards, on_a_machine, say, within};
 use crate::reach::take;
 
 const VICTIM_FOLDER: &str = "NETWORK_TEST_VICTIM_FOLDER";
@@ -217,7 +217,7 @@ fn taking_a_prepared_namespace_is_instant() {
         drop(made);
         wait_until("links stay", || links(&machine.remains()) == 1);
         let removed = start.elapsed() / 50;
-        println!("take prepared {prepared:?}, make on demand {made_median:?}, remove {removed:?}");
+        say(&format!("take prepared {prepared:?}, make on demand {made_median:?}, remove {removed:?}"));
         assert!(prepared < Duration::from_millis(5), "{prepared:?}");
     });
 }

@@ -36,18 +36,23 @@ pub(crate) struct Machine {
     pub(crate) run_dir: tempfile::TempDir,
 }
 
+/// Prints a line that the test harness does not swallow.
+pub(crate) fn say(line: &str) {
+    let _ = writeln!(io::stderr(), "{line}");
+}
+
 /// Runs `test` on a machine of its own; says so when it cannot.
 pub(crate) fn on_a_machine(test: impl FnOnce(&Machine) + Send) {
     if !nix::unistd::geteuid().is_root() {
-        return println!("SKIPPED: tests of sandbox networks need root");
+        return say("SKIPPED: tests of sandbox networks need root");
     }
     if Command::new("ip").arg("-V").output().is_err() {
-        return println!("SKIPPED: tests of sandbox networks need the `ip` program");
+        return say("SKIPPED: tests of sandbox networks need the `ip` program");
     }
     thread::scope(|scope| {
         let machine = scope.spawn(|| {
             if let Err(error) = unshare(CloneFlags::CLONE_NEWNET) {
-                return println!("SKIPPED: no network namespaces here: {error}");
+                return say(&format!("SKIPPED: no network namespaces here: {error}"));
             }
             test(&Machine::new());
         });
