@@ -1,0 +1,54 @@
+//! A cold call through the node against the same launcher, same initialisation and run, without a sandbox.
+
+use std::time::Instant;
+
+use crate::direct::Launcher;
+use crate::http::Client;
+use crate::kinds::{self, Kind};
+use crate::node::Node;
+use crate::stats::{Samples, best, millis};
+use crate::{Failure, report};
+
+const REPETITIONS: usize = 5;
+const CALLS: usize = 9;
+
+pub(crate) fn run() -> Result<(), Failure> {
+    let node = Node::without_stem_cells()?;
+    for kind in [kinds::node()?, kinds::python()?] {
+        let (mut ratios, mut platform, mut direct) = (Vec::new(), Vec::new(), Vec::new());
+        for repetition in 0..REPETITIONS {
+            let (ours, reference) = alternate(&node, &kind, repetition)?;
+            platform.push(millis(ours.at(0.5)));
+            direct.push(millis(reference.at(0.5)));
+            ratios.push(ours.at(0.5).as_secs_f64() / reference.at(0.5).as_secs_f64());
+        }
+        report(&format!("cold {} call ÷ launcher alone (p50)", kind.name), &format!("{:.2}", best(&ratios)), "≤ 1.3");
+        report(
+            &format!("  of which: call, launcher alone (p50, {})", kind.name),
+            &format!("{:.1} ms, {:.1} ms", best(&platform), best(&direct)),
+            "",
+        );
+    }
+    Ok(())
+}
+
+/// Cold calls of both sides in turn, so that both see the same machine.
+fn alternate(node: &Node, kind: &Kind, repetition: usize) -> Result<(Samples, Samples), Failure> {
+    let mut client = Client::connect(&node.host)?;
+    let (mut ours, mut reference) = (Samples::new(), Samples::new());
+    for call in 0..CALLS {
+        let begun = Instant::now();
+        let mut launcher = Launcher::start(kind)?;
+        launcher.run("{\"value\":{}}")?;
+        reference.record(begun.elapsed());
+        drop(launcher);
+
+        let name = format!("cold-{repetition}-{call}");
+        client.put_action(&name, &kind.exec(), 256)?;
+        let begun = Instant::now();
+        client.invoke(&name)?.expect(200)?;
+        ours.record(begun.elapsed());
+        client.send("DELETE", &format!("/actions/{name}"), b"")?.expect(200)?;
+    }
+    Ok((ours, reference))
+}

@@ -1,0 +1,48 @@
+//! The node under measurement.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use chasen_testkit::{Builder, node};
+
+use crate::Failure;
+
+pub(crate) struct Node {
+    node: chasen_testkit::Node,
+    /// `host:port`
+    pub(crate) host: String,
+    /// From the start of the process to its ready line.
+    pub(crate) ready_after: Duration,
+    _manifest: Option<tempfile::TempDir>,
+}
+
+impl Node {
+    pub(crate) fn start() -> Result<Self, Failure> {
+        Self::of(node(), None)
+    }
+
+    /// A node whose manifest asks for no stem cells: every first call is cold.
+    pub(crate) fn without_stem_cells() -> Result<Self, Failure> {
+        let folder = tempfile::tempdir()?;
+        let mut manifest: serde_json::Value = serde_json::from_str(include_str!("../../runtimes/runtimes.json"))?;
+        let families = manifest.get_mut("runtimes").and_then(|families| families.as_object_mut());
+        for kind in families.into_iter().flatten().flat_map(|(_, kinds)| kinds.as_array_mut().into_iter().flatten()) {
+            kind.as_object_mut().map(|kind| kind.remove("stemCells"));
+        }
+        let path = folder.path().join("runtimes.json");
+        fs::write(&path, manifest.to_string())?;
+        Self::of(node().set("runtimes.manifest", &path.to_string_lossy()), Some(folder))
+    }
+
+    fn of(builder: Builder, manifest: Option<tempfile::TempDir>) -> Result<Self, Failure> {
+        let begun = Instant::now();
+        let node = builder.start();
+        let ready_after = begun.elapsed();
+        let host = node.base().strip_prefix("http://").ok_or("the node does not speak http")?.to_owned();
+        Ok(Self { node, host, ready_after, _manifest: manifest })
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.node.pid()
+    }
+}
