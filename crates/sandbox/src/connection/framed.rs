@@ -1,0 +1,273 @@
+//! The framed connection: any number of exchanges at a time over one socket, without a task of its own.
+//!
+//! With one exchange in flight its task writes the request and reads the reply, nothing else wakes. With several,
+//! whoever waits first reads for all and hands replies to their owners; when its own has come, the next one reads.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::io::{self, IoSlice};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream as StdUnixStream;
+
+use chasen_entity::ActivationId;
+use chasen_entity::frame::{FrameKind, HEADER_LEN, PROTOCOL_VERSION, encode_header};
+use parking_lot::Mutex;
+use serde::Deserialize;
+use tokio::net::UnixStream;
+use tokio::sync::{Mutex as AsyncMutex, oneshot};
+
+use super::collector::Body;
+use super::frames::{Frame, Frames};
+use super::Broken;
+
+/// What a launcher says when its interpreter is up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+pub struct Hello {
+    /// Version of the protocol that it speaks.
+    pub protocol: u8,
+    /// True if it takes several runs at a time.
+    pub concurrent: bool,
+}
+
+/// What a launcher answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reply {
+    /// Initialisation succeeded.
+    Initialized,
+    /// The function's answer.
+    Result(Body),
+    /// The runtime refused or failed.
+    DeveloperError(Body),
+}
+
+/// One launcher's connection.
+#[derive(Debug)]
+pub struct Connection {
+    socket: UnixStream,
+    writing: AsyncMutex<()>,
+    reading: AsyncMutex<Frames>,
+    exchanges: Mutex<Exchanges>,
+}
+
+/// Who waits for what.
+#[derive(Debug, Default)]
+struct Exchanges {
+    slots: HashMap<[u8; 16], Slot>,
+    broken: Option<Broken>,
+}
+
+#[derive(Debug)]
+enum Slot {
+    /// Its owner writes, reads, or is about to look.
+    Open,
+    /// Its owner sleeps until this is used or dropped.
+    Asleep(oneshot::Sender<Reply>),
+    /// Another one's reading brought the reply before its owner slept.
+    Delivered(Reply),
+}
+
+impl Connection {
+    /// Takes over one end of a Unix stream socket pair; at most `keep` bytes of a payload are kept.
+    /// Must be called in the async runtime.
+    ///
+    /// # Errors
+    /// When the descriptor is not fit for it.
+    pub fn new(socket: OwnedFd, keep: usize) -> io::Result<Self> {
+        let socket = StdUnixStream::from(socket);
+        socket.set_nonblocking(true)?;
+        Ok(Self {
+            socket: UnixStream::from_std(socket)?,
+            writing: AsyncMutex::default(),
+            reading: AsyncMutex::new(Frames::new(keep)),
+            exchanges: Mutex::default(),
+        })
+    }
+
+    /// Waits for the launcher's first word.
+    ///
+    /// # Errors
+    /// [`Broken`] when it ends, or says anything else.
+    pub async fn hello(&self) -> Result<Hello, Broken> {
+        let frame = self.next_frame(&mut *self.reading.lock().await).await?;
+        let hello = match (frame.kind, frame.body) {
+            (FrameKind::Hello, Body::Whole(text)) => serde_json::from_slice::<Hello>(&text).ok(),
+            _ => None,
+        };
+        hello
+            .filter(|hello| hello.protocol == PROTOCOL_VERSION)
+            .ok_or_else(|| Broken::Unexpected("not the greeting of a launcher of this version".to_owned()))
+    }
+
+    /// Sends a request and waits for the reply to `id`. Dropping the future before its end breaks the connection.
+    ///
+    /// # Errors
+    /// [`Broken`], now and for everybody else from now on.
+    pub async fn exchange(&self, kind: FrameKind, id: &ActivationId, payload: &[u8]) -> Result<Reply, Broken> {
+        let key = id.to_bytes();
+        {
+            let mut exchanges = self.exchanges.lock();
+            if let Some(broken) = &exchanges.broken {
+                return Err(broken.clone());
+            }
+            match exchanges.slots.entry(key) {
+                Entry::Vacant(vacant) => vacant.insert(Slot::Open),
+                Entry::Occupied(_) => return Err(Broken::Unexpected(format!("activation {id} runs here already"))),
+            };
+        }
+        let mut pending = Pending { connection: self, reason: Broken::Abandoned, done: false };
+        let result = self.write_and_wait(kind, id, payload).await;
+        match &result {
+            Ok(_) => pending.done = true,
+            Err(broken) => pending.reason = broken.clone(),
+        }
+        result
+    }
+
+    async fn write_and_wait(&self, kind: FrameKind, id: &ActivationId, payload: &[u8]) -> Result<Reply, Broken> {
+        {
+            let _turn = self.writing.lock().await;
+            self.write(kind, id, payload).await?;
+        }
+        let key = id.to_bytes();
+        if let Ok(mut frames) = self.reading.try_lock() {
+            return self.read_until(&mut frames, key).await;
+        }
+        let mut receiver = match self.fall_asleep(key)? {
+            Sleep::Delivered(reply) => return Ok(reply),
+            Sleep::Until(receiver) => receiver,
+        };
+        tokio::select! {
+            biased;
+            reply = &mut receiver => reply.map_err(|_| self.reason()),
+            mut frames = self.reading.lock() => {
+                // The one who read before may have delivered just before leaving.
+                if let Ok(reply) = receiver.try_recv() {
+                    return Ok(reply);
+                }
+                self.read_until(&mut frames, key).await
+            }
+        }
+    }
+
+    /// Reads until the reply to `own` is there; replies to others are handed over.
+    async fn read_until(&self, frames: &mut Frames, own: [u8; 16]) -> Result<Reply, Broken> {
+        {
+            let mut exchanges = self.exchanges.lock();
+            if let Some(broken) = &exchanges.broken {
+                return Err(broken.clone());
+            }
+            match exchanges.slots.insert(own, Slot::Open) {
+                Some(Slot::Delivered(reply)) => {
+                    exchanges.slots.remove(&own);
+                    return Ok(reply);
+                }
+                Some(Slot::Open | Slot::Asleep(_)) | None => {}
+            }
+        }
+        loop {
+            let frame = self.next_frame(frames).await?;
+            let id = frame.activation_id;
+            let reply = match frame.kind {
+                FrameKind::Initialized => Reply::Initialized,
+                FrameKind::Result => Reply::Result(frame.body),
+                FrameKind::DeveloperError => Reply::DeveloperError(frame.body),
+                FrameKind::Hello | FrameKind::Init | FrameKind::Run | FrameKind::Log => {
+                    return Err(Broken::Unexpected(format!("a frame of kind {:?}", frame.kind)));
+                }
+            };
+            let mut exchanges = self.exchanges.lock();
+            match exchanges.slots.remove(&id) {
+                Some(_) if id == own => return Ok(reply),
+                // A receiver that is gone has broken the connection already.
+                Some(Slot::Asleep(owner)) => drop(owner.send(reply)),
+                Some(Slot::Open) => drop(exchanges.slots.insert(id, Slot::Delivered(reply))),
+                Some(Slot::Delivered(_)) => return Err(Broken::Unexpected("a second reply".to_owned())),
+                None => return Err(Broken::Unexpected("a reply to nothing that was asked".to_owned())),
+            }
+        }
+    }
+
+    fn fall_asleep(&self, own: [u8; 16]) -> Result<Sleep, Broken> {
+        let mut exchanges = self.exchanges.lock();
+        if let Some(broken) = &exchanges.broken {
+            return Err(broken.clone());
+        }
+        if let Some(Slot::Delivered(_)) = exchanges.slots.get(&own)
+            && let Some(Slot::Delivered(reply)) = exchanges.slots.remove(&own)
+        {
+            return Ok(Sleep::Delivered(reply));
+        }
+        let (sender, receiver) = oneshot::channel();
+        exchanges.slots.insert(own, Slot::Asleep(sender));
+        Ok(Sleep::Until(receiver))
+    }
+
+    async fn next_frame(&self, frames: &mut Frames) -> Result<Frame, Broken> {
+        loop {
+            if let Some(frame) = frames.next()? {
+                return Ok(frame);
+            }
+            self.socket.readable().await?;
+            match self.socket.try_read(frames.room()) {
+                Ok(0) => return Err(Broken::Closed),
+                Ok(count) => frames.filled(count),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    async fn write(&self, kind: FrameKind, id: &ActivationId, payload: &[u8]) -> Result<(), Broken> {
+        let mut header = Vec::with_capacity(HEADER_LEN);
+        encode_header(&mut header, kind, Some(id), payload.len());
+        let (mut header, mut payload) = (header.as_slice(), payload);
+        while !(header.is_empty() && payload.is_empty()) {
+            let written = match self.socket.try_write_vectored(&[IoSlice::new(header), IoSlice::new(payload)]) {
+                Ok(written) => written,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.socket.writable().await?;
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
+            };
+            let of_header = written.min(header.len());
+            header = header.get(of_header..).unwrap_or_default();
+            payload = payload.get(written - of_header..).unwrap_or_default();
+        }
+        Ok(())
+    }
+
+    fn reason(&self) -> Broken {
+        self.exchanges.lock().broken.clone().unwrap_or(Broken::Abandoned)
+    }
+}
+
+enum Sleep {
+    Delivered(Reply),
+    Until(oneshot::Receiver<Reply>),
+}
+
+/// An exchange under way: unless it is done, its end is the connection's.
+struct Pending<'a> {
+    connection: &'a Connection,
+    reason: Broken,
+    done: bool,
+}
+
+impl Drop for Pending<'_> {
+    fn drop(&mut self) {
+        if self.done {
+            return;
+        }
+        let mut exchanges = self.connection.exchanges.lock();
+        if exchanges.broken.is_none() {
+            exchanges.broken = Some(self.reason.clone());
+        }
+        // Sleepers see their sender gone. Whoever reads now breaks on its own or comes to its end.
+        exchanges.slots.clear();
+    }
+}
+
+#[cfg(test)]
+#[path = "framed_tests.rs"]
+mod tests;

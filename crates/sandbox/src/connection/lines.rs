@@ -1,0 +1,199 @@
+//! The one-line form that foreign executables speak: a line in on their standard input, a line out on their
+//! descriptor 3.
+
+use std::io;
+use std::os::fd::OwnedFd;
+
+use rustix::io::Errno;
+use tokio::net::unix::pipe;
+
+use super::collector::{Body, Collector};
+use super::{Broken, MAX_ANSWER};
+
+const BUFFER: usize = 64 * 1024;
+
+/// One executable's connection. Exchanges follow each other.
+#[derive(Debug)]
+pub struct LineConnection {
+    input: pipe::Sender,
+    output: pipe::Receiver,
+    keep: usize,
+    buffer: Vec<u8>,
+    start: usize,
+}
+
+impl LineConnection {
+    /// Takes over the writing end of the executable's standard input and the reading end of its descriptor 3;
+    /// at most `keep` bytes of a line are kept. Must be called in the async runtime.
+    ///
+    /// # Errors
+    /// When the descriptors are no pipes.
+    pub fn new(input: OwnedFd, output: OwnedFd, keep: usize) -> io::Result<Self> {
+        let input = pipe::Sender::from_owned_fd(input)?;
+        let output = pipe::Receiver::from_owned_fd(output)?;
+        Ok(Self { input, output, keep, buffer: Vec::new(), start: 0 })
+    }
+
+    /// Sends `text` as one line and waits for one line. What the executable had written before is thrown away, so
+    /// that a late acknowledgement or an answer too many is not taken for this one's.
+    ///
+    /// # Errors
+    /// [`Broken`]; the connection is of no use after.
+    pub async fn exchange(&mut self, text: &[u8]) -> Result<Body, Broken> {
+        self.discard()?;
+        let mut line: Vec<u8> = Vec::with_capacity(text.len() + 1);
+        // Legal in JSON between tokens only, so that nothing is lost.
+        line.extend(text.iter().filter(|byte| !matches!(byte, b'\n' | b'\r')));
+        line.push(b'\n');
+        let Self { input, output, keep, buffer, start } = self;
+        // Both at once: an executable may answer before it has read to the end.
+        let both = tokio::try_join!(write_all(input, &line), read_line(output, buffer, start, *keep));
+        both.map(|((), answer)| answer)
+    }
+
+    /// Sends `text` as one line, without an answer.
+    ///
+    /// # Errors
+    /// As [`LineConnection::exchange`].
+    pub async fn send(&mut self, text: &[u8]) -> Result<(), Broken> {
+        write_all(&self.input, text).await?;
+        write_all(&self.input, b"\n").await
+    }
+
+    /// The next line, without its end. Safe to cancel as long as the line is shorter than a pipe's buffer.
+    ///
+    /// # Errors
+    /// As [`LineConnection::exchange`].
+    pub async fn next_line(&mut self) -> Result<Body, Broken> {
+        read_line(&self.output, &mut self.buffer, &mut self.start, self.keep).await
+    }
+
+    /// Throws away what has been written already.
+    fn discard(&mut self) -> Result<(), Broken> {
+        self.buffer.clear();
+        self.start = 0;
+        let mut scratch = [0; 4096];
+        for _ in 0..BUFFER / scratch.len() + 1 {
+            // Asks the system itself: the runtime may not have learnt yet of what is there.
+            match rustix::io::read(&self.output, &mut scratch) {
+                Ok(0) => return Err(Broken::Closed),
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => return Ok(()),
+                Err(error) => return Err(io::Error::from(error).into()),
+            }
+        }
+        Err(Broken::Endless)
+    }
+}
+
+async fn write_all(input: &pipe::Sender, mut bytes: &[u8]) -> Result<(), Broken> {
+    while !bytes.is_empty() {
+        match input.try_write(bytes) {
+            Ok(count) => bytes = bytes.get(count..).unwrap_or_default(),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => input.writable().await?,
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
+/// Reads up to the next line end; what follows it stays in `buffer` from `start` on.
+async fn read_line(
+    output: &pipe::Receiver,
+    buffer: &mut Vec<u8>,
+    start: &mut usize,
+    keep: usize,
+) -> Result<Body, Broken> {
+    let mut line = Collector::new(keep, 0);
+    loop {
+        let unread = buffer.get(*start..).unwrap_or_default();
+        if let Some(end) = unread.iter().position(|byte| *byte == b'\n') {
+            line.add(unread.get(..end).unwrap_or_default());
+            *start += end + 1;
+            return Ok(line.finish());
+        }
+        line.add(unread);
+        buffer.clear();
+        *start = 0;
+        if line.length() > MAX_ANSWER as u64 {
+            return Err(Broken::Endless);
+        }
+        output.readable().await?;
+        buffer.resize(BUFFER, 0);
+        match output.try_read(buffer) {
+            Ok(0) => return Err(Broken::Closed),
+            Ok(count) => buffer.truncate(count),
+            Err(error) => {
+                buffer.clear();
+                if error.kind() != io::ErrorKind::WouldBlock {
+                    return Err(error.into());
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufRead, BufReader, Write};
+
+    use super::*;
+
+    struct Executable {
+        input: BufReader<std::io::PipeReader>,
+        output: std::io::PipeWriter,
+    }
+
+    fn pair(keep: usize) -> (LineConnection, Executable) {
+        let (input, their_input) = std::io::pipe().map(|(reader, writer)| (writer, reader)).unwrap();
+        let (output, their_output) = std::io::pipe().unwrap();
+        let ours = LineConnection::new(input.into(), output.into(), keep).unwrap();
+        (ours, Executable { input: BufReader::new(their_input), output: their_output })
+    }
+
+    #[tokio::test]
+    async fn a_line_in_and_a_line_out() {
+        let (mut ours, mut theirs) = pair(100);
+        let runtime = std::thread::spawn(move || {
+            for _ in 0..2 {
+                let mut line = String::new();
+                theirs.input.read_line(&mut line).unwrap();
+                theirs.output.write_all(line.to_uppercase().as_bytes()).unwrap();
+            }
+        });
+        assert_eq!(ours.exchange(b"{\"a\":\r\n1}").await.unwrap(), Body::Whole(b"{\"A\":1}".to_vec()));
+        assert_eq!(ours.exchange(b"two").await.unwrap(), Body::Whole(b"TWO".to_vec()));
+        runtime.join().unwrap();
+        assert_eq!(ours.exchange(b"x").await, Err(Broken::Closed));
+    }
+
+    #[tokio::test]
+    async fn long_lines_are_cut_and_the_next_one_is_whole() {
+        let (mut ours, mut theirs) = pair(10);
+        let runtime = std::thread::spawn(move || {
+            let mut line = String::new();
+            theirs.input.read_line(&mut line).unwrap();
+            theirs.output.write_all(&[b'x'; 300_000]).unwrap();
+            theirs.output.write_all(b"\n").unwrap();
+            theirs.input.read_line(&mut line).unwrap();
+            theirs.output.write_all(b"{}\n").unwrap();
+        });
+        assert_eq!(ours.exchange(b"1").await.unwrap(), Body::Cut { length: 300_000, kept: vec![b'x'; 10] });
+        assert_eq!(ours.exchange(b"2").await.unwrap(), Body::Whole(b"{}".to_vec()));
+        runtime.join().unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_was_written_before_the_question_is_no_answer() {
+        let (mut ours, mut theirs) = pair(100);
+        theirs.output.write_all(b"{\"ok\":true}\n{\"stale\":1}\n").unwrap();
+        let runtime = std::thread::spawn(move || {
+            let mut line = String::new();
+            theirs.input.read_line(&mut line).unwrap();
+            theirs.output.write_all(b"{\"fresh\":1}\n").unwrap();
+            theirs
+        });
+        assert_eq!(ours.exchange(b"1").await.unwrap(), Body::Whole(b"{\"fresh\":1}".to_vec()));
+        runtime.join().unwrap();
+    }
+}

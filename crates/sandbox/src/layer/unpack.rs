@@ -1,0 +1,129 @@
+//! From the text of an action's code to a tree of files: source, archive or single executable.
+
+use std::cell::Cell;
+use std::io::{Cursor, Read};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
+use super::tree::{EXEC, TreeWriter};
+use super::{BadCode, Bounds, Shape, UnpackError};
+
+/// Most bytes between the contents of two files of a tar archive.
+const MAX_HEADER: u64 = 1 << 20;
+
+/// Unpacks `text` into `root`, a new empty folder. Returns what it was and how many bytes it takes.
+/// Blocks on the disk.
+pub(super) fn unpack(
+    text: &[u8],
+    binary: bool,
+    root: PathBuf,
+    bounds: Bounds,
+) -> Result<(Shape, u64), UnpackError> {
+    if !binary {
+        let mut tree = TreeWriter::new(root, bounds, text.len());
+        tree.file(Path::new(EXEC), false, &mut &*text)?;
+        return Ok((Shape::Source, tree.finish()?));
+    }
+    let code = STANDARD
+        .decode(text.trim_ascii())
+        .map_err(|error| BadCode::Damaged(format!("illegal base64 data: {error}")))?;
+    let mut tree = TreeWriter::new(root, bounds, code.len());
+    let shape = match code.as_slice() {
+        [b'P', b'K', 3 | 5 | 7, 4 | 6 | 8, ..] => {
+            unzip(&code, &mut tree, bounds)?;
+            Shape::Archive
+        }
+        [0x1f, 0x8b, 8, ..] => {
+            untar(&code, &mut tree)?;
+            Shape::Archive
+        }
+        other => {
+            tree.file(Path::new(EXEC), true, &mut &*other)?;
+            Shape::Executable
+        }
+    };
+    Ok((shape, tree.finish()?))
+}
+
+fn unzip(code: &[u8], tree: &mut TreeWriter, bounds: Bounds) -> Result<(), UnpackError> {
+    let damaged = |error: zip::result::ZipError| BadCode::Damaged(error.to_string());
+    // The reader makes room for every entry of the directory at once: count them before it does.
+    let directory = code.windows(4).filter(|window| *window == b"PK\x01\x02").count() as u64;
+    if directory > bounds.entries {
+        return Err(BadCode::TooManyEntries(bounds.entries).into());
+    }
+    let mut archive = zip::ZipArchive::new(Cursor::new(code)).map_err(damaged)?;
+    for index in 0..archive.len() {
+        let mut entry = archive.by_index(index).map_err(damaged)?;
+        let mode = entry.unix_mode().unwrap_or(0);
+        let name = PathBuf::from(std::ffi::OsStr::from_bytes(entry.name_raw()));
+        let kind = mode & libc::S_IFMT;
+        if entry.is_symlink() {
+            let target = link_target(&mut entry, bounds, &name)?;
+            tree.link(&name, &target)?;
+        } else if entry.is_dir() || name.as_os_str().as_bytes().ends_with(b"/") {
+            tree.folder(&name)?;
+        } else if kind == 0 || kind == libc::S_IFREG {
+            tree.file(&name, mode & 0o111 != 0, &mut entry)?;
+        } else {
+            return Err(BadCode::Kind(name).into());
+        }
+    }
+    Ok(())
+}
+
+fn link_target(entry: &mut dyn Read, bounds: Bounds, name: &Path) -> Result<PathBuf, UnpackError> {
+    let mut target = Vec::new();
+    entry
+        .take(bounds.path_len as u64 + 1)
+        .read_to_end(&mut target)
+        .map_err(|error| BadCode::Damaged(format!("{}: {error}", name.display())))?;
+    Ok(PathBuf::from(std::ffi::OsStr::from_bytes(&target)))
+}
+
+fn untar(code: &[u8], tree: &mut TreeWriter) -> Result<(), UnpackError> {
+    let damaged = |error: std::io::Error| BadCode::Damaged(error.to_string());
+    let left = Rc::new(Cell::new(MAX_HEADER));
+    let mut archive =
+        tar::Archive::new(Bounded { inner: flate2::read::MultiGzDecoder::new(code), left: Rc::clone(&left) });
+    for entry in archive.entries().map_err(damaged)? {
+        let mut entry = entry.map_err(damaged)?;
+        let name = entry.path().map_err(damaged)?.into_owned();
+        let kind = entry.header().entry_type();
+        if kind.is_dir() {
+            tree.folder(&name)?;
+        } else if kind.is_symlink() {
+            let target = entry.link_name().map_err(damaged)?.map(std::borrow::Cow::into_owned);
+            tree.link(&name, &target.unwrap_or_default())?;
+        } else if kind.is_file() || kind.is_contiguous() || kind.is_gnu_sparse() {
+            let mode = entry.header().mode().unwrap_or(0);
+            // The tree counts what it writes.
+            left.set(u64::MAX);
+            tree.file(&name, mode & 0o111 != 0, &mut entry)?;
+        } else if !kind.is_pax_global_extensions() {
+            return Err(BadCode::Kind(name).into());
+        }
+        left.set(MAX_HEADER);
+    }
+    Ok(())
+}
+
+/// A reader that fails instead of giving more than `left` bytes: the archive reader keeps headers and long names
+/// in memory, however long they are.
+struct Bounded<R> {
+    inner: R,
+    left: Rc<Cell<u64>>,
+}
+
+impl<R: Read> Read for Bounded<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let count = self.inner.read(buffer)?;
+        let left = self.left.get().checked_sub(count as u64);
+        self.left.set(left.ok_or_else(|| std::io::Error::other("an entry's header is too long"))?);
+        Ok(count)
+    }
+}
