@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::io::{BufRead, BufReader, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -44,9 +44,20 @@ impl House {
     pub(crate) async fn open(mode: Mode) -> Self {
         let data = tempfile::tempdir().unwrap();
         let node_id = format!("t{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-        let helper = Helper::spawn(&own_exe(), HelperConfig::new(mode, data.path(), &node_id)).await.unwrap();
+        Self::open_in(data, &node_id, mode).await
+    }
+
+    /// For a node that is going to be killed, whose folder somebody else keeps.
+    pub(crate) async fn open_at(data: &Path, node_id: &str, mode: Mode) -> Self {
+        let mut data = tempfile::Builder::new().prefix("node").tempdir_in(data).unwrap();
+        data.disable_cleanup(true);
+        Self::open_in(data, node_id, mode).await
+    }
+
+    async fn open_in(data: tempfile::TempDir, node_id: &str, mode: Mode) -> Self {
+        let helper = Helper::spawn(&own_exe(), HelperConfig::new(mode, data.path(), node_id)).await.unwrap();
         let root = Arc::new(RootSpec::host_system(&[]).with_bind(own_exe(), PAYLOAD));
-        Self { helper, node_id, data, root, mode }
+        Self { helper, node_id: node_id.to_owned(), data, root, mode }
     }
 
     /// A specification that runs one part of the payload.
@@ -58,7 +69,7 @@ impl House {
         let (ours, theirs) = UnixStream::pair().unwrap();
         ours.set_read_timeout(Some(PATIENCE)).unwrap();
         let null = || OwnedFd::from(std::fs::File::options().read(true).write(true).open("/dev/null").unwrap());
-        let stderr = OwnedFd::from(std::io::stderr().try_clone_to_owned());
+        let stderr = std::io::stderr().as_fd().try_clone_to_owned().unwrap();
         let spec = CellSpec {
             name: format!("c{}", NEXT.fetch_add(1, Ordering::Relaxed)),
             root: Arc::clone(&self.root),
@@ -127,18 +138,6 @@ impl Guest {
     }
 }
 
-/// Makes an owned copy of a standard stream.
-trait TryCloneToOwned {
-    fn try_clone_to_owned(&self) -> OwnedFd;
-}
-
-impl TryCloneToOwned for std::io::Stderr {
-    fn try_clone_to_owned(&self) -> OwnedFd {
-        use std::os::fd::AsFd;
-        self.as_fd().try_clone_to_owned().unwrap()
-    }
-}
-
 /// A test on its own runtime; skipped, visibly, without root.
 pub(crate) fn test<F: Future<Output = ()>>(
     name: &str,
@@ -169,9 +168,4 @@ pub(crate) async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
         assert!(std::time::Instant::now() < deadline, "never came true: {what}");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-}
-
-/// Reads a small file, or nothing.
-pub(crate) fn read(path: impl AsRef<Path>) -> String {
-    std::fs::read_to_string(path).unwrap_or_default()
 }

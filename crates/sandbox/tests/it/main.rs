@@ -1,23 +1,40 @@
 //! Drives cells through their public door, on the real kernel.
 //!
-//! This binary plays three parts: the test runner; with `sandbox-helper` the helper process; with `payload` the
-//! program inside a cell. Tests that need root say that they are skipped when it is missing.
+//! This binary plays four parts: the test runner; with `sandbox-helper` the helper process; with `payload` the
+//! program inside a cell; with `doomed-node` a node that is going to be killed. Tests that need root say that they
+//! are skipped when it is missing.
 
+mod code;
 mod house;
+mod isolation;
+mod life;
+mod limits;
 mod payload;
-mod smoke;
+mod plain;
 
+use std::path::Path;
 use std::process::ExitCode;
 
+use chasen_sandbox::helper::Mode;
 use libtest_mimic::{Arguments, Trial};
 
 fn main() -> ExitCode {
-    let mut arguments = std::env::args().skip(1);
-    match arguments.next().as_deref() {
-        Some("sandbox-helper") => chasen_sandbox::helper::main(),
-        Some("payload") => payload::main(&arguments.collect::<Vec<_>>()),
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match words.as_slice() {
+        ["sandbox-helper"] => chasen_sandbox::helper::main(),
+        ["payload", ..] => payload::main(arguments.get(1..).unwrap_or_default()),
+        ["doomed-node", data, node_id, mode] => {
+            let mode = if *mode == "isolated" { Mode::Isolated } else { Mode::InsecureProcess };
+            life::doomed_node(Path::new(data), node_id, mode);
+            ExitCode::SUCCESS
+        }
         _ => {
-            let tests: Vec<Trial> = [smoke::tests()].into_iter().flatten().collect();
+            let tests: Vec<Trial> =
+                [isolation::tests(), limits::tests(), life::tests(), code::tests(), plain::tests()]
+                    .into_iter()
+                    .flatten()
+                    .collect();
             libtest_mimic::run(&Arguments::from_args(), tests).exit_code()
         }
     }
