@@ -1,1 +1,23 @@
-//! (skeleton)
+//! The scheduler: from an accepted invocation to a slot of a container, and to the record of its end.
+//!
+//! Place in the corridor: called by whoever invokes (controller, recovery) through [`chasen_spi::Invoke`];
+//! calls the execution domains through [`chasen_spi::Invoker`] and writes the event log. It never touches a
+//! container's insides, a database or the network.
+//!
+//! Every action has a [`queue`], pure and under its own short lock. On the warm path an invocation takes a
+//! free slot and runs in the task that awaits its ticket; nothing else is woken.
+
+mod action_queue;
+mod config;
+mod kind_router;
+mod null_domain;
+pub mod queue;
+mod record;
+mod recovery;
+mod run;
+mod scheduler;
+
+pub use config::SchedulerConfig;
+pub use kind_router::KindRouter;
+pub use null_domain::NullDomain;
+pub use scheduler::Scheduler;

@@ -1,0 +1,400 @@
+//! The shell around one action's [`Queue`]: a short lock, and what its effects ask for.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use chasen_entity::{ActionKey, ExecutableAction, Invocation, Millis};
+use chasen_spi::{Invoker, ReadyContainer, StartFailure, StartRequest};
+use chasen_telemetry::task;
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use crate::queue::{Admission, Bounds, Effects, Event, Queue, Shape, Slot, Turn};
+
+type Container = Arc<dyn ReadyContainer>;
+
+/// Every action's queue, by key.
+pub(crate) type Queues = papaya::HashMap<ActionKey, Arc<ActionQueue>>;
+
+/// How many activations wait on the node, and the bytes they hold.
+#[derive(Debug, Default)]
+pub(crate) struct NodeLoad {
+    pub(crate) queued: AtomicUsize,
+    pub(crate) bytes: AtomicUsize,
+}
+
+/// What a waiting activation is given.
+pub(crate) enum Grant {
+    /// A slot.
+    Slot(HeldSlot),
+    /// No container can be started.
+    Failed(Arc<StartFailure>),
+    /// The node stops.
+    Cut,
+}
+
+/// Someone in the queue.
+pub(crate) struct Waiter {
+    grant: oneshot::Sender<Grant>,
+    number: u64,
+    invocation: Arc<Invocation>,
+}
+
+/// Answer to an arrival.
+pub(crate) enum Arrival {
+    /// It may run.
+    Run(HeldSlot),
+    /// It waits.
+    Wait(Waiting),
+    /// No room in this queue.
+    Full,
+    /// It brings a newer state of the action: tell the queue first.
+    News,
+    /// This queue is closed: look for its successor.
+    Closed,
+}
+
+/// The queue of one action.
+pub(crate) struct ActionQueue {
+    key: ActionKey,
+    origin: Instant,
+    load: Arc<NodeLoad>,
+    queues: Weak<Queues>,
+    state: Mutex<State>,
+}
+
+struct State {
+    queue: Queue<Container, Waiter>,
+    /// The newest known state of the action, and who runs it.
+    action: Arc<ExecutableAction>,
+    domain: Arc<dyn Invoker>,
+    /// Shared with the starts of this state.
+    needed: Arc<AtomicBool>,
+}
+
+/// What is to be done outside the lock, as it was decided inside.
+struct Outbox {
+    effects: Effects<Container, Waiter>,
+    order: Option<StartOrder>,
+    /// The state of the action that the assigned slots run.
+    runs: Option<Arc<ExecutableAction>>,
+}
+
+/// Containers to start.
+struct StartOrder {
+    count: u32,
+    siblings: u32,
+    first: Arc<Invocation>,
+    action: Arc<ExecutableAction>,
+    domain: Arc<dyn Invoker>,
+    needed: Arc<AtomicBool>,
+}
+
+impl State {
+    fn order(&self, count: u32) -> Option<StartOrder> {
+        let first = &self.queue.head()?.invocation;
+        let others = self.queue.containers().saturating_sub(count as usize);
+        Some(StartOrder {
+            count,
+            siblings: u32::try_from(others).unwrap_or(u32::MAX),
+            first: upgraded(first, newer(&self.action, first)),
+            action: Arc::clone(&self.action),
+            domain: Arc::clone(&self.domain),
+            needed: Arc::clone(&self.needed),
+        })
+    }
+}
+
+impl ActionQueue {
+    /// An empty queue for an action.
+    pub(crate) fn new(
+        key: ActionKey,
+        action: Arc<ExecutableAction>,
+        domain: Arc<dyn Invoker>,
+        bounds: Bounds,
+        context: (Instant, Arc<NodeLoad>, Weak<Queues>),
+    ) -> Self {
+        let queue = Queue::new(shape(&action, domain.as_ref()), bounds);
+        let (origin, load, queues) = context;
+        let state = Mutex::new(State { queue, action, domain, needed: Arc::default() });
+        Self { key, origin, load, queues, state }
+    }
+
+    /// Takes a newer state of the action in: older containers get no more work.
+    pub(crate) fn update(self: &Arc<Self>, action: &Arc<ExecutableAction>, domain: &Arc<dyn Invoker>) {
+        let outbox = {
+            let mut state = self.state.lock();
+            if action.revision <= state.queue.revision() {
+                return;
+            }
+            state.needed.store(false, Ordering::Release);
+            state.needed = Arc::default();
+            state.action = Arc::clone(action);
+            state.domain = Arc::clone(domain);
+            let event = Event::Updated(shape(action, domain.as_ref()));
+            self.advance(&mut state, event)
+        };
+        self.perform(outbox, None);
+    }
+
+    /// Asks for a slot.
+    pub(crate) fn arrive(self: &Arc<Self>, invocation: &Arc<Invocation>, turn: Turn) -> Arrival {
+        let mut effects = Effects::default();
+        let bytes = size_in_queue(invocation);
+        let mut state = self.state.lock();
+        if invocation.action.revision > state.queue.revision() {
+            return Arrival::News;
+        }
+        state.queue.step(Event::Arrived { bytes, turn }, self.now(), &mut effects);
+        let admission = effects.admission.take();
+        match admission {
+            Some(Admission::Run { slot, number }) => {
+                let newer = newer(&state.action, invocation);
+                drop(state);
+                Arrival::Run(HeldSlot::new(self, slot, number, newer))
+            }
+            Some(Admission::Wait { number }) => {
+                let (grant, receiver) = oneshot::channel();
+                let waiter = Waiter { grant, number, invocation: Arc::clone(invocation) };
+                let outbox = self.advance(&mut state, Event::Queued { waiter, number, bytes });
+                drop(state);
+                self.load.queued.fetch_add(1, Ordering::Relaxed);
+                self.load.bytes.fetch_add(bytes, Ordering::Relaxed);
+                self.perform(outbox, None);
+                Arrival::Wait(Waiting { queue: Arc::clone(self), number, bytes, receiver, settled: false })
+            }
+            Some(Admission::Full) => {
+                drop(state);
+                self.perform(Outbox { effects, order: None, runs: None }, None);
+                Arrival::Full
+            }
+            Some(Admission::Closed) | None => Arrival::Closed,
+        }
+    }
+
+    /// Gives everything up that waits.
+    pub(crate) fn cut(self: &Arc<Self>) {
+        self.step(Event::Cut, None);
+    }
+
+    fn now(&self) -> Millis {
+        u64::try_from(self.origin.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    fn step(self: &Arc<Self>, event: Event<Container, Waiter>, failure: Option<StartFailure>) {
+        let outbox = self.advance(&mut self.state.lock(), event);
+        self.perform(outbox, failure);
+    }
+
+    fn advance(&self, state: &mut State, event: Event<Container, Waiter>) -> Outbox {
+        let mut effects = Effects::default();
+        state.queue.step(event, self.now(), &mut effects);
+        state.needed.store(state.queue.queued() > 0, Ordering::Release);
+        let runs = (!effects.assigned.is_empty()).then(|| Arc::clone(&state.action));
+        let order = if effects.starts > 0 { state.order(effects.starts) } else { None };
+        Outbox { effects, order, runs }
+    }
+
+    /// Does what a step asked for: who gets a slot may be running before this returns.
+    fn perform(self: &Arc<Self>, outbox: Outbox, failure: Option<StartFailure>) {
+        let Outbox { effects, order, runs } = outbox;
+        for (Waiter { grant, number, invocation }, slot) in effects.assigned {
+            let newer = runs.as_ref().and_then(|action| newer(action, &invocation));
+            let held = HeldSlot::new(self, slot, number, newer);
+            // Somebody who left in the meantime drops the slot here, which frees it.
+            drop(grant.send(Grant::Slot(held)));
+        }
+        let failure = failure.map(Arc::new);
+        for waiter in effects.failed {
+            let grant = failure.as_ref().map_or(Grant::Cut, |failure| Grant::Failed(Arc::clone(failure)));
+            drop(waiter.grant.send(grant));
+        }
+        for container in effects.retired {
+            container.retire();
+        }
+        if let Some(order) = order {
+            self.start_all(&order);
+        }
+        if let Some(at) = effects.wake_at {
+            let queue = Arc::clone(self);
+            drop(task::spawn("queue timer", async move {
+                tokio::time::sleep_until(queue.origin + Duration::from_millis(at)).await;
+                queue.step(Event::Woken, None);
+            }));
+        }
+        if effects.closed
+            && let Some(queues) = self.queues.upgrade()
+        {
+            // Another queue may have taken the place of this one already.
+            let _ = queues.pin().remove_if(&self.key, |_, queue| Arc::ptr_eq(queue, self));
+        }
+    }
+
+    fn start_all(self: &Arc<Self>, order: &StartOrder) {
+        for index in 0..order.count {
+            let request = StartRequest {
+                key: self.key.clone(),
+                action: Arc::clone(&order.action),
+                first: Arc::clone(&order.first),
+                siblings: order.siblings.saturating_add(index),
+                needed: Arc::clone(&order.needed),
+            };
+            drop(task::spawn("container start", Arc::clone(self).start(Arc::clone(&order.domain), request)));
+        }
+    }
+
+    /// Starts a container and stays with it until it takes no more work.
+    async fn start(self: Arc<Self>, domain: Arc<dyn Invoker>, request: StartRequest) {
+        let revision = request.action.revision;
+        let kind = request.action.exec.kind.clone();
+        match domain.start(request).await {
+            Ok(started) => {
+                let container = started.container;
+                let id = container.id();
+                self.step(
+                    Event::Started {
+                        container: Arc::clone(&container),
+                        id,
+                        slots: container.slots(),
+                        revision,
+                        init_time: started.init_time,
+                        cold_estimate: domain.cold_start_estimate(&kind),
+                    },
+                    None,
+                );
+                container.gone().await;
+                self.step(Event::Gone { id }, None);
+            }
+            Err(StartFailure::Withdrawn) => self.step(Event::StartWithdrawn { revision }, None),
+            Err(failure) => {
+                if let StartFailure::Provision { reason, .. } = &failure {
+                    tracing::warn!(action = %self.key.action, %reason, "no container could be provided");
+                }
+                self.step(Event::StartFailed { revision }, Some(failure));
+            }
+        }
+    }
+}
+
+/// A slot in use. Dropping it frees it.
+pub(crate) struct HeldSlot {
+    queue: Arc<ActionQueue>,
+    slot: Slot<Container>,
+    number: u64,
+    newer: Option<Arc<ExecutableAction>>,
+    freed: bool,
+}
+
+impl HeldSlot {
+    fn new(
+        queue: &Arc<ActionQueue>,
+        slot: Slot<Container>,
+        number: u64,
+        newer: Option<Arc<ExecutableAction>>,
+    ) -> Self {
+        Self { queue: Arc::clone(queue), slot, number, newer, freed: false }
+    }
+
+    /// The state of the action that it runs, if that is newer than what was asked for.
+    pub(crate) fn newer(&mut self) -> Option<Arc<ExecutableAction>> {
+        self.newer.take()
+    }
+
+    /// What runs it.
+    pub(crate) fn container(&self) -> &dyn ReadyContainer {
+        self.slot.container.as_ref()
+    }
+
+    /// Time of the initialisation that was waited for.
+    pub(crate) fn init_time(&self) -> Option<Duration> {
+        self.slot.init_time
+    }
+
+    /// The run is over; `lives` is false if the container went with it.
+    pub(crate) fn release(mut self, service: Duration, lives: bool) {
+        self.free(Some(service), lives);
+    }
+
+    /// The container went away before anything was sent: asks for another slot, in the old turn.
+    pub(crate) fn exchange(mut self, invocation: &Arc<Invocation>) -> Arrival {
+        self.queue.step(Event::Gone { id: self.slot.place.container() }, None);
+        // The queue stays open for this, because the slot still counts.
+        let arrival = self.queue.arrive(invocation, Turn::Again(self.number));
+        self.free(None, false);
+        arrival
+    }
+
+    fn free(&mut self, service: Option<Duration>, lives: bool) {
+        self.freed = true;
+        self.queue.step(Event::Released { place: self.slot.place, service, lives }, None);
+    }
+}
+
+impl Drop for HeldSlot {
+    fn drop(&mut self) {
+        if !self.freed {
+            self.free(None, true);
+        }
+    }
+}
+
+/// A place in the queue. Dropping it gives it up.
+pub(crate) struct Waiting {
+    queue: Arc<ActionQueue>,
+    number: u64,
+    bytes: usize,
+    receiver: oneshot::Receiver<Grant>,
+    settled: bool,
+}
+
+impl Waiting {
+    /// Waits for a grant; `None` when the time is over.
+    pub(crate) async fn granted(mut self, deadline: Instant) -> Option<Grant> {
+        // A grant that comes when the time is over goes back by being dropped.
+        let grant = tokio::time::timeout_at(deadline, &mut self.receiver).await.ok()?.ok()?;
+        self.settled = true;
+        Some(grant)
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.queue.load.queued.fetch_sub(1, Ordering::Relaxed);
+        self.queue.load.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+        if !self.settled {
+            self.queue.step(Event::Abandoned { number: self.number }, None);
+        }
+    }
+}
+
+fn shape(action: &ExecutableAction, domain: &dyn Invoker) -> Shape {
+    Shape {
+        revision: action.revision,
+        concurrency: action.limits.concurrency,
+        instances: action.limits.instances,
+        cold_estimate: domain.cold_start_estimate(&action.exec.kind),
+    }
+}
+
+/// The known state of the action if the invocation came with an older one.
+fn newer(known: &Arc<ExecutableAction>, invocation: &Invocation) -> Option<Arc<ExecutableAction>> {
+    (known.revision > invocation.action.revision).then(|| Arc::clone(known))
+}
+
+/// The invocation, to run this state of its action.
+pub(crate) fn upgraded(
+    invocation: &Arc<Invocation>,
+    newer: Option<Arc<ExecutableAction>>,
+) -> Arc<Invocation> {
+    match newer {
+        None => Arc::clone(invocation),
+        Some(action) => Arc::new(Invocation { action, ..Invocation::clone(invocation) }),
+    }
+}
+
+/// Bytes that an invocation holds while it waits: its arguments and a round figure for the rest.
+fn size_in_queue(invocation: &Invocation) -> usize {
+    invocation.arguments.as_str().len().saturating_add(512)
+}

@@ -1,0 +1,39 @@
+//! Bounds of the scheduler.
+
+use std::time::Duration;
+
+/// Settings of a [`crate::Scheduler`].
+#[derive(Debug, Clone)]
+pub struct SchedulerConfig {
+    /// Most activations that wait for one action. Default 20 000.
+    pub max_queued: usize,
+    /// Most bytes of arguments that wait for one action. Default 64 MiB.
+    pub max_queued_bytes: usize,
+    /// Most activations that wait on the node. Default 100 000.
+    pub max_queued_node: usize,
+    /// Most bytes of arguments that wait on the node. Default 256 MiB.
+    pub max_queued_bytes_node: usize,
+    /// Longest wait of a blocking activation for a slot; then it ends in a whisk error. Default 60 s.
+    pub max_wait_blocking: Duration,
+    /// Longest wait of an activation that nobody waits for. Default 15 min.
+    pub max_wait_non_blocking: Duration,
+    /// Most containers of one action in the making at a time. Default 16.
+    pub max_starting: usize,
+    /// Most activations of an earlier life that are under way at a time. Default 64.
+    pub max_recovering: usize,
+}
+
+impl Default for SchedulerConfig {
+    fn default() -> Self {
+        Self {
+            max_queued: 20_000,
+            max_queued_bytes: 64 << 20,
+            max_queued_node: 100_000,
+            max_queued_bytes_node: 256 << 20,
+            max_wait_blocking: Duration::from_secs(60),
+            max_wait_non_blocking: Duration::from_secs(15 * 60),
+            max_starting: 16,
+            max_recovering: 64,
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! How the end of an activation becomes its record. Pure.
+
+use std::time::Duration;
+
+use chasen_entity::{
+    Activation, EntityPath, Invocation, Millis, Outcome, Parameters, Response, error_text,
+};
+use chasen_spi::{RunReport, StartFailure};
+
+/// How an activation ended.
+#[derive(Debug)]
+pub(crate) struct Ending {
+    /// When its initialisation or run began, epoch milliseconds.
+    start: Millis,
+    /// Milliseconds of both together.
+    duration: u64,
+    /// Milliseconds of an initialisation that it waited for.
+    init_time: Option<u64>,
+    response: Response,
+    logs: Vec<String>,
+    timed_out: bool,
+}
+
+impl Ending {
+    /// It ran; `init_time` if it waited for the container's initialisation. The part of that time which
+    /// passed before the activation was there is not its own.
+    pub(crate) fn ran(invocation: &Invocation, report: RunReport, init_time: Option<Duration>) -> Self {
+        let waited = report.started_at.saturating_sub(invocation.accepted_at);
+        let init_time = init_time.map(|time| millis(time).min(waited));
+        Self {
+            start: report.started_at.saturating_sub(init_time.unwrap_or_default()),
+            duration: millis(report.duration).saturating_add(init_time.unwrap_or_default()),
+            init_time,
+            response: report.response,
+            logs: report.logs,
+            timed_out: report.timed_out,
+        }
+    }
+
+    /// There was no container for it.
+    pub(crate) fn not_started(invocation: &Invocation, failure: &StartFailure, now: Millis) -> Self {
+        match failure {
+            StartFailure::Init { response, init_started_at, init_time, logs, timed_out } => {
+                let init_time = millis(*init_time);
+                Self {
+                    start: (*init_started_at).max(invocation.accepted_at),
+                    duration: init_time,
+                    init_time: Some(init_time),
+                    response: response.clone(),
+                    logs: logs.clone(),
+                    timed_out: *timed_out,
+                }
+            }
+            StartFailure::Provision { response, .. } => Self::without_run(response.clone(), now),
+            StartFailure::Draining => Self::interrupted(now),
+            StartFailure::Withdrawn => Self::not_provisioned(now),
+        }
+    }
+
+    /// It waited too long.
+    pub(crate) fn not_provisioned(now: Millis) -> Self {
+        Self::without_run(Response::error(Outcome::WhiskError, error_text::NOT_PROVISIONED), now)
+    }
+
+    /// The platform does not know its end, or stopped it.
+    pub(crate) fn interrupted(now: Millis) -> Self {
+        Self::without_run(Response::error(Outcome::WhiskError, error_text::INTERRUPTED), now)
+    }
+
+    /// It ran, and the platform stopped it: what the runtime said is about its container's end.
+    pub(crate) fn cut_off(self) -> Self {
+        Self { response: Response::error(Outcome::WhiskError, error_text::INTERRUPTED), ..self }
+    }
+
+    fn without_run(response: Response, now: Millis) -> Self {
+        Self { start: now, duration: 0, init_time: None, response, logs: Vec::new(), timed_out: false }
+    }
+
+    /// The record of this end.
+    pub(crate) fn into_record(self, invocation: &Invocation) -> Activation {
+        let annotations = self.annotations(invocation);
+        let end = self.start.saturating_add(self.duration);
+        let mut logs = self.logs;
+        if self.response.outcome == Outcome::DeveloperError && invocation.action.limits.logs > 0 {
+            logs.push(notice(end, error_text::LOGS_AFTER_DEVELOPER_ERROR));
+        }
+        Activation {
+            namespace: EntityPath::root(&invocation.identity.namespace.name),
+            name: invocation.action.name.name.clone(),
+            subject: invocation.identity.subject.clone(),
+            activation_id: invocation.activation_id,
+            cause: invocation.cause,
+            start: self.start,
+            end,
+            duration: None,
+            response: self.response,
+            logs,
+            version: invocation.action.version,
+            annotations,
+        }
+    }
+
+    fn annotations(&self, invocation: &Invocation) -> Parameters {
+        let action = &invocation.action;
+        let mut annotations = Parameters::new();
+        annotations.set("path", &action.name.to_string());
+        annotations.set("waitTime", &self.start.saturating_sub(invocation.accepted_at));
+        annotations.set("kind", &action.exec.kind);
+        annotations.set("timeout", &self.timed_out);
+        annotations.set("limits", &action.limits);
+        if let Some(init_time) = self.init_time {
+            annotations.set("initTime", &init_time);
+        }
+        if invocation.cause.is_some() {
+            annotations.set("causedBy", "sequence");
+        }
+        if let Some(binding) = &invocation.binding {
+            annotations.set("binding", binding);
+        }
+        annotations
+    }
+}
+
+/// A log line of the platform itself: time padded to 30 columns, stream, text.
+fn notice(at: Millis, text: &str) -> String {
+    let time = i64::try_from(at).ok().and_then(|at| jiff::Timestamp::from_millisecond(at).ok());
+    format!("{:<30} stderr: {text}", time.unwrap_or_default().to_string())
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

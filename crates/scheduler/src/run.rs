@@ -1,0 +1,128 @@
+//! One accepted invocation on its way to its record. The task that awaits the ticket does the work itself.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chasen_entity::{Activation, Event, Invocation};
+use chasen_spi::Rejection;
+use chasen_telemetry::clock;
+use tokio::time::Instant;
+
+use crate::action_queue::{Arrival, Grant, HeldSlot, Waiting, upgraded};
+use crate::queue::Turn;
+use crate::record::Ending;
+use crate::scheduler::{Inside, Shared};
+
+/// Where an invocation stands.
+pub(crate) enum Place {
+    /// It has a slot.
+    Slot(HeldSlot),
+    /// It waits for one.
+    Queue(Waiting),
+}
+
+/// See the module.
+pub(crate) struct Run {
+    shared: Arc<Shared>,
+    invocation: Arc<Invocation>,
+    place: Place,
+    _inside: Inside,
+}
+
+impl Run {
+    pub(crate) fn new(shared: Arc<Shared>, invocation: Arc<Invocation>, place: Place, inside: Inside) -> Self {
+        Self { shared, invocation, place, _inside: inside }
+    }
+
+    /// Runs it and writes its record.
+    pub(crate) async fn finish(self) -> Arc<Activation> {
+        let Self { shared, mut invocation, mut place, _inside } = self;
+        let mut witness = Witness { shared: &shared, invocation: Arc::clone(&invocation), armed: true };
+        let deadline = Instant::now() + shared.longest_wait(&invocation);
+        let ending = loop {
+            let mut slot = match place {
+                Place::Slot(slot) => slot,
+                Place::Queue(_) if shared.gate.is_cut() => break Ending::interrupted(clock::now()),
+                Place::Queue(waiting) => match waiting.granted(deadline).await {
+                    Some(Grant::Slot(slot)) => slot,
+                    Some(Grant::Failed(failure)) => {
+                        break Ending::not_started(&invocation, &failure, clock::now());
+                    }
+                    Some(Grant::Cut) => break Ending::interrupted(clock::now()),
+                    None => break Ending::not_provisioned(clock::now()),
+                },
+            };
+            invocation = upgraded(&invocation, slot.newer());
+            match shared.run_on(slot, &invocation).await {
+                Ok(ending) => break ending,
+                Err(slot) => match shared.exchange(slot, &invocation) {
+                    Ok(next) => place = next,
+                    Err(_) => break Ending::not_provisioned(clock::now()),
+                },
+            }
+        };
+        witness.armed = false;
+        shared.record(&invocation, ending)
+    }
+}
+
+impl Shared {
+    fn longest_wait(&self, invocation: &Invocation) -> Duration {
+        if invocation.blocking { self.config.max_wait_blocking } else { self.config.max_wait_non_blocking }
+    }
+
+    /// Runs it on this slot; gives the slot back if its container went away before anything was sent.
+    async fn run_on(&self, slot: HeldSlot, invocation: &Invocation) -> Result<Ending, HeldSlot> {
+        let started = || self.started(invocation);
+        let report = slot.container().run(invocation, &started).await;
+        let Ok(report) = report else { return Err(slot) };
+        let init_time = slot.init_time();
+        let lives = report.container_lives;
+        slot.release(report.duration, lives);
+        let ending = Ending::ran(invocation, report, init_time);
+        Ok(if self.gate.is_cut() && !lives { ending.cut_off() } else { ending })
+    }
+
+    fn exchange(&self, slot: HeldSlot, invocation: &Arc<Invocation>) -> Result<Place, Rejection> {
+        match slot.exchange(invocation) {
+            Arrival::Run(slot) => Ok(Place::Slot(slot)),
+            Arrival::Wait(waiting) => Ok(Place::Queue(waiting)),
+            Arrival::News | Arrival::Full | Arrival::Closed => self.place(invocation, Turn::LastAnyway),
+        }
+    }
+
+    fn started(&self, invocation: &Invocation) {
+        let event = Event::Started {
+            activation_id: invocation.activation_id,
+            attempt: invocation.attempt,
+            at: clock::now(),
+        };
+        if let Err(error) = self.log.append(&event) {
+            tracing::error!(activation = %invocation.activation_id, %error, "a start could not be recorded");
+        }
+    }
+
+    /// Writes the record of an end.
+    pub(crate) fn record(&self, invocation: &Invocation, ending: Ending) -> Arc<Activation> {
+        let record = Arc::new(ending.into_record(invocation));
+        if let Err(error) = self.log.append(&Event::Finished(Arc::clone(&record))) {
+            tracing::error!(activation = %record.activation_id, %error, "a record could not be written");
+        }
+        record
+    }
+}
+
+/// Writes the record of a run whose task panics: nobody else would.
+struct Witness<'a> {
+    shared: &'a Shared,
+    invocation: Arc<Invocation>,
+    armed: bool,
+}
+
+impl Drop for Witness<'_> {
+    fn drop(&mut self) {
+        if self.armed && std::thread::panicking() {
+            self.shared.record(&self.invocation, Ending::interrupted(clock::now()));
+        }
+    }
+}
