@@ -2,8 +2,12 @@
 //!
 //! The only room that knows the others. [`wiring`] is the assembly drawing; [`cli`] is what people type.
 
+pub mod admin;
 pub mod cli;
 pub mod console;
+pub mod guest;
 pub mod memory;
+pub mod quickstart;
+pub mod run;
 pub mod runtimes;
 pub mod settings;

@@ -1,0 +1,152 @@
+//! `chasen quickstart`: a function in every language that the machine can run, and what to type next.
+
+use std::time::{Duration, Instant};
+
+use chasen_client::{ActionCode, Client, ClientError, Target};
+use serde_json::{Value, json};
+
+use crate::console;
+use crate::guest;
+use crate::run::{NATIVE, NATIVE_IMAGE};
+
+/// Warm calls per sample; their median is shown.
+const WARM_CALLS: usize = 9;
+
+/// A sample: what it is called, what it runs on, its text.
+pub struct Sample {
+    /// Name of the action.
+    pub name: &'static str,
+    /// Kind, or `native`.
+    pub kind: &'static str,
+    code: &'static str,
+}
+
+/// One sample per language.
+pub const SAMPLES: [Sample; 3] = [
+    Sample {
+        name: "hello-nodejs",
+        kind: "nodejs:default",
+        code: include_str!("../../../samples/hello.js"),
+    },
+    Sample {
+        name: "hello-python",
+        kind: "python:default",
+        code: include_str!("../../../samples/hello.py"),
+    },
+    Sample {
+        name: "hello-native",
+        kind: NATIVE,
+        code: include_str!("../../../samples/hello-native.sh"),
+    },
+];
+
+/// What came of a sample.
+enum Outcome {
+    /// It answered.
+    Answered { cold: Duration, warm: Duration, result: String },
+    /// It did not.
+    Failed(String),
+    /// The machine cannot run it.
+    NotHere(String),
+}
+
+/// Deploys and invokes every sample, prints the table and what to type next. `missing` says why the machine
+/// cannot run a kind. False if a sample failed.
+pub async fn show(
+    client: &Client,
+    missing: impl Fn(&str) -> Option<String>,
+) -> bool {
+    console::out(&row("function", "kind", "cold ms", "warm ms", "result"));
+    let mut working = None;
+    let mut good = true;
+    for sample in &SAMPLES {
+        let outcome = match missing(sample.kind) {
+            Some(reason) => Outcome::NotHere(reason),
+            None => {
+                let what = format!("{} is invoked for the first time", sample.name);
+                console::with_progress(&what, try_out(client, sample)).await.unwrap_or_else(|error| Outcome::Failed(error.to_string()))
+            }
+        };
+        good &= !matches!(outcome, Outcome::Failed(_));
+        if matches!(outcome, Outcome::Answered { .. }) {
+            working = working.or(Some(sample.name));
+        }
+        console::out(&outcome.row(sample));
+    }
+    match working {
+        Some(name) => console::out(&next_steps(client.base(), name)),
+        None => console::note("no sample could be run here"),
+    }
+    good && working.is_some()
+}
+
+async fn try_out(client: &Client, sample: &Sample) -> Result<Outcome, ClientError> {
+    let target = if sample.kind == NATIVE { Target::Image(NATIVE_IMAGE) } else { Target::Kind(sample.kind) };
+    let action = ActionCode { target, code: sample.code.to_owned(), main: None };
+    let created = client.put_action(sample.name, &action).await?;
+    if !created.status.is_success() {
+        return Ok(Outcome::Failed(created.text()));
+    }
+    let arguments = json!({"name": "Chasen"});
+    let (cold, first) = timed(client, sample.name, &arguments).await?;
+    let mut warm = Vec::with_capacity(WARM_CALLS);
+    for _ in 0..WARM_CALLS {
+        warm.push(timed(client, sample.name, &arguments).await?.0);
+    }
+    warm.sort_unstable();
+    let response = &first["response"];
+    if response["success"] != true {
+        return Ok(Outcome::Failed(first.to_string()));
+    }
+    let warm = warm.get(WARM_CALLS / 2).copied().unwrap_or_default();
+    Ok(Outcome::Answered { cold, warm, result: response["result"].to_string() })
+}
+
+/// One blocking call over HTTP: how long it took, and its record.
+async fn timed(client: &Client, name: &str, arguments: &Value) -> Result<(Duration, Value), ClientError> {
+    let begun = Instant::now();
+    let reply = client.invoke(name, arguments, true).await?;
+    Ok((begun.elapsed(), reply.json()))
+}
+
+impl Outcome {
+    fn row(&self, sample: &Sample) -> String {
+        let millis = |time: &Duration| format!("{:.1}", time.as_secs_f64() * 1000.0);
+        match self {
+            Self::Answered { cold, warm, result } => {
+                row(sample.name, sample.kind, &millis(cold), &millis(warm), result)
+            }
+            Self::Failed(why) => row(sample.name, sample.kind, "-", "-", &format!("failed: {why}")),
+            Self::NotHere(why) => row(sample.name, sample.kind, "-", "-", &format!("not here: {why}")),
+        }
+    }
+}
+
+fn row(function: &str, kind: &str, cold: &str, warm: &str, result: &str) -> String {
+    format!("{function:<14} {kind:<15} {cold:>8} {warm:>8}  {result}\n")
+}
+
+fn next_steps(base: &str, name: &str) -> String {
+    format!(
+        "\nNext, from another terminal:\n\n  \
+         curl -u {credentials} -X POST -H 'Content-Type: application/json' -d '{{\"name\":\"you\"}}' \\\n    \
+         '{base}/api/v1/namespaces/_/actions/{name}?blocking=true&result=true'\n\n  \
+         wsk property set --apihost {base} --auth {credentials}\n  \
+         wsk action invoke {name} --result --param name you\n",
+        credentials = guest::CREDENTIALS,
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_to_type_next_can_be_pasted() {
+        let text = next_steps("http://127.0.0.1:3233", "hello-nodejs");
+        let curl: String = text.split("\n\n").find(|part| part.contains("curl")).unwrap().replace("\\\n", "");
+        assert!(curl.contains(&format!("-u {}", guest::CREDENTIALS)), "{curl}");
+        assert!(curl.contains("'http://127.0.0.1:3233/api/v1/namespaces/_/actions/hello-nodejs?blocking=true&result=true'"));
+        assert_eq!(curl.matches('\'').count() % 2, 0, "quotes are closed: {curl}");
+    }
+}

@@ -1,0 +1,252 @@
+//! `chasen run`: one invocation of one file through the whole platform, in one process.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use chasen_client::{ActionCode, Client, ClientError, Reply, Target};
+use chasen_entity::{Outcome, RawJson};
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use crate::console;
+
+/// Image that stands for native executables.
+pub const NATIVE_IMAGE: &str = "openwhisk/dockerskeleton";
+/// Name of native executables where kinds are named.
+pub const NATIVE: &str = "native";
+/// Largest file that can be an action, in bytes.
+const MAX_FILE: u64 = 48 << 20;
+/// Name of the action that the file becomes.
+const ACTION: &str = "run";
+/// Longest wait for a record beyond the blocking call.
+const RECORD_WAIT: Duration = Duration::from_mins(15);
+/// Time between two looks for it.
+const RECORD_LOOK: Duration = Duration::from_millis(100);
+
+/// How a run ended, by exit code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// The function answered.
+    Success,
+    /// The function answered with an error.
+    ApplicationError,
+    /// The code cannot be run, or broke a rule.
+    DeveloperError,
+    /// The platform failed, or could not even begin.
+    PlatformError,
+}
+
+impl From<Verdict> for ExitCode {
+    fn from(verdict: Verdict) -> Self {
+        Self::from(match verdict {
+            Verdict::Success => 0,
+            Verdict::ApplicationError => 1,
+            Verdict::DeveloperError => 2,
+            Verdict::PlatformError => 3,
+        })
+    }
+}
+
+/// What to run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Job {
+    /// Kind, or `native`.
+    pub kind: String,
+    /// Text, or base64 of a binary.
+    pub code: String,
+    /// Entry point.
+    pub main: Option<String>,
+    /// Arguments.
+    pub arguments: Value,
+}
+
+/// Why nothing was run.
+#[derive(Debug, thiserror::Error)]
+pub enum JobError {
+    /// The file cannot be read.
+    #[error("{path}: {source}")]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The file is too large to be an action.
+    #[error("{path}: {length} bytes, more than the {MAX_FILE} that an action can have")]
+    TooLarge {
+        /// Which.
+        path: PathBuf,
+        /// Its length.
+        length: u64,
+    },
+    /// The name does not tell the kind.
+    #[error("{0}: the name does not tell the kind; give it with --kind, for example --kind nodejs:default")]
+    Kind(PathBuf),
+    /// The platform did not answer.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// The platform answered with something else than a record.
+    #[error("the platform answered {status}: {text}")]
+    Answer {
+        /// Status.
+        status: http::StatusCode,
+        /// Body.
+        text: String,
+    },
+}
+
+impl Job {
+    /// Reads a file; `kind` overrides what its name tells.
+    pub fn read(
+        path: &Path,
+        kind: Option<&str>,
+        main: Option<&str>,
+        parameters: &[String],
+    ) -> Result<Self, JobError> {
+        let failed = |source| JobError::File { path: path.to_owned(), source };
+        let length = std::fs::metadata(path).map_err(failed)?.len();
+        if length > MAX_FILE {
+            return Err(JobError::TooLarge { path: path.to_owned(), length });
+        }
+        let kind = kind.or_else(|| kind_of(path)).ok_or_else(|| JobError::Kind(path.to_owned()))?;
+        let bytes = std::fs::read(path).map_err(failed)?;
+        let code = String::from_utf8(bytes).unwrap_or_else(|error| BASE64.encode(error.as_bytes()));
+        Ok(Self {
+            kind: kind.to_owned(),
+            code,
+            main: main.map(str::to_owned),
+            arguments: arguments(parameters),
+        })
+    }
+
+    /// Creates the action, invokes it once, prints result and logs, removes it.
+    pub async fn run(&self, client: &Client) -> Result<Verdict, JobError> {
+        let target = if self.kind == NATIVE { Target::Image(NATIVE_IMAGE) } else { Target::Kind(&self.kind) };
+        let action = ActionCode { target, code: self.code.clone(), main: self.main.as_deref() };
+        let created = client.put_action(ACTION, &action).await?;
+        if created.status.is_client_error() {
+            let text = created.json()["error"].as_str().map_or_else(|| created.text(), str::to_owned);
+            console::note(&format!("chasen: {text}"));
+            return Ok(Verdict::DeveloperError);
+        }
+        if !created.status.is_success() {
+            return Err(unexpected(&created));
+        }
+        let record = record(client, &self.arguments).await;
+        client.delete_action(ACTION).await?;
+        Ok(record?.report())
+    }
+}
+
+/// The kind that a file's name tells.
+fn kind_of(path: &Path) -> Option<&'static str> {
+    match path.extension().and_then(OsStr::to_str) {
+        None | Some("sh") => Some(NATIVE),
+        Some("js" | "cjs") => Some("nodejs:default"),
+        Some("py") => Some("python:default"),
+        Some(_) => None,
+    }
+}
+
+/// Pairs of key and value as one object. A value that is JSON is taken as that, else as text.
+fn arguments(parameters: &[String]) -> Value {
+    let mut object = Map::new();
+    for pair in parameters.chunks(2) {
+        if let [key, text] = pair {
+            let value = serde_json::from_str(text).unwrap_or_else(|_| Value::from(text.as_str()));
+            object.insert(key.clone(), value);
+        }
+    }
+    Value::Object(object)
+}
+
+/// What of a record is shown. The result is passed on untouched.
+#[derive(Debug, Deserialize)]
+struct Record {
+    response: Response,
+    logs: Vec<String>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Response {
+    status: String,
+    #[serde(default = "RawJson::null")]
+    result: RawJson,
+}
+
+/// Invokes and gives the record with its logs, however long that takes.
+async fn record(client: &Client, arguments: &Value) -> Result<Record, JobError> {
+    let answer = client.invoke(ACTION, arguments, true).await?;
+    let Some(id) = answer.json()["activationId"].as_str().map(str::to_owned) else {
+        return Err(unexpected(&answer));
+    };
+    let begun = Instant::now();
+    loop {
+        let found = client.activation(&id).await?;
+        if found.status.is_success() {
+            return serde_json::from_slice(&found.body).map_err(|_| unexpected(&found));
+        }
+        if begun.elapsed() > RECORD_WAIT {
+            return Err(unexpected(&found));
+        }
+        tokio::time::sleep(RECORD_LOOK).await;
+    }
+}
+
+fn unexpected(reply: &Reply) -> JobError {
+    JobError::Answer { status: reply.status, text: reply.text() }
+}
+
+impl Record {
+    /// Prints logs and result.
+    fn report(&self) -> Verdict {
+        for line in &self.logs {
+            console::note(line);
+        }
+        console::out(&format!("{}\n", self.response.result.as_str()));
+        match self.response.status.as_str() {
+            status if status == Outcome::Success.as_str() => Verdict::Success,
+            status if status == Outcome::ApplicationError.as_str() => Verdict::ApplicationError,
+            status if status == Outcome::DeveloperError.as_str() => Verdict::DeveloperError,
+            _ => Verdict::PlatformError,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_tell_kinds() {
+        for (name, kind) in [
+            ("a.js", Some("nodejs:default")),
+            ("a.py", Some("python:default")),
+            ("a.sh", Some(NATIVE)),
+            ("a", Some(NATIVE)),
+            ("a.zip", None),
+            ("a.wat", None),
+        ] {
+            assert_eq!(kind_of(Path::new(name)), kind, "{name}");
+        }
+    }
+
+    #[test]
+    fn parameters_are_json_or_text() {
+        let texts = ["n", "4", "s", "x y", "o", "{\"a\":[1]}"].map(str::to_owned);
+        assert_eq!(arguments(&texts), serde_json::json!({"n": 4, "s": "x y", "o": {"a": [1]}}));
+    }
+
+    #[test]
+    fn binaries_travel_as_base64() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("code.zip");
+        std::fs::write(&path, [0x50, 0x4b, 0xff, 0xfe]).unwrap();
+        assert!(matches!(Job::read(&path, None, None, &[]), Err(JobError::Kind(_))));
+        assert_eq!(Job::read(&path, Some("nodejs:default"), None, &[]).unwrap().code, "UEv//g==");
+    }
+}
