@@ -27,6 +27,12 @@ pub const UNAVAILABLE: &str =
 pub const OVERLOADED: &str = "System is overloaded, try again later.";
 /// 400, text/plain: whole HTTP entity over its bound.
 pub const REQUEST_TOO_LARGE: &str = "Request too large";
+/// 408: the body did not arrive in time.
+pub const REQUEST_TIMEOUT: &str = "The server timed out waiting for the request.";
+/// 406: the client takes no JSON.
+pub const NOT_ACCEPTABLE: &str = "Resource representation is only available with these types:\napplication/json";
+/// 501, text/plain: a method that HTTP does not know.
+pub const UNKNOWN_METHOD: &str = "Unsupported HTTP method";
 /// 400: create without exec.
 pub const EXEC_UNDEFINED: &str = "exec undefined";
 /// 400: invocation sets a parameter that the action declares final.
@@ -89,6 +95,30 @@ pub fn not_authorized_for(resource: &str) -> String {
     format!("The supplied authentication is not authorized to access '{resource}'.")
 }
 
+/// 403: a kind that the namespace may not use.
+#[must_use]
+pub fn kind_not_allowed(kind: &str) -> String {
+    format!("The supplied authentication is not authorized to access actions of kind '{kind}'.")
+}
+
+/// 400: namespace segment over the longest name. Lengths in characters.
+#[must_use]
+pub fn namespace_too_long(is: usize, allowed: usize) -> String {
+    format!("Namespace longer than allowed: {is} > {allowed}.")
+}
+
+/// 400: any other segment over the longest name, in the spelling that clients know. Lengths in characters.
+#[must_use]
+pub fn segment_too_long(is: usize, allowed: usize) -> String {
+    format!("Name segement longer than allowed: {is} > {allowed}.")
+}
+
+/// 400: more containers for one action than its namespace may have in flight.
+#[must_use]
+pub fn too_many_instances(allowed: u32) -> String {
+    format!("Max action instance concurrency must not exceed your namespace concurrency of {allowed}.")
+}
+
 /// 404 that names a package.
 #[must_use]
 pub fn not_found_named(resource: &str) -> String {
@@ -107,6 +137,12 @@ pub fn unsupported_content_type(is: &str) -> String {
     format!("The request's Content-Type [{is}] is not supported. Expected:\napplication/json")
 }
 
+/// 414, text/plain. The bound is in characters.
+#[must_use]
+pub fn uri_too_long(allowed: usize) -> String {
+    format!("URI length exceeds the configured limit of {allowed} characters")
+}
+
 /// 405 outside `/api/v1`.
 #[must_use]
 pub fn method_not_allowed(allowed: &str) -> String {
@@ -117,6 +153,12 @@ pub fn method_not_allowed(allowed: &str) -> String {
 #[must_use]
 pub fn bad_query(name: &str, reason: &str) -> String {
     format!("The query parameter '{name}' was malformed:\n{reason}")
+}
+
+/// 400: boolean query value; goes through [`bad_query`].
+#[must_use]
+pub fn not_boolean(value: &str) -> String {
+    format!("'{value}' is not a valid Boolean value")
 }
 
 /// 400: blocking wait out of range; goes through [`bad_query`].

@@ -88,7 +88,7 @@ impl RawJson {
     /// Top-level entries of an object in order, duplicates included; `None` if it is no object.
     #[must_use]
     pub fn entries(&self) -> Option<Vec<(Cow<'_, str>, &RawValue)>> {
-        serde_json::from_str::<Entries<'_>>(self.as_str()).ok().map(|entries| entries.0)
+        entries(self.as_str()).ok()
     }
 
     /// Top-level value of an object by key; of duplicates the last.
@@ -102,6 +102,11 @@ impl RawJson {
     pub fn read<'a, T: Deserialize<'a>>(&'a self) -> Result<T, serde_json::Error> {
         serde_json::from_str(self.as_str())
     }
+}
+
+/// Top-level entries of the object that `text` is, in order, duplicates included.
+pub fn entries(text: &str) -> Result<Vec<(Cow<'_, str>, &RawValue)>, serde_json::Error> {
+    serde_json::from_str::<Entries<'_>>(text).map(|entries| entries.0)
 }
 
 impl PartialEq for RawJson {

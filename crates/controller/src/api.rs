@@ -1,0 +1,6 @@
+//! The resources of the API, one file each.
+
+pub(crate) mod actions;
+pub(crate) mod activations;
+pub(crate) mod info;
+pub(crate) mod namespaces;

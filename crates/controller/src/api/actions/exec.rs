@@ -1,0 +1,166 @@
+//! `exec` of a request: what an action is to execute, checked field by field.
+
+use chasen_entity::exec::{BLACKBOX, is_image_reference};
+use chasen_entity::manifest::RuntimeKind;
+use chasen_entity::{Manifest, error_text};
+use serde_json::value::RawValue;
+
+use crate::body::Fields;
+
+/// Longest part of a refused value that an error repeats, in characters.
+const ECHO: usize = 256;
+
+/// `exec` as sent, of a kind that this platform has.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct NewExec {
+    /// Concrete kind, or `blackbox`.
+    pub(super) kind: String,
+    /// True if actions of the kind may only be read and deleted.
+    pub(super) deprecated: bool,
+    pub(super) code: Option<String>,
+    pub(super) main: Option<String>,
+    /// Image of a blackbox action, without digest.
+    pub(super) image: Option<String>,
+}
+
+impl NewExec {
+    /// Reads `exec`. The error is the reason for the client.
+    pub(super) fn read(value: &RawValue, manifest: &Manifest) -> Result<Self, String> {
+        let fields = Fields::of(value).ok_or("JSON object expected")?;
+        let kind = fields.get("kind").and_then(text).ok_or("'kind' must be a string defined in 'exec'")?;
+        let kind = kind.trim().to_lowercase();
+        if kind == BLACKBOX {
+            return Self::read_blackbox(&fields);
+        }
+        let runtime = manifest.resolve(&kind).ok_or_else(|| unknown_kind(&kind, manifest))?;
+        let main = main(&fields, &runtime.kind)?;
+        if runtime.require_main && main.is_none() {
+            return Err(format!("'main' must be a string defined in 'exec' for '{}' actions", runtime.kind));
+        }
+        Ok(Self {
+            kind: runtime.kind.clone(),
+            deprecated: runtime.deprecated,
+            code: Some(required_code(&fields, runtime)?),
+            main,
+            image: None,
+        })
+    }
+
+    fn read_blackbox(fields: &Fields<'_>) -> Result<Self, String> {
+        let image = fields
+            .get("image")
+            .and_then(text)
+            .ok_or("'image' must be a string defined in 'exec' for 'blackbox' actions")?;
+        if !is_image_reference(&image) {
+            return Err("could not parse image name".to_owned());
+        }
+        let code = sent_code(fields).map(code_text).transpose()?;
+        Ok(Self {
+            kind: BLACKBOX.to_owned(),
+            deprecated: false,
+            code: code.filter(|code| !code.trim().is_empty()),
+            main: main(fields, BLACKBOX)?,
+            image: image.split('@').next().map(str::to_owned),
+        })
+    }
+
+    /// Bytes that count for the bound.
+    pub(super) fn size(&self) -> u64 {
+        let parts = [&self.code, &self.main, &self.image];
+        parts.into_iter().flatten().map(|part| part.len() as u64).sum()
+    }
+}
+
+fn main(fields: &Fields<'_>, kind: &str) -> Result<Option<String>, String> {
+    let unreadable = || format!("if defined, 'main' be a string in 'exec' for '{kind}' actions");
+    fields.get("main").map(|value| text(value).ok_or_else(unreadable)).transpose()
+}
+
+/// `jar` is what `code` was called once.
+fn sent_code<'a>(fields: &Fields<'a>) -> Option<&'a RawValue> {
+    fields.get("code").or_else(|| fields.get("jar"))
+}
+
+fn required_code(fields: &Fields<'_>, runtime: &RuntimeKind) -> Result<String, String> {
+    let form = if runtime.attached.is_some() { "string or attachment object" } else { "string" };
+    let missing = || format!("'code' must be a {form} defined in 'exec' for '{}' actions", runtime.kind);
+    code_text(sent_code(fields).ok_or_else(missing)?)
+}
+
+fn code_text(value: &RawValue) -> Result<String, String> {
+    text(value).ok_or_else(|| {
+        let json: String = value.get().chars().take(ECHO).collect();
+        format!("Could not deserialize as attachment record: {json}")
+    })
+}
+
+fn text(value: &RawValue) -> Option<String> {
+    serde_json::from_str(value.get()).ok()
+}
+
+fn unknown_kind(kind: &str, manifest: &Manifest) -> String {
+    let kind: String = kind.chars().take(ECHO).collect();
+    let mut valid: Vec<String> = manifest.kinds().map(|kind| kind.kind.clone()).collect();
+    valid.push(BLACKBOX.to_owned());
+    error_text::unknown_kind(&kind, &valid)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(exec: &str) -> Result<NewExec, String> {
+        let manifest = r#"{"runtimes":{
+            "nodejs":[{"kind":"nodejs:20","image":{"name":"n"},"default":true,"attached":{}}],
+            "java":[{"kind":"java:8","image":{"name":"j"},"requireMain":true,"deprecated":true}]}}"#;
+        let value: Box<RawValue> = serde_json::from_str(exec).unwrap();
+        NewExec::read(&value, &Manifest::parse(manifest).unwrap())
+    }
+
+    #[test]
+    fn kinds_resolve_and_fields_are_kept() {
+        let exec = read(r#"{"kind":" NodeJS:Default","code":"x\u00e9","main":"m","z":1}"#).unwrap();
+        assert_eq!((exec.kind.as_str(), exec.code.as_deref(), exec.main.as_deref()), ("nodejs:20", Some("xé"), Some("m")));
+        assert_eq!(exec.size(), 4);
+        assert!(read(r#"{"kind":"java:default","jar":"AAAA","main":"M"}"#).unwrap().deprecated);
+        assert_eq!(read(r#"{"kind":"nodejs:20","code":""}"#).unwrap().code.as_deref(), Some(""));
+    }
+
+    #[test]
+    fn blackboxes_have_an_image_and_perhaps_code() {
+        let digest = "0".repeat(64);
+        let exec = read(&format!(r#"{{"kind":"blackbox","image":"r.io:5/a/b:t@sha256:{digest}","code":"  "}}"#)).unwrap();
+        assert_eq!((exec.image.as_deref(), exec.code), (Some("r.io:5/a/b:t"), None));
+        let exec = read(r#"{"kind":"blackbox","image":"a","code":"c"}"#).unwrap();
+        assert_eq!((exec.code.as_deref(), exec.size()), (Some("c"), 2));
+    }
+
+    #[test]
+    fn reasons_are_exact() {
+        for (exec, reason) in [
+            ("[]", "JSON object expected"),
+            ("{}", "'kind' must be a string defined in 'exec'"),
+            (r#"{"kind":1}"#, "'kind' must be a string defined in 'exec'"),
+            (
+                r#"{"kind":"nodejs"}"#,
+                "The specified runtime 'nodejs' is not supported by this platform. Valid values are: 'java:8', 'nodejs:20', 'blackbox'.",
+            ),
+            (
+                r#"{"kind":"nodejs:20"}"#,
+                "'code' must be a string or attachment object defined in 'exec' for 'nodejs:20' actions",
+            ),
+            (r#"{"kind":"java:8","main":"M"}"#, "'code' must be a string defined in 'exec' for 'java:8' actions"),
+            (r#"{"kind":"java:8","code":"x"}"#, "'main' must be a string defined in 'exec' for 'java:8' actions"),
+            (
+                r#"{"kind":"nodejs:20","code":"","main":null}"#,
+                "if defined, 'main' be a string in 'exec' for 'nodejs:20' actions",
+            ),
+            (r#"{"kind":"nodejs:20","code":null}"#, "Could not deserialize as attachment record: null"),
+            (r#"{"kind":"nodejs:20","code":{"a":1}}"#, r#"Could not deserialize as attachment record: {"a":1}"#),
+            (r#"{"kind":"blackbox"}"#, "'image' must be a string defined in 'exec' for 'blackbox' actions"),
+            (r#"{"kind":"blackbox","image":"a b"}"#, "could not parse image name"),
+        ] {
+            assert_eq!(read(exec), Err(reason.to_owned()), "{exec}");
+        }
+    }
+}

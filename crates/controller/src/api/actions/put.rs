@@ -1,0 +1,252 @@
+//! Creating and updating an action: reading the request, merging it into what is there, storing both halves.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use chasen_entity::action::ActionName;
+use chasen_entity::exec::is_binary_code;
+use chasen_entity::limits::LimitsUpdate;
+use chasen_entity::{Action, ActionLimits, Exec, Millis, Parameters, Version, error_text};
+use chasen_spi::{Collection, Document};
+use http::StatusCode;
+use serde_json::value::RawValue;
+
+use super::exec::NewExec;
+use super::view::ActionView;
+use super::{document_id, find, read_code};
+use crate::action_cache::ResolvedAction;
+use crate::api::namespaces::bounds_for;
+use crate::body::{Body, Fields, RequestBody};
+use crate::call::{ActionAddress, Call};
+use crate::error::ApiError;
+use crate::reply::Reply;
+use crate::{clock, entitle, media};
+
+const EXEC: &str = "exec";
+const PROVIDE_API_KEY: &str = "provide-api-key";
+/// Longest part of a refused value that an error repeats, in characters.
+const ECHO: usize = 256;
+
+/// `PUT …/actions/{name}`
+pub(crate) async fn put(call: &Call<'_>, address: ActionAddress, body: RequestBody<'_>) -> Result<Reply, ApiError> {
+    entitle::write_action(call, &address)?;
+    media::require_json(call.headers, body.is_absent())?;
+    let max_entity = call.controller.config.max_entity;
+    let body = body.read(call.controller, max_entity).await?.within(max_entity)?;
+    let update = Update::read(call, &body)?;
+    let overwrite = call.query.flag("overwrite", false)?;
+    update.check(call)?;
+    if let Some(package) = &address.package {
+        return Err(entitle::no_package(call, &address.namespace, package, ApiError::not_found()).await);
+    }
+    let found = find(call, &address).await?;
+    if found.is_some() && !overwrite {
+        return Err(ApiError::conflict(error_text::EXISTS));
+    }
+    let (old, revision) = found.map(|stored| (stored.action, stored.revision)).unzip();
+    let (mut action, code) = update.apply(&address, old, clock::now())?;
+    refuse_deprecated(call, &action.exec.kind)?;
+    let code = match (code, &action.exec.code) {
+        (Some(code), _) => {
+            action.exec.code = Some(call.controller.attachments.put(code.clone()).await?);
+            Some(code)
+        }
+        (None, Some(kept)) => Some(read_code(call, &address, kept).await?),
+        (None, None) => None,
+    };
+    store(call, &address, &action, revision.unwrap_or(0)).await?;
+    call.success(&ActionView::new(&action, code.as_deref())?)
+}
+
+async fn store(call: &Call<'_>, address: &ActionAddress, action: &Action, replaces: u64) -> Result<(), ApiError> {
+    let body = serde_json::to_string(action).map_err(|_| ApiError::internal())?;
+    let length = body.len();
+    let document = Document {
+        id: document_id(address),
+        collection: Collection::Actions,
+        revision: replaces,
+        updated: action.updated,
+        attachment: action.exec.code.as_ref().map(|code| code.digest.clone()),
+        body,
+    };
+    let revision = call.controller.artifacts.put(document).await?;
+    let resolved = ResolvedAction::of(action, revision, &call.controller.manifest);
+    call.controller.actions.written(&Arc::new(resolved), length);
+    Ok(())
+}
+
+fn refuse_deprecated(call: &Call<'_>, kind: &str) -> Result<(), ApiError> {
+    match call.controller.manifest.resolve(kind) {
+        Some(runtime) if runtime.deprecated => Err(ApiError::bad_request(error_text::deprecated_kind(kind))),
+        _ => Ok(()),
+    }
+}
+
+/// The body of a request, read.
+struct Update {
+    exec: Option<NewExec>,
+    parameters: Option<Parameters>,
+    annotations: Option<Parameters>,
+    limits: LimitsUpdate,
+    version: Option<Version>,
+    publish: Option<bool>,
+    removed_annotations: Vec<String>,
+}
+
+impl Update {
+    /// Reads a body in the order of the API: the sized fields, their sizes, everything else.
+    fn read(call: &Call<'_>, body: &Body<'_>) -> Result<Self, ApiError> {
+        let fields = body.fields(EXEC)?;
+        let exec = fields.optional(EXEC).map(|value| NewExec::read(value, &call.controller.manifest)).transpose();
+        let exec = exec.map_err(ApiError::malformed)?;
+        let parameters = read_parameters(&fields, "parameters")?;
+        let annotations = read_parameters(&fields, "annotations")?;
+
+        let config = &call.controller.config;
+        let own = call.caller.identity.limits.max_parameter_size;
+        let max_parameters = own.map_or(config.max_parameters, |own| own.min(config.max_parameters)).as_bytes();
+        within(EXEC, exec.as_ref().map(NewExec::size), config.max_exec.as_bytes())?;
+        within("parameters", parameters.as_ref().map(Parameters::size), max_parameters)?;
+        within("annotations", annotations.as_ref().map(Parameters::size), max_parameters)?;
+
+        Ok(Self {
+            exec,
+            parameters,
+            annotations,
+            limits: read_field(&fields, "limits", |value| {
+                let value = serde_json::from_str(value.get()).map_err(|error| error.to_string())?;
+                LimitsUpdate::parse(&value)
+            })?
+            .unwrap_or_default(),
+            version: read_field(&fields, "version", |value| {
+                serde_json::from_str(value.get()).map_err(|_| "semantic version malformed".to_owned())
+            })?,
+            publish: read_field(&fields, "publish", |value| {
+                serde_json::from_str(value.get())
+                    .map_err(|_| format!("Expected JsBoolean, but got {}", excerpt(value)))
+            })?,
+            removed_annotations: read_field(&fields, "delAnnotations", read_names)?.unwrap_or_default(),
+        })
+    }
+
+    /// What the namespace may not have.
+    fn check(&self, call: &Call<'_>) -> Result<(), ApiError> {
+        let own = &call.caller.identity.limits;
+        if let (Some(exec), Some(allowed)) = (&self.exec, &own.allowed_kinds)
+            && !allowed.is_empty()
+            && !allowed.contains(&exec.kind)
+        {
+            return Err(ApiError::refusal(StatusCode::FORBIDDEN, error_text::kind_not_allowed(&exec.kind)));
+        }
+        if let Some(text) = self.limits.violation(&bounds_for(own, call.controller.config.limit_bounds)) {
+            return Err(ApiError::bad_request(text));
+        }
+        match (self.limits.instances, call.controller.throttles.concurrency(own)) {
+            (Some(instances), Some(allowed)) if instances > allowed => {
+                Err(ApiError::bad_request(error_text::too_many_instances(allowed)))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The action after this request, and its code if the request brought some.
+    fn apply(
+        self,
+        address: &ActionAddress,
+        old: Option<Action>,
+        now: Millis,
+    ) -> Result<(Action, Option<Bytes>), ApiError> {
+        let (mut action, code) = match (old, self.exec) {
+            (Some(old), exec) => {
+                let version = old.version.next_patch();
+                let removed = |action: &mut Action| {
+                    self.removed_annotations.iter().for_each(|key| action.annotations.remove(key));
+                };
+                let mut action = Action { version, ..old };
+                removed(&mut action);
+                let code = exec.map(|exec| {
+                    let (exec, code) = exec.split();
+                    action.exec = exec;
+                    code
+                });
+                (action, code.flatten())
+            }
+            (None, Some(exec)) => {
+                let (exec, code) = exec.split();
+                (blank(address, exec), code)
+            }
+            (None, None) => return Err(ApiError::bad_request(error_text::EXEC_UNDEFINED)),
+        };
+        if let Some(parameters) = self.parameters {
+            action.parameters = parameters;
+        }
+        if let Some(annotations) = self.annotations {
+            action.annotations = action.annotations.merged_with(&annotations);
+        }
+        action.annotations.set(EXEC, &action.exec.kind);
+        action.limits = self.limits.apply(action.limits);
+        action.version = self.version.unwrap_or(action.version);
+        action.publish = self.publish.unwrap_or(action.publish);
+        action.updated = now;
+        Ok((action, code))
+    }
+}
+
+/// A new action before anything of the request but its `exec`. Its functions get no key unless it asks for one.
+fn blank(address: &ActionAddress, exec: Exec) -> Action {
+    let mut annotations = Parameters::new();
+    annotations.set(PROVIDE_API_KEY, &false);
+    Action {
+        name: ActionName { namespace: address.path(), name: address.name.clone() },
+        exec,
+        parameters: Parameters::new(),
+        limits: ActionLimits::default(),
+        version: Version::default(),
+        publish: false,
+        annotations,
+        updated: 0,
+    }
+}
+
+impl NewExec {
+    /// The stored form, still without its code, and the text of the code.
+    fn split(self) -> (Exec, Option<Bytes>) {
+        let binary = self.code.as_deref().is_some_and(is_binary_code);
+        let exec = Exec { kind: self.kind, code: None, binary, main: self.main, image: self.image };
+        (exec, self.code.map(Bytes::from))
+    }
+}
+
+fn read_parameters(fields: &Fields<'_>, name: &str) -> Result<Option<Parameters>, ApiError> {
+    read_field(fields, name, |value| {
+        serde_json::from_str(value.get()).map_err(|_| "parameters malformed!".to_owned())
+    })
+}
+
+fn read_field<T>(
+    fields: &Fields<'_>,
+    name: &str,
+    read: impl Fn(&RawValue) -> Result<T, String>,
+) -> Result<Option<T>, ApiError> {
+    fields.optional(name).map(read).transpose().map_err(ApiError::malformed)
+}
+
+fn read_names(value: &RawValue) -> Result<Vec<String>, String> {
+    let names: Vec<&RawValue> = serde_json::from_str(value.get())
+        .map_err(|_| format!("Expected Array as JsArray, but got {}", excerpt(value)))?;
+    let name = |value: &&RawValue| {
+        serde_json::from_str(value.get()).map_err(|_| format!("Expected String as JsString, but got {}", excerpt(value)))
+    };
+    names.iter().map(name).collect()
+}
+
+fn within(field: &str, is: Option<u64>, allowed: u64) -> Result<(), ApiError> {
+    match is {
+        Some(is) if is > allowed => Err(ApiError::too_large(field, is, allowed)),
+        _ => Ok(()),
+    }
+}
+
+fn excerpt(value: &RawValue) -> String {
+    value.get().chars().take(ECHO).collect()
+}

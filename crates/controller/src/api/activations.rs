@@ -1,0 +1,104 @@
+//! Activations: lists, records and their parts.
+
+use std::sync::Arc;
+
+use chasen_entity::{Activation, ActivationId, EntityName, error_text};
+use chasen_spi::ActivationQuery;
+use http::StatusCode;
+use serde_json::json;
+
+use crate::call::Call;
+use crate::error::ApiError;
+use crate::reply::Reply;
+use crate::{entitle, percent};
+
+const COLLECTION: &str = "activations";
+
+/// `GET …/activations`
+pub(crate) async fn list(call: &Call<'_>, namespace: &str) -> Result<Reply, ApiError> {
+    let namespace = call.namespace(namespace)?;
+    entitle::owner(call, &namespace, || namespace.to_string())?;
+    let config = &call.controller.config;
+    let page = call.query.page(COLLECTION, config.default_list_limit, config.max_list_limit)?;
+    let docs = call.query.flag("docs", false)?;
+    let name = call.query.get("name").map(|value| name_filter(&value)).transpose()?.flatten();
+    let time = |name: &str| call.query.parse::<i64>(name, error_text::bad_epoch);
+    let (since, upto) = (time("since")?, time("upto")?);
+    if docs && page.count {
+        return Err(ApiError::bad_request(error_text::DOCS_WITH_COUNT));
+    }
+    let query = ActivationQuery {
+        namespace: namespace.to_string(),
+        name,
+        since: since.map(|since| u64::try_from(since).unwrap_or(0)),
+        upto: upto.map(|upto| u64::try_from(upto).unwrap_or(0)),
+        skip: page.skip,
+        limit: page.limit,
+    };
+    let store = &call.controller.activations;
+    if page.count {
+        let count = store.count(&query).await?.saturating_sub(page.skip);
+        return call.success(&json!({ COLLECTION: count }));
+    }
+    let records = store.list(&query).await?;
+    if docs {
+        call.success(&records.iter().map(|record| record.api()).collect::<Vec<_>>())
+    } else {
+        call.success(&records.iter().map(|record| record.summary()).collect::<Vec<_>>())
+    }
+}
+
+/// `GET …/activations/{id}`
+pub(crate) async fn get(call: &Call<'_>, namespace: &str, id: &str) -> Result<Reply, ApiError> {
+    call.success(&record(call, namespace, id).await?.api())
+}
+
+/// `GET …/activations/{id}/result`
+pub(crate) async fn result(call: &Call<'_>, namespace: &str, id: &str) -> Result<Reply, ApiError> {
+    call.success(&record(call, namespace, id).await?.api_response())
+}
+
+/// `GET …/activations/{id}/logs`
+pub(crate) async fn logs(call: &Call<'_>, namespace: &str, id: &str) -> Result<Reply, ApiError> {
+    call.success(&json!({ "logs": record(call, namespace, id).await?.logs }))
+}
+
+async fn record(call: &Call<'_>, namespace: &str, id: &str) -> Result<Arc<Activation>, ApiError> {
+    let namespace = call.namespace(namespace)?;
+    let id = ActivationId::parse(&percent::decode(id))
+        .map_err(|text| ApiError::rejection(StatusCode::BAD_REQUEST, text))?;
+    entitle::owner(call, &namespace, || format!("{namespace}/{id}"))?;
+    let found = call.controller.activations.get(namespace.as_str(), &id).await?;
+    found.ok_or_else(ApiError::not_found)
+}
+
+/// Reads `name` or `package/name`; nothing where it is empty.
+fn name_filter(value: &str) -> Result<Option<String>, ApiError> {
+    let filter = value.strip_prefix('/').unwrap_or(value);
+    if filter.is_empty() {
+        return Ok(None);
+    }
+    let parts: Option<Vec<EntityName>> = filter.split('/').map(EntityName::new).collect();
+    match parts {
+        Some(parts) if parts.len() <= 2 => Ok(Some(filter.to_owned())),
+        _ => Err(ApiError::query("name", &error_text::bad_name_filter(value))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn name_filters_are_names_with_or_without_package() {
+        for (value, filter) in
+            [("", None), ("/", None), ("a", Some("a")), ("p/a", Some("p/a")), ("/a", Some("a")), ("/p/a", Some("p/a"))]
+        {
+            assert_eq!(name_filter(value).unwrap().as_deref(), filter, "{value}");
+        }
+        for value in ["a/b/c", "a/", "a b ", "a?"] {
+            let error = name_filter(value).unwrap_err();
+            assert!(error.text().ends_with(&format!("'package-name/simple' name: {value}")), "{}", error.text());
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! Every bound of the controller, with its default.
+
+use std::time::Duration;
+
+use chasen_entity::{ByteSize, LimitBounds};
+
+/// Bounds and defaults of the REST front. Nothing a client sends is kept or waited for beyond them.
+#[derive(Debug, Clone)]
+pub struct ControllerConfig {
+    /// What a namespace may do per minute and at once, unless its own limits say otherwise.
+    pub rates: Rates,
+    /// Bounds of the limits of actions.
+    pub limit_bounds: LimitBounds,
+    /// Most actions in a sequence; shown to clients.
+    pub sequence_length: u32,
+    /// Longest `exec`: code, entry point and image together.
+    pub max_exec: ByteSize,
+    /// Longest `parameters`, and longest `annotations`.
+    pub max_parameters: ByteSize,
+    /// Longest body of an invocation.
+    pub max_payload: ByteSize,
+    /// Longest body of any request. More is refused before it is read.
+    pub max_entity: ByteSize,
+    /// Memory that all bodies in flight over 64 KiB may hold together; beyond it requests get a 503.
+    pub max_body_memory: ByteSize,
+    /// Longest request target, in bytes.
+    pub max_uri: usize,
+    /// Request line and headers of one request together, in bytes, at least 8192.
+    pub max_header_size: usize,
+    /// Connections open at the same time, over all listeners; more wait in the kernel's queue.
+    pub max_connections: usize,
+    /// Time from the first byte of a request to the end of its headers; then the connection is closed.
+    pub header_timeout: Duration,
+    /// Time for a body to arrive; then the request gets a 408.
+    pub body_timeout: Duration,
+    /// Time that a connection may be silent between requests, or refuse to take its response.
+    pub idle_timeout: Duration,
+    /// Longest wait of a blocking invocation, and the default one.
+    pub max_blocking_wait: Duration,
+    /// Elements of a list page where the request does not say.
+    pub default_list_limit: u64,
+    /// Elements of the longest list page.
+    pub max_list_limit: u64,
+    /// Memory for resolved actions, counted in bytes of their documents.
+    pub action_cache: ByteSize,
+    /// Date that `GET /api/v1` shows as `build`; clients expect it to start with the year.
+    pub build: String,
+}
+
+/// Rates of one namespace; `None` is without bound.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rates {
+    /// Invocations per calendar minute.
+    pub invocations_per_minute: Option<u32>,
+    /// Invocations in flight.
+    pub concurrent_invocations: Option<u32>,
+    /// Trigger fires per calendar minute; shown to clients.
+    pub fires_per_minute: Option<u32>,
+}
+
+impl Default for Rates {
+    fn default() -> Self {
+        Self { invocations_per_minute: None, concurrent_invocations: Some(10_000), fires_per_minute: None }
+    }
+}
+
+impl Default for ControllerConfig {
+    fn default() -> Self {
+        Self {
+            rates: Rates::default(),
+            limit_bounds: LimitBounds::default(),
+            sequence_length: 50,
+            max_exec: ByteSize::mb(48),
+            max_parameters: ByteSize::mb(1),
+            max_payload: ByteSize::mb(1),
+            max_entity: ByteSize::mb(50),
+            max_body_memory: ByteSize::mb(512),
+            max_uri: 8192,
+            max_header_size: 64 * 1024,
+            max_connections: 20_000,
+            header_timeout: Duration::from_secs(30),
+            body_timeout: Duration::from_secs(30),
+            idle_timeout: Duration::from_secs(70),
+            max_blocking_wait: Duration::from_secs(60),
+            default_list_limit: 30,
+            max_list_limit: 200,
+            action_cache: ByteSize::mb(64),
+            build: "2026".to_owned(),
+        }
+    }
+}

@@ -1,0 +1,231 @@
+//! Errors of the API: the one place where a cause becomes a status and a body.
+
+use std::borrow::Cow;
+
+use chasen_entity::{Blame, Fault, TransactionId, error_text};
+use chasen_spi::{Rejection, StoreError};
+use http::StatusCode;
+use http::header::{ALLOW, CONNECTION, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use serde::Serialize;
+
+use crate::reply::{Cors, Reply};
+
+const CHALLENGE: HeaderValue = HeaderValue::from_static("Basic realm=\"OpenWhisk secure realm\",charset=UTF-8");
+const CLOSE: HeaderValue = HeaderValue::from_static("close");
+
+/// Which layer says no; it decides the form of the answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Layer {
+    /// HTTP itself, before a request has an id: plain text, and the connection closes.
+    Protocol,
+    /// Finding and reading the request: JSON without CORS headers.
+    Framework,
+    /// A route: JSON with CORS headers.
+    Route,
+}
+
+/// Why a request was not done.
+#[derive(Debug)]
+pub(crate) struct ApiError {
+    status: StatusCode,
+    text: Cow<'static, str>,
+    layer: Layer,
+    /// Seconds.
+    retry_after: Option<u32>,
+    /// Methods, of a 405.
+    allowed: Option<&'static str>,
+}
+
+impl ApiError {
+    fn new(layer: Layer, status: StatusCode, text: impl Into<Cow<'static, str>>) -> Self {
+        Self { status, text: text.into(), layer, retry_after: None, allowed: None }
+    }
+
+    /// HTTP itself is broken or over a bound.
+    pub(crate) fn protocol(status: StatusCode, text: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(Layer::Protocol, status, text)
+    }
+
+    /// The request cannot be routed or read.
+    pub(crate) fn rejection(status: StatusCode, text: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(Layer::Framework, status, text)
+    }
+
+    /// A route refuses.
+    pub(crate) fn refusal(status: StatusCode, text: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(Layer::Route, status, text)
+    }
+
+    /// 400: the body does not deserialize.
+    pub(crate) fn malformed(reason: impl AsRef<str>) -> Self {
+        Self::rejection(StatusCode::BAD_REQUEST, format!("{}{}", error_text::MALFORMED_CONTENT, reason.as_ref()))
+    }
+
+    /// 400: a query value does not deserialize.
+    pub(crate) fn query(name: &str, reason: &str) -> Self {
+        Self::rejection(StatusCode::BAD_REQUEST, error_text::bad_query(name, reason))
+    }
+
+    /// 400 of a route.
+    pub(crate) fn bad_request(text: impl Into<Cow<'static, str>>) -> Self {
+        Self::refusal(StatusCode::BAD_REQUEST, text)
+    }
+
+    /// 403 that names what is refused.
+    pub(crate) fn forbidden(resource: &str) -> Self {
+        Self::refusal(StatusCode::FORBIDDEN, error_text::not_authorized_for(resource))
+    }
+
+    /// 404: no such entity.
+    pub(crate) fn not_found() -> Self {
+        Self::refusal(StatusCode::NOT_FOUND, error_text::NOT_FOUND)
+    }
+
+    /// 404: no such package, by name.
+    pub(crate) fn package_not_found(package: &str) -> Self {
+        Self::refusal(StatusCode::NOT_FOUND, error_text::not_found_named(package))
+    }
+
+    /// 404: no such route.
+    pub(crate) fn no_route() -> Self {
+        Self::rejection(StatusCode::NOT_FOUND, error_text::NO_ROUTE)
+    }
+
+    /// 405 with the methods that there are, beside the API.
+    pub(crate) fn method_not_allowed(allowed: &'static str) -> Self {
+        let text = error_text::method_not_allowed(allowed);
+        Self { allowed: Some(allowed), ..Self::rejection(StatusCode::METHOD_NOT_ALLOWED, text) }
+    }
+
+    /// 409 of a route.
+    pub(crate) fn conflict(text: &'static str) -> Self {
+        Self::refusal(StatusCode::CONFLICT, text)
+    }
+
+    /// 413: a part of the request is over its bound.
+    pub(crate) fn too_large(field: &str, is: u64, allowed: u64) -> Self {
+        Self::refusal(StatusCode::PAYLOAD_TOO_LARGE, error_text::larger_than_allowed(field, is, allowed))
+    }
+
+    /// 429: trying again makes sense after this many seconds.
+    pub(crate) fn throttled(text: String, retry_after: u32) -> Self {
+        Self { retry_after: Some(retry_after), ..Self::refusal(StatusCode::TOO_MANY_REQUESTS, text) }
+    }
+
+    /// 500: a stored document or its code is unreadable. `why` goes to the log.
+    pub(crate) fn corrupt(what: &dyn std::fmt::Display, why: &dyn std::fmt::Display) -> Self {
+        tracing::error!(%what, %why, "a stored entity is unreadable");
+        Self::refusal(StatusCode::INTERNAL_SERVER_ERROR, error_text::CORRUPT)
+    }
+
+    /// 500: a defect of ours.
+    pub(crate) fn internal() -> Self {
+        Self::refusal(StatusCode::INTERNAL_SERVER_ERROR, error_text::INTERNAL)
+    }
+
+    /// 503: a bounded thing is full.
+    pub(crate) fn overloaded() -> Self {
+        Self { retry_after: Some(1), ..Self::refusal(StatusCode::SERVICE_UNAVAILABLE, error_text::OVERLOADED) }
+    }
+
+    fn of_fault(fault: &dyn Fault, text: &'static str) -> Self {
+        let status = status_of(fault.blame(), fault.retry());
+        if status.is_server_error() {
+            tracing::warn!(error = %fault, status = status.as_u16(), "a request failed");
+        }
+        Self::refusal(status, text)
+    }
+
+    /// True if the answer carries the id of its request.
+    pub(crate) fn is_identified(&self) -> bool {
+        self.layer != Layer::Protocol
+    }
+
+    #[cfg(test)]
+    pub(crate) fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The answer.
+    pub(crate) fn into_reply(self, transaction_id: &TransactionId) -> Reply {
+        #[derive(Serialize)]
+        struct Body<'a> {
+            error: &'a str,
+            code: &'a TransactionId,
+        }
+        if self.layer == Layer::Protocol {
+            return Reply::text(self.status, self.text).with(CONNECTION, CLOSE);
+        }
+        let mut reply = Reply::json(self.status, &Body { error: &self.text, code: transaction_id });
+        if self.layer == Layer::Route {
+            reply = reply.with_cors(Cors::Rest);
+        }
+        if self.status == StatusCode::UNAUTHORIZED {
+            reply = reply.with(WWW_AUTHENTICATE, CHALLENGE);
+        }
+        if let Some(seconds) = self.retry_after {
+            reply = reply.with(RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if let Some(allowed) = self.allowed {
+            reply = reply.with(ALLOW, HeaderValue::from_static(allowed));
+        }
+        reply
+    }
+}
+
+/// Whose fault an error is, and whether trying again helps, decide the status.
+fn status_of(blame: Blame, retry: bool) -> StatusCode {
+    match (blame, retry) {
+        (Blame::Caller, false) => StatusCode::BAD_REQUEST,
+        (Blame::Caller, true) => StatusCode::CONFLICT,
+        (Blame::Action, _) => StatusCode::BAD_GATEWAY,
+        (Blame::Platform, false) => StatusCode::INTERNAL_SERVER_ERROR,
+        (Blame::Platform, true) | (Blame::Backend, _) => StatusCode::SERVICE_UNAVAILABLE,
+    }
+}
+
+impl From<StoreError> for ApiError {
+    fn from(error: StoreError) -> Self {
+        let text = match error {
+            StoreError::Conflict => error_text::CONFLICT,
+            StoreError::Corrupt { .. } => error_text::CORRUPT,
+            StoreError::Full(_) | StoreError::Unavailable(_) => error_text::UNAVAILABLE,
+        };
+        Self::of_fault(&error, text)
+    }
+}
+
+impl From<Rejection> for ApiError {
+    fn from(rejection: Rejection) -> Self {
+        let text = match rejection {
+            Rejection::Overloaded => return Self::overloaded(),
+            Rejection::Draining | Rejection::NotRecorded(_) => error_text::UNAVAILABLE,
+            Rejection::NoDomain(_) => error_text::INTERNAL,
+        };
+        Self::of_fault(&rejection, text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn causes_map_to_statuses_and_texts() {
+        let unavailable = || StoreError::Unavailable("x".to_owned());
+        for (error, status, text) in [
+            (ApiError::from(StoreError::Conflict), 409, error_text::CONFLICT),
+            (ApiError::from(StoreError::Corrupt { what: String::new(), why: String::new() }), 500, error_text::CORRUPT),
+            (ApiError::from(StoreError::Full(String::new())), 503, error_text::UNAVAILABLE),
+            (ApiError::from(unavailable()), 503, error_text::UNAVAILABLE),
+            (ApiError::from(Rejection::Overloaded), 503, error_text::OVERLOADED),
+            (ApiError::from(Rejection::Draining), 503, error_text::UNAVAILABLE),
+            (ApiError::from(Rejection::NotRecorded(unavailable())), 503, error_text::UNAVAILABLE),
+            (ApiError::from(Rejection::NoDomain("k".to_owned())), 500, error_text::INTERNAL),
+        ] {
+            assert_eq!((error.status.as_u16(), error.text()), (status, text));
+        }
+        assert_eq!(status_of(Blame::Action, false), 502);
+        assert_eq!(status_of(Blame::Caller, false), 400);
+    }
+}

@@ -1,0 +1,120 @@
+//! Media types: what a body claims to be, and what a client takes.
+
+use std::borrow::Cow;
+
+use chasen_entity::error_text;
+use http::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, TRANSFER_ENCODING};
+use http::StatusCode;
+
+use crate::error::ApiError;
+
+/// What a body of no or of an unreadable type is reported as.
+const UNKNOWN: &str = "application/octet-stream";
+/// Longest part of a refused type that is repeated.
+const ECHO: usize = 128;
+
+/// Refuses a body that is not JSON. An empty body needs no type.
+pub(crate) fn require_json(headers: &HeaderMap, empty: bool) -> Result<(), ApiError> {
+    let refuse = |is: &str| {
+        let is: String = is.chars().take(ECHO).collect();
+        Err(ApiError::rejection(StatusCode::UNSUPPORTED_MEDIA_TYPE, error_text::unsupported_content_type(&is)))
+    };
+    let Some(value) = headers.get(CONTENT_TYPE) else {
+        let absent = empty && !headers.contains_key(TRANSFER_ENCODING);
+        return if absent { Ok(()) } else { refuse(UNKNOWN) };
+    };
+    let value = value.to_str().unwrap_or_default();
+    let essence = value.split(';').next().unwrap_or_default().trim();
+    if essence.eq_ignore_ascii_case("application/json") {
+        return Ok(());
+    }
+    let readable = essence.split_once('/').is_some_and(|(main, sub)| is_token(main) && is_token(sub));
+    refuse(if readable { value } else { UNKNOWN })
+}
+
+fn is_token(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
+}
+
+/// Refuses a client that does not take JSON.
+pub(crate) fn require_acceptance(headers: &HeaderMap) -> Result<(), ApiError> {
+    if accepts_json(headers) {
+        return Ok(());
+    }
+    Err(ApiError::rejection(StatusCode::NOT_ACCEPTABLE, Cow::Borrowed(error_text::NOT_ACCEPTABLE)))
+}
+
+/// The most specific range that covers JSON decides; without any range everything is taken.
+fn accepts_json(headers: &HeaderMap) -> bool {
+    let mut present = false;
+    let mut best: Option<(u8, bool)> = None;
+    for range in values(headers, ACCEPT) {
+        present = true;
+        let mut parts = range.split(';').map(str::trim);
+        let specificity = match parts.next().unwrap_or_default().to_ascii_lowercase().as_str() {
+            "application/json" => 3,
+            "application/*" => 2,
+            "*/*" => 1,
+            _ => continue,
+        };
+        let quality = parts.find_map(|part| part.strip_prefix("q=").or_else(|| part.strip_prefix("Q=")));
+        let wanted = quality.is_none_or(|quality| quality.trim().parse::<f32>().is_ok_and(|quality| quality > 0.0));
+        if best.is_none_or(|(known, _)| specificity > known) {
+            best = Some((specificity, wanted));
+        }
+    }
+    best.map_or(!present, |(_, wanted)| wanted)
+}
+
+fn values(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &str> {
+    headers
+        .get_all(name)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .map(str::trim)
+        .filter(|value| !value.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    fn headers(pairs: &[(HeaderName, &'static str)]) -> HeaderMap {
+        pairs.iter().map(|(name, value)| (name.clone(), HeaderValue::from_static(value))).collect()
+    }
+
+    #[test]
+    fn bodies_must_be_json_or_absent() {
+        for (pairs, empty, refused) in [
+            (vec![], true, None),
+            (vec![], false, Some(UNKNOWN)),
+            (vec![(TRANSFER_ENCODING, "chunked")], true, Some(UNKNOWN)),
+            (vec![(CONTENT_TYPE, "application/json")], true, None),
+            (vec![(CONTENT_TYPE, "Application/JSON; charset=utf-8")], false, None),
+            (vec![(CONTENT_TYPE, "application/vnd.x+json")], false, Some("application/vnd.x+json")),
+            (vec![(CONTENT_TYPE, "text/plain")], true, Some("text/plain")),
+            (vec![(CONTENT_TYPE, "nonsense")], false, Some(UNKNOWN)),
+        ] {
+            let result = require_json(&headers(&pairs), empty).map_err(|error| error.text().to_owned());
+            assert_eq!(result, refused.map_or(Ok(()), |is| Err(error_text::unsupported_content_type(is))), "{pairs:?}");
+        }
+    }
+
+    #[test]
+    fn the_most_specific_range_decides() {
+        for (accept, taken) in [
+            ("*/*", true),
+            ("text/html, application/json;q=0.5", true),
+            ("application/*", true),
+            ("text/plain", false),
+            ("application/json;q=0, */*", false),
+            ("", true),
+        ] {
+            assert_eq!(accepts_json(&headers(&[(ACCEPT, accept)])), taken, "{accept}");
+        }
+        assert!(accepts_json(&HeaderMap::new()));
+    }
+}

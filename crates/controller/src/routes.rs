@@ -1,0 +1,91 @@
+//! The table of contents: every method and path with its handler.
+//!
+//! Below `/api/v1` everything but the API's own description needs credentials, and whatever has no line here is a 404
+//! with them and a 401 without. Beside it nothing needs credentials, and whatever has no line is a 405.
+
+use chasen_entity::{TransactionId, error_text};
+use http::request::Parts;
+use http::{Method, StatusCode};
+
+use crate::api::{actions, activations, info, namespaces};
+use crate::body::RequestBody;
+use crate::call::Call;
+use crate::controller::Controller;
+use crate::error::ApiError;
+use crate::path::Segments;
+use crate::query::Query;
+use crate::reply::{Cors, Reply};
+use crate::{clock, invoke};
+
+const DELETE: &Method = &Method::DELETE;
+const GET: &Method = &Method::GET;
+const OPTIONS: &Method = &Method::OPTIONS;
+const POST: &Method = &Method::POST;
+const PUT: &Method = &Method::PUT;
+
+/// Finds the handler of a request and runs it.
+pub(crate) async fn route(
+    controller: &Controller,
+    head: &Parts,
+    body: RequestBody<'_>,
+    transaction_id: &TransactionId,
+) -> Result<Reply, ApiError> {
+    let path = Segments::of(head.uri.path());
+    let (method, below) = match path.as_slice() {
+        ["api", "v1", below @ ..] => (&head.method, below),
+        beside => return beside_api(controller, &head.method, beside),
+    };
+    match (method, below) {
+        (OPTIONS, _) => return Ok(Reply::text(StatusCode::OK, "OK").with_cors(Cors::Rest)),
+        (GET, [] | [""]) => return Ok(info::api(controller)),
+        _ => {}
+    }
+    let arrived = clock::now();
+    let caller = controller.identities.authenticate(&head.headers, &controller.throttles).await?;
+    if path.is_overlong() {
+        return Err(ApiError::no_route());
+    }
+    let query = Query(head.uri.query().unwrap_or_default());
+    let call = &Call { controller, transaction_id, arrived, headers: &head.headers, query, caller };
+    below_api(call, method, below, body).await
+}
+
+#[rustfmt::skip]
+fn beside_api(controller: &Controller, method: &Method, path: &[&str]) -> Result<Reply, ApiError> {
+    match (method, path) {
+        (OPTIONS, _)           => Ok(Reply::text(StatusCode::OK, "OK").with_cors(Cors::Server)),
+        (GET, [""])            => Ok(info::deployment(controller)),
+        (GET, ["ping"])        => Ok(Reply::text(StatusCode::OK, "pong")),
+        (_, [""] | ["ping"])   => Err(ApiError::method_not_allowed("GET, OPTIONS")),
+        _                      => Err(ApiError::method_not_allowed("OPTIONS")),
+    }
+}
+
+#[rustfmt::skip]
+async fn below_api(call: &Call<'_>, method: &Method, path: &[&str], body: RequestBody<'_>) -> Result<Reply, ApiError> {
+    let ["namespaces", path @ ..] = path else { return Err(ApiError::no_route()) };
+    match (method, path) {
+        (GET,    [] | [""])                                  => namespaces::list(call),
+        (GET,    [ns, "limits"] | [ns, "limits", ""])        => namespaces::limits(call, ns),
+        (GET,    [_, "limits", _])                           => Err(ApiError::bad_request(error_text::LIMITS_INNER_ROUTE)),
+
+        (GET,    [ns, "actions"] | [ns, "actions", ""])      => actions::list(call, ns).await,
+        (GET,    [ns, "actions", package, ""])               => actions::list_package(call, ns, package).await,
+        (_,      [_, "actions", ""] | [_, "actions", _, ""]) => Err(ApiError::no_route()),
+        (GET,    [ns, "actions", name])                      => actions::get(call, call.action(ns, None, name)?).await,
+        (GET,    [ns, "actions", package, name])             => actions::get(call, call.action(ns, Some(package), name)?).await,
+        (PUT,    [ns, "actions", name])                      => actions::put(call, call.action(ns, None, name)?, body).await,
+        (PUT,    [ns, "actions", package, name])             => actions::put(call, call.action(ns, Some(package), name)?, body).await,
+        (DELETE, [ns, "actions", name])                      => actions::delete(call, call.action(ns, None, name)?).await,
+        (DELETE, [ns, "actions", package, name])             => actions::delete(call, call.action(ns, Some(package), name)?).await,
+        (POST,   [ns, "actions", name])                      => invoke::invoke(call, call.action(ns, None, name)?, body).await,
+        (POST,   [ns, "actions", package, name])             => invoke::invoke(call, call.action(ns, Some(package), name)?, body).await,
+
+        (GET,    [ns, "activations"] | [ns, "activations", ""])         => activations::list(call, ns).await,
+        (GET,    [ns, "activations", id] | [ns, "activations", id, ""]) => activations::get(call, ns, id).await,
+        (GET,    [ns, "activations", id, "result"])                     => activations::result(call, ns, id).await,
+        (GET,    [ns, "activations", id, "logs"])                       => activations::logs(call, ns, id).await,
+
+        _ => Err(ApiError::no_route()),
+    }
+}

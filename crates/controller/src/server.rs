@@ -1,0 +1,140 @@
+//! Listening: connections are taken, watched, bounded in number, and drained at the end.
+
+use std::convert::Infallible;
+use std::future::poll_fn;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Notify, OwnedSemaphorePermit};
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::Instant;
+
+use crate::connection::{Activity, WatchedStream};
+use crate::controller::Controller;
+use crate::service;
+
+/// Pause after a failed accept, which means that the process or the machine is out of something.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// How often the watchdog of a busy connection looks again.
+const BUSY_LOOK: Duration = Duration::from_secs(60);
+
+/// Tells connections to end after the request in hand.
+#[derive(Default)]
+struct Drain {
+    began: AtomicBool,
+    told: Notify,
+}
+
+impl Controller {
+    /// Serves a listener until `shutdown` resolves; then takes no more connections, closes idle ones, and returns when
+    /// every request in hand has its response. Dropping the future cuts everything. Bounding the drain is the
+    /// caller's choice: wrap the call in a timeout from the moment of the shutdown.
+    pub async fn serve(self: Arc<Self>, listener: TcpListener, shutdown: impl Future<Output = ()>) {
+        let drain = Arc::new(Drain::default());
+        let mut shutdown = pin!(shutdown);
+        let mut connections = JoinSet::new();
+        loop {
+            tokio::select! {
+                () = &mut shutdown => break,
+                Some(ended) = connections.join_next() => report(ended),
+                (stream, permit) = self.accept(&listener) => {
+                    connections.spawn(connection(self.clone(), stream, permit, drain.clone()));
+                }
+            }
+        }
+        drop(listener);
+        drain.began.store(true, Ordering::Release);
+        drain.told.notify_waiters();
+        while let Some(ended) = connections.join_next().await {
+            report(ended);
+        }
+    }
+
+    async fn accept(&self, listener: &TcpListener) -> (TcpStream, Option<OwnedSemaphorePermit>) {
+        // The semaphore is never closed; a missing permit would only lift the bound.
+        let permit = self.connections.clone().acquire_owned().await.ok();
+        loop {
+            match listener.accept().await {
+                Ok((stream, _)) => return (stream, permit),
+                Err(error) => {
+                    tracing::warn!(%error, "a connection could not be accepted");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+}
+
+fn report(ended: Result<(), JoinError>) {
+    if let Err(error) = ended
+        && error.is_panic()
+    {
+        tracing::error!(%error, "a connection panicked");
+    }
+}
+
+async fn connection(
+    controller: Arc<Controller>,
+    stream: TcpStream,
+    permit: Option<OwnedSemaphorePermit>,
+    drain: Arc<Drain>,
+) {
+    // Answers are small and awaited: never held back for more. A failure means the peer is gone already.
+    let _ = stream.set_nodelay(true);
+    let activity = Activity::new();
+    let (head, idle) = (controller.config.header_timeout, controller.config.idle_timeout);
+    let io = TokioIo::new(WatchedStream::new(stream, activity.clone()));
+    let service = service_fn(|request| {
+        let (controller, activity) = (controller.clone(), activity.clone());
+        async move {
+            activity.begin();
+            let response = service::respond(&controller, request, &activity).await;
+            activity.end();
+            Ok::<_, Infallible>(response)
+        }
+    });
+    let mut connection = pin!(
+        http1::Builder::new()
+            .max_header_size(controller.config.max_header_size)
+            .header_read_timeout(None)
+            .serve_connection(io, service)
+    );
+    let mut told = pin!(drain.told.notified());
+    let mut watchdog = pin!(tokio::time::sleep(idle.min(head)));
+    let (mut registered, mut draining) = (false, false);
+    poll_fn(|cx| {
+        if connection.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(());
+        }
+        // The notification is shared by all connections: it is polled once to leave the waker, then the flag tells.
+        if !draining {
+            let now = !std::mem::replace(&mut registered, true) && told.as_mut().poll(cx).is_ready();
+            if now || drain.began.load(Ordering::Acquire) {
+                draining = true;
+                connection.as_mut().graceful_shutdown();
+                if connection.as_mut().poll(cx).is_ready() {
+                    return Poll::Ready(());
+                }
+            }
+        }
+        while watchdog.as_mut().poll(cx).is_ready() {
+            let now = Instant::now();
+            match activity.deadline(head, idle) {
+                Some(deadline) if deadline <= now => return Poll::Ready(()),
+                // A new head may have begun by then: look again no later than its bound.
+                Some(deadline) => watchdog.as_mut().reset(deadline.min(now + head)),
+                None => watchdog.as_mut().reset(now + head.min(idle).min(BUSY_LOOK)),
+            }
+        }
+        Poll::Pending
+    })
+    .await;
+    drop(permit);
+}
