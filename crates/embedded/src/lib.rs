@@ -1,1 +1,30 @@
-//! (skeleton)
+//! The engines of a node that needs nothing else: everything durable lies in one data folder.
+//!
+//! | in the folder | what | who |
+//! |---|---|---|
+//! | `node.lock` | which node uses the folder | [`lock`] |
+//! | `node.key` | key that secrets are sealed with | `node_key` |
+//! | `entities.db` | entities, subjects, limits | `entities`, [`Subjects`] |
+//! | `attachments/ab/<sha256>` | code | `attachments` |
+//! | `events/<number>.log` | what happened to activations | `event_log` |
+//! | `activations/<created>.db` | records of activations, a file per time segment | `activations` |
+//!
+//! [`Embedded::open`] opens them all. This room never decides what runs; it keeps what others decided.
+
+mod activations;
+mod attachments;
+mod background;
+mod database;
+mod embedded;
+mod entities;
+mod event_log;
+mod files;
+pub mod lock;
+mod node_key;
+mod open_error;
+mod sqlite;
+mod subjects;
+
+pub use embedded::{Embedded, EmbeddedConfig};
+pub use open_error::OpenError;
+pub use subjects::Subjects;

@@ -1,0 +1,259 @@
+//! One file of records: SQLite, for the records written in one span of time.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use chasen_entity::{ActivationId, Millis};
+use chasen_spi::{ActivationQuery, StoreError};
+use parking_lot::Mutex;
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use super::tail::{Source, TailRecord};
+use crate::sqlite::{self, Migrations, integer, store_error, unsigned};
+use crate::{OpenError, files};
+
+const MIGRATIONS: Migrations = &["
+    CREATE TABLE records (
+        id BLOB NOT NULL UNIQUE, namespace TEXT NOT NULL, name TEXT NOT NULL, start INTEGER NOT NULL, body BLOB NOT NULL
+    );
+    CREATE INDEX records_of_namespace ON records (namespace, start, id);
+    CREATE INDEX records_of_name ON records (namespace, name, start, id);
+    CREATE TABLE bounds (
+        one INTEGER PRIMARY KEY CHECK (one = 1),
+        first_id BLOB NOT NULL, last_id BLOB NOT NULL, first_start INTEGER NOT NULL, last_start INTEGER NOT NULL
+    );
+"];
+
+/// Connections that a file keeps for the next reader.
+const IDLE: usize = 2;
+
+/// What lists are sorted by.
+pub(super) type Key = (Millis, ActivationId);
+
+/// Between which ids and starts the records of a file lie.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Bounds {
+    pub(super) first_id: ActivationId,
+    pub(super) last_id: ActivationId,
+    pub(super) first_start: Millis,
+    pub(super) last_start: Millis,
+}
+
+impl Bounds {
+    /// These bounds widened by a record.
+    fn with(bounds: Option<Self>, (start, id): Key) -> Self {
+        bounds.map_or(Self { first_id: id, last_id: id, first_start: start, last_start: start }, |bounds| {
+            Self {
+                first_id: bounds.first_id.min(id),
+                last_id: bounds.last_id.max(id),
+                first_start: bounds.first_start.min(start),
+                last_start: bounds.last_start.max(start),
+            }
+        })
+    }
+
+    fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
+        Ok(Self {
+            first_id: ActivationId::from_bytes(row.get(0)?),
+            last_id: ActivationId::from_bytes(row.get(1)?),
+            first_start: unsigned(row.get(2)?),
+            last_start: unsigned(row.get(3)?),
+        })
+    }
+}
+
+/// A file of records.
+pub(super) struct Segment {
+    path: PathBuf,
+    created: Millis,
+    bounds: Mutex<Option<Bounds>>,
+    idle: Mutex<Vec<Connection>>,
+}
+
+impl Segment {
+    /// The file that was made at this time.
+    pub(super) fn path(folder: &Path, created: Millis) -> PathBuf {
+        folder.join(format!("{created:013}.db"))
+    }
+
+    /// The time in a file's name.
+    pub(super) fn created_of(path: &Path) -> Option<Millis> {
+        path.file_name()?.to_str()?.strip_suffix(".db")?.parse().ok()
+    }
+
+    /// Opens or makes the file, and gives the connection that writes it.
+    pub(super) fn open(folder: &Path, created: Millis) -> Result<(Arc<Self>, Connection), OpenError> {
+        let path = Self::path(folder, created);
+        let connection = sqlite::open(&path, MIGRATIONS)?;
+        let bounds = connection
+            .query_row("SELECT first_id, last_id, first_start, last_start FROM bounds", [], Bounds::read)
+            .optional()
+            .map_err(|error| OpenError::Store { file: path.clone(), source: store_error(error) })?;
+        Ok((Arc::new(Self { path, created, bounds: Mutex::new(bounds), idle: Mutex::default() }), connection))
+    }
+
+    /// A connection that writes the file.
+    pub(super) fn writer(&self) -> Result<Connection, OpenError> {
+        sqlite::open(&self.path, MIGRATIONS)
+    }
+
+    /// When it was made.
+    pub(super) fn created(&self) -> Millis {
+        self.created
+    }
+
+    /// Between what its records lie; `None` without any. They are never narrower than what readers can see.
+    pub(super) fn bounds(&self) -> Option<Bounds> {
+        *self.bounds.lock()
+    }
+
+    /// True if it may hold the record of this id.
+    pub(super) fn may_hold(&self, id: &ActivationId) -> bool {
+        self.bounds().is_some_and(|bounds| (bounds.first_id..=bounds.last_id).contains(id))
+    }
+
+    /// Bytes that it takes on the disk.
+    pub(super) fn bytes(&self) -> u64 {
+        self.files().iter().map(|file| fs::metadata(file).map_or(0, |data| data.len())).sum()
+    }
+
+    /// Removes the file and what SQLite keeps beside it. Readers that are at it may end.
+    pub(super) fn remove(&self) -> io::Result<()> {
+        self.idle.lock().clear();
+        self.files().iter().try_for_each(|file| files::remove(file))
+    }
+
+    fn files(&self) -> [PathBuf; 3] {
+        ["", "-wal", "-shm"].map(|side| {
+            let mut name = self.path.clone().into_os_string();
+            name.push(side);
+            name.into()
+        })
+    }
+
+    /// Writes records in one transaction, each in place of an older one of its id. They are on the disk after.
+    pub(super) fn write(
+        &self,
+        connection: &mut Connection,
+        records: &[&TailRecord],
+    ) -> Result<(), StoreError> {
+        let known = self.bounds();
+        let keys = records.iter().map(|record| (record.entry.start, record.entry.id));
+        let Some(bounds) = keys.fold(known, |bounds, key| Some(Bounds::with(bounds, key))) else {
+            return Ok(());
+        };
+        let transaction = connection.transaction().map_err(store_error)?;
+        {
+            let mut statement = transaction.prepare_cached(UPSERT).map_err(store_error)?;
+            for record in records {
+                let Source::Logged(slice) = &record.source else { continue };
+                let entry = &record.entry;
+                statement
+                    .execute(params![
+                        entry.id.to_bytes(),
+                        entry.namespace.as_str(),
+                        entry.name,
+                        integer(entry.start),
+                        slice.bytes(),
+                    ])
+                    .map_err(store_error)?;
+            }
+            transaction
+                .prepare_cached("INSERT OR REPLACE INTO bounds VALUES (1, ?1, ?2, ?3, ?4)")
+                .and_then(|mut statement| {
+                    statement.execute(params![
+                        bounds.first_id.to_bytes(),
+                        bounds.last_id.to_bytes(),
+                        integer(bounds.first_start),
+                        integer(bounds.last_start),
+                    ])
+                })
+                .map_err(store_error)?;
+        }
+        // Before the commit: who sees the records must not be kept from looking here.
+        *self.bounds.lock() = Some(bounds);
+        transaction.commit().map_err(store_error)
+    }
+
+    /// The record of this id, as JSON.
+    pub(super) fn body(
+        &self,
+        namespace: Option<&str>,
+        id: &ActivationId,
+    ) -> Result<Option<Vec<u8>>, StoreError> {
+        self.read(|connection| {
+            let mut statement = connection.prepare_cached(
+                "SELECT body FROM records WHERE id = ?1 AND namespace = ifnull(?2, namespace)",
+            )?;
+            statement.query_row(params![id.to_bytes(), namespace], |row| row.get(0)).optional()
+        })
+    }
+
+    /// True if it holds the record of this id.
+    pub(super) fn holds(&self, id: &ActivationId) -> Result<bool, StoreError> {
+        self.read(|connection| {
+            let mut statement =
+                connection.prepare_cached("SELECT EXISTS (SELECT 1 FROM records WHERE id = ?1)")?;
+            statement.query_row([id.to_bytes()], |row| row.get(0))
+        })
+    }
+
+    /// Keys of records that match and come after this one in a list, newest first, at most this many.
+    pub(super) fn keys(
+        &self,
+        query: &ActivationQuery,
+        after: Key,
+        most: usize,
+    ) -> Result<Vec<Key>, StoreError> {
+        self.read(|connection| {
+            let sql = format!(
+                "SELECT start, id FROM records WHERE {} AND start >= ?3 AND (start, id) < (?4, ?5)
+                 ORDER BY start DESC, id DESC LIMIT ?6",
+                filter(query)
+            );
+            let mut statement = connection.prepare_cached(&sql)?;
+            let since = integer(query.since.unwrap_or(0));
+            let (start, id) = (integer(after.0), after.1.to_bytes());
+            let most = integer(most as u64);
+            let rows = statement
+                .query_map(params![query.namespace, query.name, since, start, id, most], |row| {
+                    Ok((unsigned(row.get(0)?), ActivationId::from_bytes(row.get(1)?)))
+                })?;
+            rows.collect()
+        })
+    }
+
+    /// How many records match.
+    pub(super) fn count(&self, query: &ActivationQuery) -> Result<u64, StoreError> {
+        self.read(|connection| {
+            let sql =
+                format!("SELECT count(*) FROM records WHERE {} AND start BETWEEN ?3 AND ?4", filter(query));
+            let mut statement = connection.prepare_cached(&sql)?;
+            let (since, upto) = (integer(query.since.unwrap_or(0)), integer(query.upto.unwrap_or(u64::MAX)));
+            statement
+                .query_row(params![query.namespace, query.name, since, upto], |row| row.get(0))
+                .map(unsigned)
+        })
+    }
+
+    fn read<T>(&self, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, StoreError> {
+        let pooled = self.idle.lock().pop();
+        let connection = pooled.map_or_else(|| sqlite::open_reader(&self.path), Ok)?;
+        let result = work(&connection).map_err(store_error);
+        let mut idle = self.idle.lock();
+        if idle.len() < IDLE {
+            idle.push(connection);
+        }
+        result
+    }
+}
+
+const UPSERT: &str = "INSERT INTO records VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT (id) DO UPDATE SET
+    namespace = excluded.namespace, name = excluded.name, start = excluded.start, body = excluded.body";
+
+/// The condition for namespace `?1` and name `?2`. Without a name both are used, the second one as nothing.
+fn filter(query: &ActivationQuery) -> &'static str {
+    if query.name.is_some() { "namespace = ?1 AND name = ?2" } else { "namespace = ?1 AND ?2 IS NULL" }
+}

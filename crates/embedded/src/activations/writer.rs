@@ -1,0 +1,54 @@
+//! The thread that writes records from the log into files, in batches, behind everybody's back.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use chasen_telemetry::clock;
+
+use super::catalog::{Catalog, Filing};
+use super::tail::{Batch, Tail};
+use crate::event_log::Log;
+
+/// How long the first record of a batch waits for others.
+const LINGER: Duration = Duration::from_millis(500);
+/// How soon a batch that could not be written is tried again, at first and at most.
+const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+
+/// Writes until the tail ends, and expires what is too old or too much.
+pub(super) fn run(tail: &Tail, catalog: &Arc<Catalog>, log: &Log) {
+    let expiry_interval =
+        (catalog.retention().age / 64).clamp(Duration::from_millis(20), Duration::from_secs(60));
+    let mut filing = Filing::new(catalog.clone());
+    let mut retry = RETRY.0;
+    let mut expired: Option<Instant> = None;
+    loop {
+        let Batch { records, ending } = tail.next_batch(LINGER, expiry_interval);
+        if records.is_empty() && ending {
+            return;
+        }
+        if expired.is_none_or(|expired| expired.elapsed() >= expiry_interval) {
+            catalog.expire(clock::now());
+            expired = Some(Instant::now());
+        }
+        if records.is_empty() {
+            continue;
+        }
+        match filing.write(&records, clock::now()) {
+            Ok(()) => {
+                tail.remove(&records);
+                log.written(&records);
+                retry = RETRY.0;
+            }
+            Err(error) if ending => {
+                tracing::warn!(%error, "records stay in the event log until the next start");
+                return;
+            }
+            Err(error) => {
+                tracing::error!(%error, "records cannot be written to their file; they stay in the event log for now");
+                tail.pause(retry);
+                retry = (retry * 2).min(RETRY.1);
+                filing = Filing::new(catalog.clone());
+            }
+        }
+    }
+}

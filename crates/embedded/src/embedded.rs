@@ -1,0 +1,138 @@
+//! The engines of one data folder, opened and closed together.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chasen_entity::ByteSize;
+use chasen_spi::{ActivationStore, ArtifactStore, AttachmentStore, EventLog, SubjectStore};
+
+use crate::activations::Activations;
+use crate::activations::catalog::{Catalog, Retention};
+use crate::activations::tail::Tail;
+use crate::attachments::Attachments;
+use crate::background::Background;
+use crate::database::Database;
+use crate::entities::Entities;
+use crate::event_log::Log;
+use crate::lock::NodeLock;
+use crate::node_key::NodeKey;
+use crate::subjects::{self, Subjects};
+use crate::{OpenError, files};
+
+/// What a data folder is opened with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EmbeddedConfig {
+    /// The folder; made if there is none.
+    pub data_dir: PathBuf,
+    /// Where the node listens, for the one who finds the folder taken.
+    pub address: String,
+    /// How long records of activations stay.
+    pub retention: Duration,
+    /// How large the files of records may become together; the event log comes on top.
+    pub max_bytes: ByteSize,
+    /// Size of a segment of the event log. Two are allocated while the node runs.
+    pub segment_bytes: ByteSize,
+}
+
+impl EmbeddedConfig {
+    /// The defaults: a week, 10 GB, segments of 64 MB.
+    #[must_use]
+    pub fn new(data_dir: impl Into<PathBuf>) -> Self {
+        Self {
+            data_dir: data_dir.into(),
+            address: String::new(),
+            retention: Duration::from_secs(7 * 24 * 3600),
+            max_bytes: ByteSize::mb(10 * 1024),
+            segment_bytes: ByteSize::mb(64),
+        }
+    }
+}
+
+/// An open data folder. Dropping it closes it, blocking; [`Embedded::close`] does so off the runtime's threads.
+pub struct Embedded {
+    lock: NodeLock,
+    _sweep: Background,
+    database: Arc<Database>,
+    entities: Arc<Entities>,
+    subjects: Arc<Subjects>,
+    attachments: Attachments,
+    log: Arc<Log>,
+    activations: Arc<Activations>,
+}
+
+impl Embedded {
+    /// Locks the folder, opens everything in it and reads the log of the earlier life. Blocks for as long as
+    /// that takes: milliseconds, or a fraction of a second after a crash.
+    pub fn open(config: EmbeddedConfig) -> Result<Self, OpenError> {
+        let folder = &config.data_dir;
+        files::create_folder(folder)?;
+        let lock = NodeLock::acquire(folder, &config.address)?;
+        let key = Arc::new(NodeKey::open(folder)?);
+        let database = subjects::open_database(folder, &key)?;
+        let subjects = Arc::new(Subjects::new(database.clone(), key.clone())?);
+        let attachments = Attachments::open(&folder.join("attachments"))?;
+        let sweep = attachments.keep_swept(database.clone())?;
+
+        let retention = Retention { age: config.retention, size: config.max_bytes };
+        let catalog = Arc::new(Catalog::open(&folder.join("activations"), retention)?);
+        let tail = Arc::new(Tail::default());
+        let segment_bytes = usize::try_from(config.segment_bytes.as_bytes()).unwrap_or(usize::MAX);
+        let is_recorded = |id: &_| catalog.holds(id).unwrap_or(false);
+        let log = Arc::new(Log::open(&folder.join("events"), segment_bytes, key, tail.clone(), is_recorded)?);
+        let activations = Arc::new(Activations::open(tail, catalog, log.clone())?);
+        let entities = Arc::new(Entities::new(database.clone()));
+        Ok(Self { lock, _sweep: sweep, database, entities, subjects, attachments, log, activations })
+    }
+
+    /// Writes down where the node listens, once that is known.
+    pub fn announce(&self, address: &str) -> Result<(), OpenError> {
+        self.lock.announce(address)
+    }
+
+    /// Entities.
+    #[must_use]
+    pub fn artifact_store(&self) -> Arc<dyn ArtifactStore> {
+        self.entities.clone()
+    }
+
+    /// Code.
+    #[must_use]
+    pub fn attachment_store(&self) -> Arc<dyn AttachmentStore> {
+        Arc::new(self.attachments.clone())
+    }
+
+    /// Subjects.
+    #[must_use]
+    pub fn subject_store(&self) -> Arc<dyn SubjectStore> {
+        self.subjects.clone()
+    }
+
+    /// Events of activations.
+    #[must_use]
+    pub fn event_log(&self) -> Arc<dyn EventLog> {
+        self.log.clone()
+    }
+
+    /// Records of activations.
+    #[must_use]
+    pub fn activation_store(&self) -> Arc<dyn ActivationStore> {
+        self.activations.clone()
+    }
+
+    /// Brings everything to the disk and frees the folder. Whoever still holds a store gets errors from it.
+    pub async fn close(self) {
+        if let Err(error) = tokio::task::spawn_blocking(move || drop(self)).await {
+            tracing::error!(%error, "the data folder was not closed in order");
+        }
+    }
+}
+
+impl Drop for Embedded {
+    fn drop(&mut self) {
+        self.log.refuse();
+        self.activations.close();
+        self.log.close();
+        self.database.close();
+    }
+}

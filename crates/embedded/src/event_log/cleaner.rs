@@ -1,0 +1,119 @@
+//! Removing segments that are not needed any more.
+//!
+//! A segment goes when its records are in files of records and none of its work is open, always the oldest first:
+//! a finished event never goes before the accepted one it answers. Work that stays open for long would keep
+//! everything after it, so when that pays its events are appended again at the end.
+
+use chasen_entity::ActivationId;
+use std::sync::Arc;
+
+use super::Shared;
+use super::record::{Header, Kind};
+use super::segment::Segment;
+use super::state::{Spare, State};
+use crate::activations::tail::{Source, TailRecord};
+
+impl Shared {
+    /// Notes that these records, the oldest of the tail, are safe in files of records.
+    pub(super) fn written(&self, records: &[Arc<TailRecord>]) {
+        let slices = || {
+            records.iter().filter_map(|record| match &record.source {
+                Source::Logged(slice) => Some(slice),
+                Source::Held(_) => None,
+            })
+        };
+        let segments: Vec<(Arc<Segment>, usize)> = {
+            let mut state = self.state.lock();
+            let mut touched = std::collections::BTreeMap::new();
+            for slice in slices() {
+                state.ledger.written(slice);
+                touched.insert(slice.segment(), slice.end_in_segment());
+            }
+            let book = |(number, end)| Some((state.ledger.books.get(&number)?.segment.clone(), end));
+            touched.into_iter().filter_map(book).collect()
+        };
+        segments.iter().for_each(|(segment, end)| segment.release(*end));
+        if let Some(last) = slices().next_back() {
+            self.checkpoint.store(last.end());
+        }
+    }
+
+    /// Removes what is not needed, the oldest first.
+    pub(super) fn clean(&self) {
+        loop {
+            let number = {
+                let mut state = self.state.lock();
+                let active = state.active.segment().number();
+                let Some((number, book)) = state.ledger.books.range(..active).next() else { return };
+                let (number, open) = (*number, book.open_bytes);
+                if book.unwritten > 0
+                    || (open > 0 && !state.ledger.is_worth_moving(active, self.segment_bytes))
+                {
+                    return;
+                }
+                if open == 0 {
+                    let book = state.ledger.books.remove(&number);
+                    drop(state);
+                    book.iter().for_each(|book| remove(&book.segment));
+                    continue;
+                }
+                number
+            };
+            if !self.move_open(number) {
+                return;
+            }
+        }
+    }
+
+    /// Appends the open work of a segment again at the end; false if there is no room for it.
+    fn move_open(&self, number: u64) -> bool {
+        let ids = self.state.lock().ledger.open_in(number);
+        // One lock for each, so that appends are not held up.
+        if !ids.iter().all(|id| self.move_one(number, id)) {
+            return false;
+        }
+        // What was synced in its old place must be in its new one before the old one goes.
+        self.commit.commit(self)
+    }
+
+    fn move_one(&self, number: u64, id: &ActivationId) -> bool {
+        let mut state = self.state.lock();
+        let Some(open) = state.ledger.open.get(id).filter(|open| open.accepted.segment() == number) else {
+            return true;
+        };
+        let (accepted, time, started) = (open.accepted.clone(), open.time, open.started);
+        if !self.has_spare(&mut state, accepted.len()) {
+            return false;
+        }
+        let header = Header { kind: Kind::Accepted, attempt: 0, time, id: *id };
+        let moved = state.append(&header, accepted.bytes()).is_some();
+        started.is_none_or(|(attempt, time)| {
+            let header = Header { kind: Kind::Started, attempt, time, id: *id };
+            self.has_spare(&mut state, 0) && state.append(&header, &[]).is_some()
+        }) && moved
+    }
+
+    /// Makes the active segment one with room for this much payload, if that takes no waiting.
+    pub(super) fn has_spare(&self, state: &mut State, payload: usize) -> bool {
+        if state.active.fits(payload) {
+            return true;
+        }
+        match std::mem::replace(&mut state.spare, Spare::Wanted) {
+            Spare::Ready(next) => {
+                state.roll(next);
+                self.spare_wanted.notify_one();
+                state.active.fits(payload)
+            }
+            other => {
+                state.spare = other;
+                false
+            }
+        }
+    }
+}
+
+fn remove(segment: &Segment) {
+    if let Err(error) = segment.remove() {
+        tracing::warn!(%error, segment = segment.number(), "a segment of the event log could not be removed");
+    }
+}

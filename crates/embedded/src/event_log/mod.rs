@@ -1,0 +1,335 @@
+//! The event log: what was accepted, started and finished, in mapped segment files.
+//!
+//! An append copies bytes into memory that the kernel will write, so it survives the death of the process at once
+//! and a power cut after [`EventLog::sync`]. Files of records are filled from the log behind everybody's back
+//! (`activations::writer`), after which segments go (`cleaner`).
+//!
+//! | file | concern |
+//! |---|---|
+//! | `record`, `segment`, `payload` | the form on disk |
+//! | `ledger`, `state` | what is needed, where the log ends |
+//! | `spare`, `commit`, `cleaner` | next segment, disk, removal |
+//! | `recovery`, `checkpoint` | the next life |
+//!
+//! A full disk: the next segment cannot be made, so no new work is accepted, while all of the active segment is
+//! left for what accepted work still has to say. Should even that be used up, finished events of accepted work
+//! stay in memory, readable, until there is room.
+
+mod checkpoint;
+mod cleaner;
+mod commit;
+mod ledger;
+pub(crate) mod payload;
+mod record;
+mod recovery;
+mod segment;
+mod spare;
+mod state;
+
+use std::cell::RefCell;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use chasen_entity::{Activation, ActivationId, Event};
+use chasen_spi::event_log::Unfinished;
+use chasen_spi::{EventLog, Position, StoreError};
+use chasen_telemetry::clock;
+use parking_lot::{Condvar, Mutex, MutexGuard};
+
+use crate::activations::tail::{Entry, Source, Tail, TailRecord};
+use crate::node_key::NodeKey;
+use crate::{OpenError, background, files};
+use checkpoint::Checkpoint;
+use commit::Commit;
+use payload::Payloads;
+use segment::Segment;
+pub(crate) use segment::Slice;
+use state::{Spare, State};
+
+/// Smallest segment that makes sense.
+const LEAST_SEGMENT: usize = 64 << 10;
+/// How long an append waits for a segment that is just being made. Only a disk that takes this long to make an
+/// empty file, while a whole segment fills up, lets one wait at all.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// A thread keeps a buffer of up to this many bytes for its next append.
+const KEPT_BUFFER: usize = 64 << 10;
+/// Position of an event that is in memory only.
+const NOWHERE: Position = Position(u64::MAX);
+
+thread_local! {
+    static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// The log of a node.
+pub(crate) struct Log {
+    shared: Arc<Shared>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+    /// Open work of an earlier life, oldest first.
+    inherited: Vec<ActivationId>,
+}
+
+struct Shared {
+    folder: PathBuf,
+    segment_bytes: usize,
+    payloads: Payloads,
+    tail: Arc<Tail>,
+    state: Mutex<State>,
+    spare_wanted: Condvar,
+    spare_changed: Condvar,
+    commit: Commit,
+    checkpoint: Checkpoint,
+}
+
+impl Log {
+    /// Opens the log in this folder and reads what is in it. `is_recorded` says whether an activation has its
+    /// record in a file already: then it has ended, whatever the log lost of it.
+    pub(crate) fn open(
+        folder: &Path,
+        segment_bytes: usize,
+        key: Arc<NodeKey>,
+        tail: Arc<Tail>,
+        is_recorded: impl Fn(&ActivationId) -> bool,
+    ) -> Result<Self, OpenError> {
+        files::create_folder(folder)?;
+        let segment_bytes = segment_bytes.clamp(LEAST_SEGMENT, segment::MOST);
+        let (checkpoint, written) = Checkpoint::open(folder)?;
+        let mut recovered = recovery::recover(folder, written, &tail)?;
+        let recorded: Vec<_> = recovered.ledger.open.keys().copied().filter(|id| is_recorded(id)).collect();
+        recorded.iter().for_each(|id| recovered.ledger.forget(id));
+        let mut inherited: Vec<_> = recovered.ledger.open.iter().map(|(id, open)| (open.time, *id)).collect();
+        inherited.sort_unstable();
+        let active = Segment::create(folder, recovered.next_number, segment_bytes, clock::now())
+            .map_err(OpenError::io("make a segment of the event log in", folder))?;
+        let shared = Arc::new(Shared {
+            folder: folder.to_owned(),
+            segment_bytes,
+            payloads: Payloads::new(key),
+            tail,
+            state: Mutex::new(State::new(active, recovered.ledger)),
+            spare_wanted: Condvar::new(),
+            spare_changed: Condvar::new(),
+            commit: Commit::default(),
+            checkpoint,
+        });
+        let (maker, syncer) = (shared.clone(), shared.clone());
+        let threads = vec![
+            background::spawn("log-spare", move || spare::run(&maker))?,
+            background::spawn("log-sync", move || syncer.commit.run(&syncer))?,
+        ];
+        let inherited = inherited.into_iter().map(|(_, id)| id).collect();
+        Ok(Self { shared, threads: Mutex::new(threads), inherited })
+    }
+
+    /// Notes that these records are safe in files of records, and removes segments that nobody needs.
+    pub(crate) fn written(&self, records: &[Arc<TailRecord>]) {
+        self.shared.written(records);
+        self.shared.clean();
+    }
+
+    /// Refuses every further append.
+    pub(crate) fn refuse(&self) {
+        self.shared.state.lock().closed = true;
+        self.shared.spare_wanted.notify_all();
+        self.shared.spare_changed.notify_all();
+    }
+
+    /// Brings everything to the disk and ends the threads. Blocks.
+    pub(crate) fn close(&self) {
+        self.refuse();
+        self.shared.commit.commit(&self.shared);
+        self.shared.commit.end();
+        self.threads.lock().drain(..).for_each(|thread| background::join(Some(thread)));
+        self.shared.leave();
+    }
+}
+
+#[async_trait]
+impl EventLog for Log {
+    fn append(&self, event: &Event) -> Result<Position, StoreError> {
+        BUFFER.with_borrow_mut(|buffer| {
+            buffer.clear();
+            let outcome = self.shared.append(event, buffer);
+            if buffer.capacity() > KEPT_BUFFER {
+                *buffer = Vec::new();
+            }
+            outcome
+        })
+    }
+
+    async fn sync(&self, position: Position) -> Result<(), StoreError> {
+        let position = if position == NOWHERE { self.shared.end_with_held()? } else { position };
+        self.shared.commit.wait(position).await
+    }
+
+    fn unfinished(&self) -> Result<Vec<Unfinished>, StoreError> {
+        let mut unfinished = Vec::new();
+        for id in &self.inherited {
+            let (accepted, started) = match self.shared.state.lock().ledger.open.get(id) {
+                Some(open) => (open.accepted.clone(), open.started),
+                None => continue,
+            };
+            match self.shared.payloads.invocation(accepted.bytes()) {
+                Ok(invocation) => unfinished.push(Unfinished {
+                    invocation: Arc::new(invocation),
+                    started: started.map(|(attempt, _)| attempt),
+                }),
+                Err(error) => {
+                    tracing::error!(%id, %error, "accepted work cannot be read and is given up");
+                    self.shared.state.lock().ledger.forget(id);
+                }
+            }
+        }
+        Ok(unfinished)
+    }
+}
+
+impl Shared {
+    fn append(&self, event: &Event, buffer: &mut Vec<u8>) -> Result<Position, StoreError> {
+        let header = self.payloads.encode(event, clock::now(), buffer)?;
+        let finished = match event {
+            Event::Finished(record) => Some((record, Entry::of(record))),
+            Event::Accepted(_) if self.tail.is_full() => return Err(too_slow()),
+            Event::Accepted(_) | Event::Started { .. } => None,
+        };
+        let mut state = self.state.lock();
+        if let (Event::Accepted(_), Spare::Failed(why)) = (event, &state.spare) {
+            return Err(StoreError::Full(why.clone()));
+        }
+        if let Err(error) = self.make_room(&mut state, buffer.len()) {
+            let Some((record, entry)) = finished else { return Err(error) };
+            return self.hold(&mut state, record, entry, error);
+        }
+        let slice = state.append(&header, buffer).ok_or_else(no_room)?;
+        if let Some((_, entry)) = finished {
+            state.ledger.await_writing(&slice);
+            // Under the log's lock, so that the tail has the order of the log.
+            self.tail.insert(entry.at(Source::Logged(slice)));
+        }
+        Ok(state.end())
+    }
+
+    /// Sees to it that the active segment has room for this much payload.
+    fn make_room(&self, state: &mut MutexGuard<'_, State>, payload: usize) -> Result<(), StoreError> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if state.closed {
+                return Err(StoreError::Unavailable("the event log is closed".to_owned()));
+            }
+            if self.has_spare(state, payload) {
+                return Ok(());
+            }
+            if record::length(payload) > self.segment_bytes - segment::PREAMBLE {
+                return self.roll_to_large(state, payload);
+            }
+            if let Spare::Failed(why) = &state.spare {
+                return Err(StoreError::Full(why.clone()));
+            }
+            if self.spare_changed.wait_until(state, deadline).timed_out() {
+                return Err(no_room());
+            }
+        }
+    }
+
+    /// Gives an event that no segment of the usual size holds a segment of its own.
+    fn roll_to_large(&self, state: &mut State, payload: usize) -> Result<(), StoreError> {
+        let bytes = segment::PREAMBLE + record::length(payload);
+        let number = state.next_number;
+        let large = Segment::create(&self.folder, number, bytes, clock::now())
+            .map_err(|error| StoreError::Full(format!("no room for an event of {payload} bytes: {error}")))?;
+        state.next_number += 1;
+        if let Spare::Ready(overtaken) = std::mem::replace(&mut state.spare, Spare::Wanted) {
+            spare::discard(&overtaken);
+        }
+        state.roll(large);
+        self.spare_wanted.notify_one();
+        Ok(())
+    }
+
+    /// Keeps a finished event of accepted work in memory until there is room.
+    fn hold(
+        &self,
+        state: &mut State,
+        record: &Arc<Activation>,
+        entry: Entry,
+        error: StoreError,
+    ) -> Result<Position, StoreError> {
+        if state.closed || !state.ledger.open.contains_key(&record.activation_id) {
+            return Err(error);
+        }
+        state.held.retain(|held| held.activation_id != record.activation_id);
+        state.held.push_back(record.clone());
+        self.tail.insert(entry.at(Source::Held(record.clone())));
+        Ok(NOWHERE)
+    }
+
+    /// Appends held events, as many as there is room for.
+    fn append_held(&self, state: &mut State) {
+        let mut buffer = Vec::new();
+        while let Some(record) = state.held.pop_front() {
+            buffer.clear();
+            let encoded = self.payloads.encode(&Event::Finished(record.clone()), clock::now(), &mut buffer);
+            let header = match encoded {
+                Ok(header) => header,
+                Err(error) => {
+                    tracing::error!(id = %record.activation_id, %error, "a record is lost");
+                    continue;
+                }
+            };
+            let room = self.has_spare(state, buffer.len());
+            let Some(slice) = room.then(|| state.append(&header, &buffer)).flatten() else {
+                state.held.push_front(record);
+                return;
+            };
+            state.ledger.await_writing(&slice);
+            self.tail.insert(Entry::of(&record).at(Source::Logged(slice)));
+        }
+    }
+
+    /// Where the log ends, if everything is in it.
+    fn end_with_held(&self) -> Result<Position, StoreError> {
+        let state = self.state.lock();
+        match state.held.len() {
+            0 => Ok(state.end()),
+            held => Err(StoreError::Full(format!("{held} records wait in memory for room on the disk"))),
+        }
+    }
+
+    /// Leaves the files as small as they can be.
+    fn leave(&self) {
+        self.clean();
+        let mut state = self.state.lock();
+        if let Spare::Ready(spare) = std::mem::replace(&mut state.spare, Spare::Wanted) {
+            spare::discard(&spare);
+        }
+        if !state.held.is_empty() {
+            let lost = state.held.len();
+            tracing::error!(
+                lost,
+                "the disk had no room for these records; their activations end as interrupted"
+            );
+        }
+        let (segment, used) = (state.active.segment(), state.active.used());
+        let is_needed = state.ledger.books.len() > 1
+            || state.ledger.books.values().any(|book| book.unwritten > 0 || book.open_bytes > 0);
+        let left = if is_needed { segment.trim(used) } else { segment.remove() };
+        if let Err(error) = left {
+            tracing::debug!(%error, "the last segment of the event log stays as it is");
+        }
+    }
+}
+
+fn too_slow() -> StoreError {
+    StoreError::Unavailable(
+        "records are written more slowly than work arrives; the disk of the data folder is too slow or full"
+            .to_owned(),
+    )
+}
+
+fn no_room() -> StoreError {
+    StoreError::Unavailable(
+        "no segment of the event log could be made in time; the disk is too slow".to_owned(),
+    )
+}

@@ -1,0 +1,120 @@
+//! Events as payloads: JSON in the forms of the entities, with the caller's key sealed.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
+use chasen_entity::{Activation, AuthKey, Event, Identity, Invocation, Millis};
+use chasen_spi::StoreError;
+use parking_lot::Mutex;
+use serde::Serialize;
+
+use super::record::{Header, Kind};
+use crate::node_key::NodeKey;
+
+/// Most bytes of one event. Arguments, results and logs are bounded far below by the limits of actions.
+pub(super) const MOST: usize = 256 << 20;
+/// Keys whose sealed form is remembered.
+const REMEMBERED: usize = 1024;
+
+/// Writes and reads payloads.
+pub(super) struct Payloads {
+    key: Arc<NodeKey>,
+    /// Sealed forms by key in clear: sealing each once is enough, and a hundred times cheaper.
+    sealed: Mutex<HashMap<Arc<str>, Arc<str>>>,
+}
+
+impl Payloads {
+    pub(super) fn new(key: Arc<NodeKey>) -> Self {
+        Self { key, sealed: Mutex::default() }
+    }
+
+    /// Writes the payload of an event into the empty buffer, and gives its header.
+    pub(super) fn encode(
+        &self,
+        event: &Event,
+        now: Millis,
+        buffer: &mut Vec<u8>,
+    ) -> Result<Header, StoreError> {
+        let id = event.activation_id();
+        let header = match event {
+            Event::Accepted(invocation) => {
+                let identity = Arc::new(self.seal(&invocation.identity)?);
+                write(buffer, &Invocation { identity, ..Invocation::clone(invocation) })?;
+                Header { kind: Kind::Accepted, attempt: 0, time: now, id }
+            }
+            Event::Started { attempt, at, .. } => {
+                Header { kind: Kind::Started, attempt: *attempt, time: *at, id }
+            }
+            Event::Finished(record) => {
+                write(buffer, record.as_ref())?;
+                Header { kind: Kind::Finished, attempt: 0, time: now, id }
+            }
+        };
+        if buffer.len() > MOST {
+            let length = buffer.len();
+            return Err(StoreError::Unavailable(format!(
+                "an event of {length} bytes is over the bound of {MOST}"
+            )));
+        }
+        Ok(header)
+    }
+
+    /// Reads an accepted invocation.
+    pub(super) fn invocation(&self, payload: &[u8]) -> Result<Invocation, StoreError> {
+        let invocation: Invocation = read(payload)?;
+        let identity = self.open(&invocation.identity)?;
+        Ok(Invocation { identity: Arc::new(identity), ..invocation })
+    }
+
+    fn seal(&self, identity: &Identity) -> Result<Identity, StoreError> {
+        let AuthKey { uuid, key } = &identity.auth_key;
+        let mut remembered = self.sealed.lock();
+        let sealed = match remembered.get(key) {
+            Some(sealed) => sealed.clone(),
+            None => {
+                let sealed = self
+                    .key
+                    .seal(key.as_bytes(), uuid.as_bytes())
+                    .map_err(|error| StoreError::Unavailable(error.to_string()))?;
+                let sealed: Arc<str> = STANDARD_NO_PAD.encode(sealed).into();
+                if remembered.len() >= REMEMBERED {
+                    remembered.clear();
+                }
+                remembered.insert(key.clone(), sealed.clone());
+                sealed
+            }
+        };
+        Ok(Identity { auth_key: AuthKey { uuid: uuid.clone(), key: sealed }, ..identity.clone() })
+    }
+
+    fn open(&self, identity: &Identity) -> Result<Identity, StoreError> {
+        let AuthKey { uuid, key } = &identity.auth_key;
+        let opened = STANDARD_NO_PAD
+            .decode(key.as_bytes())
+            .ok()
+            .and_then(|sealed| self.key.open_sealed(&sealed, uuid.as_bytes()).ok())
+            .and_then(|opened| String::from_utf8(opened).ok())
+            .ok_or_else(|| corrupt("the caller's key cannot be opened with this node's key"))?;
+        Ok(Identity { auth_key: AuthKey { uuid: uuid.clone(), key: opened.into() }, ..identity.clone() })
+    }
+}
+
+/// Reads the record of an activation.
+pub(crate) fn activation(payload: &[u8]) -> Result<Activation, StoreError> {
+    read(payload)
+}
+
+fn write<T: Serialize>(buffer: &mut Vec<u8>, value: &T) -> Result<(), StoreError> {
+    serde_json::to_writer(buffer, value)
+        .map_err(|error| StoreError::Unavailable(format!("an event cannot be written: {error}")))
+}
+
+fn read<'a, T: serde::Deserialize<'a>>(payload: &'a [u8]) -> Result<T, StoreError> {
+    serde_json::from_slice(payload).map_err(|error| corrupt(&error.to_string()))
+}
+
+fn corrupt(why: &str) -> StoreError {
+    StoreError::Corrupt { what: "an event of the log".to_owned(), why: why.to_owned() }
+}

@@ -1,0 +1,81 @@
+//! The log while it runs, behind one short lock.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use chasen_entity::Activation;
+use chasen_spi::Position;
+
+use super::ledger::Ledger;
+use super::record::Header;
+use super::segment::{Segment, SegmentWriter, Slice};
+
+/// The log's state.
+pub(super) struct State {
+    /// Where appends go.
+    pub(super) active: SegmentWriter,
+    /// The segment after that one.
+    pub(super) spare: Spare,
+    /// Number of the segment that is made next.
+    pub(super) next_number: u64,
+    /// What is still needed of what was appended.
+    pub(super) ledger: Ledger,
+    /// Records of open work that found no room. They are appended as soon as there is some.
+    pub(super) held: VecDeque<Arc<Activation>>,
+    /// No more appends.
+    pub(super) closed: bool,
+}
+
+/// The segment that is made ahead of need.
+pub(super) enum Spare {
+    /// Being made, or about to be.
+    Wanted,
+    /// Ready for use.
+    Ready(SegmentWriter),
+    /// It could not be made; the text says why. It is tried again every second.
+    Failed(String),
+}
+
+impl State {
+    /// The log that goes on in this segment.
+    pub(super) fn new(active: SegmentWriter, mut ledger: Ledger) -> Self {
+        ledger.enter(active.segment().clone(), 0);
+        let next_number = active.segment().number() + 1;
+        Self { active, spare: Spare::Wanted, next_number, ledger, held: VecDeque::new(), closed: false }
+    }
+
+    /// Makes this segment the active one.
+    pub(super) fn roll(&mut self, next: SegmentWriter) {
+        self.ledger.enter(next.segment().clone(), 0);
+        let last = std::mem::replace(&mut self.active, next);
+        if let Some(book) = self.ledger.books.get_mut(&last.segment().number()) {
+            book.used = last.used();
+        }
+    }
+
+    /// Appends a record to the active segment; `None` if it has no room.
+    pub(super) fn append(&mut self, header: &Header, payload: &[u8]) -> Option<Slice> {
+        let slice = self.active.append(header, payload)?;
+        self.ledger.note(header, &slice);
+        if !self.held.is_empty() {
+            self.held.retain(|held| held.activation_id != header.id);
+        }
+        Some(slice)
+    }
+
+    /// Where the log ends.
+    pub(super) fn end(&self) -> Position {
+        self.active.position()
+    }
+
+    /// Segments that are not wholly on the disk, with the bytes used of each.
+    pub(super) fn unsynced(&self) -> Vec<(Arc<Segment>, usize)> {
+        let (active, used) = (self.active.segment(), self.active.used());
+        let sealed = self.ledger.books.range(..active.number()).map(|(_, book)| (&book.segment, book.used));
+        sealed
+            .chain([(active, used)])
+            .filter(|(segment, used)| !segment.is_synced(*used))
+            .map(|(segment, used)| (segment.clone(), used))
+            .collect()
+    }
+}

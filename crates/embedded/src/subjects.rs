@@ -1,0 +1,290 @@
+//! Subjects in SQLite: who may call, with keys sealed and found by digest.
+//!
+//! A key is looked up by the SHA-256 of `uuid:key`. An unknown uuid and a wrong key miss the same index in the
+//! same way, and what the index compares is a digest that a caller cannot steer, so times tell nothing.
+//!
+//! Other processes (`chasen admin`) may write the same file. A thread asks SQLite twice a second whether somebody
+//! did, so that [`SubjectStore::generation`] is a load of one number.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use chasen_entity::{AuthKey, EntityName, Identity, Namespace, Subject, UserLimits};
+use chasen_spi::{StoreError, SubjectDocument, SubjectNamespace, SubjectStore};
+use rusqlite::{Connection, OptionalExtension, Transaction, params};
+use sha2::{Digest, Sha256};
+
+use crate::background::Background;
+use crate::database::Database;
+use crate::entities::{self, count_up};
+use crate::node_key::NodeKey;
+use crate::sqlite::{self, store_error, unsigned};
+use crate::{OpenError, files};
+
+/// Name of the file that entities and subjects share.
+const FILE: &str = "entities.db";
+/// Counter that every write of this store moves.
+const GENERATION: &str = "subject-generation";
+/// Which key the secrets were sealed with.
+const FINGERPRINT: &str = "key-fingerprint";
+/// How often changes by other processes are looked for; they are promised within a second.
+const POLL: Duration = Duration::from_millis(500);
+
+/// The store of subjects.
+pub struct Subjects {
+    database: Arc<Database>,
+    key: Arc<NodeKey>,
+    generation: Arc<AtomicU64>,
+    _poll: Background,
+}
+
+impl Subjects {
+    /// Opens the subjects of a data folder beside a node that may be running on it; makes the folder if there
+    /// is none. The node sees changes at most a second later.
+    pub fn open_shared(data_dir: &Path) -> Result<Self, OpenError> {
+        files::create_folder(data_dir)?;
+        let key = Arc::new(NodeKey::open(data_dir)?);
+        let database = open_database(data_dir, &key)?;
+        Self::new(database, key)
+    }
+
+    /// The subjects in this database.
+    pub(crate) fn new(database: Arc<Database>, key: Arc<NodeKey>) -> Result<Self, OpenError> {
+        let refused = |source| OpenError::Store { file: database.path().to_owned(), source };
+        let connection = sqlite::open_reader(database.path()).map_err(refused)?;
+        let generation = Arc::new(AtomicU64::new(counter(&connection, GENERATION).map_err(refused)?));
+        let poll = watch(connection, generation.clone())?;
+        Ok(Self { database, key, generation, _poll: poll })
+    }
+
+    /// Sets or, with `None`, removes the limits of a namespace.
+    pub async fn set_limits(&self, namespace: &str, limits: Option<&UserLimits>) -> Result<(), StoreError> {
+        let namespace = namespace.to_owned();
+        let body = limits
+            .map(serde_json::to_string)
+            .transpose()
+            .map_err(|error| StoreError::Unavailable(format!("limits cannot be written: {error}")))?;
+        self.change(move |transaction| {
+            match body {
+                Some(body) => {
+                    transaction.execute("INSERT OR REPLACE INTO limits VALUES (?1, ?2)", [namespace, body])
+                }
+                None => transaction.execute("DELETE FROM limits WHERE namespace = ?1", [namespace]),
+            }
+            .map_err(store_error)
+            .map(drop)
+        })
+        .await
+    }
+
+    /// A write that moves the generation.
+    async fn change<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Transaction<'_>) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let (value, generation) = self
+            .database
+            .write(move |transaction| {
+                let value = work(transaction)?;
+                Ok((value, count_up(transaction, GENERATION)?))
+            })
+            .await?;
+        self.generation.fetch_max(unsigned(generation), Ordering::AcqRel);
+        Ok(value)
+    }
+}
+
+#[async_trait]
+impl SubjectStore for Subjects {
+    async fn get(&self, subject: &str) -> Result<Option<SubjectDocument>, StoreError> {
+        let (subject, key) = (subject.to_owned(), self.key.clone());
+        self.database.read(move |connection| load(connection, &key, &subject)).await
+    }
+
+    async fn put(&self, subject: &SubjectDocument) -> Result<(), StoreError> {
+        let (subject, key) = (subject.clone(), self.key.clone());
+        self.change(move |transaction| store(transaction, &key, &subject)).await
+    }
+
+    async fn delete(&self, subject: &str) -> Result<bool, StoreError> {
+        let subject = subject.to_owned();
+        self.change(move |transaction| {
+            let deleted = transaction.execute("DELETE FROM subjects WHERE subject = ?1", [subject]);
+            deleted.map(|rows| rows > 0).map_err(store_error)
+        })
+        .await
+    }
+
+    async fn identity(&self, key: &AuthKey) -> Result<Option<Arc<Identity>>, StoreError> {
+        let key = key.clone();
+        self.database.read(move |connection| identify(connection, key)).await
+    }
+
+    async fn limits(&self, namespace: &str) -> Result<UserLimits, StoreError> {
+        let namespace = namespace.to_owned();
+        self.database.read(move |connection| limits(connection, &namespace)).await
+    }
+
+    fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+}
+
+/// Follows the generation that other processes write. SQLite says cheaply whether there is anything to read.
+fn watch(connection: Connection, generation: Arc<AtomicU64>) -> Result<Background, OpenError> {
+    let mut seen: Option<i64> = None;
+    Background::every(POLL, "subject-poll", move || {
+        let version = connection.pragma_query_value(None, "data_version", |row| row.get(0));
+        let moved = version.map_err(store_error).and_then(|version| {
+            if seen.replace(version) == Some(version) {
+                return Ok(());
+            }
+            counter(&connection, GENERATION).map(|stored| {
+                generation.fetch_max(stored, Ordering::AcqRel);
+            })
+        });
+        if let Err(error) = moved {
+            seen = None;
+            tracing::warn!(%error, "changes of subjects by other processes cannot be seen; trying again");
+        }
+    })
+}
+
+/// Opens the database of a data folder. The first opener leaves the key's fingerprint in it; every later one
+/// must have the same key.
+pub(crate) fn open_database(data_dir: &Path, key: &NodeKey) -> Result<Arc<Database>, OpenError> {
+    let path = data_dir.join(FILE);
+    let connection = sqlite::open(&path, entities::MIGRATIONS)?;
+    let stored: i64 = connection
+        .query_row(
+            "INSERT INTO counters VALUES (?1, ?2) ON CONFLICT DO UPDATE SET value = value RETURNING value",
+            params![FINGERPRINT, key.fingerprint()],
+            |row| row.get(0),
+        )
+        .map_err(|error| OpenError::Store { file: path.clone(), source: store_error(error) })?;
+    if stored != key.fingerprint() {
+        return Err(OpenError::WrongKey { file: key.file().to_owned() });
+    }
+    Database::serve(&path, connection)
+}
+
+fn counter(connection: &Connection, name: &str) -> Result<u64, StoreError> {
+    connection
+        .prepare_cached("SELECT value FROM counters WHERE name = ?1")
+        .and_then(|mut statement| statement.query_row([name], |row| row.get(0)).optional())
+        .map(|value: Option<i64>| value.map_or(0, unsigned))
+        .map_err(store_error)
+}
+
+fn digest(key: &AuthKey) -> [u8; 32] {
+    Sha256::digest(key.to_credentials()).into()
+}
+
+fn store(transaction: &Transaction<'_>, key: &NodeKey, document: &SubjectDocument) -> Result<(), StoreError> {
+    let subject = document.subject.as_str();
+    transaction
+        .execute("DELETE FROM subjects WHERE subject = ?1", [subject])
+        .and_then(|_| {
+            transaction.execute("INSERT INTO subjects VALUES (?1, ?2)", params![subject, document.blocked])
+        })
+        .map_err(store_error)?;
+    for (position, namespace) in (0i64..).zip(&document.namespaces) {
+        let AuthKey { uuid, key: secret } = &namespace.auth_key;
+        let sealed = key
+            .seal(secret.as_bytes(), uuid.as_bytes())
+            .map_err(|error| StoreError::Unavailable(error.to_string()))?;
+        transaction
+            .execute(
+                "INSERT INTO subject_namespaces VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+                params![
+                    subject,
+                    position,
+                    namespace.name.as_str(),
+                    uuid.as_ref(),
+                    sealed,
+                    digest(&namespace.auth_key)
+                ],
+            )
+            .map_err(store_error)?;
+    }
+    Ok(())
+}
+
+fn load(connection: &Connection, key: &NodeKey, name: &str) -> Result<Option<SubjectDocument>, StoreError> {
+    let blocked: Option<bool> = connection
+        .query_row("SELECT blocked FROM subjects WHERE subject = ?1", [name], |row| row.get(0))
+        .optional()
+        .map_err(store_error)?;
+    let Some(blocked) = blocked else { return Ok(None) };
+    let mut statement = connection
+        .prepare_cached(
+            "SELECT name, uuid, sealed_key FROM subject_namespaces WHERE subject = ?1 ORDER BY position",
+        )
+        .map_err(store_error)?;
+    let rows = statement
+        .query_map([name], |row| {
+            Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?, row.get::<_, Vec<u8>>(2)?))
+        })
+        .map_err(store_error)?;
+    let mut namespaces = Vec::new();
+    for row in rows {
+        let (namespace, uuid, sealed) = row.map_err(store_error)?;
+        let secret = key
+            .open_sealed(&sealed, uuid.as_bytes())
+            .ok()
+            .and_then(|secret| String::from_utf8(secret).ok())
+            .ok_or_else(|| corrupt(name, "its key cannot be opened"))?;
+        namespaces.push(SubjectNamespace {
+            name: entity_name(name, &namespace)?,
+            auth_key: AuthKey { uuid: uuid.into(), key: secret.into() },
+        });
+    }
+    let subject = subject_name(name)?;
+    Ok(Some(SubjectDocument { subject, blocked, namespaces }))
+}
+
+fn identify(connection: &Connection, key: AuthKey) -> Result<Option<Arc<Identity>>, StoreError> {
+    let found: Option<(String, String)> = connection
+        .prepare_cached(
+            "SELECT subjects.subject, name FROM subject_namespaces JOIN subjects USING (subject)
+             WHERE digest = ?1 AND NOT blocked",
+        )
+        .and_then(|mut statement| {
+            statement.query_row([digest(&key)], |row| Ok((row.get(0)?, row.get(1)?))).optional()
+        })
+        .map_err(store_error)?;
+    let Some((subject, namespace)) = found else { return Ok(None) };
+    Ok(Some(Arc::new(Identity {
+        subject: subject_name(&subject)?,
+        namespace: Namespace { name: entity_name(&subject, &namespace)?, uuid: key.uuid.clone() },
+        auth_key: key,
+        limits: limits(connection, &namespace)?,
+    })))
+}
+
+fn limits(connection: &Connection, namespace: &str) -> Result<UserLimits, StoreError> {
+    let body: Option<String> = connection
+        .prepare_cached("SELECT body FROM limits WHERE namespace = ?1")
+        .and_then(|mut statement| statement.query_row([namespace], |row| row.get(0)).optional())
+        .map_err(store_error)?;
+    let Some(body) = body else { return Ok(UserLimits::default()) };
+    serde_json::from_str(&body).map_err(|error| StoreError::Corrupt {
+        what: format!("the limits of {namespace}"),
+        why: error.to_string(),
+    })
+}
+
+fn subject_name(text: &str) -> Result<Subject, StoreError> {
+    Subject::new(text).map_err(|why| corrupt(text, why))
+}
+
+fn entity_name(subject: &str, text: &str) -> Result<EntityName, StoreError> {
+    EntityName::new(text).ok_or_else(|| corrupt(subject, "it has a namespace without a legal name"))
+}
+
+fn corrupt(subject: &str, why: &str) -> StoreError {
+    StoreError::Corrupt { what: format!("the subject {subject}"), why: why.to_owned() }
+}

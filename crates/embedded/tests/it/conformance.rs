@@ -1,0 +1,36 @@
+//! What every implementation of the sockets must do.
+
+use chasen_spi::conformance;
+
+use crate::fixture::open;
+
+#[tokio::test]
+async fn the_embedded_engines_conform() {
+    let folder = tempfile::tempdir().unwrap();
+    for round in 0..2 {
+        let node = open(folder.path());
+        if round == 0 {
+            conformance::artifact_store(&*node.artifact_store()).await;
+            conformance::event_log(&*node.event_log(), &*node.activation_store()).await;
+        }
+        conformance::attachment_store(&*node.attachment_store()).await;
+        conformance::subject_store(&*node.subject_store()).await;
+        node.close().await;
+    }
+}
+
+#[tokio::test]
+async fn closed_stores_say_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let node = open(folder.path());
+    let (log, subjects) = (node.event_log(), node.subject_store());
+    node.close().await;
+    let [accepted, ..] = crate::fixture::events("{}", 1);
+    assert!(log.append(&accepted).unwrap_err().to_string().contains("closed"));
+    assert!(subjects.delete("nobody").await.unwrap_err().to_string().contains("closed"));
+    assert_eq!(
+        std::fs::read_dir(folder.path().join("events")).unwrap().count(),
+        1,
+        "only the checkpoint is left"
+    );
+}

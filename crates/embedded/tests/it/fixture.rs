@@ -1,0 +1,85 @@
+//! What the tests share: data folders, invocations, records.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use chasen_embedded::{Embedded, EmbeddedConfig};
+use chasen_entity::{
+    ActionLimits, Activation, ActivationId, AuthKey, ByteSize, EntityName, EntityPath, Event, Exec,
+    ExecutableAction, FullyQualifiedName, Identity, Invocation, Namespace, Parameters, RawJson, Subject,
+    TransactionId, UserLimits, Version,
+};
+use chasen_spi::ActivationQuery;
+
+/// The secret half of every caller's key.
+pub(crate) const SECRET: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+
+/// Small segments, so that tests meet many of them.
+pub(crate) fn config(folder: &Path) -> EmbeddedConfig {
+    EmbeddedConfig { segment_bytes: ByteSize::bytes(256 << 10), ..EmbeddedConfig::new(folder) }
+}
+
+/// An open folder with small segments.
+pub(crate) fn open(folder: &Path) -> Embedded {
+    Embedded::open(config(folder)).unwrap()
+}
+
+/// Work that is accepted now.
+pub(crate) fn invocation(arguments: &str) -> Arc<Invocation> {
+    let name = EntityName::new("guest").unwrap();
+    let action = EntityName::new("hello").unwrap();
+    Arc::new(Invocation {
+        activation_id: ActivationId::generate(),
+        transaction_id: TransactionId::from_client(Some("tid")),
+        identity: Arc::new(Identity {
+            subject: Subject::new("guest").unwrap(),
+            namespace: Namespace { name: name.clone(), uuid: "u".into() },
+            auth_key: AuthKey { uuid: "u".into(), key: SECRET.into() },
+            limits: UserLimits::default(),
+        }),
+        action: Arc::new(ExecutableAction {
+            name: FullyQualifiedName::new(EntityPath::root(&name), action),
+            version: Version::default(),
+            revision: 1,
+            exec: Exec { kind: "nodejs:20".to_owned(), code: None, binary: false, main: None, image: None },
+            limits: ActionLimits::default(),
+            annotations: Parameters::new(),
+        }),
+        binding: None,
+        arguments: RawJson::parse(arguments.as_bytes()).unwrap(),
+        init_parameters: Parameters::new(),
+        blocking: false,
+        cause: None,
+        accepted_at: 1,
+        delivery: chasen_entity::invocation::Delivery::AtMostOnce,
+        attempt: 1,
+        epoch: 0,
+        trace_context: None,
+    })
+}
+
+/// The three events of an activation that succeeds.
+pub(crate) fn events(arguments: &str, start: u64) -> [Event; 3] {
+    let invocation = invocation(arguments);
+    let activation_id = invocation.activation_id;
+    let record = record(activation_id, start);
+    let started = Event::Started { activation_id, attempt: 1, at: start };
+    [Event::Accepted(invocation), started, Event::Finished(record)]
+}
+
+/// A record like those of real actions.
+pub(crate) fn record(activation_id: ActivationId, start: u64) -> Arc<Activation> {
+    let mut annotations = Parameters::new();
+    annotations.set("path", "guest/hello");
+    annotations.set("kind", "nodejs:20");
+    annotations.set("limits", &ActionLimits::default());
+    annotations.set("waitTime", &3);
+    annotations.set("timeout", &false);
+    let plain = chasen_spi::memory::activation("guest", "hello", start);
+    Arc::new(Activation { activation_id, annotations, ..plain })
+}
+
+/// Everything of the guest, newest first, up to this many.
+pub(crate) fn newest(limit: u64) -> ActivationQuery {
+    ActivationQuery { namespace: "guest".to_owned(), limit, ..ActivationQuery::default() }
+}

@@ -1,0 +1,4 @@
+//! The embedded engines through their public door.
+
+mod conformance;
+mod fixture;
