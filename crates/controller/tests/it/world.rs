@@ -1,0 +1,189 @@
+//! A controller with two tenants, a small manifest, and executions that follow the name of the action.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chasen_controller::{Controller, ControllerConfig, Parts};
+use chasen_entity::{
+    Activation, AuthKey, EntityName, EntityPath, Event, Invocation, Manifest, Outcome, Parameters, RawJson, Response as
+    ActivationResponse, Subject,
+};
+use chasen_spi::memory::{MemoryArtifactStore, MemoryAttachmentStore, MemoryEventLog, MemorySubjectStore};
+use chasen_spi::{EventLog, Invoke, Rejection, SubjectDocument, SubjectNamespace, SubjectStore, Ticket};
+use parking_lot::Mutex;
+use tokio::net::TcpListener;
+use tokio::sync::{Notify, oneshot, watch};
+
+use crate::client::{Connection, Request, Response, SOON};
+
+const MANIFEST: &str = r#"{"runtimes":{
+    "nodejs":[
+        {"kind":"nodejs:20","image":{"prefix":"openwhisk","name":"action-nodejs-v20","tag":"nightly"},"default":true,"attached":{}},
+        {"kind":"nodejs:6","image":{"prefix":"openwhisk","name":"action-nodejs-v6"},"deprecated":true,"attached":{}}],
+    "python":[{"kind":"python:3.11","image":{"name":"p"},"attached":{}}]}}"#;
+
+/// Credentials of the tenant `guest`.
+pub(crate) fn guest() -> String {
+    format!("guest-id:{}", "g".repeat(64))
+}
+
+/// Credentials of the tenant `alice`.
+pub(crate) fn alice() -> String {
+    format!("alice-id:{}", "a".repeat(64))
+}
+
+/// Everything a test holds.
+pub(crate) struct World {
+    pub(crate) address: SocketAddr,
+    pub(crate) controller: Arc<Controller>,
+    pub(crate) subjects: Arc<MemorySubjectStore>,
+    pub(crate) artifacts: Arc<MemoryArtifactStore>,
+    pub(crate) log: Arc<MemoryEventLog>,
+    pub(crate) invoker: Arc<FakeInvoke>,
+    shutdown: watch::Sender<bool>,
+    ended: oneshot::Receiver<()>,
+}
+
+/// Runs actions by name: `array`, `failing`, `broken`, `whisk`, `silent`, `slow`, `overloaded`, `panics`; every other
+/// one echoes its arguments.
+pub(crate) struct FakeInvoke {
+    log: Arc<MemoryEventLog>,
+    pub(crate) taken: Mutex<Vec<Invocation>>,
+    /// Lets every `slow` one that waits finish.
+    pub(crate) release: Arc<Notify>,
+}
+
+impl Invoke for FakeInvoke {
+    #[allow(clippy::panic_in_result_fn, reason = "the panic is the case")]
+    fn invoke(&self, invocation: Invocation) -> Result<Ticket, Rejection> {
+        let name = invocation.action.name.name.to_string();
+        match name.as_str() {
+            "overloaded" => return Err(Rejection::Overloaded),
+            "draining" => return Err(Rejection::Draining),
+            "panics" => panic!("a defect"),
+            _ => {}
+        }
+        self.taken.lock().push(invocation.clone());
+        let (log, release) = (self.log.clone(), self.release.clone());
+        Ok(Ticket::new(Box::pin(async move {
+            if name == "slow" {
+                release.notified().await;
+            }
+            let record = Arc::new(record(&invocation, &name));
+            log.append(&Event::Finished(record.clone())).unwrap();
+            record
+        })))
+    }
+}
+
+fn record(invocation: &Invocation, name: &str) -> Activation {
+    let (outcome, result) = match name {
+        "array" => (Outcome::Success, Some(RawJson::parse(b"[1,2]").unwrap())),
+        "failing" => (Outcome::ApplicationError, Some(RawJson::error("no"))),
+        "broken" => (Outcome::DeveloperError, Some(RawJson::error("died"))),
+        "whisk" => (Outcome::WhiskError, Some(RawJson::error("lost"))),
+        "silent" => (Outcome::Success, None),
+        _ => (Outcome::Success, Some(invocation.arguments.clone())),
+    };
+    let mut annotations = Parameters::new();
+    annotations.set("path", &invocation.action.name.to_string());
+    Activation {
+        namespace: EntityPath::root(&invocation.identity.namespace.name),
+        name: invocation.action.name.name.clone(),
+        subject: invocation.identity.subject.clone(),
+        activation_id: invocation.activation_id,
+        cause: None,
+        start: invocation.accepted_at,
+        end: invocation.accepted_at + 2,
+        duration: None,
+        response: ActivationResponse { outcome, result, size: Some(2) },
+        logs: vec!["2026-01-01T00:00:00Z           stdout: hi".to_owned()],
+        version: invocation.action.version,
+        annotations,
+    }
+}
+
+impl World {
+    pub(crate) async fn new() -> Self {
+        Self::with(|_| {}).await
+    }
+
+    pub(crate) async fn with(change: impl FnOnce(&mut ControllerConfig)) -> Self {
+        let mut config = ControllerConfig::default();
+        change(&mut config);
+        let subjects = Arc::new(MemorySubjectStore::default());
+        for (name, credentials) in [("guest", guest()), ("alice", alice())] {
+            let auth_key = AuthKey::parse(&credentials).unwrap();
+            let namespaces = vec![SubjectNamespace { name: EntityName::new(name).unwrap(), auth_key }];
+            let subject = SubjectDocument { subject: Subject::new(name).unwrap(), blocked: false, namespaces };
+            subjects.put(&subject).await.unwrap();
+        }
+        let log = Arc::new(MemoryEventLog::default());
+        let invoker = Arc::new(FakeInvoke { log: log.clone(), taken: Mutex::default(), release: Arc::default() });
+        let artifacts = Arc::new(MemoryArtifactStore::default());
+        let controller = Controller::new(Parts {
+            artifacts: artifacts.clone(),
+            attachments: Arc::new(MemoryAttachmentStore::default()),
+            subjects: subjects.clone(),
+            activations: log.clone(),
+            invoke: invoker.clone(),
+            manifest: Arc::new(Manifest::parse(MANIFEST).unwrap()),
+            config,
+        });
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (shutdown, mut stop) = watch::channel(false);
+        let (end, ended) = oneshot::channel();
+        let serving = controller.clone();
+        tokio::spawn(async move {
+            let stopped = async {
+                let _ = stop.wait_for(|stop| *stop).await;
+            };
+            serving.serve(listener, stopped).await;
+            let _ = end.send(());
+        });
+        Self { address, controller, subjects, artifacts, log, invoker, shutdown, ended }
+    }
+
+    /// Sends a request on a connection of its own.
+    pub(crate) async fn send(&self, request: Request) -> Response {
+        Connection::open(self.address).await.send(&request).await
+    }
+
+    /// Sends a request of the tenant `guest`.
+    pub(crate) async fn guest(&self, line: &str) -> Response {
+        self.send(Request::new(line).auth(&guest())).await
+    }
+
+    /// Sends a request of the tenant `guest` with a JSON body.
+    pub(crate) async fn guest_json(&self, line: &str, body: impl ToString) -> Response {
+        self.send(Request::new(line).auth(&guest()).json(body)).await
+    }
+
+    /// Creates an action of the tenant `guest`.
+    pub(crate) async fn create(&self, name: &str, extra: &str) {
+        let body = format!(r#"{{"exec":{{"kind":"nodejs:20","code":"function main() {{}}"}}{extra}}}"#);
+        let response = self.guest_json(&format!("PUT /api/v1/namespaces/_/actions/{name}"), body).await;
+        assert_eq!(response.status, 200, "{response:?}");
+    }
+
+    /// Begins the end.
+    pub(crate) fn stop(&self) {
+        self.shutdown.send_replace(true);
+    }
+
+    /// Waits until serving has ended.
+    pub(crate) async fn wait_for_end(self) {
+        tokio::time::timeout(SOON, self.ended).await.expect("drained in time").unwrap();
+    }
+}
+
+/// Waits for something that is about to happen.
+pub(crate) async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = tokio::time::Instant::now() + SOON;
+    while !holds() {
+        assert!(tokio::time::Instant::now() < deadline, "{what}");
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
