@@ -217,6 +217,20 @@ pub(crate) fn exec(argv: &[CString], env: &[CString]) -> io::Error {
     io::Error::last_os_error()
 }
 
+/// Filters the system calls of this process and its children from now on; `no_new_privs` must be set.
+///
+/// # Errors
+/// What the kernel says.
+pub(crate) fn filter_calls(filter: &[libc::sock_filter]) -> io::Result<()> {
+    let length = u16::try_from(filter.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
+    let program = libc::sock_fprog { len: length, filter: filter.as_ptr().cast_mut() };
+    // SAFETY: the program is valid for the call, which copies it and changes nothing.
+    let result = unsafe {
+        libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, 0, ptr::from_ref(&program))
+    };
+    if result == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
 /// Brings the loopback device of this network namespace up.
 ///
 /// # Errors

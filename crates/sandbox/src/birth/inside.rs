@@ -23,7 +23,7 @@ use super::news::{Listener, News, Teller};
 use super::program::{Program, limit_resources};
 use crate::cell::{ExitStatus, INNER_ID, Limits};
 use crate::mounts::{self, HARMLESS};
-use crate::seccomp::Filters;
+use crate::seccomp::Filter;
 use crate::sys;
 
 /// Most that `/dev/shm` may hold; it is charged to the cell's memory like `/tmp`.
@@ -40,7 +40,7 @@ pub(super) struct Inside<'a> {
     pub(super) own_network: bool,
     pub(super) hostname: &'a str,
     pub(super) limits: &'a Limits,
-    pub(super) filters: &'a Filters,
+    pub(super) filter: &'a Filter,
     pub(super) program: Program,
 }
 
@@ -125,7 +125,7 @@ impl Inside<'_> {
         let nothing = CapabilitySets { effective: none, permitted: none, inheritable: none };
         set_capabilities(None, nothing).map_err(failed("dropping capabilities"))?;
         rustix::thread::set_no_new_privs(true).map_err(failed("forbidding new rights"))?;
-        self.filters.apply().map_err(failed("filtering system calls"))
+        self.filter.apply().map_err(failed("filtering system calls"))
     }
 }
 

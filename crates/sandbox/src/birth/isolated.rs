@@ -11,7 +11,7 @@ use super::program::Program;
 use crate::cell::INNER_ID;
 use crate::cgroup::Entrances;
 use crate::helper::wire::StartRequest;
-use crate::seccomp::Filters;
+use crate::seccomp::Filter;
 use crate::sys::{self, CELL_NAMESPACES, Fork};
 
 /// How eagerly the kernel picks a cell's processes when the whole machine runs out of memory (0 is neutral, 1000 first).
@@ -36,7 +36,7 @@ pub(crate) struct Cradle<'a> {
     /// Its prepared network, if any.
     pub(crate) network: Option<OwnedFd>,
     pub(crate) entrances: Entrances,
-    pub(crate) filters: &'a Filters,
+    pub(crate) filter: &'a Filter,
     /// Its user and group number as the helper sees it.
     pub(crate) outer_id: u32,
 }
@@ -49,7 +49,7 @@ pub(crate) fn bear(cradle: Cradle<'_>, request: &StartRequest, files: Vec<OwnedF
     let program = Program::new(&request.argv, &request.env, &request.cwd, files)?;
     let (listener, teller) = Listener::pair().map_err(failed("making a pipe"))?;
     let (gate, opener) = pipe_with(PipeFlags::CLOEXEC).map_err(failed("making a pipe"))?;
-    let Cradle { home, tree, network, entrances, filters, outer_id } = cradle;
+    let Cradle { home, tree, network, entrances, filter, outer_id } = cradle;
 
     let namespaces = CELL_NAMESPACES | if network.is_none() { libc::CLONE_NEWNET } else { 0 };
     let born = Home::enter_mounts(tree)
@@ -67,7 +67,7 @@ pub(crate) fn bear(cradle: Cradle<'_>, request: &StartRequest, files: Vec<OwnedF
             own_network: network.is_none(),
             hostname: &request.hostname,
             limits: &request.limits,
-            filters,
+            filter,
             program,
         });
     }

@@ -118,3 +118,102 @@ fn open_folder(folder: &Path) -> Result<OwnedFd, CgroupError> {
     rustix::fs::open(folder, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
         .map_err(|error| CgroupError { path: folder.to_path_buf(), source: error.into() })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::process::{Child, Command};
+    use std::time::{Duration, Instant};
+
+    use super::super::{Controller, read_value, write_value};
+    use super::*;
+
+    /// The machine's own trees, but only those of version 1, or only that of version 2.
+    fn layout_of(version_2: bool, node: &str) -> Option<Layout> {
+        if !rustix::process::geteuid().is_root() {
+            println!("skipped: needs root");
+            return None;
+        }
+        let mounts: String = fs::read_to_string("/proc/self/mountinfo")
+            .unwrap()
+            .lines()
+            .filter(|line| line.contains(" - cgroup2 ") == version_2)
+            .map(|line| format!("{line}\n"))
+            .collect();
+        let layout = Layout::from_mounts(&mounts, "", true, node);
+        if layout.folders().is_empty() {
+            println!("skipped: this machine has no such tree");
+            return None;
+        }
+        layout.create().unwrap();
+        Some(layout)
+    }
+
+    /// A sleeping process inside the groups, and a way to see its state.
+    fn sleeper(layout: &Layout, cell: &str) -> Child {
+        let child = Command::new("sleep").arg("1000").spawn().unwrap();
+        for parent in layout.folders() {
+            write_value(&parent.join(cell), "cgroup.procs", &child.id().to_string()).unwrap();
+        }
+        child
+    }
+
+    fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while !holds() {
+            assert!(Instant::now() < deadline, "never came true: {what}");
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    fn freezes_and_lets_die(layout: &Layout, frozen: impl Fn() -> bool) {
+        let group = Group::create(layout, "cell", &Limits::with_memory(64 << 20)).unwrap();
+        let mut child = sleeper(layout, "cell");
+        assert!(group.remove().is_err(), "removed around a living process");
+        let control = group.control();
+        control.freeze(true).unwrap();
+        eventually("frozen", &frozen);
+        control.freeze(false).unwrap();
+        eventually("thawed", || !frozen());
+        control.freeze(true).unwrap();
+        eventually("frozen again", &frozen);
+        child.kill().unwrap();
+        group.let_die();
+        child.wait().unwrap();
+        eventually("removed", || group.remove().is_ok());
+        layout.sweep(Duration::from_secs(5)).unwrap();
+        assert!(layout.folders().iter().all(|folder| !folder.exists()));
+    }
+
+    #[test]
+    fn version_1_alone_freezes_and_lets_frozen_processes_die() {
+        let Some(layout) = layout_of(false, "v1-test") else { return };
+        let Some(freezer) = layout.v1.get(&Controller::Freezer).cloned() else {
+            println!("skipped: no freezer tree");
+            return;
+        };
+        assert_eq!(layout.lacking(), []);
+        freezes_and_lets_die(&layout, || {
+            read_value(&freezer.join("cell"), "freezer.state").is_ok_and(|state| state.trim() == "FROZEN")
+        });
+    }
+
+    #[test]
+    fn version_2_alone_freezes_and_lets_frozen_processes_die() {
+        let Some(layout) = layout_of(true, "v2-test") else { return };
+        let folder = layout.v2.clone().unwrap().join("cell");
+        freezes_and_lets_die(&layout, || {
+            read_value(&folder, "cgroup.events").is_ok_and(|events| events.contains("frozen 1"))
+        });
+    }
+
+    #[test]
+    fn sweep_ends_what_is_inside() {
+        let Some(layout) = layout_of(false, "sweep-test") else { return };
+        Group::create(&layout, "cell", &Limits::with_memory(64 << 20)).unwrap();
+        let mut child = sleeper(&layout, "cell");
+        // Somebody has to collect the process, or it stays in its groups.
+        let waiter = std::thread::spawn(move || child.wait());
+        layout.sweep(Duration::from_secs(5)).unwrap();
+        waiter.join().unwrap().unwrap();
+    }
+}

@@ -72,7 +72,7 @@ impl Layout {
         format!("chasen-{node}")
     }
 
-    fn from_mounts(mounts: &str, own: &str, root: bool, node: &str) -> Self {
+    pub(super) fn from_mounts(mounts: &str, own: &str, root: bool, node: &str) -> Self {
         let mut layout = Self { v1: BTreeMap::new(), v2: None, v2_controllers: BTreeSet::new() };
         let mut v2_base = None;
         for mount in mounts.lines().filter_map(v1::parse_mount) {
@@ -132,6 +132,14 @@ impl Layout {
                 write_value(folder, "cgroup.subtree_control", &wanted)
             }
             _ => Ok(()),
+        }
+    }
+
+    /// Removes the node's groups where nothing is inside them.
+    pub(crate) fn remove_empty(&self) {
+        for folder in self.folders() {
+            // In use, or not there: left as it is.
+            let _ = fs::remove_dir(folder);
         }
     }
 

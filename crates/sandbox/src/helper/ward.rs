@@ -18,7 +18,7 @@ use crate::birth::tree::Trees;
 use crate::cell::{Exit, ExitStatus, Usage};
 use crate::cgroup::{Group, Layout};
 use crate::insecure;
-use crate::seccomp::Filters;
+use crate::seccomp::Filter;
 
 /// How long the groups of a dead cell may stay busy before that is reported.
 const BURIAL_PATIENCE: Duration = Duration::from_secs(5);
@@ -71,7 +71,7 @@ enum Means {
 struct Isolation {
     home: Home,
     trees: Trees,
-    filters: Filters,
+    filter: Filter,
     layout: Layout,
     /// A folder of the host over which mounts are attached for a moment, seen by the helper alone.
     workbench: PathBuf,
@@ -101,7 +101,7 @@ impl Ward {
                 Means::Isolated(Box::new(Isolation {
                     home: Home::settle()?,
                     trees: Trees::default(),
-                    filters: Filters::compile()?,
+                    filter: Filter::compile()?,
                     layout,
                     workbench,
                     free_ids: Vec::new(),
@@ -286,7 +286,7 @@ impl Isolation {
                     tree,
                     network,
                     entrances: group.entrances().map_err(|error| error.to_string())?,
-                    filters: &self.filters,
+                    filter: &self.filter,
                     outer_id: self.home.outer_id(settings.uid_base, id_index),
                 };
                 match isolated::bear(cradle, request, files) {

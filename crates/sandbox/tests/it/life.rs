@@ -232,7 +232,8 @@ async fn killed_helper() {
     kill_9(house.helper.pid());
     tokio::time::timeout(PATIENCE, house.helper.lost()).await.unwrap();
     assert_eq!(one.cell.exited().await.status, ExitStatus::Lost);
-    assert!(matches!(two.cell.kill().await, Err(HelperLost::Ended)));
+    let killed = two.cell.kill().await;
+    assert!(matches!(killed, Err(HelperLost::Ended)), "{killed:?}");
     eventually("every cell is gone", || !all.iter().any(|pid| is_alive(*pid))).await;
     let (spec, _stream) = house.spec(&["obey"]);
     assert!(matches!(house.helper.start(spec).await, Err(StartError::Helper(HelperLost::Ended))));

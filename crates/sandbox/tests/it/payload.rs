@@ -212,7 +212,7 @@ fn files(out: &mut UnixStream) -> io::Result<()> {
     writeln!(out, "{} {}", open.len(), name_of(&error))
 }
 
-/// Forks children that stay; tells how many there were room for.
+/// Forks children that stay; tells how many there were room for, and stays as well.
 fn forks(out: &mut UnixStream, count: usize) -> io::Result<()> {
     let mut born = 0;
     for _ in 0..count {
@@ -226,7 +226,8 @@ fn forks(out: &mut UnixStream, count: usize) -> io::Result<()> {
             _ => born += 1,
         }
     }
-    writeln!(out, "{born}")
+    writeln!(out, "{born}")?;
+    io::copy(out, &mut io::sink()).map(drop)
 }
 
 /// Leaves a grandchild behind, which the cell's first process must collect; tells when no zombie is left.

@@ -4,12 +4,15 @@
 //! programs that use another processor architecture's calls. `clone3`, whose flags a filter cannot see, fails with
 //! `ENOSYS`, so that C libraries fall back to `clone`.
 
-use std::collections::BTreeMap;
+mod program;
 
-use seccompiler::{
-    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
-    TargetArch,
-};
+use std::collections::BTreeMap;
+use std::io;
+
+use libc::sock_filter;
+
+use self::program::{Calls, Test, assemble};
+use crate::sys;
 
 /// Calls allowed whatever their arguments.
 #[rustfmt::skip]
@@ -87,107 +90,75 @@ const ALLOWED_HERE: &[libc::c_long] = {
 const ALLOWED_HERE: &[libc::c_long] = &[];
 
 /// Flags with which `clone` would make a namespace.
-const NAMESPACE_FLAGS: u64 = (libc::CLONE_NEWNS
+const NAMESPACE_FLAGS: i32 = libc::CLONE_NEWNS
     | libc::CLONE_NEWCGROUP
     | libc::CLONE_NEWUTS
     | libc::CLONE_NEWIPC
     | libc::CLONE_NEWUSER
     | libc::CLONE_NEWPID
-    | libc::CLONE_NEWNET) as u64;
-
+    | libc::CLONE_NEWNET;
 /// The bits of a socket's type that are not flags.
-const SOCKET_TYPE: u64 = 0xf;
+const SOCKET_TYPE: u32 = 0xf;
+/// Requests that would put words into a terminal's input; the second is `TIOCLINUX`, which libc does not name.
+const TERMINAL_INJECTIONS: [u32; 2] = [libc::TIOCSTI as u32, 0x541c];
 
-/// Requests that would put words into a terminal's input.
-const TERMINAL_INJECTIONS: [u64; 2] = [libc::TIOCSTI as u64, 0x541c /* TIOCLINUX, which libc does not name */];
-
-/// The compiled filters, made once and applied in every cell.
+/// The compiled filter, made once and applied in every cell.
 #[derive(Debug)]
-pub(crate) struct Filters {
-    permitted: BpfProgram,
-    /// Asked first, because it is applied last.
-    absent: BpfProgram,
-}
+pub(crate) struct Filter(Vec<sock_filter>);
 
-impl Filters {
-    /// Compiles the lists for this machine.
+impl Filter {
+    /// Compiles the list for this machine.
     ///
     /// # Errors
-    /// When the architecture is not supported.
+    /// When the list cannot be expressed.
     pub(crate) fn compile() -> Result<Self, String> {
-        Self::build().map_err(|error| format!("compiling the system call filter: {error}"))
+        assemble(&calls()).map(Self)
     }
 
-    fn build() -> Result<Self, seccompiler::BackendError> {
-        let architecture = TargetArch::try_from(std::env::consts::ARCH)?;
-        let denied = SeccompAction::Errno(libc::EPERM as u32);
-        let permitted =
-            SeccompFilter::new(rules()?, denied, SeccompAction::Allow, architecture)?.try_into()?;
-        let absent = SeccompFilter::new(
-            BTreeMap::from([(libc::SYS_clone3, Vec::new())]),
-            SeccompAction::Allow,
-            SeccompAction::Errno(libc::ENOSYS as u32),
-            architecture,
-        )?
-        .try_into()?;
-        Ok(Self { permitted, absent })
-    }
-
-    /// Applies them to this process and all it will ever start; sets `no_new_privs` too.
+    /// Applies it to this process and all it will ever start; `no_new_privs` must be set.
     ///
     /// # Errors
     /// When the kernel refuses.
-    pub(crate) fn apply(&self) -> Result<(), seccompiler::Error> {
-        seccompiler::apply_filter(&self.permitted)?;
-        seccompiler::apply_filter(&self.absent)
+    pub(crate) fn apply(&self) -> io::Result<()> {
+        sys::filter_calls(&self.0)
     }
 }
 
-type Rules = BTreeMap<i64, Vec<SeccompRule>>;
+fn calls() -> Calls {
+    let number = |call: &libc::c_long| u32::try_from(*call).ok();
+    let ruled = [
+        (libc::SYS_clone, vec![vec![Test::bits(0, NAMESPACE_FLAGS.cast_unsigned(), 0)]]),
+        (libc::SYS_ioctl, vec![TERMINAL_INJECTIONS.map(|request| Test::is_not(1, request)).to_vec()]),
+        // Only asking for the present personality, or the plain one.
+        (libc::SYS_personality, vec![vec![Test::is(0, u32::MAX)], vec![Test::is(0, 0)]]),
+        (libc::SYS_socketpair, vec![vec![Test::is(0, libc::AF_UNIX.cast_unsigned())]]),
+        (libc::SYS_socket, socket_rules()),
+    ];
+    Calls {
+        free: ALLOWED.iter().chain(ALLOWED_HERE).filter_map(number).collect(),
+        ruled: ruled.into_iter().filter_map(|(call, rules)| Some((number(&call)?, rules))).collect::<BTreeMap<_, _>>(),
+        absent: [libc::SYS_clone3].iter().filter_map(number).collect(),
+    }
+}
 
-fn rules() -> Result<Rules, seccompiler::BackendError> {
-    use SeccompCmpOp::{Eq, MaskedEq, Ne};
-    const INET_TYPES: [i32; 2] = [libc::SOCK_STREAM, libc::SOCK_DGRAM];
-    let mut rules: Rules = ALLOWED.iter().chain(ALLOWED_HERE).map(|call| (*call, Vec::new())).collect();
-    rules.insert(libc::SYS_clone, vec![rule(&[(0, MaskedEq(NAMESPACE_FLAGS), 0)])?]);
-    rules.insert(libc::SYS_ioctl, vec![rule(&TERMINAL_INJECTIONS.map(|request| (1, Ne, request)))?]);
-    // Only asking for the present personality, or the plain one.
-    rules.insert(
-        libc::SYS_personality,
-        vec![rule(&[(0, Eq, 0xffff_ffff)])?, rule(&[(0, Eq, 0)])?],
-    );
-    rules.insert(libc::SYS_socketpair, vec![rule(&[(0, Eq, libc::AF_UNIX as u64)])?]);
-    let mut sockets = vec![
-        rule(&[(0, Eq, libc::AF_UNIX as u64)])?,
-        rule(&[(0, Eq, libc::AF_NETLINK as u64), (2, Eq, libc::NETLINK_ROUTE as u64)])?,
+/// Local sockets, TCP, UDP and questions to the routing table; nothing raw, nothing that speaks ICMP.
+fn socket_rules() -> Vec<Vec<Test>> {
+    let is = |argument, value: i32| Test::is(argument, value.cast_unsigned());
+    let mut rules = vec![
+        vec![is(0, libc::AF_UNIX)],
+        vec![is(0, libc::AF_NETLINK), is(2, libc::NETLINK_ROUTE)],
     ];
     for family in [libc::AF_INET, libc::AF_INET6] {
-        for (kind, protocol) in
-            INET_TYPES.into_iter().zip([libc::IPPROTO_TCP, libc::IPPROTO_UDP])
+        for (kind, own_protocol) in
+            [(libc::SOCK_STREAM, libc::IPPROTO_TCP), (libc::SOCK_DGRAM, libc::IPPROTO_UDP)]
         {
-            // No raw sockets, and no datagram sockets that speak ICMP.
-            for protocol in [0, protocol] {
-                sockets.push(rule(&[
-                    (0, Eq, family as u64),
-                    (1, MaskedEq(SOCKET_TYPE), kind as u64),
-                    (2, Eq, protocol as u64),
-                ])?);
+            for protocol in [0, own_protocol] {
+                let kind = Test::bits(1, SOCKET_TYPE, kind.cast_unsigned());
+                rules.push(vec![is(0, family), kind, is(2, protocol)]);
             }
         }
     }
-    rules.insert(libc::SYS_socket, sockets);
-    Ok(rules)
-}
-
-/// A rule that holds when all of (argument, comparison, value) hold; 32 bits are compared, as the kernel reads them.
-fn rule(conditions: &[(u8, SeccompCmpOp, u64)]) -> Result<SeccompRule, seccompiler::BackendError> {
-    let conditions = conditions
-        .iter()
-        .map(|(argument, comparison, value)| {
-            SeccompCondition::new(*argument, SeccompCmpArgLen::Dword, comparison.clone(), *value)
-        })
-        .collect::<Result<_, _>>()?;
-    SeccompRule::new(conditions)
+    rules
 }
 
 #[cfg(test)]
@@ -195,15 +166,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn filters_compile_and_stay_within_the_kernels_size() {
-        let filters = Filters::compile().unwrap();
-        assert!(filters.permitted.len() < 4096, "{}", filters.permitted.len());
-        assert!(filters.absent.len() < 64);
+    fn filter_is_short() {
+        let length = Filter::compile().unwrap().0.len();
+        assert!(length < 500, "{length} steps");
     }
 
     #[test]
     fn hostile_families_are_not_listed() {
-        let rules = rules().unwrap();
+        let calls = calls();
         let hostile = [
             libc::SYS_mount,
             libc::SYS_umount2,
@@ -245,7 +215,8 @@ mod tests {
             libc::SYS_quotactl,
         ];
         for call in hostile {
-            assert!(!rules.contains_key(&call), "system call {call} is allowed");
+            let call = u32::try_from(call).unwrap();
+            assert!(!calls.free.contains(&call) && !calls.ruled.contains_key(&call), "call {call} is allowed");
         }
     }
 }
