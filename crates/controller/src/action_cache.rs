@@ -33,9 +33,11 @@ pub(crate) struct ResolvedAction {
 impl ResolvedAction {
     /// Prepares a stored action.
     pub(crate) fn of(action: &Action, revision: Revision, manifest: &Manifest) -> Self {
-        let annotated = |key: &str, value: &str| action.annotations.get(key).is_some_and(|is| is.as_str() == value);
+        let annotated =
+            |key: &str, value: &str| action.annotations.get(key).is_some_and(|is| is.as_str() == value);
         let defined = action.parameters.iter().filter(|parameter| parameter.value.as_str() != "null");
-        let finals = if annotated("final", "true") { defined.map(|p| p.key.clone()).collect() } else { Vec::new() };
+        let finals =
+            if annotated("final", "true") { defined.map(|p| p.key.clone()).collect() } else { Vec::new() };
         Self {
             executable: Arc::new(ExecutableAction::of(action, revision)),
             parameters: action.parameters.clone(),
@@ -91,11 +93,15 @@ impl ActionCache {
     /// `length` is that of its document.
     pub(crate) fn remember(&self, entries: &Entries, action: &Arc<ResolvedAction>, length: usize) {
         let executable = &action.executable;
-        self.put(entries, executable.name.clone(), Entry {
-            revision: executable.revision,
-            action: Some(action.clone()),
-            weight: OVERHEAD + length as u64,
-        });
+        self.put(
+            entries,
+            executable.name.clone(),
+            Entry {
+                revision: executable.revision,
+                action: Some(action.clone()),
+                weight: OVERHEAD + length as u64,
+            },
+        );
     }
 
     /// An action was written.
@@ -142,7 +148,8 @@ mod tests {
     use super::*;
 
     fn action(name: &str) -> Action {
-        let parameters = r#"[{"key":"a","value":1},{"key":"n","value":null},{"key":"i","value":2,"init":true}]"#;
+        let parameters =
+            r#"[{"key":"a","value":1},{"key":"n","value":null},{"key":"i","value":2,"init":true}]"#;
         Action {
             name: chasen_entity::action::ActionName {
                 namespace: EntityPath::parse("guest").unwrap(),

@@ -51,7 +51,11 @@ impl Identities {
     }
 
     /// The caller that the headers speak for.
-    pub(crate) async fn authenticate(&self, headers: &HeaderMap, throttles: &Throttles) -> Result<Caller, ApiError> {
+    pub(crate) async fn authenticate(
+        &self,
+        headers: &HeaderMap,
+        throttles: &Throttles,
+    ) -> Result<Caller, ApiError> {
         let mut decoded = [0u8; MAX_ENCODED];
         let credentials = credentials(headers, &mut decoded)?;
         let generation = self.subjects.generation();
@@ -125,7 +129,8 @@ mod tests {
         let identities = Identities::new(store.clone());
         let throttles = Throttles::new(Rates::default());
         let headers = headers(&format!("id:{}", "k".repeat(64)));
-        let limits = async || identities.authenticate(&headers, &throttles).await.map(|c| c.identity.limits.clone());
+        let limits =
+            async || identities.authenticate(&headers, &throttles).await.map(|c| c.identity.limits.clone());
         assert_eq!(limits().await.unwrap_err().text(), error_text::BAD_CREDENTIALS);
         store.put(&subject(false)).await.unwrap();
         assert_eq!(limits().await.unwrap(), UserLimits::default());
@@ -146,14 +151,17 @@ mod tests {
         let throttles = Throttles::new(Rates::default());
         identities.authenticate(&headers(&format!("id:{}", "k".repeat(64))), &throttles).await.unwrap();
         for wrong in ["x".repeat(64), "k".repeat(63), "k".repeat(65), String::new()] {
-            let error = identities.authenticate(&headers(&format!("id:{wrong}")), &throttles).await.unwrap_err();
+            let error =
+                identities.authenticate(&headers(&format!("id:{wrong}")), &throttles).await.unwrap_err();
             assert_eq!(error.text(), error_text::BAD_CREDENTIALS);
         }
     }
 
     #[test]
     fn unreadable_credentials_are_none() {
-        for value in ["", "Basic", "Basic ", "Basic !!!", "Bearer YTpi", &format!("Basic {}", "A".repeat(2000))] {
+        for value in
+            ["", "Basic", "Basic ", "Basic !!!", "Bearer YTpi", &format!("Basic {}", "A".repeat(2000))]
+        {
             let headers = [(AUTHORIZATION, HeaderValue::try_from(value).unwrap())].into_iter().collect();
             let error = credentials(&headers, &mut [0; MAX_ENCODED]).unwrap_err();
             assert_eq!(error.text(), error_text::NO_CREDENTIALS, "{value}");

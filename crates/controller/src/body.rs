@@ -89,7 +89,9 @@ impl<'a> RequestBody<'a> {
         controller: &'c Controller,
         keep: ByteSize,
     ) -> Result<Received<'c>, ApiError> {
-        match tokio::time::timeout(controller.config.body_timeout, self.collect(controller, keep.as_bytes())).await {
+        match tokio::time::timeout(controller.config.body_timeout, self.collect(controller, keep.as_bytes()))
+            .await
+        {
             Ok(received) => received,
             Err(_) => Err(ApiError::rejection(StatusCode::REQUEST_TIMEOUT, error_text::REQUEST_TIMEOUT)),
         }
@@ -165,8 +167,10 @@ impl Body<'_> {
         if self.bytes.is_empty() {
             return Err(ApiError::malformed("Unexpected end-of-input at input index 0"));
         }
-        let text = std::str::from_utf8(&self.bytes).map_err(|error| ApiError::malformed(error.to_string()))?;
-        let value: &RawValue = serde_json::from_str(text).map_err(|error| ApiError::malformed(error.to_string()))?;
+        let text =
+            std::str::from_utf8(&self.bytes).map_err(|error| ApiError::malformed(error.to_string()))?;
+        let value: &RawValue =
+            serde_json::from_str(text).map_err(|error| ApiError::malformed(error.to_string()))?;
         Fields::of(value).ok_or_else(|| ApiError::malformed(format!("Object expected in field '{first}'")))
     }
 }

@@ -43,7 +43,12 @@ impl Call<'_> {
     }
 
     /// Reads the segments that name an action.
-    pub(crate) fn action(&self, namespace: &str, package: Option<&str>, name: &str) -> Result<ActionAddress, ApiError> {
+    pub(crate) fn action(
+        &self,
+        namespace: &str,
+        package: Option<&str>,
+        name: &str,
+    ) -> Result<ActionAddress, ApiError> {
         Ok(ActionAddress {
             namespace: self.namespace(namespace)?,
             package: package.map(path::entity).transpose()?,
@@ -57,7 +62,11 @@ impl Call<'_> {
     }
 
     /// A status with JSON, for a client that takes it.
-    pub(crate) fn answer<T: Serialize + ?Sized>(&self, status: StatusCode, value: &T) -> Result<Reply, ApiError> {
+    pub(crate) fn answer<T: Serialize + ?Sized>(
+        &self,
+        status: StatusCode,
+        value: &T,
+    ) -> Result<Reply, ApiError> {
         media::require_acceptance(self.headers)?;
         Ok(Reply::json(status, value).with_cors(Cors::Rest))
     }

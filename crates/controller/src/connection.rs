@@ -36,7 +36,11 @@ pub(crate) struct Activity {
 
 impl Activity {
     pub(crate) fn new() -> Arc<Self> {
-        Arc::new(Self { opened: Instant::now(), word: AtomicU64::new(0), unread_body: AtomicBool::new(false) })
+        Arc::new(Self {
+            opened: Instant::now(),
+            word: AtomicU64::new(0),
+            unread_body: AtomicBool::new(false),
+        })
     }
 
     /// A request is being served.
@@ -111,7 +115,11 @@ impl WatchedStream {
 }
 
 impl AsyncRead for WatchedStream {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         let poll = Pin::new(&mut self.stream).poll_read(cx, buf);
         if buf.filled().len() > before {
@@ -188,13 +196,21 @@ mod tests {
         activity.received();
         tokio::time::advance(Duration::from_secs(1)).await;
         activity.received();
-        assert_eq!(activity.deadline(HEAD, IDLE), Some(start + Duration::from_secs(1) + HEAD), "drops do not prolong");
+        assert_eq!(
+            activity.deadline(HEAD, IDLE),
+            Some(start + Duration::from_secs(1) + HEAD),
+            "drops do not prolong"
+        );
         activity.begin();
         activity.received();
         assert_eq!(activity.deadline(HEAD, IDLE), None);
         activity.end();
         tokio::time::advance(Duration::from_secs(1)).await;
         activity.sent();
-        assert_eq!(activity.deadline(HEAD, IDLE), Some(start + Duration::from_secs(3) + IDLE), "a taken byte does");
+        assert_eq!(
+            activity.deadline(HEAD, IDLE),
+            Some(start + Duration::from_secs(3) + IDLE),
+            "a taken byte does"
+        );
     }
 }

@@ -7,7 +7,11 @@ use crate::call::{ActionAddress, Call};
 use crate::error::ApiError;
 
 /// Lets the owner of a namespace pass; anybody else is told which resource is refused.
-pub(crate) fn owner(call: &Call<'_>, namespace: &EntityName, resource: impl FnOnce() -> String) -> Result<(), ApiError> {
+pub(crate) fn owner(
+    call: &Call<'_>,
+    namespace: &EntityName,
+    resource: impl FnOnce() -> String,
+) -> Result<(), ApiError> {
     if namespace == call.own() { Ok(()) } else { Err(ApiError::forbidden(&resource())) }
 }
 

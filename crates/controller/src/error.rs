@@ -10,7 +10,8 @@ use serde::Serialize;
 
 use crate::reply::{Cors, Reply};
 
-const CHALLENGE: HeaderValue = HeaderValue::from_static("Basic realm=\"OpenWhisk secure realm\",charset=UTF-8");
+const CHALLENGE: HeaderValue =
+    HeaderValue::from_static("Basic realm=\"OpenWhisk secure realm\",charset=UTF-8");
 const CLOSE: HeaderValue = HeaderValue::from_static("close");
 
 /// Which layer says no; it decides the form of the answer.
@@ -58,7 +59,10 @@ impl ApiError {
 
     /// 400: the body does not deserialize.
     pub(crate) fn malformed(reason: impl AsRef<str>) -> Self {
-        Self::rejection(StatusCode::BAD_REQUEST, format!("{}{}", error_text::MALFORMED_CONTENT, reason.as_ref()))
+        Self::rejection(
+            StatusCode::BAD_REQUEST,
+            format!("{}{}", error_text::MALFORMED_CONTENT, reason.as_ref()),
+        )
     }
 
     /// 400: a query value does not deserialize.
@@ -125,7 +129,10 @@ impl ApiError {
 
     /// 503: a bounded thing is full.
     pub(crate) fn overloaded() -> Self {
-        Self { retry_after: Some(1), ..Self::refusal(StatusCode::SERVICE_UNAVAILABLE, error_text::OVERLOADED) }
+        Self {
+            retry_after: Some(1),
+            ..Self::refusal(StatusCode::SERVICE_UNAVAILABLE, error_text::OVERLOADED)
+        }
     }
 
     fn of_fault(fault: &dyn Fault, text: &'static str) -> Self {
@@ -215,7 +222,11 @@ mod tests {
         let unavailable = || StoreError::Unavailable("x".to_owned());
         for (error, status, text) in [
             (ApiError::from(StoreError::Conflict), 409, error_text::CONFLICT),
-            (ApiError::from(StoreError::Corrupt { what: String::new(), why: String::new() }), 500, error_text::CORRUPT),
+            (
+                ApiError::from(StoreError::Corrupt { what: String::new(), why: String::new() }),
+                500,
+                error_text::CORRUPT,
+            ),
             (ApiError::from(StoreError::Full(String::new())), 503, error_text::UNAVAILABLE),
             (ApiError::from(unavailable()), 503, error_text::UNAVAILABLE),
             (ApiError::from(Rejection::Overloaded), 503, error_text::OVERLOADED),

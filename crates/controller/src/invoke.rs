@@ -9,7 +9,9 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use chasen_entity::json::JsonType;
-use chasen_entity::{Activation, ActivationId, Invocation, Outcome, Parameter, Parameters, RawJson, error_text};
+use chasen_entity::{
+    Activation, ActivationId, Invocation, Outcome, Parameter, Parameters, RawJson, error_text,
+};
 use chasen_spi::Ticket;
 use http::StatusCode;
 use serde::Serialize;
@@ -27,7 +29,11 @@ use crate::{clock, entitle, media};
 const MAX_TRACE_CONTEXT: usize = 128;
 
 /// `POST …/actions/{name}`
-pub(crate) async fn invoke(call: &Call<'_>, address: ActionAddress, body: RequestBody<'_>) -> Result<Reply, ApiError> {
+pub(crate) async fn invoke(
+    call: &Call<'_>,
+    address: ActionAddress,
+    body: RequestBody<'_>,
+) -> Result<Reply, ApiError> {
     let controller = call.controller;
     let caller = &call.caller;
     let permit = controller.throttles.charge(&caller.usage, &caller.identity.limits, call.arrived)?;
@@ -86,7 +92,11 @@ fn arguments(call: &Call<'_>, body: &Body<'_>, absent: bool) -> Result<RawJson, 
         return Ok(RawJson::empty_object());
     }
     let value = RawJson::parse(body.bytes()).map_err(|error| ApiError::malformed(error.to_string()))?;
-    if value.json_type() == JsonType::Object { Ok(value) } else { Err(ApiError::malformed("JSON object expected")) }
+    if value.json_type() == JsonType::Object {
+        Ok(value)
+    } else {
+        Err(ApiError::malformed("JSON object expected"))
+    }
 }
 
 /// What keeps an action from being invoked with these arguments.
@@ -186,7 +196,9 @@ fn finished(call: &Call<'_>, record: &Activation, result_only: bool) -> Result<R
         Outcome::WhiskError => StatusCode::INTERNAL_SERVER_ERROR,
     };
     let reply = match &record.response.result {
-        Some(result) if result_only || result.json_type() == JsonType::Array => call.answer(status, result)?,
+        Some(result) if result_only || result.json_type() == JsonType::Array => {
+            call.answer(status, result)?
+        }
         None if result_only => call.answer(status, &RawJson::empty_object())?,
         _ => call.answer(status, &record.api_without_logs())?,
     };

@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 
 use chasen_entity::error_text;
-use http::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, TRANSFER_ENCODING};
 use http::StatusCode;
+use http::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, TRANSFER_ENCODING};
 
 use crate::error::ApiError;
 
@@ -17,7 +17,10 @@ const ECHO: usize = 128;
 pub(crate) fn require_json(headers: &HeaderMap, empty: bool) -> Result<(), ApiError> {
     let refuse = |is: &str| {
         let is: String = is.chars().take(ECHO).collect();
-        Err(ApiError::rejection(StatusCode::UNSUPPORTED_MEDIA_TYPE, error_text::unsupported_content_type(&is)))
+        Err(ApiError::rejection(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            error_text::unsupported_content_type(&is),
+        ))
     };
     let Some(value) = headers.get(CONTENT_TYPE) else {
         let absent = empty && !headers.contains_key(TRANSFER_ENCODING);
@@ -58,7 +61,8 @@ fn accepts_json(headers: &HeaderMap) -> bool {
             _ => continue,
         };
         let quality = parts.find_map(|part| part.strip_prefix("q=").or_else(|| part.strip_prefix("Q=")));
-        let wanted = quality.is_none_or(|quality| quality.trim().parse::<f32>().is_ok_and(|quality| quality > 0.0));
+        let wanted =
+            quality.is_none_or(|quality| quality.trim().parse::<f32>().is_ok_and(|quality| quality > 0.0));
         if best.is_none_or(|(known, _)| specificity > known) {
             best = Some((specificity, wanted));
         }
@@ -99,7 +103,11 @@ mod tests {
             (vec![(CONTENT_TYPE, "nonsense")], false, Some(UNKNOWN)),
         ] {
             let result = require_json(&headers(&pairs), empty).map_err(|error| error.text().to_owned());
-            assert_eq!(result, refused.map_or(Ok(()), |is| Err(error_text::unsupported_content_type(is))), "{pairs:?}");
+            assert_eq!(
+                result,
+                refused.map_or(Ok(()), |is| Err(error_text::unsupported_content_type(is))),
+                "{pairs:?}"
+            );
         }
     }
 

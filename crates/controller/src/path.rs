@@ -55,7 +55,11 @@ pub(crate) fn entity(segment: &str) -> Result<EntityName, ApiError> {
     name(segment, error_text::segment_too_long, error_text::NAME_ILLEGAL)
 }
 
-fn name(segment: &str, too_long: fn(usize, usize) -> String, illegal: &'static str) -> Result<EntityName, ApiError> {
+fn name(
+    segment: &str,
+    too_long: fn(usize, usize) -> String,
+    illegal: &'static str,
+) -> Result<EntityName, ApiError> {
     let decoded = percent::decode(segment);
     EntityName::new(&decoded).ok_or_else(|| {
         let length = decoded.chars().count();

@@ -20,7 +20,10 @@ pub(crate) fn decode(text: &str) -> Cow<'_, str> {
         decoded.push(byte);
         rest = next;
     }
-    Cow::Owned(String::from_utf8(decoded).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()))
+    Cow::Owned(
+        String::from_utf8(decoded)
+            .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()),
+    )
 }
 
 /// The same for queries, where `+` is a space.
@@ -38,9 +41,15 @@ mod tests {
 
     #[test]
     fn escapes_are_read_and_broken_ones_kept() {
-        for (text, decoded) in
-            [("a%20b", "a b"), ("%2F", "/"), ("%", "%"), ("%2", "%2"), ("%zz", "%zz"), ("%ff", "\u{fffd}"), ("é", "é")]
-        {
+        for (text, decoded) in [
+            ("a%20b", "a b"),
+            ("%2F", "/"),
+            ("%", "%"),
+            ("%2", "%2"),
+            ("%zz", "%zz"),
+            ("%ff", "\u{fffd}"),
+            ("é", "é"),
+        ] {
             assert_eq!(decode(text), decoded);
         }
         assert_eq!(decode_query("a+b%2Bc"), "a b+c");

@@ -45,23 +45,34 @@ impl<'a> Query<'a> {
     }
 
     /// A parameter of another type; the error text is made from the value.
-    pub(crate) fn parse<T: FromStr>(self, name: &str, error: impl Fn(&str) -> String) -> Result<Option<T>, ApiError> {
+    pub(crate) fn parse<T: FromStr>(
+        self,
+        name: &str,
+        error: impl Fn(&str) -> String,
+    ) -> Result<Option<T>, ApiError> {
         let Some(value) = self.get(name) else { return Ok(None) };
         value.parse().map(Some).map_err(|_| ApiError::query(name, &error(&value)))
     }
 
     /// `skip`, `limit` and `count` of a list.
     pub(crate) fn page(self, collection: &str, default_limit: u64, max_limit: u64) -> Result<Page, ApiError> {
-        let integer = |name: &str| self.parse::<i32>(name, |value| error_text::list_not_integer(value, collection));
+        let integer =
+            |name: &str| self.parse::<i32>(name, |value| error_text::list_not_integer(value, collection));
         let skip = integer("skip")?.unwrap_or(0);
-        let skip = u64::try_from(skip)
-            .map_err(|_| ApiError::query("skip", &error_text::list_skip_range(&skip.to_string(), collection)))?;
+        let skip = u64::try_from(skip).map_err(|_| {
+            ApiError::query("skip", &error_text::list_skip_range(&skip.to_string(), collection))
+        })?;
         let limit = match integer("limit")? {
             None => default_limit,
             Some(0) => max_limit,
-            Some(limit) => u64::try_from(limit).ok().filter(|limit| *limit <= max_limit).ok_or_else(|| {
-                ApiError::query("limit", &error_text::list_limit_range(&limit.to_string(), max_limit, collection))
-            })?,
+            Some(limit) => {
+                u64::try_from(limit).ok().filter(|limit| *limit <= max_limit).ok_or_else(|| {
+                    ApiError::query(
+                        "limit",
+                        &error_text::list_limit_range(&limit.to_string(), max_limit, collection),
+                    )
+                })?
+            }
         };
         Ok(Page { skip, limit, count: self.flag("count", false)? })
     }
@@ -88,7 +99,9 @@ mod tests {
 
     #[test]
     fn pages_have_defaults_and_bounds() {
-        let page = |query: &'static str| Query(query).page("actions", 30, 200).map_err(|error| error.text().to_owned());
+        let page = |query: &'static str| {
+            Query(query).page("actions", 30, 200).map_err(|error| error.text().to_owned())
+        };
         assert_eq!(page(""), Ok(Page { skip: 0, limit: 30, count: false }));
         assert_eq!(page("limit=0&skip=5&count=true"), Ok(Page { skip: 5, limit: 200, count: true }));
         for (query, name, text) in [
@@ -99,7 +112,11 @@ mod tests {
             ("limit=", "limit", "The value '' is not an integer for actions."),
             ("limit=4294967296&count=true", "limit", "The value '4294967296' is not an integer for actions."),
         ] {
-            assert_eq!(page(query), Err(format!("The query parameter '{name}' was malformed:\n{text}")), "{query}");
+            assert_eq!(
+                page(query),
+                Err(format!("The query parameter '{name}' was malformed:\n{text}")),
+                "{query}"
+            );
         }
     }
 }

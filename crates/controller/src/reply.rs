@@ -5,8 +5,8 @@ use std::borrow::Cow;
 use bytes::Bytes;
 use chasen_entity::{ActivationId, TransactionId};
 use http::header::{
-    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN, CONTENT_TYPE, HeaderMap,
-    HeaderName, HeaderValue,
+    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN, CONTENT_TYPE,
+    HeaderMap, HeaderName, HeaderValue,
 };
 use http::{Response, StatusCode};
 use http_body_util::Full;

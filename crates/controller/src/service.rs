@@ -36,7 +36,9 @@ pub(crate) async fn respond(
     });
     let reply = match result {
         Ok(reply) => reply.with_request_id(&transaction_id),
-        Err(error) if error.is_identified() => error.into_reply(&transaction_id).with_request_id(&transaction_id),
+        Err(error) if error.is_identified() => {
+            error.into_reply(&transaction_id).with_request_id(&transaction_id)
+        }
         Err(error) => error.into_reply(&transaction_id),
     };
     reply.into_response()

@@ -41,12 +41,20 @@ impl Throttles {
     }
 
     /// Charges one invocation: the rate first, then the number in flight. A refused one counts for the rate.
-    pub(crate) fn charge(&self, usage: &Arc<Usage>, limits: &UserLimits, now: Millis) -> Result<Permit, ApiError> {
+    pub(crate) fn charge(
+        &self,
+        usage: &Arc<Usage>,
+        limits: &UserLimits,
+        now: Millis,
+    ) -> Result<Permit, ApiError> {
         if let Some(allowed) = limits.invocations_per_minute.or(self.rates.invocations_per_minute) {
             let count = usage.count(now / MINUTE);
             if count > allowed {
                 let seconds = u32::try_from((MINUTE - now % MINUTE).div_ceil(1000)).unwrap_or(u32::MAX);
-                return Err(ApiError::throttled(error_text::too_many_requests(count.into(), allowed.into()), seconds));
+                return Err(ApiError::throttled(
+                    error_text::too_many_requests(count.into(), allowed.into()),
+                    seconds,
+                ));
             }
         }
         let allowed = self.concurrency(limits).unwrap_or(u32::MAX);
@@ -109,11 +117,19 @@ mod tests {
     #[test]
     fn rates_count_calendar_minutes_and_refused_ones_too() {
         let (throttles, usage) = throttles(Some(2), None);
-        let charge = |now| throttles.charge(&usage, &UserLimits::default(), now).map_err(|e| e.text().to_owned()).map(drop);
+        let charge = |now| {
+            throttles.charge(&usage, &UserLimits::default(), now).map_err(|e| e.text().to_owned()).map(drop)
+        };
         assert_eq!(charge(59_000), Ok(()));
         assert_eq!(charge(59_000), Ok(()));
-        assert_eq!(charge(59_999), Err("Too many requests in the last minute (count: 3, allowed: 2).".to_owned()));
-        assert_eq!(charge(59_999), Err("Too many requests in the last minute (count: 4, allowed: 2).".to_owned()));
+        assert_eq!(
+            charge(59_999),
+            Err("Too many requests in the last minute (count: 3, allowed: 2).".to_owned())
+        );
+        assert_eq!(
+            charge(59_999),
+            Err("Too many requests in the last minute (count: 4, allowed: 2).".to_owned())
+        );
         assert_eq!(charge(60_000), Ok(()));
     }
 

@@ -95,7 +95,8 @@ pub(crate) async fn find(call: &Call<'_>, address: &ActionAddress) -> Result<Opt
     if document.collection != Collection::Actions {
         return Err(ApiError::conflict(error_text::CONFORMANCE));
     }
-    let action = serde_json::from_str(&document.body).map_err(|why| ApiError::corrupt(&address.qualified(), &why))?;
+    let action =
+        serde_json::from_str(&document.body).map_err(|why| ApiError::corrupt(&address.qualified(), &why))?;
     Ok(Some(Stored { action, revision: document.revision, length: document.body.len() }))
 }
 

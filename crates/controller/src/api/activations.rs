@@ -91,14 +91,23 @@ mod tests {
 
     #[test]
     fn name_filters_are_names_with_or_without_package() {
-        for (value, filter) in
-            [("", None), ("/", None), ("a", Some("a")), ("p/a", Some("p/a")), ("/a", Some("a")), ("/p/a", Some("p/a"))]
-        {
+        for (value, filter) in [
+            ("", None),
+            ("/", None),
+            ("a", Some("a")),
+            ("p/a", Some("p/a")),
+            ("/a", Some("a")),
+            ("/p/a", Some("p/a")),
+        ] {
             assert_eq!(name_filter(value).unwrap().as_deref(), filter, "{value}");
         }
         for value in ["a/b/c", "a/", "a b ", "a?"] {
             let error = name_filter(value).unwrap_err();
-            assert!(error.text().ends_with(&format!("'package-name/simple' name: {value}")), "{}", error.text());
+            assert!(
+                error.text().ends_with(&format!("'package-name/simple' name: {value}")),
+                "{}",
+                error.text()
+            );
         }
     }
 }

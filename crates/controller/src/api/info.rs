@@ -20,7 +20,10 @@ pub(crate) struct InfoDocuments {
 
 impl InfoDocuments {
     pub(crate) fn new(manifest: &Manifest, config: &ControllerConfig) -> Self {
-        Self { deployment: deployment_document(manifest, config).to_string().into(), api: api_document(config).to_string().into() }
+        Self {
+            deployment: deployment_document(manifest, config).to_string().into(),
+            api: api_document(config).to_string().into(),
+        }
     }
 }
 
@@ -101,7 +104,8 @@ mod tests {
 
     #[test]
     fn limits_are_in_milliseconds_and_bytes() {
-        let manifest = r#"{"runtimes":{"go":[{"kind":"go:1.20","image":{"prefix":"p","name":"n"},"default":true}]}}"#;
+        let manifest =
+            r#"{"runtimes":{"go":[{"kind":"go:1.20","image":{"prefix":"p","name":"n"},"default":true}]}}"#;
         let manifest = Manifest::parse(manifest).unwrap();
         let document = deployment_document(&manifest, &ControllerConfig::default());
         assert_eq!(document["limits"]["max_action_memory"], 536_870_912);

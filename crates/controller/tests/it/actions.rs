@@ -21,7 +21,10 @@ async fn put(world: &World, query: &str, body: Value) -> Value {
 
 fn annotations(action: &Value) -> Value {
     let pairs = action["annotations"].as_array().unwrap().iter();
-    pairs.map(|pair| (pair["key"].as_str().unwrap().to_owned(), pair["value"].clone())).collect::<serde_json::Map<_, _>>().into()
+    pairs
+        .map(|pair| (pair["key"].as_str().unwrap().to_owned(), pair["value"].clone()))
+        .collect::<serde_json::Map<_, _>>()
+        .into()
 }
 
 #[tokio::test]
@@ -42,7 +45,10 @@ async fn an_action_is_created_read_and_deleted() {
     assert_eq!(world.guest(&format!("DELETE {ACTIONS}/a")).await.json(), expected);
     for method in ["GET", "DELETE", "POST"] {
         let response = world.guest(&format!("{method} {ACTIONS}/a")).await;
-        assert_eq!((response.status, response.error().as_str()), (404, "The requested resource does not exist."));
+        assert_eq!(
+            (response.status, response.error().as_str()),
+            (404, "The requested resource does not exist.")
+        );
     }
 }
 
@@ -80,7 +86,10 @@ async fn updates_merge_into_what_is_there() {
 async fn existence_decides_between_409_400_and_creation() {
     let world = World::new().await;
     let response = world.guest_json(&format!("PUT {ACTIONS}/a?overwrite=true"), json!({})).await;
-    assert_eq!((response.status, response.error().as_str(), response.has_cors()), (400, "exec undefined", true));
+    assert_eq!(
+        (response.status, response.error().as_str(), response.has_cors()),
+        (400, "exec undefined", true)
+    );
     put(&world, "?overwrite=true", node()).await;
     for body in [node(), json!({})] {
         let response = world.guest_json(&format!("PUT {ACTIONS}/a"), body).await;
@@ -94,14 +103,26 @@ async fn bad_fields_are_malformed_with_their_reasons() {
     for (body, reason) in [
         (json!([]), "Object expected in field 'exec'"),
         (json!({"exec":1}), "JSON object expected"),
-        (json!({"exec":{"kind":"cobol:1","code":""}}), "The specified runtime 'cobol:1' is not supported by this platform. Valid values are: 'nodejs:20', 'nodejs:6', 'python:3.11', 'blackbox'."),
-        (json!({"exec":{"kind":"sequence","components":[]}}), "The specified runtime 'sequence' is not supported by this platform. Valid values are: 'nodejs:20', 'nodejs:6', 'python:3.11', 'blackbox'."),
-        (json!({"exec":{"kind":"nodejs:20"}}), "'code' must be a string or attachment object defined in 'exec' for 'nodejs:20' actions"),
+        (
+            json!({"exec":{"kind":"cobol:1","code":""}}),
+            "The specified runtime 'cobol:1' is not supported by this platform. Valid values are: 'nodejs:20', 'nodejs:6', 'python:3.11', 'blackbox'.",
+        ),
+        (
+            json!({"exec":{"kind":"sequence","components":[]}}),
+            "The specified runtime 'sequence' is not supported by this platform. Valid values are: 'nodejs:20', 'nodejs:6', 'python:3.11', 'blackbox'.",
+        ),
+        (
+            json!({"exec":{"kind":"nodejs:20"}}),
+            "'code' must be a string or attachment object defined in 'exec' for 'nodejs:20' actions",
+        ),
         (json!({"parameters":{}}), "parameters malformed!"),
         (json!({"annotations":[{"key":"a"}]}), "parameters malformed!"),
         (json!({"limits":[]}), "Object expected in field 'timeout'"),
         (json!({"limits":{"timeout":"1"}}), "time limit malformed"),
-        (json!({"limits":{"instances":-1}}), "requirement failed: Action container concurrency must be greater than or equal to 0."),
+        (
+            json!({"limits":{"instances":-1}}),
+            "requirement failed: Action container concurrency must be greater than or equal to 0.",
+        ),
         (json!({"version":1}), "semantic version malformed"),
         (json!({"version":"x"}), "semantic version malformed"),
         (json!({"publish":"yes"}), "Expected JsBoolean, but got \"yes\""),
@@ -120,17 +141,30 @@ async fn limits_are_refused_outside_the_bounds_of_the_namespace() {
     let own = UserLimits { max_action_timeout: Some(1000), ..UserLimits::default() };
     world.subjects.set_limits("guest", own);
     for (limits, text) in [
-        (json!({"memory":1024,"timeout":1}), "requirement failed: memory size 1024 MB exceeds allowed threshold of 512 MB"),
-        (json!({"timeout":1001}), "requirement failed: duration 1001 milliseconds exceeds allowed threshold of 1000 milliseconds"),
-        (json!({"timeout":99}), "requirement failed: duration 99 milliseconds below allowed threshold of 100 milliseconds"),
+        (
+            json!({"memory":1024,"timeout":1}),
+            "requirement failed: memory size 1024 MB exceeds allowed threshold of 512 MB",
+        ),
+        (
+            json!({"timeout":1001}),
+            "requirement failed: duration 1001 milliseconds exceeds allowed threshold of 1000 milliseconds",
+        ),
+        (
+            json!({"timeout":99}),
+            "requirement failed: duration 99 milliseconds below allowed threshold of 100 milliseconds",
+        ),
         (json!({"logs":11}), "requirement failed: log size 11 MB exceeds allowed threshold of 10 MB"),
         (json!({"concurrency":2}), "requirement failed: concurrency 2 exceeds allowed threshold of 1"),
-        (json!({"instances":4}), "Max action instance concurrency must not exceed your namespace concurrency of 3."),
+        (
+            json!({"instances":4}),
+            "Max action instance concurrency must not exceed your namespace concurrency of 3.",
+        ),
     ] {
         let response = world.guest_json(&format!("PUT {ACTIONS}/a"), json!({"limits":limits})).await;
         assert_eq!((response.status, response.error().as_str(), response.has_cors()), (400, text, true));
     }
-    let body = json!({"exec":{"kind":"nodejs:20","code":""},"limits":{"instances":3,"memory":null,"future":1}});
+    let body =
+        json!({"exec":{"kind":"nodejs:20","code":""},"limits":{"instances":3,"memory":null,"future":1}});
     assert_eq!(put(&world, "", body).await["limits"]["instances"], 3);
 }
 
@@ -144,7 +178,8 @@ async fn kinds_may_be_forbidden_and_deprecated_ones_only_read() {
         (json!({"kind":"blackbox","image":"a/b"}), "blackbox"),
     ] {
         let response = world.guest_json(&format!("PUT {ACTIONS}/a"), json!({"exec":exec})).await;
-        let text = format!("The supplied authentication is not authorized to access actions of kind '{kind}'.");
+        let text =
+            format!("The supplied authentication is not authorized to access actions of kind '{kind}'.");
         assert_eq!((response.status, response.error()), (403, text));
     }
     world.subjects.set_limits("guest", UserLimits::default());
@@ -183,7 +218,8 @@ async fn blackboxes_have_images() {
     let action = put(&world, "", json!({"exec":{"kind":"blackbox","image":"example/image:1"}})).await;
     assert_eq!(action["exec"], json!({"kind":"blackbox","image":"example/image:1","binary":false}));
     assert_eq!(annotations(&action)["exec"], "blackbox");
-    let action = put(&world, "?overwrite=true", json!({"exec":{"kind":"blackbox","image":"i","code":"AAAA"}})).await;
+    let action =
+        put(&world, "?overwrite=true", json!({"exec":{"kind":"blackbox","image":"i","code":"AAAA"}})).await;
     assert_eq!(action["exec"], json!({"kind":"blackbox","image":"i","code":"AAAA","binary":true}));
 }
 
@@ -193,7 +229,11 @@ async fn unreadable_documents_are_500() {
     store_document(&world, "a", "{}").await;
     for line in ["GET /actions/a", "POST /actions/a", "DELETE /actions/a", "GET /actions"] {
         let response = world.guest(&line.replacen(" /", " /api/v1/namespaces/_/", 1)).await;
-        assert_eq!((response.status, response.error().as_str()), (500, "Resource is corrupted and cannot be read."), "{line}");
+        assert_eq!(
+            (response.status, response.error().as_str()),
+            (500, "Resource is corrupted and cannot be read."),
+            "{line}"
+        );
     }
 }
 
@@ -209,18 +249,29 @@ async fn lists_are_pages_newest_first() {
         }
     }
     let list = world.guest(&format!("GET {ACTIONS}?docs=true&public=x")).await.json();
-    let names = |list: &Value| list.as_array().unwrap().iter().map(|a| a["name"].as_str().unwrap().to_owned()).collect::<Vec<_>>();
+    let names = |list: &Value| {
+        list.as_array().unwrap().iter().map(|a| a["name"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
     assert_eq!(names(&list), ["three", "two", "one"]);
     let element = list[0].as_object().unwrap();
     let mut keys: Vec<&String> = element.keys().collect();
     keys.sort();
     assert_eq!(keys, ["annotations", "exec", "limits", "name", "namespace", "publish", "updated", "version"]);
     assert_eq!(element["exec"], json!({"binary":false}));
-    for (query, expected) in [("limit=1", vec!["three"]), ("skip=1&limit=1", vec!["two"]), ("limit=0&skip=2", vec!["one"]), ("skip=9", vec![])] {
+    for (query, expected) in [
+        ("limit=1", vec!["three"]),
+        ("skip=1&limit=1", vec!["two"]),
+        ("limit=0&skip=2", vec!["one"]),
+        ("skip=9", vec![]),
+    ] {
         assert_eq!(names(&world.guest(&format!("GET {ACTIONS}/?{query}")).await.json()), expected, "{query}");
     }
     for (query, count) in [("count=true", 3), ("count=true&skip=2&limit=1", 1), ("count=on&skip=9", 0)] {
-        assert_eq!(world.guest(&format!("GET {ACTIONS}?{query}")).await.json(), json!({"actions":count}), "{query}");
+        assert_eq!(
+            world.guest(&format!("GET {ACTIONS}?{query}")).await.json(),
+            json!({"actions":count}),
+            "{query}"
+        );
     }
 }
 

@@ -49,7 +49,9 @@ async fn lists_are_filtered_pages_newest_first() {
     ] {
         assert_eq!(starts(&list(&world, query).await), expected, "{query}");
     }
-    for (query, count) in [("count=true", 3), ("count=true&skip=1&limit=1", 2), ("count=true&name=a", 2), ("count=1&skip=9", 0)] {
+    for (query, count) in
+        [("count=true", 3), ("count=true&skip=1&limit=1", 2), ("count=true&name=a", 2), ("count=1&skip=9", 0)]
+    {
         assert_eq!(list(&world, query).await, json!({"activations": count}), "{query}");
     }
     let summary = &list(&world, "limit=1").await[0];
@@ -58,7 +60,10 @@ async fn lists_are_filtered_pages_newest_first() {
     let whole = &list(&world, "limit=1&docs=true").await[0];
     assert_eq!((&whole["logs"], &whole["response"]["success"]), (&json!(["line"]), &json!(true)));
     let response = world.guest(&format!("GET {ACTIVATIONS}?docs=true&count=true")).await;
-    assert_eq!((response.status, response.error().as_str()), (400, "The parameter 'docs' is not permitted with 'count'."));
+    assert_eq!(
+        (response.status, response.error().as_str()),
+        (400, "The parameter 'docs' is not permitted with 'count'.")
+    );
 }
 
 #[tokio::test]
@@ -76,7 +81,7 @@ async fn pages_are_30_by_default_and_200_at_most() {
 async fn a_record_has_parts() {
     let world = World::new().await;
     let id = record(&world, "a", 10);
-    for path in [format!("{id}"), format!("{id}/")] {
+    for path in [id.clone(), format!("{id}/")] {
         let response = world.guest(&format!("GET {ACTIVATIONS}/{path}")).await;
         let record = response.json();
         assert_eq!((record["activationId"].as_str(), &record["logs"]), (Some(id.as_str()), &json!(["line"])));

@@ -33,7 +33,10 @@ async fn a_body_that_does_not_come_is_a_408() {
         .header("content-length", "100");
     connection.write(&head.bytes()).await;
     let response = connection.receive(false).await.unwrap();
-    assert_eq!((response.status, response.error().as_str()), (408, "The server timed out waiting for the request."));
+    assert_eq!(
+        (response.status, response.error().as_str()),
+        (408, "The server timed out waiting for the request.")
+    );
     connection.closed().await;
 }
 
@@ -44,7 +47,8 @@ async fn a_silent_connection_is_closed_and_a_busy_one_is_not() {
     let mut silent = Connection::open(world.address).await;
     assert_eq!(silent.send(&Request::new("GET /ping")).await.status, 200);
     let mut busy = Connection::open(world.address).await;
-    busy.write(&Request::new("POST /api/v1/namespaces/_/actions/slow?blocking=true").auth(&guest()).bytes()).await;
+    busy.write(&Request::new("POST /api/v1/namespaces/_/actions/slow?blocking=true").auth(&guest()).bytes())
+        .await;
     silent.closed().await;
     eventually("the call waits", || world.invoker.taken.lock().len() == 1).await;
     tokio::time::sleep(SHORT * 2).await;
@@ -56,7 +60,8 @@ async fn a_silent_connection_is_closed_and_a_busy_one_is_not() {
 async fn header_bombs_are_bounded() {
     let world = World::new().await;
     let one = Request::new("GET /ping").header("x", &"y".repeat(200_000));
-    let many = (0..5000).fold(Request::new("GET /ping"), |request, number| request.header(&format!("x{number}"), "y"));
+    let many = (0..5000)
+        .fold(Request::new("GET /ping"), |request, number| request.header(&format!("x{number}"), "y"));
     for request in [one, many] {
         let mut connection = Connection::open(world.address).await;
         connection.write(&request.bytes()).await;
@@ -71,7 +76,13 @@ async fn header_bombs_are_bounded() {
 #[tokio::test]
 async fn garbage_is_a_400_or_a_close() {
     let world = World::with(|config| config.header_timeout = SHORT).await;
-    for garbage in ["\r\n\r\n\r\n", "GET\r\n\r\n", "\x16\x03\x01\x02\x00\x01\x00\x01", "GET / HTTP/9.9\r\n\r\n", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"] {
+    for garbage in [
+        "\r\n\r\n\r\n",
+        "GET\r\n\r\n",
+        "\x16\x03\x01\x02\x00\x01\x00\x01",
+        "GET / HTTP/9.9\r\n\r\n",
+        "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    ] {
         let mut connection = Connection::open(world.address).await;
         connection.write(garbage.as_bytes()).await;
         connection.write(b"\r\n\r\n").await;
@@ -87,7 +98,9 @@ async fn a_connection_serves_many_requests_pipelined_too() {
     let world = World::new().await;
     world.create("hello", "").await;
     let mut connection = Connection::open(world.address).await;
-    let call = Request::new("POST /api/v1/namespaces/_/actions/hello?blocking=true&result=true").auth(&guest()).json("{}");
+    let call = Request::new("POST /api/v1/namespaces/_/actions/hello?blocking=true&result=true")
+        .auth(&guest())
+        .json("{}");
     for _ in 0..100 {
         assert_eq!(connection.send(&call).await.text(), "{}");
     }
@@ -124,7 +137,8 @@ async fn a_drain_ends_idle_connections_and_waits_for_requests() {
     let mut idle = Connection::open(world.address).await;
     assert_eq!(idle.send(&Request::new("GET /ping")).await.status, 200);
     let mut busy = Connection::open(world.address).await;
-    busy.write(&Request::new("POST /api/v1/namespaces/_/actions/slow?blocking=true").auth(&guest()).bytes()).await;
+    busy.write(&Request::new("POST /api/v1/namespaces/_/actions/slow?blocking=true").auth(&guest()).bytes())
+        .await;
     eventually("the call waits", || world.invoker.taken.lock().len() == 1).await;
     world.stop();
     idle.closed().await;
@@ -143,7 +157,8 @@ async fn one_controller_serves_several_listeners() {
     let address = second.local_addr().unwrap();
     let serving = tokio::spawn(world.controller.clone().serve(second, std::future::pending()));
     world.create("hello", "").await;
-    let call = Request::new("POST /api/v1/namespaces/_/actions/hello?blocking=true&result=true").auth(&guest());
+    let call =
+        Request::new("POST /api/v1/namespaces/_/actions/hello?blocking=true&result=true").auth(&guest());
     assert_eq!(Connection::open(address).await.send(&call).await.status, 200);
     serving.abort();
 }

@@ -23,7 +23,10 @@ async fn a_blocking_call_gets_the_record_without_logs() {
     assert_eq!((response.status, response.has_cors()), (200, true));
     let record = response.json();
     assert_eq!(record["activationId"].as_str(), response.header("x-openwhisk-activation-id"));
-    assert_eq!(record["response"], json!({"result":{"z":1.0,"a":"é"},"size":2,"success":true,"status":"success"}));
+    assert_eq!(
+        record["response"],
+        json!({"result":{"z":1.0,"a":"é"},"size":2,"success":true,"status":"success"})
+    );
     assert_eq!(record["logs"], json!([]));
     assert!(response.text().contains(r#"{ "z": 1.0, "a": "\u00e9" }"#), "arguments pass untouched");
     let invocation = world.invoker.taken.lock().pop().unwrap();
@@ -108,7 +111,8 @@ async fn parameters_lie_under_the_request() {
     let response = invoke(&world, "hello?blocking=true&result=true", r#"{"b":3.0,"c":4,"I":"y"}"#).await;
     assert_eq!(response.text(), r#"{"a":1,"b":3.0,"c":4}"#);
     let invocation = world.invoker.taken.lock().pop().unwrap();
-    let init: Vec<_> = invocation.init_parameters.iter().map(|p| (p.key.as_str(), p.value.as_str())).collect();
+    let init: Vec<_> =
+        invocation.init_parameters.iter().map(|p| (p.key.as_str(), p.value.as_str())).collect();
     assert_eq!(init, [("I", "\"y\""), ("J", "1")]);
     assert_eq!(invocation.delivery, Delivery::AtLeastOnce);
 }
@@ -149,7 +153,10 @@ async fn refusals_of_the_platform_are_503() {
     let world = World::new().await;
     for (name, text) in [
         ("overloaded", "System is overloaded, try again later."),
-        ("draining", "The server is currently unavailable (because it is overloaded or down for maintenance)."),
+        (
+            "draining",
+            "The server is currently unavailable (because it is overloaded or down for maintenance).",
+        ),
     ] {
         world.create(name, "").await;
         let response = invoke(&world, name, "{}").await;

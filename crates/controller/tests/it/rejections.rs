@@ -27,7 +27,10 @@ async fn names_are_checked_before_rights_and_bodies() {
         (format!("{ACTIONS}/%20a"), "The name of the entity contains illegal characters."),
         (format!("{ACTIONS}/a%0a"), "The name of the entity contains illegal characters."),
         (format!("{ACTIONS}/p/-a"), "The name of the entity contains illegal characters."),
-        ("/api/v1/namespaces/alice/actions/-a".to_owned(), "The name of the entity contains illegal characters."),
+        (
+            "/api/v1/namespaces/alice/actions/-a".to_owned(),
+            "The name of the entity contains illegal characters.",
+        ),
     ] {
         for method in ["GET", "PUT", "DELETE", "POST"] {
             let request = Request::new(&format!("{method} {path}")).auth(&guest()).raw_body("not JSON");
@@ -40,7 +43,8 @@ async fn names_are_checked_before_rights_and_bodies() {
 #[tokio::test]
 async fn other_namespaces_are_403_whatever_the_rest_is() {
     let world = World::new().await;
-    let denied = |resource: &str| format!("The supplied authentication is not authorized to access '{resource}'.");
+    let denied =
+        |resource: &str| format!("The supplied authentication is not authorized to access '{resource}'.");
     for (line, resource) in [
         ("GET /api/v1/namespaces/alice/actions", "alice"),
         ("GET /api/v1/namespaces/alice/actions/p/", "alice/p"),
@@ -89,7 +93,8 @@ async fn packaged_paths_are_paths_of_missing_packages() {
 async fn bodies_must_be_json() {
     let world = World::new().await;
     world.create("hello", "").await;
-    let refused = |is: &str| format!("The request's Content-Type [{is}] is not supported. Expected:\napplication/json");
+    let refused =
+        |is: &str| format!("The request's Content-Type [{is}] is not supported. Expected:\napplication/json");
     let put = || Request::new(&format!("PUT {ACTIONS}/x")).auth(&guest());
     let post = || Request::new(&format!("POST {ACTIONS}/hello")).auth(&guest());
     for request in [put(), post()] {
@@ -97,13 +102,17 @@ async fn bodies_must_be_json() {
             (request.clone().raw_body("{}"), "application/octet-stream"),
             (request.clone().header("content-type", "nonsense").raw_body("{}"), "application/octet-stream"),
             (request.clone().header("content-type", "text/plain").raw_body("{}"), "text/plain"),
-            (request.clone().header("content-type", "application/vnd.x+json").raw_body("{}"), "application/vnd.x+json"),
+            (
+                request.clone().header("content-type", "application/vnd.x+json").raw_body("{}"),
+                "application/vnd.x+json",
+            ),
         ] {
             let response = expect(&world, request, 415, &refused(is)).await;
             assert!(!response.has_cors());
         }
     }
-    expect(&world, post().header("content-type", "text/plain").raw_body(""), 415, &refused("text/plain")).await;
+    expect(&world, post().header("content-type", "text/plain").raw_body(""), 415, &refused("text/plain"))
+        .await;
     let mut connection = Connection::open(world.address).await;
     let head = String::from_utf8(post().header("transfer-encoding", "chunked").bytes()).unwrap();
     connection.write(format!("{head}0\r\n\r\n").as_bytes()).await;
@@ -144,9 +153,18 @@ async fn sizes_are_bounded_each_with_its_text() {
     let text = "x".repeat(mb);
     let put = |body: serde_json::Value| Request::new(&format!("PUT {ACTIONS}/x")).auth(&guest()).json(body);
     for (body, error) in [
-        (json!({"exec":{"kind":"nodejs:20","code":"x".repeat(999),"main":"mm"}}), "exec larger than allowed: 1001 > 1000 bytes."),
-        (json!({"parameters":[{"key":"kk","value":text}]}), "parameters larger than allowed: 1048580 > 1048576 bytes."),
-        (json!({"annotations":[{"key":"k","value":text}]}), "annotations larger than allowed: 1048579 > 1048576 bytes."),
+        (
+            json!({"exec":{"kind":"nodejs:20","code":"x".repeat(999),"main":"mm"}}),
+            "exec larger than allowed: 1001 > 1000 bytes.",
+        ),
+        (
+            json!({"parameters":[{"key":"kk","value":text}]}),
+            "parameters larger than allowed: 1048580 > 1048576 bytes.",
+        ),
+        (
+            json!({"annotations":[{"key":"k","value":text}]}),
+            "annotations larger than allowed: 1048579 > 1048576 bytes.",
+        ),
     ] {
         let response = expect(&world, put(body), 413, error).await;
         assert!(response.has_cors());
@@ -155,7 +173,13 @@ async fn sizes_are_bounded_each_with_its_text() {
     let body = vec![b'x'; mb + 1];
     let post = Request::new(&format!("POST {ACTIONS}/missing")).auth(&guest());
     let error = "Request larger than allowed: 1048577 > 1048576 bytes.";
-    expect(&world, post.clone().header("content-type", "application/json").raw_body(body.clone()), 413, error).await;
+    expect(
+        &world,
+        post.clone().header("content-type", "application/json").raw_body(body.clone()),
+        413,
+        error,
+    )
+    .await;
 
     let head = post.header("content-type", "application/json").header("transfer-encoding", "chunked").bytes();
     let chunk = [format!("{:x}\r\n", body.len()).as_bytes(), &body, b"\r\n0\r\n\r\n"].concat();
@@ -166,7 +190,8 @@ async fn sizes_are_bounded_each_with_its_text() {
     let again = connection.send(&Request::new("GET /ping")).await;
     assert_eq!(again.status, 200, "the connection lives on");
 
-    let limits = serde_json::from_value(json!({"maxPayloadSize": "10 B", "maxParameterSize": "5 B"})).unwrap();
+    let limits =
+        serde_json::from_value(json!({"maxPayloadSize": "10 B", "maxParameterSize": "5 B"})).unwrap();
     world.subjects.set_limits("guest", limits);
     let post = Request::new(&format!("POST {ACTIONS}/hello")).auth(&guest()).json(r#"{"a":"0123"}"#);
     expect(&world, post, 413, "Request larger than allowed: 12 > 10 bytes.").await;
@@ -177,8 +202,8 @@ async fn sizes_are_bounded_each_with_its_text() {
 #[tokio::test]
 async fn entities_over_the_bound_are_refused_unread() {
     let world = World::new().await;
-    let bound = 50 * 1024 * 1024;
-    for announced in [bound + 1, 100_000_000, 1 << 40] {
+    let bound: u64 = 50 * 1024 * 1024;
+    for announced in [bound + 1, 100_000_000, 1u64 << 40] {
         let mut connection = Connection::open(world.address).await;
         let head = format!(
             "PUT {ACTIONS}/x HTTP/1.1\r\nhost: t\r\ncontent-type: application/json\r\ncontent-length: {announced}\r\n\r\n"
@@ -196,7 +221,10 @@ async fn entities_over_the_bound_are_refused_unread() {
     assert_eq!((response.status, response.text().as_str()), (400, "Request too large"));
 
     let mut connection = Connection::open(world.address).await;
-    let head = Request::new(&format!("POST {ACTIONS}/x")).auth(&guest()).header("transfer-encoding", "chunked").bytes();
+    let head = Request::new(&format!("POST {ACTIONS}/x"))
+        .auth(&guest())
+        .header("transfer-encoding", "chunked")
+        .bytes();
     connection.write(&head).await;
     let chunk = [format!("{:x}\r\n", 1 << 20).as_bytes(), &vec![b'x'; 1 << 20], b"\r\n"].concat();
     for _ in 0..60 {
@@ -220,7 +248,8 @@ async fn clients_that_take_no_json_get_406_after_the_work() {
     let world = World::new().await;
     let text = "Resource representation is only available with these types:\napplication/json";
     let body = json!({"exec":{"kind":"nodejs:20","code":""}});
-    let put = Request::new(&format!("PUT {ACTIONS}/x")).auth(&guest()).header("accept", "text/plain").json(body);
+    let put =
+        Request::new(&format!("PUT {ACTIONS}/x")).auth(&guest()).header("accept", "text/plain").json(body);
     let response = expect(&world, put, 406, text).await;
     assert!(!response.has_cors());
     assert_eq!(world.guest(&format!("GET {ACTIONS}/x")).await.status, 200, "it was made");
@@ -233,7 +262,11 @@ async fn protocol_errors_are_plain_and_close() {
     let world = World::new().await;
     let long = "x".repeat(8200);
     for (request, status, text) in [
-        (Request::new(&format!("GET /{long}")), 414, "URI length exceeds the configured limit of 8192 characters"),
+        (
+            Request::new(&format!("GET /{long}")),
+            414,
+            "URI length exceeds the configured limit of 8192 characters",
+        ),
         (Request::new("BREW /"), 501, "Unsupported HTTP method"),
         (Request::new("TRACE /").raw_body("x"), 422, "TRACE requests must not have a body"),
     ] {
@@ -250,17 +283,38 @@ async fn query_values_are_checked() {
     world.create("hello", "").await;
     let query = |name: &str, reason: &str| format!("The query parameter '{name}' was malformed:\n{reason}");
     for (line, text) in [
-        ("GET /actions?limit=201", query("limit", "The value '201' is not in the range of 0 to 200 for actions.")),
-        ("GET /actions?skip=-1", query("skip", "The value '-1' is not greater than or equal to 0 for actions.")),
+        (
+            "GET /actions?limit=201",
+            query("limit", "The value '201' is not in the range of 0 to 200 for actions."),
+        ),
+        (
+            "GET /actions?skip=-1",
+            query("skip", "The value '-1' is not greater than or equal to 0 for actions."),
+        ),
         ("GET /actions?count=maybe", query("count", "'maybe' is not a valid Boolean value")),
         ("GET /actions/hello?code=2", query("code", "'2' is not a valid Boolean value")),
         ("POST /actions/hello?blocking=2", query("blocking", "'2' is not a valid Boolean value")),
-        ("POST /actions/missing?timeout=0", query("timeout", "Timeout must be number of milliseconds up to 60000.")),
-        ("POST /actions/hello?timeout=60001", query("timeout", "Timeout must be number of milliseconds up to 60000.")),
-        ("POST /actions/hello?timeout=", query("timeout", "Timeout must be number of milliseconds up to 60000.")),
-        ("POST /actions/hello?timeout=1.5", query("timeout", "Timeout must be number of milliseconds up to 60000.")),
+        (
+            "POST /actions/missing?timeout=0",
+            query("timeout", "Timeout must be number of milliseconds up to 60000."),
+        ),
+        (
+            "POST /actions/hello?timeout=60001",
+            query("timeout", "Timeout must be number of milliseconds up to 60000."),
+        ),
+        (
+            "POST /actions/hello?timeout=",
+            query("timeout", "Timeout must be number of milliseconds up to 60000."),
+        ),
+        (
+            "POST /actions/hello?timeout=1.5",
+            query("timeout", "Timeout must be number of milliseconds up to 60000."),
+        ),
         ("GET /activations?limit=x", query("limit", "The value 'x' is not an integer for activations.")),
-        ("GET /activations?since=1.5", query("since", "Parameter is not a valid value for epoch seconds: 1.5")),
+        (
+            "GET /activations?since=1.5",
+            query("since", "Parameter is not a valid value for epoch seconds: 1.5"),
+        ),
         ("GET /activations?upto=", query("upto", "Parameter is not a valid value for epoch seconds: ")),
         (
             "GET /activations?name=a/b/c",

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use chasen_controller::{Controller, ControllerConfig, Parts};
 use chasen_entity::{
-    Activation, AuthKey, EntityName, EntityPath, Event, Invocation, Manifest, Outcome, Parameters, RawJson, Response as
-    ActivationResponse, Subject,
+    Activation, AuthKey, EntityName, EntityPath, Event, Invocation, Manifest, Outcome, Parameters, RawJson,
+    Response as ActivationResponse, Subject,
 };
 use chasen_spi::memory::{MemoryArtifactStore, MemoryAttachmentStore, MemoryEventLog, MemorySubjectStore};
 use chasen_spi::{EventLog, Invoke, Rejection, SubjectDocument, SubjectNamespace, SubjectStore, Ticket};
@@ -116,11 +116,13 @@ impl World {
         for (name, credentials) in [("guest", guest()), ("alice", alice())] {
             let auth_key = AuthKey::parse(&credentials).unwrap();
             let namespaces = vec![SubjectNamespace { name: EntityName::new(name).unwrap(), auth_key }];
-            let subject = SubjectDocument { subject: Subject::new(name).unwrap(), blocked: false, namespaces };
+            let subject =
+                SubjectDocument { subject: Subject::new(name).unwrap(), blocked: false, namespaces };
             subjects.put(&subject).await.unwrap();
         }
         let log = Arc::new(MemoryEventLog::default());
-        let invoker = Arc::new(FakeInvoke { log: log.clone(), taken: Mutex::default(), release: Arc::default() });
+        let invoker =
+            Arc::new(FakeInvoke { log: log.clone(), taken: Mutex::default(), release: Arc::default() });
         let artifacts = Arc::new(MemoryArtifactStore::default());
         let controller = Controller::new(Parts {
             artifacts: artifacts.clone(),

@@ -120,7 +120,10 @@ mod tests {
     #[test]
     fn kinds_resolve_and_fields_are_kept() {
         let exec = read(r#"{"kind":" NodeJS:Default","code":"x\u00e9","main":"m","z":1}"#).unwrap();
-        assert_eq!((exec.kind.as_str(), exec.code.as_deref(), exec.main.as_deref()), ("nodejs:20", Some("xé"), Some("m")));
+        assert_eq!(
+            (exec.kind.as_str(), exec.code.as_deref(), exec.main.as_deref()),
+            ("nodejs:20", Some("xé"), Some("m"))
+        );
         assert_eq!(exec.size(), 4);
         assert!(read(r#"{"kind":"java:default","jar":"AAAA","main":"M"}"#).unwrap().deprecated);
         assert_eq!(read(r#"{"kind":"nodejs:20","code":""}"#).unwrap().code.as_deref(), Some(""));
@@ -129,7 +132,9 @@ mod tests {
     #[test]
     fn blackboxes_have_an_image_and_perhaps_code() {
         let digest = "0".repeat(64);
-        let exec = read(&format!(r#"{{"kind":"blackbox","image":"r.io:5/a/b:t@sha256:{digest}","code":"  "}}"#)).unwrap();
+        let exec =
+            read(&format!(r#"{{"kind":"blackbox","image":"r.io:5/a/b:t@sha256:{digest}","code":"  "}}"#))
+                .unwrap();
         assert_eq!((exec.image.as_deref(), exec.code), (Some("r.io:5/a/b:t"), None));
         let exec = read(r#"{"kind":"blackbox","image":"a","code":"c"}"#).unwrap();
         assert_eq!((exec.code.as_deref(), exec.size()), (Some("c"), 2));
@@ -149,14 +154,23 @@ mod tests {
                 r#"{"kind":"nodejs:20"}"#,
                 "'code' must be a string or attachment object defined in 'exec' for 'nodejs:20' actions",
             ),
-            (r#"{"kind":"java:8","main":"M"}"#, "'code' must be a string defined in 'exec' for 'java:8' actions"),
-            (r#"{"kind":"java:8","code":"x"}"#, "'main' must be a string defined in 'exec' for 'java:8' actions"),
+            (
+                r#"{"kind":"java:8","main":"M"}"#,
+                "'code' must be a string defined in 'exec' for 'java:8' actions",
+            ),
+            (
+                r#"{"kind":"java:8","code":"x"}"#,
+                "'main' must be a string defined in 'exec' for 'java:8' actions",
+            ),
             (
                 r#"{"kind":"nodejs:20","code":"","main":null}"#,
                 "if defined, 'main' be a string in 'exec' for 'nodejs:20' actions",
             ),
             (r#"{"kind":"nodejs:20","code":null}"#, "Could not deserialize as attachment record: null"),
-            (r#"{"kind":"nodejs:20","code":{"a":1}}"#, r#"Could not deserialize as attachment record: {"a":1}"#),
+            (
+                r#"{"kind":"nodejs:20","code":{"a":1}}"#,
+                r#"Could not deserialize as attachment record: {"a":1}"#,
+            ),
             (r#"{"kind":"blackbox"}"#, "'image' must be a string defined in 'exec' for 'blackbox' actions"),
             (r#"{"kind":"blackbox","image":"a b"}"#, "could not parse image name"),
         ] {

@@ -28,7 +28,11 @@ const PROVIDE_API_KEY: &str = "provide-api-key";
 const ECHO: usize = 256;
 
 /// `PUT …/actions/{name}`
-pub(crate) async fn put(call: &Call<'_>, address: ActionAddress, body: RequestBody<'_>) -> Result<Reply, ApiError> {
+pub(crate) async fn put(
+    call: &Call<'_>,
+    address: ActionAddress,
+    body: RequestBody<'_>,
+) -> Result<Reply, ApiError> {
     entitle::write_action(call, &address)?;
     media::require_json(call.headers, body.is_absent())?;
     let max_entity = call.controller.config.max_entity;
@@ -58,7 +62,12 @@ pub(crate) async fn put(call: &Call<'_>, address: ActionAddress, body: RequestBo
     call.success(&ActionView::new(&action, code.as_deref())?)
 }
 
-async fn store(call: &Call<'_>, address: &ActionAddress, action: &Action, replaces: u64) -> Result<(), ApiError> {
+async fn store(
+    call: &Call<'_>,
+    address: &ActionAddress,
+    action: &Action,
+    replaces: u64,
+) -> Result<(), ApiError> {
     let body = serde_json::to_string(action).map_err(|_| ApiError::internal())?;
     let length = body.len();
     let document = Document {
@@ -97,14 +106,16 @@ impl Update {
     /// Reads a body in the order of the API: the sized fields, their sizes, everything else.
     fn read(call: &Call<'_>, body: &Body<'_>) -> Result<Self, ApiError> {
         let fields = body.fields(EXEC)?;
-        let exec = fields.optional(EXEC).map(|value| NewExec::read(value, &call.controller.manifest)).transpose();
+        let exec =
+            fields.optional(EXEC).map(|value| NewExec::read(value, &call.controller.manifest)).transpose();
         let exec = exec.map_err(ApiError::malformed)?;
         let parameters = read_parameters(&fields, "parameters")?;
         let annotations = read_parameters(&fields, "annotations")?;
 
         let config = &call.controller.config;
         let own = call.caller.identity.limits.max_parameter_size;
-        let max_parameters = own.map_or(config.max_parameters, |own| own.min(config.max_parameters)).as_bytes();
+        let max_parameters =
+            own.map_or(config.max_parameters, |own| own.min(config.max_parameters)).as_bytes();
         within(EXEC, exec.as_ref().map(NewExec::size), config.max_exec.as_bytes())?;
         within("parameters", parameters.as_ref().map(Parameters::size), max_parameters)?;
         within("annotations", annotations.as_ref().map(Parameters::size), max_parameters)?;
@@ -235,7 +246,8 @@ fn read_names(value: &RawValue) -> Result<Vec<String>, String> {
     let names: Vec<&RawValue> = serde_json::from_str(value.get())
         .map_err(|_| format!("Expected Array as JsArray, but got {}", excerpt(value)))?;
     let name = |value: &&RawValue| {
-        serde_json::from_str(value.get()).map_err(|_| format!("Expected String as JsString, but got {}", excerpt(value)))
+        serde_json::from_str(value.get())
+            .map_err(|_| format!("Expected String as JsString, but got {}", excerpt(value)))
     };
     names.iter().map(name).collect()
 }

@@ -84,7 +84,6 @@ struct ExecSummary {
 
 impl<'a> Summary<'a> {
     pub(super) fn of(document: &'a Document) -> Result<Self, ApiError> {
-        serde_json::from_str(&document.body)
-            .map_err(|why| ApiError::corrupt(&document.id.name, &why))
+        serde_json::from_str(&document.body).map_err(|why| ApiError::corrupt(&document.id.name, &why))
     }
 }
