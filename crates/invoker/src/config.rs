@@ -1,0 +1,53 @@
+//! Settings of the invoker.
+
+use std::time::Duration;
+
+use chasen_entity::ByteSize;
+
+/// Settings of a [`crate::NodeInvoker`].
+#[derive(Debug, Clone)]
+pub struct InvokerConfig {
+    /// Memory for containers, stem cells included. Default 2 GB; a node should give what its machine has.
+    pub memory: ByteSize,
+    /// Part of the memory that only first containers of actions get. Default: a tenth of it, at least 256 MB,
+    /// at most a quarter.
+    pub reserve: Option<ByteSize>,
+    /// How long a container is idle before it is frozen. Default 100 ms.
+    pub pause_grace: Duration,
+    /// How long a container is idle before it is stopped. Default 10 min.
+    pub idle_container: Duration,
+    /// Largest answer of a function where its namespace sets no own bound. Default 1 MB.
+    pub max_payload: ByteSize,
+    /// Longest creation of a container, without its initialisation. Default 60 s.
+    pub create_timeout: Duration,
+    /// How often the demand for reactive stem cells is looked at. Default 10 min.
+    pub stem_check_interval: Duration,
+    /// Stem cells are made while fewer containers than this are in the making. Default: half the processors.
+    pub quiet_below: usize,
+}
+
+impl Default for InvokerConfig {
+    fn default() -> Self {
+        let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        Self {
+            memory: ByteSize::mb(2048),
+            reserve: None,
+            pause_grace: Duration::from_millis(100),
+            idle_container: Duration::from_secs(10 * 60),
+            max_payload: ByteSize::mb(1),
+            create_timeout: Duration::from_secs(60),
+            stem_check_interval: Duration::from_secs(10 * 60),
+            quiet_below: (processors / 2).max(1),
+        }
+    }
+}
+
+impl InvokerConfig {
+    /// The reserve, by default or as set, never more than the memory.
+    #[must_use]
+    pub fn reserve(&self) -> ByteSize {
+        let memory = self.memory.as_bytes();
+        let default = (memory / 10).max(ByteSize::mb(256).as_bytes()).min(memory / 4);
+        ByteSize::bytes(self.reserve.map_or(default, ByteSize::as_bytes).min(memory))
+    }
+}

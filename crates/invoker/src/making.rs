@@ -1,0 +1,214 @@
+//! Making a container ready: create it or claim a stem cell, fetch the code, initialise.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use chasen_entity::response::Answer;
+use chasen_entity::{ExecutableAction, Millis, Outcome, Response, error_text};
+use chasen_spi::container_factory::InitCode;
+use chasen_spi::{Container, CreateError, StartFailure, StartRequest, StartedContainer};
+use chasen_telemetry::{clock, task};
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use crate::container::state::{Effect, Event, State};
+use crate::container::{Handle, PooledContainer, Serving, keep, payload_bound};
+use crate::node::Node;
+use crate::pool;
+
+/// Creations that are tried before a start fails for a reason that may pass.
+const CREATE_ATTEMPTS: u32 = 2;
+
+/// What came of it.
+pub(crate) enum Made {
+    /// The container serves.
+    Started(StartedContainer),
+    /// It cannot be had.
+    Failed(StartFailure),
+    /// The stem cell ended before it could be claimed: ask again.
+    Lost,
+}
+
+/// Makes a container ready for a request. Runs in its own task, so that whoever asked may leave at any time;
+/// then the container is stopped.
+pub(crate) async fn make(
+    node: Arc<Node>,
+    container: Arc<PooledContainer>,
+    request: StartRequest,
+    reply: oneshot::Sender<Made>,
+) {
+    let made = node.make(&container, &request).await;
+    let started = matches!(made, Made::Started(_));
+    if reply.send(made).is_err() && started {
+        container.apply(Event::Retired);
+    }
+}
+
+/// Makes a stem cell.
+pub(crate) async fn make_stem(node: Arc<Node>, container: Arc<PooledContainer>) {
+    match node.create(&container).await {
+        Ok(handle) => {
+            container.park(&handle.container);
+            node.tell(pool::Event::StemUp(container.id));
+        }
+        Err(error) => tracing::warn!(kind = container.spec.kind, %error, "no stem cell"),
+    }
+}
+
+impl Node {
+    async fn make(self: &Arc<Self>, container: &Arc<PooledContainer>, request: &StartRequest) -> Made {
+        let begun = Instant::now();
+        let (handle, code) = tokio::join!(self.handle(container), self.code(&request.action));
+        let handle = match handle {
+            Ok(handle) => handle,
+            Err(error) => return Made::Failed(self.not_created(container, error)),
+        };
+        container.set_slots(request.action.limits.concurrency);
+        if container.apply(Event::Claimed) != Effect::Initialize {
+            return if self.is_closing() { Made::Failed(StartFailure::Draining) } else { Made::Lost };
+        }
+        let text = match code {
+            Ok(text) => text,
+            Err(failure) => {
+                container.apply(Event::NotInitialized);
+                return Made::Failed(failure);
+            }
+        };
+        match self.initialize(&handle, request, text).await {
+            Ok((init_started_at, init_time)) => {
+                if container.state().is_gone() {
+                    return Made::Failed(self.ended_early(init_started_at, init_time));
+                }
+                self.estimates.measured(&container.spec.kind, begun.elapsed());
+                self.tell(pool::Event::Made(container.id));
+                let serving = Serving::new(handle, self.config.max_payload);
+                Made::Started(StartedContainer { container: Arc::new(serving), init_started_at, init_time })
+            }
+            Err(failure) => Made::Failed(failure),
+        }
+    }
+
+    /// The handle of a stem cell, or of a container that is created now.
+    async fn handle(self: &Arc<Self>, container: &Arc<PooledContainer>) -> Result<Handle, CreateError> {
+        match container.unpark() {
+            Some(handle) => Ok(handle),
+            None => self.create(container).await,
+        }
+    }
+
+    /// Has a factory create the container, and gives it its keeper.
+    async fn create(self: &Arc<Self>, pooled: &Arc<PooledContainer>) -> Result<Handle, CreateError> {
+        pooled.apply(Event::Creation);
+        match self.create_with_factory(pooled).await {
+            Ok(container) => {
+                let handle = Handle { pooled: Arc::clone(pooled), container };
+                pooled.apply(Event::Created);
+                drop(task::spawn("container keeper", keep(handle.share(), self.config.clone())));
+                Ok(handle)
+            }
+            Err(error) => {
+                pooled.apply(Event::NotCreated);
+                self.dead(pooled.id, true);
+                Err(error)
+            }
+        }
+    }
+
+    async fn create_with_factory(&self, pooled: &PooledContainer) -> Result<Arc<dyn Container>, CreateError> {
+        let spec = &pooled.spec;
+        let failed = |why: &str| Err(CreateError::Failed(why.to_owned()));
+        let serves = |factory: &&Arc<dyn chasen_spi::ContainerFactory>| {
+            factory.serves(&spec.kind, spec.image.as_deref())
+        };
+        let Some(factory) = self.factories.iter().find(serves) else {
+            return failed("no container factory of this node serves the kind");
+        };
+        let mut attempt = 1;
+        loop {
+            if pooled.state() != State::Creating {
+                return failed("the node is closing");
+            }
+            let created = tokio::time::timeout(self.config.create_timeout, factory.create(spec)).await;
+            match created.unwrap_or_else(|_| failed("its creation took too long")) {
+                Err(CreateError::Failed(reason)) if attempt < CREATE_ATTEMPTS => {
+                    tracing::warn!(kind = spec.kind, %reason, "a container could not be created; trying again");
+                    attempt += 1;
+                }
+                result => return result,
+            }
+        }
+    }
+
+    fn not_created(&self, container: &PooledContainer, error: CreateError) -> StartFailure {
+        if self.is_closing() {
+            return StartFailure::Draining;
+        }
+        let reason = error.to_string();
+        let response = match error {
+            CreateError::NotRunnable(missing) => {
+                let text = error_text::kind_not_runnable(&container.spec.kind, &missing);
+                Response::error(Outcome::DeveloperError, &text)
+            }
+            CreateError::Pull(_) => Response::error(Outcome::DeveloperError, &reason),
+            CreateError::Failed(_) => Response::error(Outcome::WhiskError, error_text::NOT_PROVISIONED),
+        };
+        StartFailure::Provision { response, reason }
+    }
+
+    /// The action's code. It may have been swept if the action was deleted in the meantime.
+    async fn code(&self, action: &ExecutableAction) -> Result<Option<Bytes>, StartFailure> {
+        let Some(code) = &action.exec.code else { return Ok(None) };
+        match self.attachments.get(code).await {
+            Ok(Some(text)) => Ok(Some(text)),
+            Ok(None) => Err(StartFailure::Provision {
+                response: Response::error(Outcome::ApplicationError, error_text::ACTION_GONE),
+                reason: format!("the code of {} is not stored any more", action.name),
+            }),
+            Err(error) => Err(StartFailure::Provision {
+                response: Response::error(Outcome::WhiskError, error_text::ACTION_NOT_FETCHED),
+                reason: format!("the code of {} cannot be read: {error}", action.name),
+            }),
+        }
+    }
+
+    async fn initialize(
+        &self,
+        handle: &Handle,
+        request: &StartRequest,
+        text: Option<Bytes>,
+    ) -> Result<(Millis, Duration), StartFailure> {
+        let init_started_at = clock::now();
+        let limit = Duration::from_millis(u64::from(request.action.limits.timeout));
+        let code = InitCode { action: Arc::clone(&request.action), text };
+        let reply = handle.answer(limit, handle.container.init(&request.first, code)).await;
+        if matches!(reply.answer, Answer::Ok(_)) {
+            handle.pooled.apply(Event::Initialized);
+            return Ok((init_started_at, reply.duration));
+        }
+        handle.pooled.apply(Event::NotInitialized);
+        if self.is_closing() {
+            return Err(StartFailure::Draining);
+        }
+        Err(StartFailure::Init {
+            timed_out: reply.answer == Answer::TimedOut,
+            response: Response::of_failed_init(
+                reply.answer,
+                limit,
+                payload_bound(&request.first, self.config.max_payload),
+            ),
+            init_started_at,
+            init_time: reply.duration,
+            logs: reply.logs,
+        })
+    }
+
+    /// The runtime ended right after it had taken the action.
+    fn ended_early(&self, init_started_at: Millis, init_time: Duration) -> StartFailure {
+        if self.is_closing() {
+            return StartFailure::Draining;
+        }
+        let response = Response::error(Outcome::DeveloperError, error_text::INIT_EXITED);
+        StartFailure::Init { response, init_started_at, init_time, logs: Vec::new(), timed_out: false }
+    }
+}

@@ -1,0 +1,420 @@
+//! The pool of a node: whose container gets memory, and who has to go for it.
+//!
+//! Pure: [`Pool::step`] takes an event and the time and says what is to be done; [`crate::NodeInvoker`] does
+//! it. The pool sees containers come and go, never activations; that a container is idle it is told only
+//! while it is hungry, that is while a request waits for room.
+//!
+//! Rules:
+//! - The memory of everything that is not dead, stem cells and containers that are being stopped included,
+//!   never exceeds the capacity.
+//! - Who waits is served in the order of `waiting`; the first in that order that does not fit holds the
+//!   others up, so that nobody starves.
+//! - Part of the capacity, the *reserve*, is kept for first containers: an action that has one already does
+//!   not get another from it. So a function that calls another one, and waits for it, finds room for that
+//!   other one's first container even where its own kind would have filled the node.
+//! - For a request that does not fit, idle containers go, those of the lowest worth first: uses per minute ×
+//!   cost of a cold start ÷ memory. Stem cells go last. Busy ones never go. Nobody goes if it does not help.
+//! - Stem cells are made while nobody waits and the node is quiet, and never from the reserve.
+
+mod stems;
+#[cfg(test)]
+mod tests;
+mod waiting;
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use chasen_entity::{ActionKey, ByteSize, EntityName, Manifest};
+
+use stems::Stems;
+pub use waiting::{Request, RequestId};
+use waiting::Waiting;
+
+/// Number of a container on its node.
+pub type ContainerId = u64;
+
+/// Bounds of a pool.
+#[derive(Debug, Clone, Copy)]
+pub struct PoolConfig {
+    /// Memory for containers.
+    pub capacity: ByteSize,
+    /// Part of it that only first containers get.
+    pub reserve: ByteSize,
+    /// Stem cells are made while fewer containers than this are in the making.
+    pub quiet_below: usize,
+}
+
+/// Something happened.
+#[derive(Debug, Clone)]
+pub enum Event {
+    /// Somebody wants a container.
+    Requested(Request),
+    /// Somebody does not want one any more, and has none yet.
+    Withdrawn(RequestId),
+    /// A container of a tenant is ready.
+    Made(ContainerId),
+    /// A stem cell is up.
+    StemUp(ContainerId),
+    /// These containers have become idle. Told while the pool is hungry.
+    Idle(Vec<(ContainerId, Worth)>),
+    /// A container that was to be evicted is busy.
+    Busy(ContainerId),
+    /// A container is being stopped.
+    Stopping(ContainerId),
+    /// Nothing is left of a container. `failed` if it could not be made.
+    Dead {
+        /// Which.
+        id: ContainerId,
+        /// True if its creation failed.
+        failed: bool,
+    },
+    /// Time to look after stem cells: their life, and the demand for them.
+    Adjust,
+}
+
+/// What makes an idle container worth keeping.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Worth {
+    /// Activations that it has run.
+    pub uses: u64,
+    /// Since when it serves.
+    pub age: Duration,
+    /// Time that a new one would take.
+    pub cold_start: Duration,
+}
+
+impl Worth {
+    /// Uses per minute × milliseconds of a cold start ÷ MB.
+    #[must_use]
+    pub fn score(&self, memory: ByteSize) -> f64 {
+        #[expect(clippy::cast_precision_loss, reason = "a score")]
+        let number = |value: u64| value as f64;
+        let minutes = (self.age.as_secs_f64() / 60.0).max(1.0 / 60.0);
+        let megabytes = number(memory.as_mb().max(1));
+        number(self.uses) / minutes * self.cold_start.as_secs_f64() * 1000.0 / megabytes
+    }
+}
+
+/// What is to be done, in this order.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Effect {
+    /// Memory is granted: make this container for the request.
+    Create(RequestId, ContainerId),
+    /// Take this stem cell for the request.
+    Claim(RequestId, ContainerId),
+    /// The node is too small for the request.
+    Refuse(RequestId),
+    /// Make a stem cell.
+    CreateStem {
+        /// Its number.
+        id: ContainerId,
+        /// Kind.
+        kind: String,
+        /// Memory.
+        memory: ByteSize,
+    },
+    /// Stop this container if it is idle; say [`Event::Busy`] if it is not.
+    Evict(ContainerId),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Phase {
+    /// Being made or initialised for a tenant.
+    Making,
+    /// Serving.
+    Serving,
+    /// Stem cell being made.
+    StemMaking,
+    /// Stem cell.
+    Stem,
+    /// Asked to go, or going.
+    Leaving,
+}
+
+#[derive(Debug, Clone)]
+struct Entry {
+    kind: String,
+    memory: ByteSize,
+    phase: Phase,
+    owner: Option<ActionKey>,
+    since: Duration,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Pool {
+    config: PoolConfig,
+    entries: BTreeMap<ContainerId, Entry>,
+    used: u64,
+    next: ContainerId,
+    waiting: Waiting,
+    /// Containers of each action and of each namespace.
+    of_action: HashMap<ActionKey, usize>,
+    of_namespace: HashMap<EntityName, usize>,
+    /// Known to be idle; kept while hungry.
+    idle: BTreeMap<ContainerId, Worth>,
+    stems: Stems,
+}
+
+impl Pool {
+    /// An empty pool; stem cells as the manifest says.
+    #[must_use]
+    pub fn new(config: PoolConfig, manifest: &Manifest) -> Self {
+        Self {
+            config,
+            entries: BTreeMap::new(),
+            used: 0,
+            next: 1,
+            waiting: Waiting::default(),
+            of_action: HashMap::new(),
+            of_namespace: HashMap::new(),
+            idle: BTreeMap::new(),
+            stems: Stems::of(manifest),
+        }
+    }
+
+    /// True while a request waits for room: idle containers are to be told.
+    #[must_use]
+    pub fn is_hungry(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// Memory of everything that is not dead.
+    #[must_use]
+    pub fn used(&self) -> ByteSize {
+        ByteSize::bytes(self.used)
+    }
+
+    /// True if stem cells are made by demand, so that [`Event::Adjust`] is of use.
+    #[must_use]
+    pub fn has_reactive_stems(&self) -> bool {
+        self.stems.has_reactive()
+    }
+
+    /// Takes an event in at a time, and adds what is to be done to `effects`.
+    pub fn step(&mut self, event: Event, now: Duration, effects: &mut Vec<Effect>) {
+        match event {
+            Event::Requested(request) => {
+                if request.memory > self.config.capacity {
+                    effects.push(Effect::Refuse(request.id));
+                    return;
+                }
+                self.waiting.push(request);
+            }
+            Event::Withdrawn(id) => self.waiting.remove(id),
+            Event::Made(id) => {
+                if let Some(entry) = self.entries.get(&id) {
+                    self.stems.used(&entry.kind);
+                }
+                self.enter(id, &Phase::Making, Phase::Serving);
+            }
+            Event::StemUp(id) => {
+                if let Some(entry) = self.entries.get_mut(&id) {
+                    entry.since = now;
+                }
+                self.enter(id, &Phase::StemMaking, Phase::Stem);
+            }
+            Event::Idle(containers) => {
+                for (id, worth) in containers {
+                    if self.entries.get(&id).is_some_and(|entry| entry.phase == Phase::Serving) {
+                        self.idle.insert(id, worth);
+                    }
+                }
+            }
+            Event::Busy(id) => self.enter(id, &Phase::Leaving, Phase::Serving),
+            Event::Stopping(id) => {
+                self.idle.remove(&id);
+                if let Some(entry) = self.entries.get_mut(&id) {
+                    entry.phase = Phase::Leaving;
+                }
+            }
+            Event::Dead { id, failed } => self.forget(id, failed),
+            Event::Adjust => self.adjust(now, effects),
+        }
+        self.serve(effects);
+        if self.is_hungry() {
+            self.make_room(effects);
+        } else {
+            self.idle.clear();
+            self.replenish(effects);
+        }
+    }
+
+    fn enter(&mut self, id: ContainerId, from: &Phase, to: Phase) {
+        if let Some(entry) = self.entries.get_mut(&id)
+            && entry.phase == *from
+        {
+            entry.phase = to;
+        }
+    }
+
+    fn forget(&mut self, id: ContainerId, failed: bool) {
+        self.idle.remove(&id);
+        let Some(entry) = self.entries.remove(&id) else { return };
+        self.used = self.used.saturating_sub(entry.memory.as_bytes());
+        match entry.owner {
+            Some(key) => {
+                count_down(&mut self.of_namespace, &key.namespace);
+                count_down(&mut self.of_action, &key);
+            }
+            None if failed => self.stems.failed(&entry.kind, entry.memory),
+            None => {}
+        }
+    }
+
+    fn reserve(&mut self, kind: &str, memory: ByteSize, phase: Phase, owner: Option<ActionKey>) -> ContainerId {
+        let id = self.next;
+        self.next += 1;
+        self.used = self.used.saturating_add(memory.as_bytes());
+        if let Some(key) = &owner {
+            self.own(key);
+        }
+        let entry = Entry { kind: kind.to_owned(), memory, phase, owner, since: Duration::ZERO };
+        self.entries.insert(id, entry);
+        id
+    }
+
+    fn own(&mut self, key: &ActionKey) {
+        *self.of_namespace.entry(key.namespace.clone()).or_default() += 1;
+        *self.of_action.entry(key.clone()).or_default() += 1;
+    }
+
+    /// Bytes that this request may not take: the reserve, unless it is for a first container. A request that
+    /// would fit into an empty node must be able to fit at some time.
+    fn kept_from(&self, request: &Request) -> u64 {
+        let capacity = self.config.capacity.as_bytes();
+        match self.is_first(request) {
+            true => 0,
+            false => self.config.reserve.as_bytes().min(capacity.saturating_sub(request.memory.as_bytes())),
+        }
+    }
+
+    /// The request may be older than the end of its siblings: the pool's own count is taken where it is lower.
+    fn is_first(&self, request: &Request) -> bool {
+        request.siblings == 0 || !self.of_action.contains_key(&request.key)
+    }
+
+    /// Bytes that are missing for a request, beyond what is free now.
+    fn missing(&self, request: &Request) -> u64 {
+        let wanted = request.memory.as_bytes().saturating_add(self.kept_from(request));
+        wanted.saturating_sub(self.config.capacity.as_bytes().saturating_sub(self.used))
+    }
+
+    fn next_request(&self) -> Option<&Request> {
+        let has_container = |namespace: &EntityName| self.of_namespace.contains_key(namespace);
+        self.waiting.next(has_container, |request| self.is_first(request))
+    }
+
+    /// Grants what fits, in order.
+    fn serve(&mut self, effects: &mut Vec<Effect>) {
+        while let Some(request) = self.next_request() {
+            let stem = self.entries.iter().find(|(_, entry)| {
+                entry.phase == Phase::Stem && entry.kind == request.kind && entry.memory == request.memory
+            });
+            let stem = stem.filter(|_| request.image.is_none()).map(|(id, _)| *id);
+            if stem.is_none() && self.missing(request) > 0 {
+                return;
+            }
+            let Some(request) = self.waiting.take(request.id) else { return };
+            match stem {
+                Some(id) => {
+                    self.own(&request.key);
+                    if let Some(entry) = self.entries.get_mut(&id) {
+                        entry.phase = Phase::Making;
+                        entry.owner = Some(request.key);
+                    }
+                    effects.push(Effect::Claim(request.id, id));
+                }
+                None => {
+                    self.stems.cold_start(&request.kind, request.memory);
+                    let id = self.reserve(&request.kind, request.memory, Phase::Making, Some(request.key));
+                    effects.push(Effect::Create(request.id, id));
+                }
+            }
+        }
+    }
+
+    /// Has idle containers go for the next request, if that helps it.
+    fn make_room(&mut self, effects: &mut Vec<Effect>) {
+        let Some(request) = self.next_request() else { return };
+        let leaving: u64 = self.memory_of(|entry| entry.phase == Phase::Leaving);
+        let mut missing = self.missing(request).saturating_sub(leaving);
+        if missing == 0 {
+            return;
+        }
+        let mut victims: Vec<(bool, f64, ContainerId, u64)> = Vec::new();
+        for (id, entry) in &self.entries {
+            let stem = entry.phase == Phase::Stem;
+            let worth = self.idle.get(id).map(|worth| worth.score(entry.memory));
+            if let Some(score) = worth.or(stem.then_some(0.0)) {
+                victims.push((stem, score, *id, entry.memory.as_bytes()));
+            }
+        }
+        if victims.iter().map(|(.., memory)| memory).sum::<u64>() < missing {
+            return;
+        }
+        victims.sort_by(|a, b| a.0.cmp(&b.0).then(a.1.total_cmp(&b.1)));
+        for (_, _, id, memory) in victims {
+            if missing == 0 {
+                return;
+            }
+            missing = missing.saturating_sub(memory);
+            self.idle.remove(&id);
+            if let Some(entry) = self.entries.get_mut(&id) {
+                entry.phase = Phase::Leaving;
+            }
+            effects.push(Effect::Evict(id));
+        }
+    }
+
+    fn memory_of(&self, which: impl Fn(&Entry) -> bool) -> u64 {
+        self.entries.values().filter(|entry| which(entry)).map(|entry| entry.memory.as_bytes()).sum()
+    }
+
+    /// Makes one stem cell if one is wanted and nothing of a tenant is held up by it.
+    fn replenish(&mut self, effects: &mut Vec<Effect>) {
+        let making = |entry: &&Entry| matches!(entry.phase, Phase::Making | Phase::StemMaking);
+        if self.entries.values().filter(making).count() >= self.config.quiet_below.max(1) {
+            return;
+        }
+        let free = self.config.capacity.as_bytes().saturating_sub(self.used);
+        let room = free.saturating_sub(self.config.reserve.as_bytes());
+        let present = |kind: &str, memory: ByteSize| {
+            let stems = self.entries.values().filter(|entry| {
+                matches!(entry.phase, Phase::Stem | Phase::StemMaking)
+                    && entry.kind == kind
+                    && entry.memory == memory
+            });
+            stems.count()
+        };
+        if let Some((kind, memory)) = self.stems.wanted(present, room) {
+            let id = self.reserve(&kind, memory, Phase::StemMaking, None);
+            effects.push(Effect::CreateStem { id, kind, memory });
+        }
+    }
+
+    /// Has stem cells go whose life is over, and takes the demand of the last period in.
+    fn adjust(&mut self, now: Duration, effects: &mut Vec<Effect>) {
+        for (id, entry) in &mut self.entries {
+            let expired = entry.phase == Phase::Stem
+                && self
+                    .stems
+                    .life(&entry.kind, entry.memory)
+                    .is_some_and(|life| now.saturating_sub(entry.since) >= life);
+            if expired {
+                entry.phase = Phase::Leaving;
+                effects.push(Effect::Evict(*id));
+            }
+        }
+        self.stems.adjust();
+    }
+}
+
+fn count_down<K: std::hash::Hash + Eq>(counts: &mut HashMap<K, usize>, key: &K) {
+    if let Some(count) = counts.get_mut(key) {
+        *count -= 1;
+        if *count == 0 {
+            counts.remove(key);
+        }
+    }
+}

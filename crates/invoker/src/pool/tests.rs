@@ -1,0 +1,294 @@
+//! Scenarios and random histories of a pool.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use chasen_entity::{ActionKey, ByteSize, EntityName, FullyQualifiedName, Manifest};
+use proptest::prelude::*;
+
+use super::{ContainerId, Effect, Event, Pool, PoolConfig, Request, RequestId, Worth};
+
+const STEMS: &str = r#"{"runtimes":{"nodejs":[{"kind":"nodejs:20","image":{"name":"n"},
+    "stemCells":[{"initialCount":2,"memory":"256 MB"}]}],
+    "python":[{"kind":"python:3","image":{"name":"p"},"stemCells":[{"initialCount":1,"memory":"128 MB",
+    "reactive":{"minCount":1,"maxCount":3,"ttl":"2 minutes","threshold":2,"increment":1}}]}]}}"#;
+
+struct Bench {
+    pool: Pool,
+    now: Duration,
+    requests: RequestId,
+}
+
+fn key(namespace: &str, action: &str) -> ActionKey {
+    ActionKey {
+        namespace: EntityName::new(namespace).unwrap(),
+        action: FullyQualifiedName::parse(&format!("{namespace}/{action}")).unwrap(),
+    }
+}
+
+impl Bench {
+    fn new(capacity: u64, reserve: u64, manifest: &str) -> Self {
+        let config = PoolConfig {
+            capacity: ByteSize::mb(capacity),
+            reserve: ByteSize::mb(reserve),
+            quiet_below: 1,
+        };
+        Self { pool: Pool::new(config, &Manifest::parse(manifest).unwrap()), now: Duration::ZERO, requests: 0 }
+    }
+
+    fn step(&mut self, event: Event) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        self.pool.step(event, self.now, &mut effects);
+        effects
+    }
+
+    fn request(&mut self, namespace: &str, action: &str, kind: &str, memory: u64, siblings: u32) -> Vec<Effect> {
+        self.requests += 1;
+        self.step(Event::Requested(Request {
+            id: self.requests,
+            key: key(namespace, action),
+            kind: kind.to_owned(),
+            image: None,
+            memory: ByteSize::mb(memory),
+            siblings,
+        }))
+    }
+
+    fn dead(&mut self, id: ContainerId) -> Vec<Effect> {
+        self.step(Event::Dead { id, failed: false })
+    }
+}
+
+fn worth(uses: u64) -> Worth {
+    Worth { uses, age: Duration::from_secs(60), cold_start: Duration::from_millis(100) }
+}
+
+#[test]
+fn memory_is_free_only_when_a_container_is_dead() {
+    let mut bench = Bench::new(512, 0, "{}");
+    assert_eq!(bench.request("a", "x", "k", 256, 0), [Effect::Create(1, 1)]);
+    assert_eq!(bench.request("a", "y", "k", 256, 0), [Effect::Create(2, 2)]);
+    assert_eq!(bench.request("b", "z", "k", 256, 0), []);
+    assert_eq!(bench.step(Event::Stopping(1)), []);
+    assert_eq!(bench.dead(1), [Effect::Create(3, 3)]);
+    assert_eq!(bench.request("b", "z", "k", 1024, 0), [Effect::Refuse(4)], "never possible");
+}
+
+#[test]
+fn everybody_gets_a_first_container_before_anybody_gets_the_next() {
+    let mut bench = Bench::new(512, 0, "{}");
+    bench.request("a", "x", "k", 256, 0); // stays
+    bench.request("a", "x", "k", 256, 1);
+    bench.request("a", "x", "k", 256, 2); // 3: next one of a/x
+    bench.request("a", "y", "k", 256, 0); // 4: first one of a/y
+    bench.request("b", "z", "k", 256, 0); // 5: first one of b
+    bench.request("b", "z", "k", 256, 1); // 6
+    bench.request("c", "w", "k", 256, 0); // 7: first one of c
+    assert!(bench.pool.is_hungry());
+    let mut order = Vec::new();
+    for id in 2.. {
+        let Some(Effect::Create(request, _)) = bench.dead(id).first().cloned() else { break };
+        order.push(request);
+    }
+    assert_eq!(order, [5, 7, 6, 4, 3], "namespaces without any, in turn; then first ones; then the rest");
+}
+
+#[test]
+fn the_reserve_is_for_first_containers() {
+    let mut bench = Bench::new(1024, 256, "{}");
+    for siblings in 0..3 {
+        assert_eq!(bench.request("a", "x", "k", 256, siblings).len(), 1);
+    }
+    assert_eq!(bench.request("a", "x", "k", 256, 3), [], "the last quarter is not for it");
+    assert_eq!(bench.request("a", "nested", "k", 256, 0), [Effect::Create(5, 4)]);
+    let mut small = Bench::new(256, 256, "{}");
+    small.request("a", "x", "k", 256, 0);
+    small.request("b", "y", "k", 256, 1);
+    assert_eq!(small.dead(1).len(), 1, "what would fit into an empty node gets its turn");
+}
+
+#[test]
+fn the_least_worthy_idle_container_goes_and_only_if_it_helps() {
+    let mut bench = Bench::new(768, 0, "{}");
+    for action in ["x", "y", "z"] {
+        bench.request("a", action, "k", 256, 0);
+    }
+    for id in 1..=3 {
+        bench.step(Event::Made(id));
+    }
+    bench.request("b", "w", "k", 512, 0);
+    assert_eq!(bench.step(Event::Idle(vec![(2, worth(5))])), [], "one alone does not help");
+    assert_eq!(
+        bench.step(Event::Idle(vec![(1, worth(9)), (3, worth(1))])),
+        [Effect::Evict(3), Effect::Evict(2)]
+    );
+    assert_eq!(bench.dead(3), []);
+    assert_eq!(bench.step(Event::Busy(2)), [Effect::Evict(1)], "it was used meanwhile: another one");
+    assert_eq!(bench.dead(1), [Effect::Create(4, 4)]);
+}
+
+#[test]
+fn stem_cells_come_after_the_first_use_and_are_claimed_and_replaced() {
+    let mut bench = Bench::new(2048, 256, STEMS);
+    assert_eq!(bench.request("a", "x", "nodejs:20", 256, 0), [Effect::Create(1, 1)]);
+    let stem = |id| Effect::CreateStem { id, kind: "nodejs:20".to_owned(), memory: ByteSize::mb(256) };
+    assert_eq!(bench.step(Event::Made(1)), [stem(2)], "one at a time while the node is quiet");
+    assert_eq!(bench.step(Event::StemUp(2)), [stem(3)]);
+    assert_eq!(bench.step(Event::StemUp(3)), []);
+    assert_eq!(bench.request("b", "y", "nodejs:20", 256, 0), [Effect::Claim(2, 2)], "not replaced before it is made");
+    assert_eq!(bench.step(Event::Made(2)), [stem(4)]);
+    assert_eq!(bench.request("b", "y", "nodejs:20", 512, 0), [Effect::Create(3, 5)], "another memory");
+    for _ in 0..9 {
+        let failing = bench.pool.next - 1;
+        bench.step(Event::Dead { id: failing, failed: true });
+    }
+    assert!(bench.pool.next < 16, "creations that fail are not tried for ever");
+}
+
+#[test]
+fn stem_cells_give_way_last_but_give_way() {
+    let mut bench = Bench::new(1024, 0, STEMS);
+    bench.request("a", "x", "nodejs:20", 256, 0);
+    bench.step(Event::Made(1));
+    bench.step(Event::StemUp(2));
+    bench.step(Event::StemUp(3));
+    bench.request("a", "y", "k", 256, 0);
+    bench.step(Event::Made(4));
+    assert_eq!(bench.request("b", "z", "k", 256, 0), [Effect::Evict(2)], "nothing idle is known");
+    assert_eq!(bench.dead(2), [Effect::Create(3, 5)]);
+    bench.request("c", "w", "k", 512, 0);
+    assert_eq!(bench.step(Event::Idle(vec![(1, worth(100))])), [Effect::Evict(1), Effect::Evict(3)]);
+}
+
+#[test]
+fn reactive_stem_cells_follow_demand() {
+    let mut bench = Bench::new(4096, 0, STEMS);
+    for siblings in 0..5 {
+        bench.request("a", "x", "python:3", 128, siblings);
+    }
+    for id in 1..=5 {
+        bench.step(Event::Made(id));
+    }
+    bench.step(Event::StemUp(6));
+    let mut stems = vec![6];
+    for effect in bench.step(Event::Adjust) {
+        if let Effect::CreateStem { id, .. } = effect {
+            stems.push(id);
+            bench.step(Event::StemUp(id));
+        }
+    }
+    assert_eq!(stems.len(), 2, "five cold starts are two thresholds");
+    bench.now = Duration::from_secs(120);
+    assert_eq!(bench.step(Event::Adjust)[..2], [Effect::Evict(6), Effect::Evict(7)], "their life is over");
+    bench.dead(6);
+    bench.dead(7);
+    assert_eq!(bench.pool.entries.values().filter(|entry| entry.owner.is_none()).count(), 1, "at rest: one");
+}
+
+#[derive(Debug, Clone)]
+enum Move {
+    Request { tenant: usize, action: usize, memory: u64, siblings: u32 },
+    Withdraw(usize),
+    Made(usize),
+    Die(usize),
+    Idle(usize),
+    EvictionRefused,
+}
+
+fn moves() -> impl Strategy<Value = Vec<Move>> {
+    let which = 0usize..64;
+    let one = prop_oneof![
+        5 => (0usize..3, 0usize..3, prop_oneof![Just(128u64), Just(256), Just(512)], 0u32..3)
+            .prop_map(|(tenant, action, memory, siblings)| Move::Request { tenant, action, memory, siblings }),
+        1 => which.clone().prop_map(Move::Withdraw),
+        4 => which.clone().prop_map(Move::Made),
+        4 => which.clone().prop_map(Move::Die),
+        3 => which.prop_map(Move::Idle),
+        1 => Just(Move::EvictionRefused),
+    ];
+    proptest::collection::vec(one, 1..150)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn memory_stays_in_bounds_and_everybody_is_served(moves in moves()) {
+        const CAPACITY: u64 = 1280;
+        let mut bench = Bench::new(CAPACITY, 256, STEMS);
+        // What a node would know: memory by container, and what is asked to go.
+        let mut alive: BTreeMap<ContainerId, u64> = BTreeMap::new();
+        let mut stems: Vec<ContainerId> = Vec::new();
+        let mut evicted: Vec<ContainerId> = Vec::new();
+        let mut waiting: BTreeMap<RequestId, u64> = BTreeMap::new();
+        let mut refused = None;
+        let total = moves.len();
+        for (round, step) in moves.into_iter().chain((0..total * 8).map(|_| Move::Die(0))).enumerate() {
+            let effects = match step {
+                Move::Request { tenant, action, memory, siblings } => {
+                    waiting.insert(bench.requests + 1, memory);
+                    let kind = if memory == 256 { "nodejs:20" } else { "python:3" };
+                    bench.request(["a", "b", "c"][tenant], ["x", "y", "z"][action], kind, memory, siblings)
+                }
+                Move::Withdraw(which) => {
+                    let Some(id) = waiting.keys().nth(which).copied() else { continue };
+                    waiting.remove(&id);
+                    bench.step(Event::Withdrawn(id))
+                }
+                Move::Made(which) => {
+                    let Some(id) = alive.keys().nth(which).copied() else { continue };
+                    bench.step(if stems.contains(&id) { Event::StemUp(id) } else { Event::Made(id) })
+                }
+                Move::Die(which) => {
+                    let Some(id) = alive.keys().nth(which).copied() else { continue };
+                    alive.remove(&id);
+                    stems.retain(|stem| *stem != id);
+                    evicted.retain(|other| *other != id);
+                    bench.step(Event::Dead { id, failed: round.is_multiple_of(3) })
+                }
+                Move::Idle(which) => {
+                    let Some(id) = alive.keys().nth(which).copied() else { continue };
+                    if stems.contains(&id) || evicted.contains(&id) { continue }
+                    bench.step(Event::Idle(vec![(id, worth(round as u64 % 7))]))
+                }
+                Move::EvictionRefused => {
+                    let Some(id) = refused.take() else { continue };
+                    evicted.retain(|other| *other != id);
+                    bench.step(Event::Busy(id))
+                }
+            };
+            for effect in effects {
+                match effect {
+                    Effect::Create(request, id) => {
+                        let memory = waiting.remove(&request).unwrap();
+                        prop_assert!(alive.insert(id, memory).is_none());
+                    }
+                    Effect::Claim(request, id) => {
+                        let memory = waiting.remove(&request).unwrap();
+                        prop_assert_eq!(alive.get(&id), Some(&memory), "of the same size");
+                        prop_assert!(stems.contains(&id) && !evicted.contains(&id));
+                        stems.retain(|stem| *stem != id);
+                    }
+                    Effect::Refuse(request) => {
+                        prop_assert!(waiting.remove(&request).unwrap() > CAPACITY);
+                    }
+                    Effect::CreateStem { id, memory, .. } => {
+                        prop_assert!(waiting.is_empty(), "nobody waits for a stem cell");
+                        prop_assert!(alive.insert(id, memory.as_mb()).is_none());
+                        stems.push(id);
+                    }
+                    Effect::Evict(id) => {
+                        prop_assert!(alive.contains_key(&id) && !evicted.contains(&id));
+                        evicted.push(id);
+                        refused = (!stems.contains(&id)).then_some(id);
+                    }
+                }
+            }
+            let memory: u64 = alive.values().sum();
+            prop_assert_eq!(bench.pool.used(), ByteSize::mb(memory));
+            prop_assert!(memory <= CAPACITY);
+            prop_assert_eq!(bench.pool.is_hungry(), !waiting.is_empty());
+        }
+        prop_assert!(waiting.is_empty(), "whoever waits is served when others go");
+    }
+}
