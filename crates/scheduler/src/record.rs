@@ -62,6 +62,11 @@ impl Ending {
         Self::without_run(Response::error(Outcome::WhiskError, error_text::NOT_PROVISIONED), now)
     }
 
+    /// Its containers end as soon as they have taken the action.
+    pub(crate) fn exited(now: Millis) -> Self {
+        Self::without_run(Response::error(Outcome::DeveloperError, error_text::RUN_EXITED), now)
+    }
+
     /// The platform does not know its end, or stopped it.
     pub(crate) fn interrupted(now: Millis) -> Self {
         Self::without_run(Response::error(Outcome::WhiskError, error_text::INTERRUPTED), now)

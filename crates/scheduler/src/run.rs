@@ -13,6 +13,9 @@ use crate::queue::Turn;
 use crate::record::Ending;
 use crate::scheduler::{Inside, Shared};
 
+/// Fresh containers that may end between their initialisation and a run before the action is to blame.
+const MAX_EARLY_ENDS: u32 = 3;
+
 /// Where an invocation stands.
 pub(crate) enum Place {
     /// It has a slot.
@@ -39,6 +42,7 @@ impl Run {
         let Self { shared, mut invocation, mut place, _inside } = self;
         let mut witness = Witness { shared: &shared, invocation: Arc::clone(&invocation), armed: true };
         let deadline = Instant::now() + shared.longest_wait(&invocation);
+        let mut early_ends = 0;
         let ending = loop {
             let mut slot = match place {
                 Place::Slot(slot) => slot,
@@ -55,10 +59,14 @@ impl Run {
             invocation = upgraded(&invocation, slot.newer());
             match shared.run_on(slot, &invocation).await {
                 Ok(ending) => break ending,
-                Err(slot) => match shared.exchange(slot, &invocation) {
-                    Ok(next) => place = next,
-                    Err(_) => break Ending::not_provisioned(clock::now()),
-                },
+                Err(slot) => {
+                    early_ends += u32::from(slot.init_time().is_some());
+                    place = match shared.exchange(slot, &invocation) {
+                        Ok(_) if early_ends >= MAX_EARLY_ENDS => break Ending::exited(clock::now()),
+                        Ok(next) => next,
+                        Err(_) => break Ending::not_provisioned(clock::now()),
+                    };
+                }
             }
         };
         witness.armed = false;

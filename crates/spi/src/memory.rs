@@ -1,5 +1,7 @@
 //! In-memory references of the sockets: doubles for tests, and the model that real stores are checked against.
 
+mod containers;
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,6 +13,8 @@ use chasen_entity::{
     Parameters, RawJson, Response, Revision, Subject, UserLimits, Version,
 };
 use parking_lot::Mutex;
+
+pub use containers::{MemoryContainerFactory, Notes, invocation};
 
 use crate::event_log::Unfinished;
 use crate::{
