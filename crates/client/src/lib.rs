@@ -3,6 +3,7 @@
 //! Knows requests and replies, and the few paths that callers share; never interprets a reply's meaning.
 
 mod actions;
+mod record;
 
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ use hyper_util::rt::TokioExecutor;
 use serde_json::Value;
 
 pub use actions::{ActionCode, Target};
+pub use record::{Record, RecordResponse};
 
 /// Largest reply that is read, in bytes.
 const MAX_REPLY: usize = 64 << 20;

@@ -3,11 +3,17 @@
 //! The only room that knows the others. [`wiring`] is the assembly drawing; [`cli`] is what people type.
 
 pub mod admin;
+pub mod bind;
 pub mod cli;
 pub mod console;
+pub mod data;
 pub mod guest;
 pub mod memory;
+pub mod node;
 pub mod quickstart;
 pub mod run;
 pub mod runtimes;
+pub mod session;
 pub mod settings;
+pub mod signals;
+pub mod wiring;

@@ -2,11 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use chasen_client::{ActionCode, Client, ClientError, Target};
+use chasen_client::{ActionCode, Client, ClientError, Reply, Target};
 use serde_json::{Value, json};
 
 use crate::console;
 use crate::guest;
+use crate::node::Node;
 use crate::run::{NATIVE, NATIVE_IMAGE};
 
 /// Warm calls per sample; their median is shown.
@@ -50,21 +51,18 @@ enum Outcome {
     NotHere(String),
 }
 
-/// Deploys and invokes every sample, prints the table and what to type next. `missing` says why the machine
-/// cannot run a kind. False if a sample failed.
-pub async fn show(
-    client: &Client,
-    missing: impl Fn(&str) -> Option<String>,
-) -> bool {
+/// Deploys and invokes every sample, prints the table and what to type next. False if a sample failed.
+pub async fn show(node: &Node) -> bool {
+    let client = node.client();
     console::out(&row("function", "kind", "cold ms", "warm ms", "result"));
     let mut working = None;
     let mut good = true;
     for sample in &SAMPLES {
-        let outcome = match missing(sample.kind) {
+        let outcome = match node.missing(sample.kind).await {
             Some(reason) => Outcome::NotHere(reason),
             None => {
                 let what = format!("{} is invoked for the first time", sample.name);
-                console::with_progress(&what, try_out(client, sample)).await.unwrap_or_else(|error| Outcome::Failed(error.to_string()))
+                console::with_progress(&what, try_out(&client, sample)).await.unwrap_or_else(|error| Outcome::Failed(error.to_string()))
             }
         };
         good &= !matches!(outcome, Outcome::Failed(_));
@@ -85,28 +83,34 @@ async fn try_out(client: &Client, sample: &Sample) -> Result<Outcome, ClientErro
     let action = ActionCode { target, code: sample.code.to_owned(), main: None };
     let created = client.put_action(sample.name, &action).await?;
     if !created.status.is_success() {
-        return Ok(Outcome::Failed(created.text()));
+        return Ok(Outcome::Failed(created.error_text()));
     }
     let arguments = json!({"name": "Chasen"});
     let (cold, first) = timed(client, sample.name, &arguments).await?;
+    if !first.status.is_success() {
+        let result = first.record().map(|record| record.response.result.as_str().to_owned());
+        return Ok(Outcome::Failed(result.unwrap_or_else(|| first.error_text())));
+    }
     let mut warm = Vec::with_capacity(WARM_CALLS);
+    let mut last = first;
     for _ in 0..WARM_CALLS {
-        warm.push(timed(client, sample.name, &arguments).await?.0);
+        let (time, reply) = timed(client, sample.name, &arguments).await?;
+        warm.push(time);
+        last = reply;
     }
     warm.sort_unstable();
-    let response = &first["response"];
-    if response["success"] != true {
-        return Ok(Outcome::Failed(first.to_string()));
-    }
     let warm = warm.get(WARM_CALLS / 2).copied().unwrap_or_default();
-    Ok(Outcome::Answered { cold, warm, result: response["result"].to_string() })
+    Ok(match last.record() {
+        Some(record) => Outcome::Answered { cold, warm, result: record.response.result.as_str().to_owned() },
+        None => Outcome::Failed(last.error_text()),
+    })
 }
 
-/// One blocking call over HTTP: how long it took, and its record.
-async fn timed(client: &Client, name: &str, arguments: &Value) -> Result<(Duration, Value), ClientError> {
+/// One blocking call over HTTP: how long it took, and its answer.
+async fn timed(client: &Client, name: &str, arguments: &Value) -> Result<(Duration, Reply), ClientError> {
     let begun = Instant::now();
     let reply = client.invoke(name, arguments, true).await?;
-    Ok((begun.elapsed(), reply.json()))
+    Ok((begun.elapsed(), reply))
 }
 
 impl Outcome {

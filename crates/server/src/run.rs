@@ -7,9 +7,8 @@ use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use chasen_client::{ActionCode, Client, ClientError, Reply, Target};
-use chasen_entity::{Outcome, RawJson};
-use serde::Deserialize;
+use chasen_client::{ActionCode, Client, ClientError, Record, Reply, Target};
+use chasen_entity::Outcome;
 use serde_json::{Map, Value};
 
 use crate::console;
@@ -129,8 +128,7 @@ impl Job {
         let action = ActionCode { target, code: self.code.clone(), main: self.main.as_deref() };
         let created = client.put_action(ACTION, &action).await?;
         if created.status.is_client_error() {
-            let text = created.json()["error"].as_str().map_or_else(|| created.text(), str::to_owned);
-            console::note(&format!("chasen: {text}"));
+            console::note(&format!("chasen: {}", created.error_text()));
             return Ok(Verdict::DeveloperError);
         }
         if !created.status.is_success() {
@@ -138,7 +136,7 @@ impl Job {
         }
         let record = record(client, &self.arguments).await;
         client.delete_action(ACTION).await?;
-        Ok(record?.report())
+        Ok(report(&record?))
     }
 }
 
@@ -164,36 +162,18 @@ fn arguments(parameters: &[String]) -> Value {
     Value::Object(object)
 }
 
-/// What of a record is shown. The result is passed on untouched.
-#[derive(Debug, Deserialize)]
-struct Record {
-    response: Response,
-    logs: Vec<String>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Response {
-    status: String,
-    #[serde(default = "RawJson::null")]
-    result: RawJson,
-}
-
 /// Invokes and gives the record with its logs, however long that takes.
 async fn record(client: &Client, arguments: &Value) -> Result<Record, JobError> {
     let answer = client.invoke(ACTION, arguments, true).await?;
-    let Some(id) = answer.json()["activationId"].as_str().map(str::to_owned) else {
-        return Err(unexpected(&answer));
-    };
+    let id = answer.activation_id().ok_or_else(|| unexpected(&answer))?;
     let begun = Instant::now();
     loop {
         let found = client.activation(&id).await?;
-        if found.status.is_success() {
-            return serde_json::from_slice(&found.body).map_err(|_| unexpected(&found));
+        match found.record() {
+            Some(record) => return Ok(record),
+            None if begun.elapsed() > RECORD_WAIT => return Err(unexpected(&found)),
+            None => tokio::time::sleep(RECORD_LOOK).await,
         }
-        if begun.elapsed() > RECORD_WAIT {
-            return Err(unexpected(&found));
-        }
-        tokio::time::sleep(RECORD_LOOK).await;
     }
 }
 
@@ -201,19 +181,17 @@ fn unexpected(reply: &Reply) -> JobError {
     JobError::Answer { status: reply.status, text: reply.text() }
 }
 
-impl Record {
-    /// Prints logs and result.
-    fn report(&self) -> Verdict {
-        for line in &self.logs {
-            console::note(line);
-        }
-        console::out(&format!("{}\n", self.response.result.as_str()));
-        match self.response.status.as_str() {
-            status if status == Outcome::Success.as_str() => Verdict::Success,
-            status if status == Outcome::ApplicationError.as_str() => Verdict::ApplicationError,
-            status if status == Outcome::DeveloperError.as_str() => Verdict::DeveloperError,
-            _ => Verdict::PlatformError,
-        }
+/// Prints logs and result.
+fn report(record: &Record) -> Verdict {
+    for line in &record.logs {
+        console::note(line);
+    }
+    console::out(&format!("{}\n", record.response.result.as_str()));
+    match record.response.outcome() {
+        Outcome::Success => Verdict::Success,
+        Outcome::ApplicationError => Verdict::ApplicationError,
+        Outcome::DeveloperError => Verdict::DeveloperError,
+        Outcome::WhiskError => Verdict::PlatformError,
     }
 }
 

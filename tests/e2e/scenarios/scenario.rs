@@ -34,10 +34,7 @@ impl Scenario {
     where
         F: Future<Output = ()> + 'static,
     {
-        Self::blocking(name, move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            runtime.expect("a runtime can be made").block_on(body());
-        })
+        Self::blocking(name, move || wait_for(body()))
     }
 
     /// A scenario of plain commands.
@@ -67,4 +64,10 @@ impl Scenario {
             Ok(Completion::Completed)
         })
     }
+}
+
+/// Runs what waits for things on this thread.
+pub(crate) fn wait_for(body: impl Future<Output = ()>) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.expect("a runtime can be made").block_on(body);
 }

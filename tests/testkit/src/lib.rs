@@ -12,13 +12,14 @@
 )]
 
 mod binary;
+pub mod internet;
 mod machine;
 mod node;
 mod process;
 
 pub use binary::{binary, chasen};
 pub use chasen_client::{ActionCode, Client, ClientError, Reply, Target};
-pub use machine::{has_command, has_descendant, is_root};
+pub use machine::{allow_many_files, descendants, has_command, has_descendant, is_root};
 pub use node::{Builder, GUEST, Node, node};
 pub use rustix::process::Signal;
 pub use process::{Finished, PATIENCE, Process, run};

@@ -20,6 +20,12 @@ pub fn has_command(name: &str) -> bool {
 /// True if a process of this name runs below `ancestor`.
 #[must_use]
 pub fn has_descendant(ancestor: u32, name: &str) -> bool {
+    descendants(ancestor).iter().any(|(_, own)| own == name)
+}
+
+/// Number and name of every process below `ancestor`.
+#[must_use]
+pub fn descendants(ancestor: u32) -> Vec<(u32, String)> {
     let processes: HashMap<u32, (String, u32)> = std::fs::read_dir("/proc")
         .expect("/proc is there")
         .filter_map(|entry| {
@@ -39,5 +45,13 @@ pub fn has_descendant(ancestor: u32, name: &str) -> bool {
         }
         false
     };
-    processes.iter().any(|(pid, (own, _))| own == name && below(*pid))
+    let found = processes.iter().filter(|(pid, _)| below(**pid));
+    found.map(|(pid, (name, _))| (*pid, name.clone())).collect()
+}
+
+/// Lets this process, and those that it starts, open as many files as the system grants.
+pub fn allow_many_files() {
+    let mut limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    limit.current = limit.maximum;
+    rustix::process::setrlimit(rustix::process::Resource::Nofile, limit).expect("up to its maximum a limit can be raised");
 }

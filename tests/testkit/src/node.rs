@@ -21,6 +21,7 @@ const LOG_LINES: usize = 40;
 /// Describes a node; [`Builder::start`] runs it.
 #[derive(Debug, Clone, Default)]
 pub struct Builder {
+    listen: Option<String>,
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
     data: Option<PathBuf>,
@@ -37,6 +38,13 @@ impl Builder {
     #[must_use]
     pub fn set(self, key: &str, value: &str) -> Self {
         self.argument("--set").argument(&format!("{key}={value}"))
+    }
+
+    /// Listens here, not on a free port of the loopback address.
+    #[must_use]
+    pub fn listen(mut self, address: &str) -> Self {
+        self.listen = Some(address.to_owned());
+        self
     }
 
     /// Adds an argument of `serve`.
@@ -107,6 +115,14 @@ impl Node {
         self.running().process.pid()
     }
 
+    /// The most memory that its process has held so far, in bytes.
+    #[must_use]
+    pub fn memory_peak(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("the node runs");
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("processes have a peak");
+        peak.trim().trim_end_matches(" kB").parse::<u64>().expect("a number of kilobytes") << 10
+    }
+
     /// What it has logged so far.
     #[must_use]
     pub fn log(&self) -> String {
@@ -171,7 +187,8 @@ impl Node {
 
     fn command(&self) -> Command {
         let mut command = chasen();
-        command.args(["serve", "--listen", "127.0.0.1:0", "--data"]).arg(&self.data);
+        let listen = self.builder.listen.as_deref().unwrap_or("127.0.0.1:0");
+        command.args(["serve", "--listen", listen, "--data"]).arg(&self.data);
         command.args(&self.builder.arguments);
         command.envs(self.builder.environment.iter().map(|(name, value)| (name, value)));
         command

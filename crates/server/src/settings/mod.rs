@@ -15,4 +15,4 @@ pub use problem::{Problem, SettingsError};
 pub use reader::Row;
 pub use reference::{effective, reference};
 pub use tree::{Activations, Limits, Log, Node, Runtimes, Sandbox, Server, Settings};
-pub use value::{Auto, Bound, Listen};
+pub use value::{Auto, Bound, Listen, Value};

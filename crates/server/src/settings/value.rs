@@ -9,7 +9,7 @@ use chasen_entity::manifest::parse_duration_millis;
 use chasen_telemetry::log::Format;
 
 /// A value that a setting can have.
-pub(super) trait Value: Sized {
+pub trait Value: Sized {
     /// What a good text looks like; goes after "expected".
     fn expected() -> String;
     /// Reads a text; `None` if it is not of this kind.

@@ -1,0 +1,234 @@
+//! The grammar of the command line.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::settings::{Layers, Row, Settings, SettingsError};
+
+/// Run functions in reply to events and HTTP requests: Apache OpenWhisk's platform in one binary.
+#[derive(Debug, Parser)]
+#[command(name = "chasen", version)]
+pub(super) struct Cli {
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Run the platform until a signal stops it
+    ///
+    /// Prints one line on stdout when it can take work; the log goes to stderr. SIGTERM and SIGINT drain and end with
+    /// 0; a second signal ends at once.
+    Serve(NodeArgs),
+    /// Run the platform and a function in every language that the machine can run
+    Quickstart(QuickstartArgs),
+    /// Run one file once, through the whole platform, and print its result
+    ///
+    /// Exit codes: 0 success, 1 the function answered with an error, 2 the code cannot be run or broke a rule,
+    /// 3 the platform failed.
+    Run(RunArgs),
+    /// Print the effective settings, and where each came from
+    Config(ConfigArgs),
+    /// Administer the subjects of a data folder, whether a node runs on it or not
+    #[command(subcommand)]
+    Admin(AdminCommand),
+}
+
+/// Where settings come from.
+#[derive(Debug, Clone, Default, Args)]
+pub(super) struct SettingsArgs {
+    /// Read settings from this TOML file
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Set one setting; may be repeated
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    assignments: Vec<String>,
+    /// Folder of everything the node keeps
+    #[arg(long, value_name = "DIR")]
+    data: Option<String>,
+    /// Run functions as plain processes, without any isolation
+    #[arg(long)]
+    insecure_process: bool,
+}
+
+/// Settings of a node that listens.
+#[derive(Debug, Clone, Default, Args)]
+pub(super) struct NodeArgs {
+    #[command(flatten)]
+    settings: SettingsArgs,
+    /// Where the API listens; port 0 picks a free one
+    #[arg(long, value_name = "HOST:PORT")]
+    listen: Option<String>,
+    /// How long a stopping node waits for running activations
+    #[arg(long, value_name = "DURATION")]
+    drain_timeout: Option<String>,
+    /// Let the well-known guest exist although the API listens beyond loopback
+    #[arg(long)]
+    allow_guest: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct QuickstartArgs {
+    #[command(flatten)]
+    pub(super) node: NodeArgs,
+    /// Stop after the table; exit code 1 if a sample failed
+    #[arg(long)]
+    pub(super) exit: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct RunArgs {
+    #[command(flatten)]
+    pub(super) settings: SettingsArgs,
+    /// Source file, executable or archive
+    pub(super) file: PathBuf,
+    /// Kind such as nodejs:20, or `native`; otherwise told by the file's name
+    #[arg(long)]
+    pub(super) kind: Option<String>,
+    /// Entry point, if it is not the kind's default
+    #[arg(long)]
+    pub(super) main: Option<String>,
+    /// An argument: JSON, or else text; may be repeated
+    #[arg(long = "param", num_args = 2, value_names = ["KEY", "VALUE"], allow_hyphen_values = true)]
+    pub(super) parameters: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ConfigArgs {
+    #[command(flatten)]
+    pub(super) node: NodeArgs,
+    /// Describe every setting, as Markdown
+    #[arg(long)]
+    pub(super) reference: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum AdminCommand {
+    /// Subjects and their keys
+    #[command(subcommand)]
+    User(UserCommand),
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum UserCommand {
+    /// Create a subject, or add a namespace to one; prints the key
+    Create {
+        #[command(flatten)]
+        target: UserTarget,
+        /// Use this key (uuid:key)
+        #[arg(short = 'u', long = "auth", value_name = "UUID:KEY")]
+        credentials: Option<String>,
+        /// Replace the key of a namespace that is there already
+        #[arg(short = 'r', long = "revoke")]
+        renew: bool,
+        /// Only make a key up, store nothing
+        #[arg(short = 'g', long = "generate")]
+        dry: bool,
+    },
+    /// Print the key of a subject
+    Get {
+        #[command(flatten)]
+        target: UserTarget,
+        /// Print every namespace and its key
+        #[arg(short = 'a', long)]
+        all: bool,
+    },
+    /// Remove a subject, or one namespace of it
+    Delete {
+        #[command(flatten)]
+        target: UserTarget,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(super) struct UserTarget {
+    #[command(flatten)]
+    pub(super) settings: SettingsArgs,
+    /// Who
+    pub(super) subject: String,
+    /// Which namespace; by default the one of the subject's name (also -ns)
+    #[arg(long)]
+    pub(super) namespace: Option<String>,
+}
+
+impl SettingsArgs {
+    /// Every layer of settings, with these flags on top.
+    #[must_use]
+    pub(super) fn layers(&self) -> Layers {
+        let mut layers = Layers::default();
+        if let Some(path) = &self.config {
+            layers.add_file(path);
+        }
+        let text = |value: OsString| value.to_string_lossy().into_owned();
+        layers.add_environment(std::env::vars_os().map(|(name, value)| (text(name), text(value))));
+        for assignment in &self.assignments {
+            layers.add_assignment(assignment);
+        }
+        if let Some(data) = &self.data {
+            layers.add_flag("--data", "server.data", data.clone());
+        }
+        if self.insecure_process {
+            layers.add_flag("--insecure-process", "sandbox.insecure-process", true.to_string());
+        }
+        layers
+    }
+}
+
+impl NodeArgs {
+    /// Every layer of settings, with these flags on top.
+    #[must_use]
+    pub(super) fn layers(&self) -> Layers {
+        let mut layers = self.settings.layers();
+        if let Some(listen) = &self.listen {
+            layers.add_flag("--listen", "server.listen", listen.clone());
+        }
+        if let Some(timeout) = &self.drain_timeout {
+            layers.add_flag("--drain-timeout", "server.drain-timeout", timeout.clone());
+        }
+        if self.allow_guest {
+            layers.add_flag("--allow-guest", "server.allow-guest", true.to_string());
+        }
+        layers
+    }
+
+    /// The settings, or everything that is wrong with them.
+    pub(super) fn settings(&self) -> Result<(Settings, Vec<Row>), SettingsError> {
+        Settings::read(self.layers())
+    }
+}
+
+/// The arguments, with the `-ns` of administrators' scripts spelt out: two letters behind one dash are otherwise
+/// two flags.
+pub(super) fn arguments(given: impl Iterator<Item = OsString>) -> Vec<OsString> {
+    let mut given: Vec<OsString> = given.collect();
+    if given.get(1).is_some_and(|command| command == "admin") {
+        for argument in given.iter_mut().filter(|argument| *argument == "-ns") {
+            *argument = OsString::from("--namespace");
+        }
+    }
+    given
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_grammar_is_sound() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn namespaces_may_be_spelt_as_scripts_do() {
+        let given = ["chasen", "admin", "user", "get", "whisker", "-ns", "other"].map(OsString::from);
+        let Command::Admin(AdminCommand::User(UserCommand::Get { target, .. })) =
+            Cli::parse_from(arguments(given.into_iter())).command
+        else {
+            panic!("another command");
+        };
+        assert_eq!(target.namespace.as_deref(), Some("other"));
+    }
+}

@@ -1,0 +1,83 @@
+//! The life of a process that holds a node: start, work, stop, within what signals allow.
+
+use std::process::ExitCode;
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::net::TcpListener;
+use tokio::runtime::{Builder, Runtime};
+
+use crate::bind::BindError;
+use crate::cli::Failure;
+use crate::node::Node;
+use crate::settings::Settings;
+use crate::signals::{Signals, StopSignal};
+
+/// How the work around a node ended.
+#[derive(Debug)]
+pub enum Ended<T> {
+    /// It came to its end.
+    Done(T),
+    /// A signal came first; the node was drained.
+    Stopped(StopSignal),
+    /// A second signal cut the drain short.
+    Forced(StopSignal),
+}
+
+impl<T> Ended<T> {
+    /// The exit code: that of the work, or `stopped` for a drained node.
+    pub fn exit_code(self, done: impl FnOnce(T) -> ExitCode, stopped: ExitCode) -> ExitCode {
+        match self {
+            Self::Done(outcome) => done(outcome),
+            Self::Stopped(_) => stopped,
+            Self::Forced(signal) => ExitCode::from(signal.exit_code()),
+        }
+    }
+}
+
+/// Starts a node on the listener, does the work, and drains the node; a signal ends start and work early,
+/// a second one the drain.
+pub fn with_node<T>(
+    settings: &Settings,
+    listener: impl Future<Output = Result<TcpListener, BindError>>,
+    work: impl AsyncFnOnce(&Node) -> T,
+) -> Result<Ended<T>, Failure> {
+    raise_open_files();
+    let runtime = runtime()?;
+    let ended = runtime.block_on(async {
+        let mut signals = Signals::watch().map_err(|error| Failure::Failed(error.to_string()))?;
+        let start = async {
+            let listener = listener.await.map_err(|error| Failure::Failed(error.to_string()))?;
+            Node::start(settings, listener).await.map_err(|error| Failure::Failed(error.to_string()))
+        };
+        let node = tokio::select! {
+            node = start => node?,
+            signal = signals.next() => return Ok(Ended::Stopped(signal)),
+        };
+        let ended = tokio::select! {
+            outcome = work(&node) => Ended::Done(outcome),
+            signal = signals.next() => Ended::Stopped(signal),
+        };
+        Ok(tokio::select! {
+            () = node.stop(settings.server.drain_timeout) => ended,
+            signal = signals.next() => Ended::Forced(signal),
+        })
+    });
+    // Threads that still wait for something end with the process.
+    runtime.shutdown_background();
+    ended
+}
+
+fn runtime() -> Result<Runtime, Failure> {
+    Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::Failed(format!("the runtime cannot start: {error}")))
+}
+
+/// Lets the node open as many files as the machine allows: each connection and container takes some.
+fn raise_open_files() {
+    let limit = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum }) {
+        tracing::warn!(%error, "the limit of open files could not be raised");
+    }
+}

@@ -1,0 +1,108 @@
+//! The assembly drawing: every part of a running node, and how settings become theirs.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use chasen_controller::{Controller, ControllerConfig, Rates};
+use chasen_embedded::{Embedded, EmbeddedConfig};
+use chasen_entity::limits::Range;
+use chasen_entity::{ByteSize, LimitBounds, Manifest};
+use chasen_invoker::{InvokerConfig, NodeInvoker};
+use chasen_scheduler::{KindRouter, Scheduler, SchedulerConfig};
+use chasen_spi::ContainerFactory;
+
+use crate::memory;
+use crate::settings::{Limits, Settings};
+
+/// Every part of a running node.
+pub struct Parts {
+    /// Entities, code, subjects, events and records, in the data folder.
+    pub stores: Embedded,
+    /// Kinds of actions.
+    pub manifest: Arc<Manifest>,
+    /// Makers of containers, in order of preference.
+    pub factories: Vec<Arc<dyn ContainerFactory>>,
+    /// Keeps the containers.
+    pub invoker: NodeInvoker,
+    /// Gives activations slots of containers.
+    pub scheduler: Scheduler,
+    /// The REST front.
+    pub controller: Arc<Controller>,
+}
+
+impl Parts {
+    /// Joins the rooms.
+    #[must_use]
+    pub fn wire(
+        settings: &Settings,
+        stores: Embedded,
+        manifest: Arc<Manifest>,
+        factories: Vec<Arc<dyn ContainerFactory>>,
+    ) -> Self {
+        let invoker =
+            NodeInvoker::new(invoker_config(settings), &manifest, factories.clone(), stores.attachment_store());
+        let serving = invoker.clone();
+        let router = KindRouter::new()
+            .route(move |kind, image| serving.serves(kind, image), Arc::new(invoker.clone()));
+        let scheduler = Scheduler::new(SchedulerConfig::default(), router, stores.event_log());
+        let controller = Controller::new(chasen_controller::Parts {
+            artifacts: stores.artifact_store(),
+            attachments: stores.attachment_store(),
+            subjects: stores.subject_store(),
+            activations: stores.activation_store(),
+            invoke: Arc::new(scheduler.clone()),
+            manifest: manifest.clone(),
+            config: controller_config(settings),
+        });
+        Self { stores, manifest, factories, invoker, scheduler, controller }
+    }
+}
+
+/// What the data folder is opened with.
+#[must_use]
+pub fn embedded_config(settings: &Settings, folder: &Path, address: String) -> EmbeddedConfig {
+    EmbeddedConfig {
+        address,
+        retention: settings.activations.retention,
+        max_bytes: settings.activations.max_bytes,
+        ..EmbeddedConfig::new(PathBuf::from(folder))
+    }
+}
+
+fn invoker_config(settings: &Settings) -> InvokerConfig {
+    InvokerConfig {
+        memory: settings.node.memory.0.unwrap_or_else(memory::available_for_containers),
+        pause_grace: settings.sandbox.pause_grace,
+        idle_container: settings.sandbox.idle_container,
+        ..InvokerConfig::default()
+    }
+}
+
+fn controller_config(settings: &Settings) -> ControllerConfig {
+    let limits = &settings.limits;
+    ControllerConfig {
+        rates: Rates {
+            invocations_per_minute: limits.invocations_per_minute.0,
+            concurrent_invocations: limits.concurrent_invocations.0,
+            fires_per_minute: limits.fires_per_minute.0,
+        },
+        limit_bounds: limit_bounds(limits),
+        sequence_length: limits.sequence_length,
+        ..ControllerConfig::default()
+    }
+}
+
+fn limit_bounds(limits: &Limits) -> LimitBounds {
+    let millis = |time: Duration| u32::try_from(time.as_millis()).unwrap_or(u32::MAX);
+    let megabytes = |size: ByteSize| u32::try_from(size.as_mb()).unwrap_or(u32::MAX);
+    LimitBounds {
+        timeout: Range { min: millis(limits.action_timeout_min), max: millis(limits.action_timeout_max) },
+        memory: Range { min: megabytes(limits.action_memory_min), max: megabytes(limits.action_memory_max) },
+        logs: Range { min: LimitBounds::default().logs.min, max: megabytes(limits.action_logs_max) },
+        concurrency: Range {
+            min: LimitBounds::default().concurrency.min,
+            max: limits.action_concurrency_max,
+        },
+    }
+}

@@ -1,0 +1,256 @@
+//! Code that means harm or has gone wrong: each deed has its clear answer, and the node, the same action and
+//! other actions go on as if nothing had happened.
+
+use chasen_testkit::{Client, Node, node};
+use serde_json::{Value, json};
+
+use crate::functions::{Called, Function, Language, call, logs};
+use crate::scenario::Scenario;
+
+/// Time limit of the hostile actions, milliseconds.
+const TIMEOUT: u64 = 2000;
+const TIMED_OUT: &str = "The action exceeded its time limits of 2000 milliseconds.";
+const INIT_TIMED_OUT: &str = "The action exceeded its time limits of 2000 milliseconds during initialization.";
+const EXITED: &str = "The action did not produce a valid response and exited unexpectedly.";
+const INIT_EXITED: &str = "The action did not initialize and exited unexpectedly.";
+const OUT_OF_MEMORY: &str = "The action exhausted its memory and was aborted.";
+const TRUNCATED: &str = "Logs were truncated because the total bytes size exceeds the limit of 1048576 bytes.";
+/// What a node may grow by while a function floods it.
+const GROWTH: u64 = 64 << 20;
+
+pub(crate) fn scenarios() -> Vec<Scenario> {
+    vec![
+        Scenario::new("hostile_code::nodejs_functions_that_end_or_hang", || ends(Language::Nodejs))
+            .needing(Language::Nodejs.need()),
+        Scenario::new("hostile_code::python_functions_that_end_or_hang", || ends(Language::Python))
+            .needing(Language::Python.need()),
+        Scenario::new("hostile_code::executables_that_end_or_hang", native_ends),
+        Scenario::new("hostile_code::nodejs_code_that_never_becomes_a_function", nodejs_init)
+            .needing(Language::Nodejs.need()),
+        Scenario::new("hostile_code::python_code_that_never_becomes_a_function", python_init)
+            .needing(Language::Python.need()),
+        Scenario::new("hostile_code::nodejs_functions_that_eat_the_machine", || eats(Language::Nodejs))
+            .needing(Language::Nodejs.need()),
+        Scenario::new("hostile_code::python_functions_that_eat_the_machine", || eats(Language::Python))
+            .needing(Language::Python.need()),
+        Scenario::new("hostile_code::executables_that_eat_the_machine", || eats(Language::Native)),
+        Scenario::new("hostile_code::nodejs_functions_that_forge_frames", || forges(Language::Nodejs))
+            .needing(Language::Nodejs.need()),
+        Scenario::new("hostile_code::python_functions_that_forge_frames", || forges(Language::Python))
+            .needing(Language::Python.need()),
+        Scenario::new("hostile_code::a_gigabyte_of_log_is_cut_and_costs_the_node_nothing", floods_of_log)
+            .needing(Language::Nodejs.need()),
+    ]
+}
+
+/// What a deed must give.
+#[derive(Debug)]
+enum Expected {
+    /// A developer error of this text.
+    Error(String),
+    /// One of these developer errors: which one depends on whom the kernel picks.
+    OneOf(Vec<String>),
+    /// A result.
+    Result(Value),
+}
+
+fn exited() -> Expected {
+    Expected::Error(EXITED.to_owned())
+}
+
+fn timed_out() -> Expected {
+    Expected::Error(TIMED_OUT.to_owned())
+}
+
+fn out_of_memory() -> Expected {
+    Expected::Error(OUT_OF_MEMORY.to_owned())
+}
+
+impl Expected {
+    /// What is wrong with what came, if anything is.
+    fn mismatch(&self, called: &Called) -> Option<String> {
+        let good = match self {
+            Self::Result(result) => called.status == 200 && called.record["response"]["result"] == *result,
+            Self::Error(text) => called.status == 502 && called.failure() == ("action developer error", text.clone()),
+            Self::OneOf(texts) => called.status == 502 && texts.contains(&called.failure().1),
+        };
+        (!good).then(|| format!("expected {self:?}, got {} {}", called.status, called.text))
+    }
+}
+
+/// A node with a hostile action and a canary of another.
+struct Stage {
+    node: Node,
+    client: Client,
+}
+
+impl Stage {
+    async fn new(hostile: &Function) -> Self {
+        let node = node().start();
+        let client = node.client();
+        Function::native("canary", "#!/bin/sh\necho '{\"sings\":true}'\n").put(&client).await;
+        hostile.put(&client).await;
+        Self { node, client }
+    }
+
+    /// Does each deed; afterwards, the same action must work in calm and the canary must sing.
+    async fn check(&self, deeds: Vec<(&str, Expected)>) {
+        let mut wrong = Vec::new();
+        for (deed, expected) in deeds {
+            let called = call(&self.client, "hostile", &json!({"deed": deed, "megabytes": 1})).await;
+            wrong.extend(expected.mismatch(&called).map(|what| format!("{deed}: {what}")));
+            let calm = call(&self.client, "hostile", &json!({})).await;
+            if calm.record["response"]["result"] != json!({"calm": true}) {
+                wrong.push(format!("{deed}: the next call of the action failed: {} {}", calm.status, calm.text));
+            }
+            wrong.extend(self.canary().await.map(|what| format!("{deed}: {what}")));
+        }
+        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    }
+
+    /// What is wrong with the canary, if anything is.
+    async fn canary(&self) -> Option<String> {
+        let called = call(&self.client, "canary", &json!({})).await;
+        let sings = called.record["response"]["result"] == json!({"sings": true});
+        (!sings).then(|| format!("the canary is silent: {} {}", called.status, called.text))
+    }
+}
+
+/// The hostile action in a language.
+fn hostile(language: Language) -> Function {
+    let code = match language {
+        Language::Nodejs => include_str!("../functions/hostile.js"),
+        Language::Python => include_str!("../functions/hostile.py"),
+        Language::Native => include_str!("../functions/hostile.sh"),
+    };
+    Function::new("hostile", language, code).limit("memory", 128).limit("timeout", TIMEOUT)
+}
+
+async fn ends(language: Language) {
+    let stage = Stage::new(&hostile(language)).await;
+    let deeds = vec![
+        ("exit", exited()),
+        ("abort", exited()),
+        ("spin", timed_out()),
+        ("idle", timed_out()),
+        ("kill_all", exited()),
+    ];
+    stage.check(deeds).await;
+    let called = call(&stage.client, "hostile", &json!({"deed": "idle"})).await;
+    assert_eq!(called.annotation("timeout"), &json!(true), "{}", called.text);
+    assert!(called.record["duration"].as_u64().unwrap() >= TIMEOUT, "{}", called.text);
+}
+
+async fn native_ends() {
+    let stage = Stage::new(&hostile(Language::Native)).await;
+    let nothing = "The action did not return a dictionary or array.";
+    let deeds = vec![
+        ("exit", Expected::Error(nothing.to_owned())),
+        ("spin", timed_out()),
+        ("idle", timed_out()),
+        ("kill_parent", exited()),
+        ("kill_all", exited()),
+    ];
+    stage.check(deeds).await;
+}
+
+async fn nodejs_init() {
+    init(
+        Language::Nodejs,
+        &[
+            ("process.exit(3)", INIT_EXITED),
+            ("process.kill(process.pid, 'SIGKILL')", INIT_EXITED),
+            ("for (;;);", INIT_TIMED_OUT),
+            ("for (const hoard = [];;) hoard.push(Buffer.alloc(1 << 20, 1))", OUT_OF_MEMORY),
+            ("require('fs').closeSync(3); setInterval(() => {}, 1000)", INIT_EXITED),
+            ("", "Missing main/no code to execute."),
+            ("const main = 7", "Initialization has failed due to: Action entrypoint 'main' is not a function."),
+        ],
+    )
+    .await;
+}
+
+async fn python_init() {
+    let failed = "The action failed to generate or locate a binary. See logs for details.";
+    init(
+        Language::Python,
+        &[
+            ("import os\nos._exit(3)", INIT_EXITED),
+            ("import sys\nsys.exit(1)", "Cannot start action. Check logs for details."),
+            ("import os\nos.kill(os.getpid(), 9)", INIT_EXITED),
+            ("while True: pass", INIT_TIMED_OUT),
+            ("hoard = []\nwhile True: hoard.append(b'x' * (1 << 20))", OUT_OF_MEMORY),
+            ("import os, time\nos.close(3)\ntime.sleep(600)", INIT_EXITED),
+            ("def main(:", failed),
+            ("import nothing_of_that_name", "Cannot start action. Check logs for details."),
+        ],
+    )
+    .await;
+}
+
+/// Puts and calls each code; the errors must be these.
+async fn init(language: Language, codes: &[(&str, &str)]) {
+    let stage = Stage::new(&hostile(language)).await;
+    let mut wrong = Vec::new();
+    for (code, error) in codes {
+        let function = Function::new("broken", language, code).limit("memory", 128).limit("timeout", TIMEOUT);
+        function.put(&stage.client).await;
+        for attempt in ["first", "second"] {
+            let called = call(&stage.client, "broken", &json!({})).await;
+            if called.status != 502 || called.failure() != ("action developer error", (*error).to_owned()) {
+                wrong.push(format!("{code:?}, {attempt} call: expected {error:?}, got {}", called.text));
+            }
+        }
+        wrong.extend(stage.canary().await.map(|what| format!("{code:?}: {what}")));
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+async fn eats(language: Language) {
+    let stage = Stage::new(&hostile(language).limit("timeout", 30_000)).await;
+    let no_space = if language == Language::Python { "No space left on device" } else { "ENOSPC" };
+    let no_files = match language {
+        Language::Nodejs | Language::Native => "EMFILE",
+        Language::Python => "Too many open files",
+    };
+    // Ten thousand processes are as likely to run out of memory as out of processes.
+    let contained = call(&stage.client, "hostile", &json!({"deed": "fork"})).await;
+    let tamed = contained.record["response"]["result"] == json!({"contained": true})
+        || [OUT_OF_MEMORY, EXITED].contains(&contained.failure().1.as_str());
+    assert!(tamed, "{}", contained.text);
+    stage
+        .check(vec![("memory", out_of_memory()), ("fill", Expected::Result(json!({"code": no_space})))])
+        .await;
+    let files = call(&stage.client, "hostile", &json!({"deed": "files"})).await;
+    let opened = files.result()["opened"].as_u64().unwrap();
+    assert!((1024 - 30..=1024).contains(&opened), "{}", files.text);
+    assert_eq!(files.result()["code"], no_files, "{}", files.text);
+}
+
+async fn forges(language: Language) {
+    let stage = Stage::new(&hostile(language)).await;
+    let deeds = ["close", "flood", "wrong_id", "wrong_kind", "second_hello", "huge_length", "short_length"];
+    stage.check(deeds.map(|deed| (deed, exited())).into()).await;
+    // The parent is the first process of the sandbox: it dies with everything in it, or cannot be killed.
+    let called = call(&stage.client, "hostile", &json!({"deed": "kill_parent"})).await;
+    let fair = Expected::OneOf(vec![EXITED.to_owned()]).mismatch(&called).is_none()
+        || called.record["response"]["result"] == json!({"survived": true});
+    assert!(fair, "{}", called.text);
+    assert_eq!(stage.canary().await, None);
+}
+
+async fn floods_of_log() {
+    let stage = Stage::new(&hostile(Language::Nodejs).limit("logs", 1).limit("timeout", 60_000)).await;
+    call(&stage.client, "hostile", &json!({})).await;
+    let before = stage.node.memory_peak();
+    let called = call(&stage.client, "hostile", &json!({"deed": "flood_log", "megabytes": 1024})).await;
+    assert_eq!(called.result(), &json!({"megabytes": 1024}));
+    let lines = logs(&stage.client, called.id()).await;
+    let bytes: usize = lines.iter().map(|line| line.len() + 1).sum();
+    assert!(bytes < (1 << 20) + 1000, "{bytes} bytes of log");
+    let last = lines.last().expect("a log");
+    assert!(last.ends_with(&format!(" stderr: {TRUNCATED}")), "{last}");
+    let after = stage.node.memory_peak();
+    assert!(after < before + GROWTH, "the node grew from {before} to {after} bytes");
+    assert_eq!(stage.canary().await, None);
+}
