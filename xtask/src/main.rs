@@ -1,6 +1,7 @@
 //! The task front: `cargo xtask fmt|lint|test|bench|run`. `test` is the one command that CI runs.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a task runner talks to a terminal")]
 
+mod guest;
 mod shell;
 mod tasks;
 mod tidy;
@@ -14,6 +15,7 @@ const USAGE: &str = "usage: cargo xtask TASK [ARGS]
   lint            format check, tidy rules, clippy, dependency rules
   test [FILTER]   everything: tools, lint, unit, room, launcher and end-to-end tests
   bench [NAME]    benchmarks of docs/benchmarks.md, optimised build
+  guest COMMAND   a command in a virtual machine with control groups of version 2
   run [ARGS]      the node, optimised build: chasen ARGS (default: quickstart)";
 
 fn main() -> ExitCode {
@@ -25,6 +27,10 @@ fn main() -> ExitCode {
         "lint" => tasks::lint(),
         "test" => tasks::test(&rest),
         "bench" => tasks::bench(&rest),
+        "guest" => match guest::run(&rest) {
+            Ok(code) => return ExitCode::from(code),
+            Err(why) => Err(why.to_string()),
+        },
         "run" => tasks::run(&rest),
         _ => Err(USAGE.to_owned()),
     };
