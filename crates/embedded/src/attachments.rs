@@ -227,3 +227,79 @@ fn io_error(path: &Path, error: &io::Error) -> StoreError {
         _ => StoreError::Unavailable(text),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use chasen_spi::{ArtifactStore, Collection, Document, DocumentId};
+
+    use super::*;
+    use crate::entities::Entities;
+    use crate::node_key::NodeKey;
+
+    fn database(folder: &Path) -> Arc<Database> {
+        crate::subjects::open_database(folder, &NodeKey::open(folder).unwrap()).unwrap()
+    }
+
+    async fn sweep(attachments: &Attachments, database: &Arc<Database>, grace: Duration) -> u64 {
+        let (attachments, database) = (attachments.clone(), database.clone());
+        tokio::task::spawn_blocking(move || attachments.sweep(&database, grace)).await.unwrap().unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_sweep_removes_what_is_old_and_unused() {
+        let folder = tempfile::tempdir().unwrap();
+        let database = database(folder.path());
+        let attachments = Attachments::open(&folder.path().join("attachments")).unwrap();
+        let used = attachments.put("used".into()).await.unwrap();
+        let unused = attachments.put("unused".into()).await.unwrap();
+        let entity = Document {
+            id: DocumentId { path: "guest".to_owned(), name: "a".to_owned() },
+            collection: Collection::Actions,
+            revision: 0,
+            updated: 1,
+            attachment: Some(used.digest.clone()),
+            body: "{}".to_owned(),
+        };
+        Entities::new(database.clone()).put(entity).await.unwrap();
+        assert_eq!(sweep(&attachments, &database, GRACE).await, 0, "both are young");
+
+        let place = attachments.shelves.place(&unused.digest).unwrap();
+        let age = |past: u64| {
+            let times = FileTimes::new().set_modified(SystemTime::now() - Duration::from_secs(past));
+            fs::File::open(&place).unwrap().set_times(times).unwrap();
+        };
+        age(7200);
+        attachments.put("unused".into()).await.unwrap();
+        assert_eq!(sweep(&attachments, &database, GRACE).await, 0, "storing again makes it young");
+        age(7200);
+        assert_eq!(sweep(&attachments, &database, GRACE).await, 1);
+        assert_eq!(attachments.get(&unused).await.unwrap(), None);
+        assert_eq!(sweep(&attachments, &database, Duration::ZERO).await, 0, "what is used stays at any age");
+        assert_eq!(attachments.get(&used).await.unwrap().unwrap(), "used");
+    }
+
+    #[tokio::test]
+    async fn damaged_and_unfinished_files_are_not_taken_for_code() {
+        let folder = tempfile::tempdir().unwrap();
+        let attachments = Attachments::open(folder.path()).unwrap();
+        let code = attachments.put("function main() {}".into()).await.unwrap();
+        let place = attachments.shelves.place(&code.digest).unwrap();
+        fs::write(&place, "func").unwrap();
+        let error = attachments.get(&code).await.unwrap_err();
+        assert!(matches!(error, StoreError::Corrupt { .. }), "{error}");
+        assert_eq!(
+            attachments.put("function main() {}".into()).await.unwrap(),
+            code,
+            "storing again mends it"
+        );
+        assert!(attachments.get(&code).await.unwrap().is_some());
+
+        fs::write(folder.path().join(DRAFTS).join("7"), "half").unwrap();
+        Attachments::open(folder.path()).unwrap();
+        assert_eq!(fs::read_dir(folder.path().join(DRAFTS)).unwrap().count(), 0);
+        for digest in ["../../etc/passwd", &"/".repeat(64), &"F".repeat(64), ""] {
+            let hostile = Code { digest: digest.to_owned(), length: 1 };
+            assert_eq!(attachments.get(&hostile).await.unwrap(), None, "{digest}");
+        }
+    }
+}

@@ -8,7 +8,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chasen_entity::{ActivationId, ByteSize, Millis};
 use chasen_spi::StoreError;
@@ -23,11 +23,13 @@ use crate::{OpenError, files};
 const PARTS: u32 = 16;
 /// Smallest file that a new one is begun for.
 const LEAST_BYTES: u64 = 1 << 20;
+/// Expiry is looked at no more and no less often than this.
+const EXPIRY: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(60));
 
 /// How long records stay.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Retention {
-    /// Records that started longer ago go.
+    /// Records that are older go.
     pub(crate) age: Duration,
     /// Files are kept below this size together.
     pub(crate) size: ByteSize,
@@ -88,30 +90,22 @@ impl Catalog {
         Ok(None)
     }
 
-    /// How long records stay.
-    pub(crate) fn retention(&self) -> Retention {
-        self.retention
-    }
-
-    /// Removes files that have had their time.
-    pub(crate) fn expire(&self, now: Millis) {
+    /// Takes out what has had its time; what goes by age may be everything, what goes by size spares the newest.
+    fn expired(&self, now: Millis) -> Vec<Arc<Segment>> {
         let limit = now.saturating_sub(millis(self.retention.age));
-        let mut bytes: u64 = self.segments.read().iter().map(|segment| segment.bytes()).sum();
-        loop {
-            let expired = {
-                let mut segments = self.segments.write();
-                let [oldest, _, ..] = segments.as_slice() else { return };
-                let too_old = oldest.bounds().is_none_or(|bounds| bounds.last_start < limit);
-                if !too_old && bytes <= self.retention.size.as_bytes() {
-                    return;
-                }
-                segments.remove(0)
-            };
-            bytes = bytes.saturating_sub(expired.bytes());
-            if let Err(error) = expired.remove() {
-                tracing::warn!(%error, "expired records could not be removed; trying again at the next start");
+        let mut segments = self.segments.write();
+        let mut bytes: u64 = segments.iter().map(|segment| segment.bytes()).sum();
+        let mut expired = Vec::new();
+        while let Some(oldest) = segments.first() {
+            let is_old = oldest.bounds().is_some_and(|bounds| bounds.newest() < limit);
+            let is_too_much = bytes > self.retention.size.as_bytes() && segments.len() > 1;
+            if !is_old && !is_too_much {
+                break;
             }
+            bytes = bytes.saturating_sub(oldest.bytes());
+            expired.push(segments.remove(0));
         }
+        expired
     }
 
     /// True if a new file is to be begun after this one.
@@ -122,20 +116,47 @@ impl Catalog {
     }
 }
 
-/// The one that writes records: the newest file stays open.
-pub(crate) struct Filing {
+/// The one that writes records and removes files: the newest file stays open.
+pub(super) struct Filing {
     catalog: Arc<Catalog>,
     newest: Option<(Arc<Segment>, Connection)>,
+    /// When expiry is looked at next; a new file brings it forward.
+    expiry: Instant,
 }
 
 impl Filing {
     /// Writes to the files of this catalogue; there must be no other.
-    pub(crate) fn new(catalog: Arc<Catalog>) -> Self {
-        Self { catalog, newest: None }
+    pub(super) fn new(catalog: Arc<Catalog>) -> Self {
+        Self { catalog, newest: None, expiry: Instant::now() }
+    }
+
+    /// How often expiry is looked at.
+    pub(super) fn expiry_interval(&self) -> Duration {
+        (self.catalog.retention.age / 64).clamp(EXPIRY.0, EXPIRY.1)
+    }
+
+    /// Removes files that have had their time, if it is time to look.
+    pub(super) fn expire(&mut self, now: Millis) {
+        if Instant::now() < self.expiry {
+            return;
+        }
+        self.expiry = Instant::now() + self.expiry_interval();
+        for expired in self.catalog.expired(now) {
+            // An open connection would keep the disk space.
+            self.newest.take_if(|(newest, _)| newest.created() == expired.created());
+            if let Err(error) = expired.remove() {
+                tracing::warn!(%error, "expired records could not be removed; trying again at the next start");
+            }
+        }
+    }
+
+    /// Lets go of the open file; the next write opens it again.
+    pub(super) fn release(&mut self) {
+        self.newest = None;
     }
 
     /// Writes records. They are on the disk after. Doing it again changes nothing.
-    pub(crate) fn write(&mut self, records: &[Arc<TailRecord>], now: Millis) -> Result<(), OpenError> {
+    pub(super) fn write(&mut self, records: &[Arc<TailRecord>], now: Millis) -> Result<(), OpenError> {
         let mut fresh = Vec::with_capacity(records.len());
         let older: Vec<_> = self.catalog.newest_first().into_iter().skip(1).collect();
         for record in records {
@@ -171,6 +192,7 @@ impl Filing {
             (None, _) => {
                 let (segment, connection) = Segment::open(&self.catalog.folder, created)?;
                 self.catalog.segments.write().push(segment.clone());
+                self.expiry = Instant::now();
                 (segment, connection)
             }
         };

@@ -54,6 +54,11 @@ impl Bounds {
         })
     }
 
+    /// Time of the newest record, by its start or its id.
+    pub(super) fn newest(&self) -> Millis {
+        self.last_start.max(self.last_id.created_at())
+    }
+
     fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
         Ok(Self {
             first_id: ActivationId::from_bytes(row.get(0)?),

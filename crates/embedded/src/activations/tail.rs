@@ -86,10 +86,13 @@ pub(crate) struct Tail {
     grown: Condvar,
 }
 
+/// The records of one namespace as lists have them, oldest first.
+type ByStart = BTreeMap<(Millis, ActivationId), Arc<TailRecord>>;
+
 #[derive(Default)]
 struct Index {
     by_id: HashMap<ActivationId, Arc<TailRecord>>,
-    by_start: HashMap<Box<str>, BTreeMap<(Millis, ActivationId), Arc<TailRecord>>>,
+    by_start: HashMap<Box<str>, ByStart>,
     /// What is to be written to segment files, in the order of the log.
     queue: VecDeque<Arc<TailRecord>>,
     ending: bool,

@@ -1,7 +1,7 @@
 //! The thread that writes records from the log into files, in batches, behind everybody's back.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use chasen_telemetry::clock;
 
@@ -16,20 +16,14 @@ const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_
 
 /// Writes until the tail ends, and expires what is too old or too much.
 pub(super) fn run(tail: &Tail, catalog: &Arc<Catalog>, log: &Log) {
-    let expiry_interval =
-        (catalog.retention().age / 64).clamp(Duration::from_millis(20), Duration::from_secs(60));
     let mut filing = Filing::new(catalog.clone());
     let mut retry = RETRY.0;
-    let mut expired: Option<Instant> = None;
     loop {
-        let Batch { records, ending } = tail.next_batch(LINGER, expiry_interval);
+        let Batch { records, ending } = tail.next_batch(LINGER, filing.expiry_interval());
         if records.is_empty() && ending {
             return;
         }
-        if expired.is_none_or(|expired| expired.elapsed() >= expiry_interval) {
-            catalog.expire(clock::now());
-            expired = Some(Instant::now());
-        }
+        filing.expire(clock::now());
         if records.is_empty() {
             continue;
         }
@@ -47,7 +41,7 @@ pub(super) fn run(tail: &Tail, catalog: &Arc<Catalog>, log: &Log) {
                 tracing::error!(%error, "records cannot be written to their file; they stay in the event log for now");
                 tail.pause(retry);
                 retry = (retry * 2).min(RETRY.1);
-                filing = Filing::new(catalog.clone());
+                filing.release();
             }
         }
     }

@@ -83,3 +83,20 @@ pub(crate) fn record(activation_id: ActivationId, start: u64) -> Arc<Activation>
 pub(crate) fn newest(limit: u64) -> ActivationQuery {
     ActivationQuery { namespace: "guest".to_owned(), limit, ..ActivationQuery::default() }
 }
+
+/// Asks again until the answer is yes; fails after a while.
+pub(crate) async fn eventually(what: &str, mut asked: impl AsyncFnMut() -> bool) {
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
+    while !asked().await {
+        assert!(std::time::Instant::now() < deadline, "{what}: not within 30 s");
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+}
+
+/// Files in a folder that end so, sorted.
+pub(crate) fn files(folder: &Path, end: &str) -> Vec<std::path::PathBuf> {
+    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let mut files: Vec<_> = entries.filter(|path| path.to_str().unwrap().ends_with(end)).collect();
+    files.sort();
+    files
+}

@@ -1,0 +1,144 @@
+//! How much the log and the records cost. Run with
+//! `cargo test --profile release-fast -p chasen-embedded --test it -- --ignored --nocapture throughput`.
+
+use std::time::{Duration, Instant};
+
+use chasen_entity::Event;
+
+use crate::fixture::{events, eventually, invocation, newest, record};
+
+fn cpu() -> Duration {
+    let usage = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    Duration::new(usage.tv_sec.unsigned_abs(), u32::try_from(usage.tv_nsec).unwrap())
+}
+
+fn payload() -> String {
+    format!(r#"{{"payload":"{}"}}"#, "x".repeat(1000))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "a measurement"]
+async fn throughput_of_appends() {
+    let folder = tempfile::tempdir_in(".").unwrap();
+    let node = chasen_embedded::Embedded::open(chasen_embedded::EmbeddedConfig::new(folder.path())).unwrap();
+    let log = node.event_log();
+    let count = 20_000u32;
+    let prepared: Vec<_> = (0..count).map(|start| events(&payload(), u64::from(start))).collect();
+    let mut slowest = Duration::ZERO;
+    let before = Instant::now();
+    for event in prepared.iter().flatten() {
+        let one = Instant::now();
+        log.append(event).unwrap();
+        slowest = slowest.max(one.elapsed());
+    }
+    let each = before.elapsed() / (3 * count);
+    eprintln!("append, 1 KB arguments: {} ns each, slowest {slowest:?}", each.as_nanos());
+    eventually("everything is filed", async || {
+        node.activation_store().count(&newest(0)).await == Ok(u64::from(count))
+    })
+    .await;
+    node.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "a measurement"]
+async fn throughput_of_activations_at_five_thousand_a_second() {
+    let folder = tempfile::tempdir_in(".").unwrap();
+    let node = chasen_embedded::Embedded::open(chasen_embedded::EmbeddedConfig::new(folder.path())).unwrap();
+    let log = node.event_log();
+    let seconds = 10u32;
+    let (text, started) = (payload(), Instant::now());
+    let idle = cpu();
+    let mut spent_preparing = Duration::ZERO;
+    for tick in 0..seconds * 100 {
+        let prepare = Instant::now();
+        let batch: Vec<_> = (0..50).map(|_| events(&text, u64::from(tick))).collect();
+        spent_preparing += prepare.elapsed();
+        for event in batch.iter().flatten() {
+            log.append(event).unwrap();
+        }
+        tokio::time::sleep_until((started + Duration::from_millis(10) * (tick + 1)).into()).await;
+    }
+    let share = (cpu() - idle - spent_preparing).as_secs_f64() / started.elapsed().as_secs_f64();
+    eprintln!("5000 activations/s: {:.1} % of one core, records filed included", share * 100.0);
+    node.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "a measurement"]
+async fn throughput_of_synced_accepts() {
+    let folder = tempfile::tempdir_in(".").unwrap();
+    let node = chasen_embedded::Embedded::open(chasen_embedded::EmbeddedConfig::new(folder.path())).unwrap();
+    let before = Instant::now();
+    let (clients, rounds) = (200u32, 50u32);
+    let tasks: Vec<_> = (0..clients)
+        .map(|_| {
+            let log = node.event_log();
+            tokio::spawn(async move {
+                let mut times = Vec::new();
+                for _ in 0..rounds {
+                    let accepted = Event::Accepted(invocation(r#"{"n":1}"#));
+                    let one = Instant::now();
+                    let position = log.append(&accepted).unwrap();
+                    log.sync(position).await.unwrap();
+                    times.push(one.elapsed());
+                    log.append(&Event::Finished(record(accepted.activation_id(), 1))).unwrap();
+                }
+                times
+            })
+        })
+        .collect();
+    let mut times = Vec::new();
+    for task in tasks {
+        times.extend(task.await.unwrap());
+    }
+    times.sort();
+    let rate = f64::from(clients * rounds) / before.elapsed().as_secs_f64();
+    let at = |share: usize| times[times.len() * share / 1000];
+    eprintln!("synced accepts, {clients} clients: {rate:.0}/s, p50 {:?}, p99 {:?}", at(500), at(990));
+    node.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "a measurement"]
+async fn throughput_of_reads_among_many_records() {
+    let folder = tempfile::tempdir_in(".").unwrap();
+    let config = chasen_embedded::EmbeddedConfig::new(folder.path());
+    let node = chasen_embedded::Embedded::open(config.clone()).unwrap();
+    let (log, store) = (node.event_log(), node.activation_store());
+    let (count, mut ids) = (500_000u64, Vec::new());
+    let before = Instant::now();
+    for start in 0..count {
+        let finished = Event::Finished(record(chasen_entity::ActivationId::generate(), start));
+        ids.push(finished.activation_id());
+        while log.append(&finished).is_err() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+    node.close().await;
+    eprintln!("filed {:.0} records/s", count as f64 / before.elapsed().as_secs_f64());
+    let before = Instant::now();
+    let node = chasen_embedded::Embedded::open(config).unwrap();
+    eprintln!("opened in {:?}", before.elapsed());
+    drop(store);
+    let store = node.activation_store();
+    for (what, query) in [
+        ("first page of 30", newest(30)),
+        ("page of 200 after 10 000", chasen_spi::ActivationQuery { skip: 10_000, ..newest(200) }),
+        ("count", newest(0)),
+    ] {
+        let before = Instant::now();
+        if what == "count" {
+            store.count(&query).await.unwrap();
+        } else {
+            store.list(&query).await.unwrap();
+        }
+        eprintln!("{what}: {:?}", before.elapsed());
+    }
+    let before = Instant::now();
+    for id in ids.iter().step_by(500) {
+        assert!(store.get("guest", id).await.unwrap().is_some());
+    }
+    eprintln!("get: {:?}", before.elapsed() / 1000);
+    node.close().await;
+}
