@@ -47,7 +47,7 @@ impl Serving {
             }
             effect = pooled.apply(Event::Thawed { done: done.is_ok() });
         }
-        (effect == Effect::Run).then_some(Inside { pooled, returned: false })
+        (effect == Effect::Run).then(|| Inside { pooled, returned: false })
     }
 }
 

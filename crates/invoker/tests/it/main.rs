@@ -1,0 +1,315 @@
+//! The room through its door: containers are asked for, used and lost, with factories in memory.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use chasen_entity::{ByteSize, Code, ExecutableAction, Invocation, Manifest, Outcome, error_text};
+use chasen_invoker::{InvokerConfig, NodeInvoker};
+use chasen_spi::memory::{MemoryAttachmentStore, MemoryContainerFactory, invocation};
+use chasen_spi::{Invoker, RunFailure, StartFailure, StartRequest, StartedContainer};
+
+const KIND: &str = "memory:1";
+
+struct Bench {
+    factory: Arc<MemoryContainerFactory>,
+    invoker: NodeInvoker,
+}
+
+fn config(memory: u64) -> InvokerConfig {
+    InvokerConfig {
+        memory: ByteSize::mb(memory),
+        reserve: Some(ByteSize::mb(0)),
+        pause_grace: Duration::from_millis(100),
+        quiet_below: 1,
+        ..InvokerConfig::default()
+    }
+}
+
+fn bench_with(config: InvokerConfig, factory: MemoryContainerFactory, manifest: &str) -> Bench {
+    let factory = Arc::new(factory);
+    let manifest = Manifest::parse(manifest).unwrap();
+    let attachments = Arc::new(MemoryAttachmentStore::default());
+    let invoker = NodeInvoker::new(config, &manifest, vec![factory.clone()], attachments);
+    Bench { factory, invoker }
+}
+
+fn bench(memory: u64) -> Bench {
+    bench_with(config(memory), MemoryContainerFactory::default(), "{}")
+}
+
+fn request(invocation: &Invocation) -> StartRequest {
+    StartRequest {
+        key: invocation.key(),
+        action: Arc::clone(&invocation.action),
+        first: Arc::new(invocation.clone()),
+        siblings: 0,
+        needed: Arc::new(AtomicBool::new(true)),
+    }
+}
+
+fn with_action(mut invocation: Invocation, change: impl FnOnce(&mut ExecutableAction)) -> Invocation {
+    let mut action = ExecutableAction::clone(&invocation.action);
+    change(&mut action);
+    invocation.action = Arc::new(action);
+    invocation
+}
+
+impl Bench {
+    async fn start(&self, invocation: &Invocation) -> StartedContainer {
+        match self.invoker.start(request(invocation)).await {
+            Ok(started) => started,
+            Err(failure) => panic!("{failure:?}"),
+        }
+    }
+
+    async fn failure(&self, invocation: &Invocation) -> StartFailure {
+        match self.invoker.start(request(invocation)).await {
+            Ok(_) => panic!("started"),
+            Err(failure) => failure,
+        }
+    }
+
+    fn assert_clean(&self) {
+        assert_eq!(self.factory.notes().violations, Vec::<String>::new());
+    }
+}
+
+/// Waits until a condition holds.
+async fn until(what: &str, holds: impl Fn() -> bool) {
+    for _ in 0..10_000 {
+        if holds() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    panic!("never: {what}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_container_runs_freezes_thaws_and_ends_when_its_time_is_over() {
+    let bench = bench(512);
+    let hello = invocation("guest", "hello", KIND, r#"{"a":1}"#);
+    let started = bench.start(&hello).await;
+    let calls = AtomicBool::new(false);
+    let report = started.container.run(&hello, &|| calls.store(true, Ordering::SeqCst)).await.unwrap();
+    assert_eq!(report.response.result.unwrap().as_str(), r#"{"a":1}"#);
+    assert!(calls.load(Ordering::SeqCst) && report.container_lives && !report.timed_out);
+    until("frozen", || bench.factory.notes().freezes == 1).await;
+    started.container.run(&hello, &|| {}).await.unwrap();
+    assert_eq!(bench.factory.notes().thaws, 1);
+    until("frozen again", || bench.factory.notes().freezes == 2).await;
+    tokio::time::sleep(Duration::from_secs(601)).await;
+    until("stopped", || bench.factory.alive() == 0).await;
+    started.container.gone().await;
+    assert_eq!(started.container.run(&hello, &|| {}).await, Err(RunFailure));
+    until("memory back", || bench.invoker.memory_used() == ByteSize::mb(0)).await;
+    bench.assert_clean();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_busy_container_is_not_frozen_and_costs_no_freeze_per_call() {
+    let bench = bench(512);
+    let hello = invocation("guest", "hello", KIND, r#"{"do":"sleep","ms":40}"#);
+    let started = bench.start(&hello).await;
+    for _ in 0..50 {
+        started.container.run(&hello, &|| {}).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(40)).await;
+    }
+    assert_eq!(bench.factory.notes().freezes, 0);
+    let long = invocation("guest", "hello", KIND, r#"{"do":"sleep","ms":5000}"#);
+    started.container.run(&long, &|| {}).await.unwrap();
+    assert_eq!(bench.factory.notes().freezes, 0);
+    until("frozen", || bench.factory.notes().freezes == 1).await;
+    bench.assert_clean();
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_goes_wrong_in_a_run_ends_the_container_with_the_right_word() {
+    let bench = bench(512);
+    for (arguments, text, timed_out) in [
+        (r#"{"do":"die"}"#, error_text::RUN_EXITED.to_owned(), false),
+        (r#"{"do":"refuse"}"#, "refused".to_owned(), false),
+        (r#"{"do":"hang"}"#, error_text::run_timed_out(60_000), true),
+        (r#"{"do":"stuck"}"#, error_text::run_timed_out(60_000), true),
+    ] {
+        let call = invocation("guest", "hello", KIND, arguments);
+        let started = bench.start(&call).await;
+        let report = started.container.run(&call, &|| {}).await.unwrap();
+        assert_eq!(report.response.outcome, Outcome::DeveloperError, "{arguments}");
+        assert!(report.response.result.unwrap().as_str().contains(&text), "{arguments}");
+        assert_eq!((report.timed_out, report.container_lives), (timed_out, false), "{arguments}");
+        started.container.gone().await;
+        until("stopped", || bench.factory.alive() == 0).await;
+    }
+    let unsent = invocation("guest", "hello", KIND, r#"{"do":"die-unsent"}"#);
+    let started = bench.start(&unsent).await;
+    assert_eq!(started.container.run(&unsent, &|| panic!("nothing was sent")).await, Err(RunFailure));
+    bench.assert_clean();
+}
+
+#[tokio::test(start_paused = true)]
+async fn failed_starts_say_whose_fault_it_is() {
+    let bench = bench(256);
+    let hello = invocation("guest", "hello", KIND, "{}");
+    for (main, text, timed_out) in [
+        ("refuses", "refused".to_owned(), false),
+        ("dies", error_text::INIT_EXITED.to_owned(), false),
+        ("hangs", error_text::init_timed_out(60_000), true),
+    ] {
+        let action = with_action(hello.clone(), |action| action.exec.main = Some(main.to_owned()));
+        match bench.failure(&action).await {
+            StartFailure::Init { response, timed_out: timed, .. } => {
+                assert_eq!((response.outcome, timed), (Outcome::DeveloperError, timed_out), "{main}");
+                assert!(response.result.unwrap().as_str().contains(&text), "{main}");
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    let large = with_action(hello.clone(), |action| action.limits.memory = 512);
+    let gone = with_action(hello.clone(), |action| {
+        action.exec.code = Some(Code { digest: "0".repeat(64), length: 1 });
+    });
+    for (action, outcome, text) in [
+        (invocation("guest", "a", "missing:1", "{}"), Outcome::DeveloperError, "is not installed on this node: install it"),
+        (invocation("guest", "b", "failing:1", "{}"), Outcome::WhiskError, error_text::NOT_PROVISIONED),
+        (invocation("guest", "c", "unknown:1", "{}"), Outcome::WhiskError, error_text::NOT_PROVISIONED),
+        (large, Outcome::WhiskError, error_text::NOT_PROVISIONED),
+        (gone, Outcome::ApplicationError, error_text::ACTION_GONE),
+    ] {
+        match bench.failure(&action).await {
+            StartFailure::Provision { response, .. } => {
+                assert_eq!(response.outcome, outcome);
+                assert!(response.result.unwrap().as_str().contains(text), "{text}");
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    until("all memory back", || bench.invoker.memory_used() == ByteSize::mb(0)).await;
+    bench.assert_clean();
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_gets_the_memory_of_an_idle_container() {
+    let factory = MemoryContainerFactory::slow(Duration::from_millis(10), Duration::from_millis(50));
+    let bench = bench_with(config(256), factory, "{}");
+    let first = invocation("alice", "a", KIND, r#"{"do":"sleep","ms":500}"#);
+    let second = invocation("bob", "b", KIND, "{}");
+    let started = bench.start(&first).await;
+    let run = started.container.run(&first, &|| {});
+    let (report, second) = tokio::join!(run, bench.start(&second));
+    assert!(report.is_ok(), "the busy one was left alone");
+    started.container.gone().await;
+    assert_eq!(second.container.id(), 2);
+    assert!(bench.factory.notes().peak_memory <= ByteSize::mb(256));
+    bench.assert_clean();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_is_not_needed_or_given_up_takes_nothing() {
+    let bench = bench(256);
+    let busy = invocation("alice", "a", KIND, r#"{"do":"sleep","ms":1000}"#);
+    let started = bench.start(&busy).await;
+    let given_up = invocation("bob", "b", KIND, "{}");
+    let other = request(&given_up);
+    let needed = Arc::clone(&other.needed);
+    let waits = {
+        let invoker = bench.invoker.clone();
+        tokio::spawn(async move { invoker.start(other).await })
+    };
+    let dropped = tokio::time::timeout(Duration::from_millis(10), bench.invoker.start(request(&given_up)));
+    assert!(dropped.await.is_err());
+    needed.store(false, Ordering::SeqCst);
+    started.container.run(&busy, &|| {}).await.unwrap();
+    assert!(matches!(waits.await.unwrap(), Err(StartFailure::Withdrawn)));
+    started.container.run(&busy, &|| {}).await.unwrap();
+    assert_eq!(bench.factory.notes().created, 1);
+
+    let factory = MemoryContainerFactory::slow(Duration::from_millis(100), Duration::ZERO);
+    let slow = bench_with(config(256), factory, "{}");
+    let start = slow.invoker.start(request(&given_up));
+    assert!(tokio::time::timeout(Duration::from_millis(10), start).await.is_err(), "left while it was made");
+    until("nothing is left", || slow.factory.notes().stopped == 1 && slow.invoker.containers() == 0).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn stem_cells_are_claimed_and_replaced() {
+    let manifest = r#"{"runtimes":{"memory":[{"kind":"memory:1","image":{"name":"m"},
+        "stemCells":[{"initialCount":2,"memory":"256 MB"}],
+        "chasen":{"interpreter":{"command":"m","version":"1"},"launcher":"m","coldMillis":70}}]}}"#;
+    let factory = MemoryContainerFactory::slow(Duration::from_millis(500), Duration::ZERO);
+    let bench = bench_with(config(4096), factory, manifest);
+    assert_eq!(bench.invoker.cold_start_estimate(KIND), Duration::from_millis(70));
+    assert_eq!(bench.invoker.containers(), 0, "an idle node keeps nothing");
+    bench.start(&invocation("guest", "a", KIND, "{}")).await;
+    assert!(bench.invoker.cold_start_estimate(KIND) > Duration::from_millis(70));
+    until("stem cells", || bench.factory.alive() == 3).await;
+    let begun = tokio::time::Instant::now();
+    bench.start(&invocation("guest", "b", KIND, "{}")).await;
+    assert!(begun.elapsed() < Duration::from_millis(10));
+    until("replaced", || bench.factory.alive() == 4).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    bench.factory.kill(2);
+    until("one ended by itself and is replaced", || bench.factory.notes().created == 5).await;
+    bench.assert_clean();
+}
+
+#[tokio::test(start_paused = true)]
+async fn retiring_lets_the_running_call_end() {
+    let bench = bench(256);
+    let call = invocation("guest", "hello", KIND, r#"{"do":"sleep","ms":100}"#);
+    let started = bench.start(&call).await;
+    let retire = async {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        started.container.retire();
+        started.container.gone().await;
+        assert_eq!(started.container.run(&call, &|| {}).await, Err(RunFailure));
+    };
+    let (report, ()) = tokio::join!(started.container.run(&call, &|| {}), retire);
+    let report = report.unwrap();
+    assert!(report.container_lives, "{report:?}");
+    until("stopped", || bench.factory.alive() == 0).await;
+    bench.assert_clean();
+}
+
+#[tokio::test(start_paused = true)]
+async fn several_calls_share_a_container_and_a_thaw() {
+    let bench = bench(256);
+    let call = with_action(invocation("guest", "hello", KIND, r#"{"do":"sleep","ms":10}"#), |action| {
+        action.limits.concurrency = 3;
+    });
+    let started = bench.start(&call).await;
+    assert_eq!(started.container.slots(), 3);
+    until("frozen", || bench.factory.notes().freezes == 1).await;
+    let run = || started.container.run(&call, &|| {});
+    let (a, b, c, d) = tokio::join!(run(), run(), run(), run());
+    assert_eq!([a.is_ok(), b.is_ok(), c.is_ok(), d.is_ok()], [true, true, true, false], "and no more than three");
+    assert_eq!(bench.factory.notes().thaws, 1);
+    bench.assert_clean();
+}
+
+#[tokio::test(start_paused = true)]
+async fn closing_ends_everything_and_answers_everybody() {
+    let factory = MemoryContainerFactory::slow(Duration::from_millis(50), Duration::from_millis(50));
+    let bench = bench_with(config(512), factory, "{}");
+    let call = invocation("guest", "hello", KIND, r#"{"do":"stuck"}"#);
+    let started = bench.start(&call).await;
+    let other = invocation("guest", "other", KIND, "{}");
+    let third = invocation("guest", "third", KIND, "{}");
+    let close = async {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        bench.invoker.close().await;
+    };
+    let (report, making, waiting, ()) = tokio::join!(
+        started.container.run(&call, &|| {}),
+        bench.invoker.start(request(&other)),
+        bench.invoker.start(request(&third)),
+        close
+    );
+    assert!(!report.unwrap().container_lives);
+    assert!(matches!(making, Err(StartFailure::Draining)));
+    assert!(matches!(waiting, Err(StartFailure::Draining)));
+    assert!(matches!(bench.failure(&other).await, StartFailure::Draining));
+    assert_eq!((bench.factory.alive(), bench.invoker.containers()), (0, 0));
+    bench.assert_clean();
+}
