@@ -97,6 +97,8 @@ pub enum Answer {
     OutOfMemory,
     /// The time limit ran out.
     TimedOut,
+    /// The platform could not do its part; the reason is in the operator's log.
+    NotProvided,
 }
 
 impl Response {
@@ -120,6 +122,7 @@ impl Response {
             Answer::TimedOut => {
                 Self::error(Outcome::DeveloperError, &error_text::run_timed_out(millis(time_limit)))
             }
+            Answer::NotProvided => Self::error(Outcome::WhiskError, error_text::NOT_PROVISIONED),
         }
     }
 
@@ -138,6 +141,7 @@ impl Response {
             Answer::TimedOut => {
                 Self::error(Outcome::DeveloperError, &error_text::init_timed_out(millis(time_limit)))
             }
+            Answer::NotProvided => Self::error(Outcome::WhiskError, error_text::NOT_PROVISIONED),
         }
     }
 
@@ -218,6 +222,7 @@ mod tests {
             (Answer::Gone, DeveloperError, format!(r#"{{"error":"{}"}}"#, error_text::RUN_EXITED), None),
             (Answer::OutOfMemory, DeveloperError, format!(r#"{{"error":"{}"}}"#, error_text::OUT_OF_MEMORY), None),
             (Answer::TimedOut, DeveloperError, r#"{"error":"The action exceeded its time limits of 100 milliseconds."}"#.to_owned(), None),
+            (Answer::NotProvided, Outcome::WhiskError, r#"{"error":"Failed to provision resources to run the action."}"#.to_owned(), None),
         ] {
             assert_eq!(run(answer), (outcome, result, size));
         }

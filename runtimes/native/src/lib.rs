@@ -1,10 +1,10 @@
 //! The launcher of native executables: the `chasen` binary itself, started inside a sandbox.
 //!
-//! It has one thread, no async runtime, and two modes, told by its argument:
-//! - a number, the payload bound in bytes: serves frames on its standard input, which is one end of a Unix stream
-//!   socket pair, and starts the executable anew for every run ([`serve`]);
-//! - `exec`: waits for one line that says where the code is, then becomes the executable, which speaks the one-line
-//!   protocol itself ([`starter`]).
+//! It has one thread, no async runtime, and two modes:
+//! - without an argument it serves frames on its standard input, which is one end of a Unix stream socket pair, and
+//!   starts the executable anew for every run ([`serve`]);
+//! - with the argument `exec` it waits for one line that says where the code is, then becomes the executable, which
+//!   speaks the one-line protocol itself ([`starter`]).
 //!
 //! Standard output and standard error are the function's log.
 
@@ -23,20 +23,14 @@ pub use starter::{READY, STARTING};
 /// Argument that selects the second mode.
 pub const EXEC_MODE: &str = "exec";
 
-/// Runs the launcher with the process's arguments from the third on; the first two are the program and the
-/// subcommand that led here.
+/// Runs the launcher in the mode that the process's second argument says; the first is the subcommand that led here.
 #[must_use]
 pub fn main() -> ExitCode {
-    let argument = std::env::args().nth(2).unwrap_or_default();
-    let result = if argument == EXEC_MODE {
-        starter::start()
-    } else {
-        argument
-            .parse()
-            .map_err(|_| {
-                io::Error::other(format!("'{argument}' is neither '{EXEC_MODE}' nor a number of bytes"))
-            })
-            .and_then(serve::serve)
+    let argument = std::env::args().nth(2);
+    let result = match argument.as_deref() {
+        None => serve::serve(),
+        Some(EXEC_MODE) => starter::start(),
+        Some(other) => Err(io::Error::other(format!("'{other}' is no mode; there is only '{EXEC_MODE}'"))),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -23,11 +23,15 @@ const BAD_RESULT: &str = "The action did not return a dictionary or array.";
 const STUB_RESULT: &[u8] = br#"{ "error": "This is a stub action. Replace it with custom logic." }"#;
 const STUB_NOTICE: &str =
     "This action has no code: it is a stub that stands where an executable is expected.";
+/// Bytes of a result where the initialisation names no bound.
+const DEFAULT_KEEP: u64 = 1 << 20;
+/// No bound is larger: two lines of it are held in memory.
+const MOST_KEPT: u64 = 64 << 20;
 /// Variables with this prefix belong to one activation.
 const ACTIVATION_PREFIX: &str = "__OW_";
 
-/// Serves frames until the invoker closes. At most `keep` bytes of a result are kept.
-pub(crate) fn serve(keep: usize) -> io::Result<()> {
+/// Serves frames until the invoker closes.
+pub(crate) fn serve() -> io::Result<()> {
     let mut channel = Channel::from_standard_input()?;
     // What a run leaves behind becomes a child of this process, which ends it.
     rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
@@ -47,10 +51,10 @@ pub(crate) fn serve(keep: usize) -> io::Result<()> {
                 writeln!(io::stderr(), "{ALREADY_INITIALIZED}")?;
                 channel.refuse(&id, ALREADY_INITIALIZED)?;
             }
-            (FrameKind::Run, Some(action)) => action.run(&mut channel, &id, payload, keep)?,
+            (FrameKind::Run, Some(action)) => action.run(&mut channel, &id, payload)?,
             (FrameKind::Run, None) => {
-                let stub = Action { executable: None, folder: PathBuf::from("/"), env: Vec::new() };
-                stub.run(&mut channel, &id, payload, keep)?;
+                let stub = Action { executable: None, folder: PathBuf::from("/"), env: Vec::new(), keep: 0 };
+                stub.run(&mut channel, &id, payload)?;
             }
             _ => return Err(io::Error::other(format!("a frame of kind {kind:?} is not for a launcher"))),
         }
@@ -72,6 +76,8 @@ struct Action {
     folder: PathBuf,
     /// Variables of the initialisation that do not belong to one activation.
     env: Vec<(String, String)>,
+    /// Most bytes of a result; what is longer is only counted.
+    keep: usize,
 }
 
 impl Action {
@@ -98,10 +104,11 @@ impl Action {
             _ => Vec::new(),
         };
         let env = env.into_iter().filter(|(name, _)| !name.starts_with(ACTIVATION_PREFIX)).collect();
-        Ok(Self { executable, folder, env })
+        let keep = init.value.get("maxPayload").and_then(Value::as_u64).unwrap_or(DEFAULT_KEEP);
+        Ok(Self { executable, folder, env, keep: usize::try_from(keep.min(MOST_KEPT)).unwrap_or(usize::MAX) })
     }
 
-    fn run(&self, channel: &mut Channel, id: &ActivationId, payload: Vec<u8>, keep: usize) -> io::Result<()> {
+    fn run(&self, channel: &mut Channel, id: &ActivationId, payload: Vec<u8>) -> io::Result<()> {
         let Run { arguments, activation } = match Run::read(&payload) {
             Ok(run) => run,
             Err(text) => return channel.refuse(id, text),
@@ -115,7 +122,7 @@ impl Action {
             return channel.send(FrameKind::Result, Some(id), STUB_RESULT);
         };
         let env: Vec<(String, String)> = self.env.iter().cloned().chain(activation).collect();
-        let last = match run(executable, &self.folder, &arguments, &env, &mut stdout, keep)? {
+        let last = match run(executable, &self.folder, &arguments, &env, &mut stdout, self.keep)? {
             Ok(last) => last,
             Err(error) => {
                 writeln!(

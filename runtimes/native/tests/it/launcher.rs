@@ -11,7 +11,7 @@ use std::time::Duration;
 use chasen_entity::ActivationId;
 use chasen_entity::frame::{FrameKind, HEADER_LEN, decode_header, encode_header};
 
-pub(crate) const KEEP: usize = 1 << 20;
+pub(crate) const KEEP: usize = 1 << 19;
 const ID: [u8; 16] = [7; 16];
 
 pub(crate) struct Launcher {
@@ -25,7 +25,7 @@ impl Launcher {
         let (socket, theirs) = UnixStream::pair().unwrap();
         socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
         let process = Command::new(std::env::current_exe().unwrap())
-            .args(["native-launcher", &KEEP.to_string()])
+            .arg("native-launcher")
             .env("KEPT", "by the process")
             .stdin(OwnedFd::from(theirs))
             .stdout(Stdio::piped())
@@ -57,7 +57,9 @@ impl Launcher {
         let path = self.folder.path().display();
         self.ask(
             FrameKind::Init,
-            &format!(r#"{{"value":{{"name":"x","binary":false,"env":{env},"path":"{path}"}}}}"#),
+            &format!(
+                r#"{{"value":{{"name":"x","binary":false,"env":{env},"maxPayload":{KEEP},"path":"{path}"}}}}"#
+            ),
         )
     }
 
