@@ -19,14 +19,20 @@ const ROUNDS: usize = 300;
 /// Lets the kernel finish what it puts off of the last cell's end, which would be measured along otherwise.
 const PAUSE: Duration = Duration::from_millis(10);
 /// Says one byte on descriptor 3 and waits for its end.
-const PROGRAM: &str = "#include <unistd.h>\nint main(void) { char c = 'x'; write(3, &c, 1); read(3, &c, 1); return 0; }\n";
+const PROGRAM: &str =
+    "#include <unistd.h>\nint main(void) { char c = 'x'; write(3, &c, 1); read(3, &c, 1); return 0; }\n";
 
 fn main() -> ExitCode {
     match std::env::args().nth(1).as_deref() {
         Some("sandbox-helper") => chasen_sandbox::helper::main(),
         Some("payload") => payload(),
         _ => {
-            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap().block_on(measure());
+            tokio::runtime::Builder::new_multi_thread()
+                .worker_threads(2)
+                .enable_all()
+                .build()
+                .unwrap()
+                .block_on(measure());
             ExitCode::SUCCESS
         }
     }
@@ -55,7 +61,8 @@ impl Bench {
         let (ours, theirs) = UnixStream::pair().unwrap();
         ours.set_nonblocking(true).unwrap();
         let ours = tokio::net::UnixStream::from_std(ours).unwrap();
-        let null = || OwnedFd::from(std::fs::File::options().read(true).write(true).open("/dev/null").unwrap());
+        let null =
+            || OwnedFd::from(std::fs::File::options().read(true).write(true).open("/dev/null").unwrap());
         self.next += 1;
         let spec = CellSpec {
             name: format!("b{}", self.next),
@@ -105,7 +112,8 @@ async fn measure() {
 async fn rounds(what: &str, pause: Duration, bench: &mut Bench, layer: &Path) {
     let (first, _, _) = bench.start().await;
     first.kill().await.unwrap();
-    let (mut starts, mut mounts, mut kills, mut freezes, mut thaws) = (vec![], vec![], vec![], vec![], vec![]);
+    let (mut starts, mut mounts, mut kills, mut freezes, mut thaws) =
+        (vec![], vec![], vec![], vec![], vec![]);
     for _ in 0..ROUNDS {
         tokio::time::sleep(pause).await;
         let (cell, _stream, spoken) = bench.start().await;
@@ -125,9 +133,13 @@ async fn rounds(what: &str, pause: Duration, bench: &mut Bench, layer: &Path) {
         timed(&mut kills, before);
     }
     println!("{what}:");
-    for (step, mut times) in
-        [("start to first byte", starts), ("mount code", mounts), ("freeze", freezes), ("thaw", thaws), ("kill", kills)]
-    {
+    for (step, mut times) in [
+        ("start to first byte", starts),
+        ("mount code", mounts),
+        ("freeze", freezes),
+        ("thaw", thaws),
+        ("kill", kills),
+    ] {
         times.sort_unstable();
         let at = |part: usize| times[times.len() * part / 100].as_secs_f64() * 1000.0;
         println!("  {step:<20} p50 {:7.3}  p90 {:7.3}  p99 {:7.3}", at(50), at(90), at(99));

@@ -48,7 +48,10 @@ impl CellSpec {
     /// Checks what can be checked without the machine; the text says what is wrong.
     pub(crate) fn check(&self) -> Result<(), String> {
         let name_ok = (1..=MAX_NAME).contains(&self.name.len())
-            && self.name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
+            && self
+                .name
+                .bytes()
+                .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
         let nul = |text: &str| text.contains('\0');
         if !name_ok {
             Err(format!("name {:?}: 1 to {MAX_NAME} lower-case letters, digits and dashes", self.name))
@@ -56,9 +59,11 @@ impl CellSpec {
             Err("the first argument is not the absolute path of a program".to_owned())
         } else if self.argv.iter().any(|argument| nul(argument)) || nul(&self.cwd) {
             Err("an argument or the working folder holds a zero byte".to_owned())
-        } else if let Some((name, _)) = self.env.iter().find(|(name, value)| {
-            name.is_empty() || name.contains('=') || nul(name) || nul(value)
-        }) {
+        } else if let Some((name, _)) = self
+            .env
+            .iter()
+            .find(|(name, value)| name.is_empty() || name.contains('=') || nul(name) || nul(value))
+        {
             Err(format!("environment variable {name:?}: empty name, `=` in the name, or a zero byte"))
         } else if self.hostname.is_empty() || self.hostname.len() > 64 {
             Err("the host name is empty or longer than 64 bytes".to_owned())

@@ -54,7 +54,8 @@ fn copy_tree(from: &Path, to: &Path, room: &mut u64) -> io::Result<()> {
             std::os::unix::fs::symlink(fs::read_link(entry.path())?, target)?;
         } else if kind.is_file() {
             let left = room.checked_sub(entry.metadata()?.len());
-            *room = left.ok_or_else(|| io::Error::new(io::ErrorKind::StorageFull, "the code is too large"))?;
+            *room =
+                left.ok_or_else(|| io::Error::new(io::ErrorKind::StorageFull, "the code is too large"))?;
             fs::copy(entry.path(), target)?;
         }
     }

@@ -71,7 +71,10 @@ impl Facts {
         let text = |path: &str| fs::read_to_string(path).unwrap_or_default();
         let number = |path: &str| text(path).trim().parse().ok();
         let restricted = [
-            ("kernel.unprivileged_userns_clone", number("/proc/sys/kernel/unprivileged_userns_clone") == Some(0)),
+            (
+                "kernel.unprivileged_userns_clone",
+                number("/proc/sys/kernel/unprivileged_userns_clone") == Some(0),
+            ),
             (
                 "kernel.apparmor_restrict_unprivileged_userns",
                 number("/proc/sys/kernel/apparmor_restrict_unprivileged_userns") == Some(1),
@@ -227,7 +230,9 @@ mod tests {
         let missing = judge(&poor);
         assert_eq!(missing.len(), 7);
         let all = format!("{missing:?}");
-        for part in ["4.19", "CONFIG_USER_NS", "unprivileged_userns_clone=1", "modprobe overlay", "memory, pids"] {
+        for part in
+            ["4.19", "CONFIG_USER_NS", "unprivileged_userns_clone=1", "modprobe overlay", "memory, pids"]
+        {
             assert!(all.contains(part), "{part} in {all}");
         }
         assert!(missing.iter().all(|one| !one.why.is_empty() && !one.how.is_empty()));

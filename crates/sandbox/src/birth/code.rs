@@ -24,6 +24,8 @@ pub(crate) struct Code<'a> {
     pub(crate) owner: u32,
     /// Stands for the cell's first process.
     pub(crate) cell: &'a OwnedFd,
+    /// Its mount namespace, where it was opened in time.
+    pub(crate) mounts: Option<&'a OwnedFd>,
 }
 
 /// Lays the code. `workbench` is any folder of the host.
@@ -32,8 +34,9 @@ pub(crate) struct Code<'a> {
 /// The step that failed; the cell is as it was.
 pub(crate) fn lay(home: &Home, workbench: &Path, code: &Code<'_>) -> Result<(), String> {
     let overlay = {
-        let layer = rustix::fs::open(code.layer, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-            .map_err(failed(format!("opening {}", code.layer.display())))?;
+        let layer =
+            rustix::fs::open(code.layer, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+                .map_err(failed(format!("opening {}", code.layer.display())))?;
         let upper = upper_layer(code)?;
         // An overlay takes its layers only from attached mounts; once it stands it needs the place no more.
         mounts::attach(&upper, workbench).map_err(failed("attaching the upper layer"))?;
@@ -41,9 +44,14 @@ pub(crate) fn lay(home: &Home, workbench: &Path, code: &Code<'_>) -> Result<(), 
         unmount(workbench, UnmountFlags::DETACH).map_err(failed("detaching the upper layer"))?;
         overlay?
     };
-    let attached = move_into_thread_name_spaces(code.cell.as_fd(), ThreadNameSpaceType::MOUNT)
-        .map_err(failed("entering the cell"))
-        .and_then(|()| mounts::attach(&overlay, Path::new(ACTION_FOLDER)).map_err(failed("attaching the code")));
+    let entered = match code.mounts {
+        Some(mounts) => Home::enter_mounts(mounts.as_fd()),
+        None => move_into_thread_name_spaces(code.cell.as_fd(), ThreadNameSpaceType::MOUNT)
+            .map_err(failed("entering the cell")),
+    };
+    let attached = entered.and_then(|()| {
+        mounts::attach(&overlay, Path::new(ACTION_FOLDER)).map_err(failed("attaching the code"))
+    });
     home.come_back(false);
     attached
 }
@@ -54,7 +62,8 @@ fn upper_layer(code: &Code<'_>) -> Result<OwnedFd, String> {
     let upper = mounts::make("tmpfs", &[("size", &size), ("mode", "0755")], HARMLESS)
         .map_err(failed("making the upper layer"))?;
     for folder in ["upper", "work"] {
-        rustix::fs::mkdirat(&upper, folder, Mode::from(0o755)).map_err(failed("making the upper layer's folders"))?;
+        rustix::fs::mkdirat(&upper, folder, Mode::from(0o755))
+            .map_err(failed("making the upper layer's folders"))?;
     }
     let (user, group) = (Uid::from_raw(code.owner), Gid::from_raw(code.owner));
     rustix::fs::chownat(&upper, "upper", Some(user), Some(group), AtFlags::SYMLINK_NOFOLLOW)

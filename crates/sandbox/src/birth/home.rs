@@ -100,7 +100,8 @@ impl Home {
 fn become_own_root() -> Result<(), String> {
     let (user, group) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
     sys::unshare(UnshareFlags::NEWUSER | UnshareFlags::NEWNS).map_err(failed("making a user namespace"))?;
-    let write = |path: &str, text: String| std::fs::write(path, text).map_err(failed(format!("writing {path}")));
+    let write =
+        |path: &str, text: String| std::fs::write(path, text).map_err(failed(format!("writing {path}")));
     write("/proc/self/setgroups", "deny".to_owned())?;
     write("/proc/self/uid_map", format!("0 {user} 1"))?;
     write("/proc/self/gid_map", format!("0 {group} 1"))

@@ -14,8 +14,8 @@ use rustix::process::{
     DumpableBehavior, Gid, Signal, Uid, WaitOptions, set_dumpable_behavior, set_parent_process_death_signal,
 };
 use rustix::thread::{
-    CapabilitiesSecureBits, CapabilitySet, CapabilitySets, clear_ambient_capability_set,
-    set_capabilities, set_capabilities_secure_bits,
+    CapabilitiesSecureBits, CapabilitySet, CapabilitySets, clear_ambient_capability_set, set_capabilities,
+    set_capabilities_secure_bits,
 };
 
 use super::home::failed;
@@ -104,11 +104,13 @@ impl Inside<'_> {
         set_capabilities_secure_bits(CapabilitiesSecureBits::NO_SETUID_FIXUP)
             .map_err(failed("keeping rights over a change of user"))?;
         let (user, group) = (Uid::from_raw(INNER_ID), Gid::from_raw(INNER_ID));
-        rustix::thread::set_thread_res_gid(group, group, group).map_err(failed("becoming the cell's group"))?;
+        rustix::thread::set_thread_res_gid(group, group, group)
+            .map_err(failed("becoming the cell's group"))?;
         rustix::thread::set_thread_res_uid(user, user, user).map_err(failed("becoming the cell's user"))?;
         // After the change of user, which resets both.
         set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(failed("hiding the first process"))?;
-        set_parent_process_death_signal(Some(Signal::KILL)).map_err(failed("binding to the helper's life"))?;
+        set_parent_process_death_signal(Some(Signal::KILL))
+            .map_err(failed("binding to the helper's life"))?;
         // The helper may have died before its death could be signalled.
         if self.teller.is_heard() { Ok(()) } else { sys::exit_now(1) }
     }
@@ -140,7 +142,9 @@ fn scratch(path: &str, bytes: u64, attributes: MountAttrFlags) -> Result<(), Str
 /// Takes every capability out of reach, those of kernels newer than this program too.
 fn drop_bounding_set() -> Result<(), String> {
     for number in 0..u64::BITS {
-        match rustix::thread::remove_capability_from_bounding_set(CapabilitySet::from_bits_retain(1 << number)) {
+        match rustix::thread::remove_capability_from_bounding_set(CapabilitySet::from_bits_retain(
+            1 << number,
+        )) {
             Ok(()) => {}
             Err(rustix::io::Errno::INVAL) => break,
             Err(error) => return Err(format!("bounding capabilities: {error}")),

@@ -26,6 +26,8 @@ pub(crate) struct Newborn {
     pub(crate) pidfd: OwnedFd,
     /// Where it tells.
     pub(crate) listener: Listener,
+    /// The way back into its mount namespace, for a helper whose rights over the hidden process do not suffice.
+    pub(crate) mounts: Option<OwnedFd>,
 }
 
 /// Everything around the birth of one cell.
@@ -45,7 +47,11 @@ pub(crate) struct Cradle<'a> {
 ///
 /// # Errors
 /// The step that failed on the helper's side; what fails inside is told by the newborn.
-pub(crate) fn bear(cradle: Cradle<'_>, request: &StartRequest, files: Vec<OwnedFd>) -> Result<Newborn, String> {
+pub(crate) fn bear(
+    cradle: Cradle<'_>,
+    request: &StartRequest,
+    files: Vec<OwnedFd>,
+) -> Result<Newborn, String> {
     let program = Program::new(&request.argv, &request.env, &request.cwd, files)?;
     let (listener, teller) = Listener::pair().map_err(failed("making a pipe"))?;
     let (gate, opener) = pipe_with(PipeFlags::CLOEXEC).map_err(failed("making a pipe"))?;
@@ -79,16 +85,24 @@ pub(crate) fn bear(cradle: Cradle<'_>, request: &StartRequest, files: Vec<OwnedF
         .and_then(|()| home.write_proc(&format!("{pid}/gid_map"), &format!("{INNER_ID} {outer_id} 1")))
         .and_then(|()| home.write_proc(&format!("{pid}/oom_score_adj"), OOM_SCORE))
         .and_then(|()| {
-            rustix::io::write(&opener, b"g").map(|_| ()).map_err(failed("letting the newborn go on"))
+            // As long as the newborn waits it is not hidden yet.
+            if home.privileged() {
+                return Ok(None);
+            }
+            home.open_proc(&format!("{pid}/ns/mnt"), rustix::fs::OFlags::RDONLY).map(Some)
+        })
+        .and_then(|mounts| {
+            rustix::io::write(&opener, b"g").map(|_| mounts).map_err(failed("letting the newborn go on"))
         });
-    // Whatever went wrong, the closed gate ends the newborn, and its end is noticed like any other.
-    if let Err(error) = mapped {
-        let _ = rustix::process::pidfd_send_signal(&pidfd, rustix::process::Signal::KILL);
-        let _ = rustix::process::waitid(
-            rustix::process::WaitId::PidFd(pidfd.as_fd()),
-            rustix::process::WaitIdOptions::EXITED,
-        );
-        return Err(error);
+    match mapped {
+        Ok(mounts) => Ok(Newborn { pid, pidfd, listener, mounts }),
+        Err(error) => {
+            let _ = rustix::process::pidfd_send_signal(&pidfd, rustix::process::Signal::KILL);
+            let _ = rustix::process::waitid(
+                rustix::process::WaitId::PidFd(pidfd.as_fd()),
+                rustix::process::WaitIdOptions::EXITED,
+            );
+            Err(error)
+        }
     }
-    Ok(Newborn { pid, pidfd, listener })
 }

@@ -21,7 +21,11 @@ const FIRST_OWN: i32 = 64;
 ///
 /// # Errors
 /// The step that failed on the helper's side; what fails in the child is told by it.
-pub(crate) fn bear(scratch_dir: &Path, request: &StartRequest, files: Vec<OwnedFd>) -> Result<Newborn, String> {
+pub(crate) fn bear(
+    scratch_dir: &Path,
+    request: &StartRequest,
+    files: Vec<OwnedFd>,
+) -> Result<Newborn, String> {
     let tmp = insecure::tmp_folder(scratch_dir, &request.name);
     let action = insecure::action_folder(scratch_dir, &request.name);
     for folder in [&tmp, &action] {
@@ -35,7 +39,7 @@ pub(crate) fn bear(scratch_dir: &Path, request: &StartRequest, files: Vec<OwnedF
     let (listener, teller) = Listener::pair().map_err(failed("making a pipe"))?;
     match sys::fork(0, None).map_err(failed("making the process"))? {
         Fork::Child => live(&teller, request.limits.files, program),
-        Fork::Parent { pid, pidfd } => Ok(Newborn { pid, pidfd, listener }),
+        Fork::Parent { pid, pidfd } => Ok(Newborn { pid, pidfd, listener, mounts: None }),
     }
 }
 
@@ -47,7 +51,8 @@ fn live(teller: &Teller, files: u64, program: Program) -> ! {
     keep.extend([aside.as_raw_fd(), teller.0.as_raw_fd()]);
     // SAFETY: this child leaves everything it inherited alone but what is kept, and ends with `exit_now` or `exec`.
     unsafe { sys::close_all_but(&mut keep) };
-    let bound = set_parent_process_death_signal(Some(Signal::KILL)).map_err(failed("binding to the helper's life"));
+    let bound =
+        set_parent_process_death_signal(Some(Signal::KILL)).map_err(failed("binding to the helper's life"));
     if !teller.is_heard() {
         sys::exit_now(1);
     }

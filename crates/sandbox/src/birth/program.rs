@@ -30,7 +30,10 @@ impl Program {
         let c_string = |text: String| CString::new(text).map_err(|_| "a zero byte in an argument".to_owned());
         Ok(Self {
             argv: argv.iter().cloned().map(c_string).collect::<Result<_, _>>()?,
-            env: env.iter().map(|(name, value)| c_string(format!("{name}={value}"))).collect::<Result<_, _>>()?,
+            env: env
+                .iter()
+                .map(|(name, value)| c_string(format!("{name}={value}")))
+                .collect::<Result<_, _>>()?,
             cwd: cwd.to_owned(),
             files,
         })

@@ -211,7 +211,8 @@ fn file_at(root: &OwnedFd, path: &Path, content: &str) -> Result<(), String> {
 fn link_at(root: &OwnedFd, to: &Path, path: &Path) -> Result<(), String> {
     let parent = parent_at(root, path)?;
     let name = path.file_name().ok_or_else(|| format!("{} is not a name", path.display()))?;
-    rustix::fs::symlinkat(to, &parent, name).map_err(failed(format!("linking {} in the root", path.display())))
+    rustix::fs::symlinkat(to, &parent, name)
+        .map_err(failed(format!("linking {} in the root", path.display())))
 }
 
 fn attach_in(root: &OwnedFd, mount: &OwnedFd, path: &Path) -> Result<(), String> {

@@ -41,13 +41,14 @@ enum Place {
 
 impl Control {
     pub(crate) fn of_groups(layout: &Layout, cell: &str) -> Self {
-        let place = |controller: Controller, always_in_v2: bool| match (&layout.v2, layout.v1.get(&controller)) {
-            (_, Some(parent)) => Some(Place::V1(parent.join(cell))),
-            (Some(parent), None) if always_in_v2 || layout.v2_controllers.contains(&controller) => {
-                Some(Place::V2(parent.join(cell)))
-            }
-            _ => None,
-        };
+        let place =
+            |controller: Controller, always_in_v2: bool| match (&layout.v2, layout.v1.get(&controller)) {
+                (_, Some(parent)) => Some(Place::V1(parent.join(cell))),
+                (Some(parent), None) if always_in_v2 || layout.v2_controllers.contains(&controller) => {
+                    Some(Place::V2(parent.join(cell)))
+                }
+                _ => None,
+            };
         Self {
             levers: Levers::Groups(Box::new(Groups {
                 memory: place(Controller::Memory, false),

@@ -147,7 +147,8 @@ mod tests {
     #[test]
     fn counters_are_read_by_their_key() {
         let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join("memory.events"), "low 0\noom 3\noom_kill 2\noom_group_kill 1\n").unwrap();
+        fs::write(folder.path().join("memory.events"), "low 0\noom 3\noom_kill 2\noom_group_kill 1\n")
+            .unwrap();
         fs::write(folder.path().join("cpu.stat"), "usage_usec 12\nuser_usec 5\n").unwrap();
         assert_eq!(oom_kills(folder.path()), Some(2));
         assert_eq!(cpu_ns(folder.path()), Some(12_000));

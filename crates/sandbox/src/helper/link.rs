@@ -160,17 +160,17 @@ impl Link {
 }
 
 /// Waits for the next report; `None` when the helper has hung up. Safe to cancel.
-pub(super) async fn next_report(socket: &UnixDatagram, receiver: &mut Receiver) -> io::Result<Option<Report>> {
+pub(super) async fn next_report(
+    socket: &UnixDatagram,
+    receiver: &mut Receiver,
+) -> io::Result<Option<Report>> {
     let received = socket.async_io(Interest::READABLE, || receiver.receive::<Report>(socket.as_fd())).await?;
     Ok(received.map(|(report, _fds)| report))
 }
 
 /// The end of a cell of which nothing more is known.
-pub(super) const LOST_EXIT: Exit = Exit {
-    status: ExitStatus::Lost,
-    oom: false,
-    usage: Usage { memory_peak: 0, memory_now: 0, cpu_ns: 0 },
-};
+pub(super) const LOST_EXIT: Exit =
+    Exit { status: ExitStatus::Lost, oom: false, usage: Usage { memory_peak: 0, memory_now: 0, cpu_ns: 0 } };
 
 /// A request that has a number and may have an answer one day.
 pub(super) struct Expected {

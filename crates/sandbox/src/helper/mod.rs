@@ -14,6 +14,6 @@ pub(crate) mod wire;
 
 pub use config::{HelperConfig, Mode};
 pub(crate) use handle::CellDoor;
+pub use handle::{Helper, HelperError, HelperLost, MountError, StartError};
 pub(crate) use process::EXIT_ASTRAY;
 pub use process::main;
-pub use handle::{Helper, HelperError, HelperLost, MountError, StartError};

@@ -51,12 +51,15 @@ fn run() -> Result<(), String> {
         sys::ignore_signal(signal);
     }
     raise_file_limit();
-    let socket = rustix::io::fcntl_dupfd_cloexec(std::io::stdin(), 3)
-        .map_err(|error| format!("no socket as standard input: {error}; this command is for the node to start"))?;
+    let socket = rustix::io::fcntl_dupfd_cloexec(std::io::stdin(), 3).map_err(|error| {
+        format!("no socket as standard input: {error}; this command is for the node to start")
+    })?;
     let mut receiver = Receiver::new();
     let settings = match wait_for_settings(&socket, &mut receiver) {
         Some(settings) => settings,
-        None => return Err("the node said nothing sensible; this command is for the node to start".to_owned()),
+        None => {
+            return Err("the node said nothing sensible; this command is for the node to start".to_owned());
+        }
     };
     let prepared = take_lock(&settings).and_then(|lock| Ward::prepare(settings).map(|ward| (lock, ward)));
     let (_lock, ward) = match prepared {

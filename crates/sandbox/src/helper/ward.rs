@@ -29,6 +29,7 @@ pub(super) struct Kept {
     pub(super) pid: u32,
     pub(super) pidfd: OwnedFd,
     pub(super) listener: Listener,
+    mounts: Option<OwnedFd>,
     /// How its program ended, in the words of its first process.
     pub(super) told: Option<ExitStatus>,
     kind: Kind,
@@ -132,7 +133,8 @@ impl Ward {
         let (newborn, kind) = match &mut self.means {
             Means::Plain => {
                 let newborn = plain::bear(&self.settings.scratch_dir, request, fds);
-                let newborn = newborn.inspect_err(|_| remove_home(&self.settings.scratch_dir, &request.name))?;
+                let newborn =
+                    newborn.inspect_err(|_| remove_home(&self.settings.scratch_dir, &request.name))?;
                 (newborn, Kind::Plain)
             }
             Means::Isolated(isolation) => isolation.start(&self.settings, request, network, fds)?,
@@ -145,6 +147,7 @@ impl Ward {
                 pid: u32::try_from(newborn.pid).unwrap_or(0),
                 pidfd: newborn.pidfd,
                 listener: newborn.listener,
+                mounts: newborn.mounts,
                 told: None,
                 kind,
             },
@@ -158,7 +161,8 @@ impl Ward {
     /// The step that failed; the cell is as it was.
     pub(super) fn mount_code(&mut self, key: CellKey, layer: &Path, upper_bytes: u64) -> Result<(), String> {
         let cell = self.cells.get_mut(&key).ok_or("the cell has ended")?;
-        let (Means::Isolated(isolation), Kind::Isolated { id_index, has_code, .. }) = (&self.means, &mut cell.kind)
+        let (Means::Isolated(isolation), Kind::Isolated { id_index, has_code, .. }) =
+            (&self.means, &mut cell.kind)
         else {
             return Err("a plain process has no mounts of its own".to_owned());
         };
@@ -166,7 +170,7 @@ impl Ward {
             return Err("the cell has code already, and keeps it for life".to_owned());
         }
         let owner = isolation.home.outer_id(self.settings.uid_base, *id_index);
-        let code = Code { layer, upper_bytes, owner, cell: &cell.pidfd };
+        let code = Code { layer, upper_bytes, owner, cell: &cell.pidfd, mounts: cell.mounts.as_ref() };
         code::lay(&isolation.home, &isolation.workbench, &code)?;
         *has_code = true;
         Ok(())
@@ -205,10 +209,12 @@ impl Ward {
                 cell.told = Some(status);
             }
         }
-        let seen = waited.map_or(ExitStatus::Lost, |status| match (status.exit_status(), status.terminating_signal()) {
-            (Some(code), _) => ExitStatus::Code(code),
-            (None, Some(signal)) => ExitStatus::Signal(signal),
-            (None, None) => ExitStatus::Lost,
+        let seen = waited.map_or(ExitStatus::Lost, |status| {
+            match (status.exit_status(), status.terminating_signal()) {
+                (Some(code), _) => ExitStatus::Code(code),
+                (None, Some(signal)) => ExitStatus::Signal(signal),
+                (None, None) => ExitStatus::Lost,
+            }
         });
         let (oom, usage) = match &cell.kind {
             Kind::Isolated { group, .. } => {

@@ -156,8 +156,8 @@ impl Receiver {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "message or descriptors cut off"));
         }
         let bytes = self.buffer.get(..received.bytes).unwrap_or_default();
-        let message =
-            serde_json::from_slice(bytes).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+        let message = serde_json::from_slice(bytes)
+            .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
         Ok(Some((message, fds)))
     }
 }
@@ -196,7 +196,10 @@ mod tests {
         let mut receiver = Receiver::new();
         let error = receiver.receive::<Request>(helper.as_fd()).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::InvalidData);
-        assert_eq!(receiver.receive::<Request>(helper.as_fd()).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        assert_eq!(
+            receiver.receive::<Request>(helper.as_fd()).unwrap_err().kind(),
+            io::ErrorKind::WouldBlock
+        );
         drop(node);
         assert!(receiver.receive::<Request>(helper.as_fd()).unwrap().is_none());
     }

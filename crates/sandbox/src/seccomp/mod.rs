@@ -136,7 +136,10 @@ fn calls() -> Calls {
     ];
     Calls {
         free: ALLOWED.iter().chain(ALLOWED_HERE).filter_map(number).collect(),
-        ruled: ruled.into_iter().filter_map(|(call, rules)| Some((number(&call)?, rules))).collect::<BTreeMap<_, _>>(),
+        ruled: ruled
+            .into_iter()
+            .filter_map(|(call, rules)| Some((number(&call)?, rules)))
+            .collect::<BTreeMap<_, _>>(),
         absent: [libc::SYS_clone3].iter().filter_map(number).collect(),
     }
 }
@@ -144,10 +147,8 @@ fn calls() -> Calls {
 /// Local sockets, TCP, UDP and questions to the routing table; nothing raw, nothing that speaks ICMP.
 fn socket_rules() -> Vec<Vec<Test>> {
     let is = |argument, value: i32| Test::is(argument, value.cast_unsigned());
-    let mut rules = vec![
-        vec![is(0, libc::AF_UNIX)],
-        vec![is(0, libc::AF_NETLINK), is(2, libc::NETLINK_ROUTE)],
-    ];
+    let mut rules =
+        vec![vec![is(0, libc::AF_UNIX)], vec![is(0, libc::AF_NETLINK), is(2, libc::NETLINK_ROUTE)]];
     for family in [libc::AF_INET, libc::AF_INET6] {
         for (kind, own_protocol) in
             [(libc::SOCK_STREAM, libc::IPPROTO_TCP), (libc::SOCK_DGRAM, libc::IPPROTO_UDP)]
@@ -216,7 +217,10 @@ mod tests {
         ];
         for call in hostile {
             let call = u32::try_from(call).unwrap();
-            assert!(!calls.free.contains(&call) && !calls.ruled.contains_key(&call), "call {call} is allowed");
+            assert!(
+                !calls.free.contains(&call) && !calls.ruled.contains_key(&call),
+                "call {call} is allowed"
+            );
         }
     }
 }

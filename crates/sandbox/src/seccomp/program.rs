@@ -6,7 +6,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use libc::{BPF_ABS, BPF_ALU, BPF_AND, BPF_JEQ, BPF_JGE, BPF_JMP, BPF_K, BPF_LD, BPF_RET, BPF_W, sock_filter};
+use libc::{
+    BPF_ABS, BPF_ALU, BPF_AND, BPF_JEQ, BPF_JGE, BPF_JMP, BPF_K, BPF_LD, BPF_RET, BPF_W, sock_filter,
+};
 
 /// What the kernel calls this machine's own calls; others end the program that makes them.
 #[cfg(target_arch = "x86_64")]
@@ -67,12 +69,7 @@ pub(super) struct Calls {
 /// # Errors
 /// When the rules of one call are too many for a jump over them.
 pub(super) fn assemble(calls: &Calls) -> Result<Vec<sock_filter>, String> {
-    let mut program = vec![
-        load(ARCH),
-        jump(BPF_JEQ, ARCHITECTURE, 1, 0),
-        verdict(KILL),
-        load(NUMBER),
-    ];
+    let mut program = vec![load(ARCH), jump(BPF_JEQ, ARCHITECTURE, 1, 0), verdict(KILL), load(NUMBER)];
     for call in &calls.absent {
         program.extend([jump(BPF_JEQ, *call, 0, 1), verdict(ABSENT)]);
     }

@@ -22,7 +22,7 @@ pub(crate) fn tests() -> Vec<Trial> {
 
 /// A layer as the unpacker leaves it: readable and writable by everybody.
 fn layer(house: &House, name: &str) -> PathBuf {
-    let layer = house.data.path().join(name);
+    let layer = house.data().join(name);
     fs::create_dir_all(layer.join("lib")).unwrap();
     fs::write(layer.join("exec"), "original").unwrap();
     fs::write(layer.join("lib/module"), "module").unwrap();
@@ -88,7 +88,7 @@ async fn once() {
 async fn missing_layer() {
     let house = House::open(Mode::Isolated).await;
     let mut guest = stem(&house).await;
-    let missing = house.data.path().join("missing");
+    let missing = house.data().join("missing");
     let Err(MountError::Refused(reason)) = guest.cell.mount_code(&missing, 1 << 20).await else {
         panic!("mounted")
     };

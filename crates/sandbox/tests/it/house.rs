@@ -25,7 +25,7 @@ static NEXT: AtomicU32 = AtomicU32::new(0);
 pub(crate) struct House {
     pub(crate) helper: Helper,
     pub(crate) node_id: String,
-    pub(crate) data: tempfile::TempDir,
+    data: Option<tempfile::TempDir>,
     root: Arc<RootSpec>,
     mode: Mode,
 }
@@ -49,15 +49,31 @@ impl House {
 
     /// For a node that is going to be killed, whose folder somebody else keeps.
     pub(crate) async fn open_at(data: &Path, node_id: &str, mode: Mode) -> Self {
-        let mut data = tempfile::Builder::new().prefix("node").tempdir_in(data).unwrap();
-        data.disable_cleanup(true);
-        Self::open_in(data, node_id, mode).await
+        Self::open_with(HelperConfig::new(mode, data, node_id)).await
     }
 
     async fn open_in(data: tempfile::TempDir, node_id: &str, mode: Mode) -> Self {
-        let helper = Helper::spawn(&own_exe(), HelperConfig::new(mode, data.path(), node_id)).await.unwrap();
+        let config = HelperConfig::new(mode, data.path(), node_id);
+        Self { data: Some(data), ..Self::open_with(config).await }
+    }
+
+    /// With settings of its own, in a folder that somebody else keeps.
+    pub(crate) async fn open_with(config: HelperConfig) -> Self {
+        let (mode, node_id) = (config.mode, config.node_id.clone());
+        let helper = Helper::spawn(&own_exe(), config).await.unwrap();
         let root = Arc::new(RootSpec::host_system(&[]).with_bind(own_exe(), PAYLOAD));
-        Self { helper, node_id: node_id.to_owned(), data, root, mode }
+        Self { helper, node_id, data: None, root, mode }
+    }
+
+    /// Another helper for the same node, when the first has ended.
+    pub(crate) async fn next_helper(&self) -> Helper {
+        let config = HelperConfig::new(self.mode, self.data(), &self.node_id);
+        Helper::spawn(&own_exe(), config).await.unwrap()
+    }
+
+    /// Its data folder.
+    pub(crate) fn data(&self) -> &Path {
+        self.data.as_ref().unwrap().path()
     }
 
     /// A specification that runs one part of the payload.
@@ -68,7 +84,8 @@ impl House {
         };
         let (ours, theirs) = UnixStream::pair().unwrap();
         ours.set_read_timeout(Some(PATIENCE)).unwrap();
-        let null = || OwnedFd::from(std::fs::File::options().read(true).write(true).open("/dev/null").unwrap());
+        let null =
+            || OwnedFd::from(std::fs::File::options().read(true).write(true).open("/dev/null").unwrap());
         let stderr = std::io::stderr().as_fd().try_clone_to_owned().unwrap();
         let spec = CellSpec {
             name: format!("c{}", NEXT.fetch_add(1, Ordering::Relaxed)),
@@ -139,10 +156,7 @@ impl Guest {
 }
 
 /// A test on its own runtime; skipped, visibly, without root.
-pub(crate) fn test<F: Future<Output = ()>>(
-    name: &str,
-    body: impl FnOnce() -> F + Send + 'static,
-) -> Trial {
+pub(crate) fn test<F: Future<Output = ()>>(name: &str, body: impl FnOnce() -> F + Send + 'static) -> Trial {
     let root = is_root();
     let shown = if root { name.to_owned() } else { format!("{name} (skipped: needs root)") };
     Trial::test(shown, move || {

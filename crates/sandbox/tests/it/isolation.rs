@@ -22,6 +22,7 @@ pub(crate) fn tests() -> Vec<Trial> {
         test("loopback_works_and_is_the_only_device", loopback),
         test("prepared_network_is_joined_and_not_owned", prepared_network),
         test("every_cell_has_a_user_of_its_own", users),
+        test("languages_of_the_host_find_what_they_need", languages),
     ]
 }
 
@@ -55,12 +56,16 @@ async fn file_system() {
     let top = house.start(&["list", "/"]).await.all();
     for name in top.split(' ') {
         assert!(
-            ["action", "bin", "dev", "etc", "lib", "lib32", "lib64", "opt", "proc", "sbin", "tmp", "usr", "var"]
-                .contains(&name),
+            [
+                "action", "bin", "dev", "etc", "lib", "lib32", "lib64", "opt", "proc", "sbin", "tmp", "usr",
+                "var"
+            ]
+            .contains(&name),
             "{name} is not expected in {top}"
         );
     }
-    let paths = ["/x", "/usr/x", "/usr/bin/env", "/etc/passwd", "/etc/x", "/action/x", "/dev/x", "/opt/payload"];
+    let paths =
+        ["/x", "/usr/x", "/usr/bin/env", "/etc/passwd", "/etc/x", "/action/x", "/dev/x", "/opt/payload"];
     let mut part = vec!["try-write"];
     part.extend(paths);
     for line in house.start(&part).await.all().lines() {
@@ -69,7 +74,8 @@ async fn file_system() {
     }
     let writable = house.start(&["try-write", "/tmp/x", "/dev/shm/x", "/dev/null", "/var/tmp/y"]).await.all();
     assert!(writable.lines().all(|line| line.ends_with(": ok")), "{writable}");
-    let hidden = ["/etc/shadow", "/root", "/home", "/sys", "/etc/ssl/private", "/dev/vda", "/dev/kmsg", "/boot"];
+    let hidden =
+        ["/etc/shadow", "/root", "/home", "/sys", "/etc/ssl/private", "/dev/vda", "/dev/kmsg", "/boot"];
     let mut part = vec!["try-read"];
     part.extend(hidden);
     let outcome = house.start(&part).await.all();
@@ -151,7 +157,8 @@ async fn loopback() {
 async fn prepared_network() {
     let house = House::open(Mode::Isolated).await;
     let network = std::thread::spawn(new_network).join().unwrap();
-    let name = std::fs::read_link(format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&network))).unwrap();
+    let name =
+        std::fs::read_link(format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&network))).unwrap();
     let network = Arc::new(network);
     let own = std::fs::read_link(format!("/proc/{}/ns/net", house.helper.pid())).unwrap();
     for _ in 0..2 {
@@ -184,4 +191,62 @@ async fn users() {
     assert_eq!((one[0], one[2]), (1000, 1));
     assert!(one[1] >= 200_000);
     assert_ne!(one[1], other[1]);
+}
+
+/// One program of the host that stresses what its language needs: threads, children, timers, local sockets.
+async fn language(program: &str, script: &[&str]) {
+    if !std::path::Path::new(program).exists() {
+        println!("skipped: this machine has no {program}");
+        return;
+    }
+    let house = House::open(Mode::Isolated).await;
+    let mut guest = house
+        .start_with(&[], |spec| {
+            spec.argv = [program].iter().chain(script).map(|word| (*word).to_owned()).collect();
+            spec.env =
+                vec![("PATH".to_owned(), "/usr/bin:/bin".to_owned()), ("HOME".to_owned(), "/tmp".to_owned())];
+            spec.limits.memory = 512 << 20;
+        })
+        .await
+        .unwrap();
+    assert_eq!(guest.all(), "fine\n", "{program}: {:?}", guest.cell.exited().await);
+}
+
+async fn languages() {
+    let node = "const { Worker } = require('worker_threads'), http = require('http'), fs = require('fs');
+        const { execFileSync } = require('child_process');
+        new Worker('require(\"worker_threads\").parentPort.postMessage(1)', { eval: true }).on('message', () => {
+            const server = http.createServer((_, reply) => reply.end('x')).listen(0, '127.0.0.1', () =>
+                http.get({ port: server.address().port }, reply => reply.on('data', () => {
+                    fs.writeFileSync('/tmp/a', execFileSync('/bin/echo', ['x']));
+                    fs.promises.readFile('/tmp/a').then(() => { fs.writeSync(3, 'fine\\n'); process.exit(0); });
+                })));
+        });";
+    language("/usr/bin/node", &["-e", node]).await;
+    let python = "import os, socket, subprocess, tempfile, threading, multiprocessing, asyncio
+threads = [threading.Thread(target=lambda: None) for _ in range(8)]
+[thread.start() for thread in threads]; [thread.join() for thread in threads]
+assert subprocess.check_output(['/bin/echo', 'x']) == b'x\\n'
+server = socket.create_server(('127.0.0.1', 0)); socket.create_connection(server.getsockname())
+tempfile.TemporaryFile().write(b'x'); multiprocessing.Queue().put(1)
+asyncio.run(asyncio.sleep(0.001))
+os.write(3, b'fine\\n')";
+    language("/usr/bin/python3", &["-c", python]).await;
+    for (program, call) in [
+        ("/usr/bin/java", "/usr/bin/java -Xmx64m -XshowSettings:system -version"),
+        ("/usr/local/go/bin/go", "/usr/local/go/bin/go version"),
+    ] {
+        if std::path::Path::new(program).exists() {
+            language(
+                "/bin/sh",
+                &["-c", &format!("{call} > /tmp/log 2>&1 && echo fine >&3 || cat /tmp/log >&3")],
+            )
+            .await;
+        } else {
+            println!("skipped: this machine has no {program}");
+        }
+    }
+    language("/bin/sh", &["-c", "(sleep 0.01; echo x) | cat > /tmp/a && echo fine >&3"]).await;
+    language("/usr/bin/perl", &["-e", "open(my $o, '>&=', 3); fork or exit; wait; print $o \"fine\\n\""])
+        .await;
 }

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use chasen_sandbox::cell::ExitStatus;
-use chasen_sandbox::helper::{Helper, HelperConfig, HelperLost, Mode, StartError};
+use chasen_sandbox::helper::{HelperLost, Mode, StartError};
 use chasen_sandbox::root::RootSpec;
 use libtest_mimic::Trial;
 
@@ -103,16 +103,28 @@ async fn missing_piece() {
 async fn kill() {
     let house = House::open(Mode::Isolated).await;
     let before = house.groups();
-    let mut guest = house.start(&["forks", "50"]).await;
-    assert_eq!(guest.line(), "50");
-    let mut guest = house.start_with(&[], |spec| {
-        spec.argv = ["/bin/sh", "-c", "sleep 1000 & setsid sleep 1000 & echo up >&3; sleep 1000"]
-            .map(str::to_owned)
-            .to_vec();
-    }).await.unwrap();
+    let mut bomb = house.start(&["forks", "50"]).await;
+    assert_eq!(bomb.line(), "50");
+    let mut below = descendants(bomb.cell.pid());
+    assert_eq!(below.len(), 51);
+    bomb.cell.kill().await.unwrap();
+    assert!(below.into_iter().all(|pid| !is_alive(pid)));
+
+    let mut guest = house
+        .start_with(&[], |spec| {
+            spec.argv = ["/bin/sh", "-c", "sleep 1000 & setsid sleep 1000 & echo up >&3; sleep 1000"]
+                .map(str::to_owned)
+                .to_vec();
+        })
+        .await
+        .unwrap();
     assert_eq!(guest.line(), "up");
-    let below = descendants(guest.cell.pid());
-    assert!(below.len() >= 4, "{below:?}");
+    below = Vec::new();
+    eventually("the shell and its three children live", || {
+        below = descendants(guest.cell.pid());
+        below.len() >= 4
+    })
+    .await;
     assert!(house.groups().len() > before.len());
     guest.cell.kill().await.unwrap();
     assert!(below.into_iter().all(|pid| !is_alive(pid)));
@@ -142,10 +154,8 @@ async fn cancelled_start() {
             () = std::future::ready(()) => {}
         }
     }
-    eventually("nothing is left", || {
-        house.groups() == before && descendants(house.helper.pid()).is_empty()
-    })
-    .await;
+    eventually("nothing is left", || house.groups() == before && descendants(house.helper.pid()).is_empty())
+        .await;
 }
 
 async fn many() {
@@ -159,7 +169,7 @@ async fn many() {
         }
         for guest in &mut guests {
             assert_eq!(guest.line(), "ready");
-            guest.cell.mount_code(house.data.path(), 1 << 20).await.unwrap();
+            guest.cell.mount_code(house.data(), 1 << 20).await.unwrap();
         }
         for guest in guests {
             guest.cell.kill().await.unwrap();
@@ -215,10 +225,7 @@ async fn killed_node() {
         node.wait().unwrap();
         eventually("every process is gone", || !all.iter().any(|pid| is_alive(*pid))).await;
         eventually("every group is gone", || groups_of(&node_id).is_empty()).await;
-        let homes = || {
-            let nodes = std::fs::read_dir(data.path()).unwrap().flatten();
-            nodes.flat_map(|node| std::fs::read_dir(node.path().join("cells/plain")).into_iter().flatten()).count()
-        };
+        let homes = || std::fs::read_dir(data.path().join("cells/plain")).into_iter().flatten().count();
         eventually("every folder is gone", || homes() == 0).await;
     }
 }
@@ -237,6 +244,7 @@ async fn killed_helper() {
     eventually("every cell is gone", || !all.iter().any(|pid| is_alive(*pid))).await;
     let (spec, _stream) = house.spec(&["obey"]);
     assert!(matches!(house.helper.start(spec).await, Err(StartError::Helper(HelperLost::Ended))));
+    house.next_helper().await.close().await.unwrap();
 }
 
 async fn next_helper() {
@@ -245,10 +253,10 @@ async fn next_helper() {
     let left_name = format!("/{}", guest.cell.name());
     kill_9(house.helper.pid());
     house.helper.lost().await;
-    let left = || house.groups().iter().filter(|path| path.display().to_string().ends_with(&left_name)).count();
+    let left =
+        || house.groups().iter().filter(|path| path.display().to_string().ends_with(&left_name)).count();
     assert!(left() > 0);
-    let config = HelperConfig::new(Mode::Isolated, house.data.path(), &house.node_id);
-    let next = Helper::spawn(&own_exe(), config).await.unwrap();
+    let next = house.next_helper().await;
     assert_eq!(left(), 0);
     let (spec, _stream) = house.spec(&["obey"]);
     next.start(spec).await.unwrap().kill().await.unwrap();

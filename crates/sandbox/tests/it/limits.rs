@@ -30,10 +30,7 @@ async fn files() {
 async fn fork_bomb() {
     let house = House::open(Mode::Isolated).await;
     // Room in memory for all of them, so that it is the number that ends the growth.
-    let mut guest = house
-        .start_with(&["forks", "10000"], |spec| spec.limits.memory = 1 << 30)
-        .await
-        .unwrap();
+    let mut guest = house.start_with(&["forks", "10000"], |spec| spec.limits.memory = 1 << 30).await.unwrap();
     // Of 1024, the first process and the program itself are two.
     assert_eq!(guest.line(), "1022");
     guest.cell.kill().await.unwrap();

@@ -1,7 +1,8 @@
 //! Drives cells through their public door, on the real kernel.
 //!
-//! This binary plays four parts: the test runner; with `sandbox-helper` the helper process; with `payload` the
-//! program inside a cell; with `doomed-node` a node that is going to be killed. Tests that need root say that they
+//! This binary plays five parts: the test runner; with `sandbox-helper` the helper process; with `payload` the
+//! program inside a cell; with `doomed-node` a node that is going to be killed;
+//! with `rootless-node` a node of an ordinary user. Tests that need root say that they
 //! are skipped when it is missing.
 
 mod code;
@@ -11,6 +12,7 @@ mod life;
 mod limits;
 mod payload;
 mod plain;
+mod rootless;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -24,17 +26,27 @@ fn main() -> ExitCode {
     match words.as_slice() {
         ["sandbox-helper"] => chasen_sandbox::helper::main(),
         ["payload", ..] => payload::main(arguments.get(1..).unwrap_or_default()),
+        ["rootless-node", data, group] => {
+            rootless::node(Path::new(data), Path::new(group));
+            ExitCode::SUCCESS
+        }
         ["doomed-node", data, node_id, mode] => {
             let mode = if *mode == "isolated" { Mode::Isolated } else { Mode::InsecureProcess };
             life::doomed_node(Path::new(data), node_id, mode);
             ExitCode::SUCCESS
         }
         _ => {
-            let tests: Vec<Trial> =
-                [isolation::tests(), limits::tests(), life::tests(), code::tests(), plain::tests()]
-                    .into_iter()
-                    .flatten()
-                    .collect();
+            let tests: Vec<Trial> = [
+                isolation::tests(),
+                limits::tests(),
+                life::tests(),
+                code::tests(),
+                plain::tests(),
+                rootless::tests(),
+            ]
+            .into_iter()
+            .flatten()
+            .collect();
             libtest_mimic::run(&Arguments::from_args(), tests).exit_code()
         }
     }

@@ -20,7 +20,7 @@ async fn lives() {
     let house = House::open(Mode::InsecureProcess).await;
     let mut guest = house.start(&["obey"]).await;
     assert_eq!(guest.line(), "ready");
-    let layer = house.data.path().join("layer");
+    let layer = house.data().join("layer");
     fs::create_dir_all(layer.join("lib")).unwrap();
     fs::write(layer.join("lib/a"), "text").unwrap();
     guest.cell.mount_code(&layer, 1 << 20).await.unwrap();

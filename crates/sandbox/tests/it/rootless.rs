@@ -1,0 +1,115 @@
+//! Cells without root: a node of an ordinary user, in a version 2 group that was handed over to it.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::path::Path;
+use std::process::Command;
+
+use chasen_sandbox::helper::{HelperConfig, Mode};
+use libtest_mimic::Trial;
+
+use crate::house::{House, eventually, own_exe, runtime, test};
+
+/// The user that owns nothing.
+const NOBODY: u32 = 65534;
+
+pub(crate) fn tests() -> Vec<Trial> {
+    vec![test("cells_live_without_root", without_root)]
+}
+
+async fn without_root() {
+    let Some(tree) = version_2_tree() else {
+        println!("skipped: this machine has no version 2 control group tree");
+        return;
+    };
+    // Neither the build folder nor the usual temporary folder need be open to that user.
+    let shared = tempfile::tempdir().unwrap();
+    fs::set_permissions(shared.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let exe = shared.path().join("it");
+    fs::copy(own_exe(), &exe).unwrap();
+    let data = shared.path().join("data");
+    fs::create_dir(&data).unwrap();
+    chown(&data, Some(NOBODY), Some(NOBODY)).unwrap();
+    let group = Path::new(&tree).join(format!("chasen-rootless{}", std::process::id()));
+    fs::create_dir(&group).unwrap();
+    for file in ["", "cgroup.procs", "cgroup.subtree_control"] {
+        chown(group.join(file), Some(NOBODY), Some(NOBODY)).unwrap();
+    }
+    let node = Command::new(&exe).arg("rootless-node").args([&data, &group]).output().unwrap();
+    let output = String::from_utf8_lossy(&node.stdout).into_owned() + &String::from_utf8_lossy(&node.stderr);
+    let left: Vec<_> =
+        fs::read_dir(&group).unwrap().flatten().filter(|entry| entry.path().is_dir()).collect();
+    assert!(left.is_empty(), "{left:?}");
+    // The helper's last moments may outlive the node by a little.
+    eventually("the group is empty", || fs::remove_dir(&group).is_ok()).await;
+    assert!(output.contains("rootless cells are fine"), "{output}");
+}
+
+fn version_2_tree() -> Option<String> {
+    let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
+    let mut trees = mounts.lines().filter(|line| line.split(' ').nth(2) == Some("cgroup2"));
+    Some(trees.next()?.split(' ').nth(1)?.to_owned())
+}
+
+/// The part of the node: hides the version 1 trees, enters its group, gives up root, and lets a cell live.
+pub(crate) fn node(data: &Path, group: &Path) {
+    fs::write(group.join("cgroup.procs"), "0").unwrap();
+    become_nobody();
+    runtime().block_on(async {
+        let mut config = HelperConfig::new(Mode::Isolated, data, "rootless");
+        config.deadline = crate::house::PATIENCE;
+        let house = House::open_with(config).await;
+        let mut guest = house.start(&["obey"]).await;
+        assert_eq!(guest.line(), "ready");
+        let layer = data.join("layer");
+        fs::create_dir(&layer).unwrap();
+        fs::write(layer.join("exec"), "original").unwrap();
+        guest.cell.mount_code(&layer, 1 << 20).await.unwrap();
+        for (question, answer) in [
+            ("read /action/exec", "ok original"),
+            ("write /action/exec changed", "ok"),
+            ("remove /action/exec", "ok"),
+            ("write /usr/x y", "EROFS"),
+        ] {
+            guest.say(question);
+            assert_eq!(guest.line(), answer, "{question}");
+        }
+        guest.cell.freeze().unwrap();
+        guest.cell.thaw().unwrap();
+        assert_eq!(fs::read_to_string(layer.join("exec")).unwrap(), "original");
+        let status = house.start(&["read", "/proc/self/status"]).await.all();
+        assert!(status.contains("Uid:\t1000") && status.contains("CapBnd:\t0000000000000000"), "{status}");
+        guest.cell.kill().await.unwrap();
+        house.helper.close().await.unwrap();
+        println!("rootless cells are fine");
+    });
+}
+
+#[allow(unsafe_code)]
+fn become_nobody() {
+    // SAFETY: called before any thread is made; the mount namespace left behind is nobody else's.
+    unsafe {
+        assert_eq!(libc::unshare(libc::CLONE_NEWNS), 0);
+        let flags = libc::MS_REC | libc::MS_PRIVATE;
+        assert_eq!(
+            libc::mount(std::ptr::null(), c"/".as_ptr(), std::ptr::null(), flags, std::ptr::null()),
+            0
+        );
+    }
+    for line in fs::read_to_string("/proc/self/mounts").unwrap().lines() {
+        let mut fields = line.split(' ').skip(1);
+        if let (Some(folder), Some("cgroup")) = (fields.next(), fields.next()) {
+            let folder = std::ffi::CString::new(folder).unwrap();
+            // SAFETY: the path is a valid string for the call.
+            unsafe { libc::umount2(folder.as_ptr(), libc::MNT_DETACH) };
+        }
+    }
+    // SAFETY: plain system calls of a process with one thread.
+    unsafe {
+        assert_eq!(libc::setgroups(0, std::ptr::null()), 0);
+        assert_eq!(libc::setresgid(NOBODY, NOBODY, NOBODY), 0);
+        assert_eq!(libc::setresuid(NOBODY, NOBODY, NOBODY), 0);
+        // A change of user hides the process from itself, as far as files under /proc go.
+        assert_eq!(libc::prctl(libc::PR_SET_DUMPABLE, 1, 0, 0, 0), 0);
+    }
+}
