@@ -68,6 +68,10 @@ impl Function {
         Self::new(name, Language::Native, code)
     }
 
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
     pub(crate) fn main(mut self, main: &str) -> Self {
         self.exec.insert("main".to_owned(), main.into());
         self
@@ -166,6 +170,13 @@ pub(crate) fn annotation<'a>(document: &'a Value, key: &str) -> &'a Value {
 /// Calls and waits for the record.
 pub(crate) async fn call(client: &Client, name: &str, arguments: &Value) -> Called {
     Called::new(&client.invoke(name, arguments, true).await.unwrap())
+}
+
+/// Calls with this very text as arguments; gives the bare result.
+pub(crate) async fn call_with_text(client: &Client, name: &str, arguments: &str) -> Reply {
+    let uri = format!("{}{}?blocking=true&result=true", client.base(), path(name));
+    let request = http::Request::post(uri).header("content-type", "application/json");
+    client.send(request.body(arguments.to_owned().into()).unwrap()).await.unwrap()
 }
 
 /// Calls without waiting; the activation's id.

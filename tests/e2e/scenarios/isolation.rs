@@ -107,8 +107,9 @@ async fn each_other() {
     let (_node, client) = observed(node().start()).await;
     Function::nodejs("other", SURROUNDINGS).put(&client).await;
     let sign = "a-sign-of-the-other";
-    let other = call(&client, "other", &json!({"ask": "write", "paths": [format!("/tmp/{sign}"), format!("/action/{sign}")]}));
-    assert!(other.await.result()["answer"][1]["did"] == true);
+    let leave = json!({"ask": "write", "paths": [format!("/tmp/{sign}"), format!("/action/{sign}")]});
+    let other = call(&client, "other", &leave).await;
+    assert_eq!(other.result()["answer"][1]["did"], true, "{}", other.text);
     let lists = ask(&client, json!({"ask": "list", "paths": ["/tmp", "/action", "/dev/shm"]})).await;
     assert!(!lists.to_string().contains(sign), "{lists}");
     let processes = ask(&client, json!({"ask": "processes"})).await;

@@ -5,9 +5,19 @@
 #![allow(clippy::panic, clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "tests")]
 
 mod actions;
+mod activations;
 mod admin;
+mod archives;
+mod functions;
+mod hostile_archives;
+mod hostile_code;
+mod hostile_requests;
+mod isolation;
 mod languages;
+mod lifecycle;
+mod logs;
 mod quickstart;
+mod recovery;
 mod run;
 mod scenario;
 mod serve;
@@ -20,9 +30,17 @@ use libtest_mimic::Arguments;
 fn main() -> ExitCode {
     let scenarios = [
         actions::scenarios(),
+        activations::scenarios(),
         admin::scenarios(),
+        hostile_archives::scenarios(),
+        hostile_code::scenarios(),
+        hostile_requests::scenarios(),
+        isolation::scenarios(),
         languages::scenarios(),
+        lifecycle::scenarios(),
+        logs::scenarios(),
         quickstart::scenarios(),
+        recovery::scenarios(),
         run::scenarios(),
         serve::scenarios(),
         settings::scenarios(),

@@ -1,0 +1,325 @@
+//! The life of a function in its sandbox: initialised once, called often, renewed, frozen, evicted.
+
+use std::time::Duration;
+
+use chasen_testkit::{Client, Node, node};
+use serde_json::json;
+
+use crate::functions::{Function, Language, annotation, call, call_with_text, eventually, path, record};
+use crate::scenario::Scenario;
+
+pub(crate) fn scenarios() -> Vec<Scenario> {
+    vec![
+        Scenario::new("lifecycle::nodejs_functions_initialise_once_and_keep_state", || state(Language::Nodejs))
+            .needing(Language::Nodejs.need()),
+        Scenario::new("lifecycle::python_functions_initialise_once_and_keep_state", || state(Language::Python))
+            .needing(Language::Python.need()),
+        Scenario::new("lifecycle::functions_find_their_call_in_the_environment", environment)
+            .needing(Language::Nodejs.need()),
+        Scenario::new("lifecycle::the_api_key_is_given_only_where_wanted", api_key).needing(Language::Nodejs.need()),
+        Scenario::new("lifecycle::entry_points_go_by_any_name", entry_points).needing(Language::Nodejs.need()),
+        Scenario::new("lifecycle::results_come_back_as_they_are", results).needing(Language::Nodejs.need()),
+        Scenario::new("lifecycle::errors_are_classed_by_kind", errors).needing(Language::Nodejs.need()),
+        Scenario::new("lifecycle::arguments_reach_executables_untouched", raw_arguments),
+        Scenario::new("lifecycle::an_updated_action_never_runs_old_code", updates).needing(Language::Nodejs.need()),
+        Scenario::new("lifecycle::a_full_node_evicts_what_idles", eviction),
+        Scenario::new("lifecycle::nothing_runs_between_calls", freezing).needing(Language::Nodejs.need()),
+        Scenario::new("lifecycle::the_second_function_of_a_kind_finds_a_stem_cell", stem_cells)
+            .needing(Language::Nodejs.need()),
+    ]
+}
+
+fn stage() -> (Node, Client) {
+    let node = node().start();
+    let client = node.client();
+    (node, client)
+}
+
+async fn state(language: Language) {
+    let (_node, client) = stage();
+    let code = match language {
+        Language::Nodejs => "let calls = 0; console.log('loaded'); function main() { return { calls: ++calls }; }",
+        Language::Python | Language::Native => {
+            "calls = 0\nprint('loaded')\ndef main(args):\n    global calls\n    calls += 1\n    return {'calls': calls}\n"
+        }
+    };
+    Function::new("counts", language, code).put(&client).await;
+    for calls in 1..=5 {
+        let called = call(&client, "counts", &json!({})).await;
+        assert_eq!(called.result(), &json!({"calls": calls}));
+        assert_eq!(called.annotation("initTime").is_u64(), calls == 1, "{}", called.text);
+        let logs = record(&client, called.id()).await["logs"].to_string();
+        assert_eq!(logs.contains("loaded"), calls == 1, "output of the load is the first call's: {logs}");
+    }
+}
+
+const ENVIRONMENT: &str = "const loaded = { ...process.env };\n\
+    function main(args) {\n  \
+        const own = (env) => Object.fromEntries(Object.entries(env).filter(([name]) => !name.startsWith('npm')));\n  \
+        return { loaded: own(loaded), run: own(process.env), args };\n}";
+
+async fn environment() {
+    let (_node, client) = stage();
+    let function = Function::nodejs("looks", ENVIRONMENT)
+        .annotation("provide-api-key", json!(true))
+        .parameter("given", json!(1))
+        .init_parameter("TEXT", json!("snow ❄"))
+        .init_parameter("NUMBER", json!(1.5))
+        .init_parameter("TREE", json!({"a": [true, null]}))
+        .init_parameter("NOTHING", json!(null));
+    function.put(&client).await;
+    let before = millis();
+    let mut seen = Vec::new();
+    for n in 0..2 {
+        let called = call(&client, "looks", &json!({"n": n})).await;
+        let result = called.result();
+        assert_eq!(result["args"], json!({"given": 1, "n": n}), "init parameters are no arguments");
+        let run = &result["run"];
+        for (name, value) in [
+            ("__OW_NAMESPACE", "guest"),
+            ("__OW_ACTION_NAME", "/guest/looks"),
+            ("__OW_ACTION_VERSION", "0.0.1"),
+            ("__OW_API_KEY", chasen_testkit::GUEST),
+            ("__OW_ACTIVATION_ID", called.id()),
+        ] {
+            assert_eq!(run[name], value, "{name}: {run}");
+        }
+        assert!(run["__OW_API_HOST"].as_str().is_some_and(|host| host.starts_with("http://")), "{run}");
+        assert!(run["__OW_TRANSACTION_ID"].as_str().is_some_and(|id| !id.is_empty()), "{run}");
+        let deadline: u64 = run["__OW_DEADLINE"].as_str().unwrap().parse().unwrap();
+        assert!((before + 59_000..millis() + 61_000).contains(&deadline), "{deadline}");
+        for (name, value) in [("TEXT", "snow ❄"), ("NUMBER", "1.5"), ("TREE", r#"{"a":[true,null]}"#), ("NOTHING", "")] {
+            assert_eq!(result["loaded"][name], value, "{name}: {}", result["loaded"]);
+        }
+        for name in ["__OW_NAMESPACE", "__OW_ACTION_NAME", "__OW_ACTION_VERSION", "__OW_API_HOST", "__OW_API_KEY"] {
+            assert_eq!(result["loaded"][name], run[name], "{name} is there when the code loads");
+        }
+        seen.push((run["__OW_TRANSACTION_ID"].clone(), deadline));
+    }
+    assert_ne!(seen[0].0, seen[1].0, "each call has its own transaction");
+    assert!(seen[0].1 <= seen[1].1, "each call has its own deadline");
+}
+
+fn millis() -> u64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    u64::try_from(now.as_millis()).unwrap()
+}
+
+async fn api_key() {
+    let (_node, client) = stage();
+    for (name, annotation, given) in [
+        ("unsaid", None, false),
+        ("false", Some(json!(false)), false),
+        ("zero", Some(json!(0)), false),
+        ("empty", Some(json!("")), false),
+        ("null", Some(json!(null)), false),
+        ("true", Some(json!(true)), true),
+        ("text", Some(json!("yes")), true),
+        ("list", Some(json!([])), true),
+    ] {
+        let mut function = Function::nodejs(name, "function main() { return { key: process.env.__OW_API_KEY }; }");
+        if let Some(value) = annotation {
+            function = function.annotation("provide-api-key", value);
+        }
+        function.put(&client).await;
+        let called = call(&client, name, &json!({})).await;
+        assert_eq!(called.result()["key"].is_string(), given, "{name}: {}", called.text);
+    }
+    // An action without the annotation at all is one from before it existed: it gets the key.
+    let drop = json!({"delAnnotations": ["provide-api-key"]});
+    let reply = client.put(&format!("{}?overwrite=true", path("unsaid")), &drop).await.unwrap();
+    assert!(annotation(&reply.json(), "provide-api-key").is_null(), "{}", reply.text());
+    let called = call(&client, "unsaid", &json!({})).await;
+    assert_eq!(called.result(), &json!({"key": chasen_testkit::GUEST}));
+}
+
+async fn entry_points() {
+    let (_node, client) = stage();
+    for (what, function) in [
+        ("a name", Function::nodejs("a", "function niam() { return { ok: true }; }").main("niam")),
+        ("a path", Function::nodejs("b", "const a = { b: () => ({ ok: true }) };").main("a.b")),
+        ("an export", Function::nodejs("c", "exports.main = () => ({ ok: true });")),
+        ("a module", Function::nodejs("d", "module.exports = { main: () => ({ ok: true }) };")),
+        ("a global", Function::nodejs("e", "global.main = () => ({ ok: true });")),
+        ("sloppy code", Function::nodejs("f", "function main() { undeclared = true; return { ok: undeclared }; }")),
+        ("a Python name", Function::python("g", "def niam(args):\n    return {'ok': True}\n").main("niam")),
+        ("an async def", Function::python("h", "async def main(args):\n    return {'ok': True}\n")),
+        ("an async function", Function::nodejs("i", "async function main() { return { ok: true }; }")),
+        ("a promise", Function::nodejs("j", "const main = () => new Promise((r) => setTimeout(() => r({ ok: true }), 5));")),
+    ] {
+        function.put(&client).await;
+        let name = function.name();
+        assert_eq!(call(&client, name, &json!({})).await.result(), &json!({"ok": true}), "{what}");
+    }
+}
+
+async fn results() {
+    let (_node, client) = stage();
+    Function::nodejs("node", "function main({ code }) { return eval(`(${code})`); }").put(&client).await;
+    Function::python("python", "def main(args):\n    return eval(args['code'])\n").put(&client).await;
+    Function::native("native", "#!/bin/sh\necho '[1,{\"error\":\"not one\"}]'\n").put(&client).await;
+    for (name, code, result) in [
+        ("node", "undefined", json!({})),
+        ("node", "{ a: { b: [1, null] } }", json!({"a": {"b": [1, null]}})),
+        ("node", "[1, 'two']", json!([1, "two"])),
+        ("node", "Promise.resolve({ ok: true })", json!({"ok": true})),
+        ("node", "{ snow: '☃' }", json!({"snow": "☃"})),
+        ("python", "['a', 'b']", json!(["a", "b"])),
+        ("python", "{'snow': '☃'}", json!({"snow": "☃"})),
+        ("native", "", json!([1, {"error": "not one"}])),
+    ] {
+        let called = call(&client, name, &json!({"code": code})).await;
+        let answer = if result.is_array() { &called.record } else { called.result() };
+        assert_eq!((called.status, answer), (200, &result), "{name} {code}: arrays are bare: {}", called.text);
+        let query = "?blocking=true&result=true";
+        let bare = client.post(&format!("{}{query}", path(name)), &json!({"code": code})).await.unwrap();
+        assert_eq!((bare.status.as_u16(), bare.json()), (200, result), "{name} {code}");
+    }
+    let large = call(&client, "node", &json!({"code": "{ text: 'x'.repeat(1048576 - 11) }"})).await;
+    assert_eq!(large.result()["text"].as_str().map(str::len), Some(1_048_576 - 11), "exactly the limit");
+    let larger = call(&client, "node", &json!({"code": "{ text: 'x'.repeat(1048576) }"})).await;
+    let (status, error) = larger.failure();
+    let text = "The action produced a response that exceeded the allowed length: 1048587 > 1048576 bytes. \
+                The truncated response was: {\"text\":\"xxx";
+    assert!(status == "application error" && error.starts_with(text), "{}", &larger.text[..500]);
+}
+
+async fn errors() {
+    let (_node, client) = stage();
+    Function::nodejs("node", "function main({ code }) { return eval(`(${code})`); }").put(&client).await;
+    Function::python("python", "def main(args):\n    return eval(args['code'])\n").put(&client).await;
+    Function::native("native", "#!/bin/sh\ncode=$(cat | sed 's/.*\"code\":\"\\(.*\\)\".*/\\1/')\neval \"$code\"\n").put(&client).await;
+    let application = "application error";
+    let developer = "action developer error";
+    for (name, code, status, error) in [
+        ("node", "{ error: 'sorry', other: 1 }", application, json!("sorry")),
+        ("node", "{ error: null }", application, json!(null)),
+        ("node", "Promise.reject({ code: 7 })", application, json!({"code": 7})),
+        ("node", "Promise.reject('text')", application, json!("text")),
+        ("node", "Promise.reject()", application, json!({})),
+        ("node", "missing.name", developer, json!("An error has occurred: ReferenceError: missing is not defined")),
+        ("node", "(() => { throw 'text' })()", developer, json!("An error has occurred: text")),
+        ("node", "7", developer, json!("The action did not return a dictionary.")),
+        ("node", "'text'", developer, json!("The action did not return a dictionary.")),
+        ("python", "{'error': 'sorry'}", application, json!("sorry")),
+        ("python", "1 / 0", application, json!("division by zero")),
+        ("python", "7", developer, json!("The action did not return a dictionary or array.")),
+        ("python", "exit(1)", developer, json!("command exited")),
+        ("python", "None", developer, json!("The action did not return a dictionary or array.")),
+        ("native", "exit 7", developer, json!("The action did not return a dictionary or array.")),
+        ("native", "echo text", developer, json!("The action did not return a dictionary or array.")),
+        ("native", "echo 7", developer, json!("The action did not return a dictionary or array.")),
+    ] {
+        let called = call(&client, name, &json!({"code": code})).await;
+        let response = &called.record["response"];
+        let expected = (502, &json!(status), &json!({"error": error}));
+        assert_eq!((called.status, &response["status"], &response["result"]), expected, "{name} {code}: {}", called.text);
+    }
+    let rejected = call(&client, "node", &json!({"code": "Promise.reject(new TypeError('no'))"})).await;
+    let error = &rejected.record["response"]["result"]["error"];
+    assert_eq!((&error["name"], &error["message"]), (&json!("TypeError"), &json!("no")), "{}", rejected.text);
+}
+
+async fn raw_arguments() {
+    let (_node, client) = stage();
+    Function::native("echo", "#!/bin/sh\nprintf '%s' \"$1\"\n").put(&client).await;
+    Function::native("cat", "#!/bin/sh\ncat\n").put(&client).await;
+    for arguments in [
+        r#"{"z":1,"a":2,"m":3}"#,
+        r#"{"big":123456789012345678901234567890,"small":0.1000000000000000055511151231257827,"huge":1e400}"#,
+        r#"{"escaped":"\u2603\u00e9\/","plain":"☃é/"}"#,
+        r#"{"deep":[[[[{"x":[null,true,false,-0.0,1E5]}]]]]}"#,
+        "{}",
+    ] {
+        for name in ["echo", "cat"] {
+            let reply = call_with_text(&client, name, arguments).await;
+            assert_eq!((reply.status.as_u16(), reply.text().as_str()), (200, arguments), "{name}");
+        }
+    }
+}
+
+async fn updates() {
+    let (_node, client) = stage();
+    let version = |n: usize| Function::nodejs("changes", &format!("function main() {{ return {{ version: {n} }}; }}"));
+    version(0).put(&client).await;
+    let caller = client.clone();
+    let calls = tokio::spawn(async move {
+        let mut seen = 0;
+        let mut count = 0;
+        while seen < 10 {
+            let called = call(&caller, "changes", &json!({})).await;
+            let version = called.result()["version"].as_u64().unwrap();
+            assert!(version >= seen, "version {version} ran after {seen}");
+            seen = version;
+            count += 1;
+        }
+        count
+    });
+    for n in 1..=10 {
+        version(n).put(&client).await;
+        // What is called after the update is answered runs the new code.
+        let nothing = json!({});
+        let parallel = (0..4).map(|_| call(&client, "changes", &nothing));
+        for called in futures_util::future::join_all(parallel).await {
+            assert_eq!(called.result(), &json!({"version": n}), "{}", called.text);
+        }
+    }
+    assert!(calls.await.unwrap() >= 10);
+}
+
+async fn eviction() {
+    let node = node().set("node.memory", "512 MB").start();
+    let client = node.client();
+    let names: Vec<String> = (0..6).map(|n| format!("f{n}")).collect();
+    for name in &names {
+        let code = format!("#!/bin/sh\necho '{{\"name\":\"{name}\"}}'\n");
+        Function::native(name, &code).limit("memory", 256).put(&client).await;
+    }
+    for _ in 0..3 {
+        for name in &names {
+            assert_eq!(call(&client, name, &json!({})).await.result(), &json!({"name": name}));
+        }
+    }
+    // More at once than fits: all of them end well, some later.
+    let nothing = json!({});
+    let all = names.iter().map(|name| call(&client, name, &nothing));
+    let all = futures_util::future::join_all(all).await;
+    assert!(all.iter().all(|called| called.status == 200), "{all:?}");
+}
+
+async fn freezing() {
+    let node = node().set("sandbox.pause-grace", "50 ms").start();
+    let client = node.client();
+    let code = "let ticks = 0; setInterval(() => ticks++, 1);\n\
+        async function main({ wait }) { if (wait) await new Promise((r) => setTimeout(r, wait)); return { ticks }; }";
+    Function::nodejs("ticks", code).put(&client).await;
+    let ticks = async |wait: u64| call(&client, "ticks", &json!({"wait": wait})).await.result()["ticks"].as_u64().unwrap();
+    let first = ticks(300).await;
+    assert!(first > 50, "it ticks while it is called: {first}");
+    let before = ticks(0).await;
+    // The time in which a function that runs on would tick two thousand times.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let after = ticks(0).await;
+    assert!(after - before < 500, "it ticked {} times between calls", after - before);
+    assert!(ticks(300).await > after + 50, "it ticks again");
+}
+
+async fn stem_cells() {
+    let (_node, client) = stage();
+    let code = "function main() { return { pid: process.pid, up: process.uptime() }; }";
+    Function::nodejs("first", code).put(&client).await;
+    call(&client, "first", &json!({})).await;
+    // Stem cells of a kind are made once it was used.
+    let waited = eventually("a function starts in a process that was there before it", async || {
+        let name = format!("f{}", millis());
+        Function::nodejs(&name, code).put(&client).await;
+        let begun = millis();
+        let called = call(&client, &name, &json!({})).await;
+        let up = called.result()["up"].as_f64().unwrap() * 1000.0;
+        #[allow(clippy::cast_precision_loss, reason = "milliseconds of a test")]
+        let own = (millis() - begun) as f64;
+        (up > own).then_some(own)
+    })
+    .await;
+    assert!(waited < 1000.0, "a stem cell took {waited} ms");
+}

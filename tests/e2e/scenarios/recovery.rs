@@ -1,0 +1,263 @@
+//! Crashes, stops and full disks: what was acknowledged stays, what was under way ends in a record, and nothing
+//! of a dead node is left on the machine.
+
+use std::collections::BTreeSet;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use chasen_testkit::{Client, Node, Signal, descendants, internet, node};
+use serde_json::{Value, json};
+
+use crate::functions::{Function, call, eventually, record, start};
+use crate::scenario::{Need, Scenario, wait_for};
+
+const INTERRUPTED: &str = "The activation was interrupted before its result was known.";
+const HELLO: &str = "#!/bin/sh\necho '{\"hello\":true}'\n";
+const SLOW: &str = "#!/bin/sh\nsleep 600\n";
+/// A store that a test can fill.
+const DISK: &str = "320m";
+
+pub(crate) fn scenarios() -> Vec<Scenario> {
+    vec![
+        Scenario::new("recovery::kill_9_loses_nothing_that_was_acknowledged", kill),
+        Scenario::new("recovery::kill_9_under_load_loses_nothing_that_was_acknowledged", kill_under_load),
+        Scenario::new("recovery::work_under_way_ends_in_a_record", under_way),
+        Scenario::blocking("recovery::nothing_of_a_killed_node_is_left", || {
+            internet::on_a_machine(|| wait_for(remains()));
+        })
+        .needing(Need::Command("ip")),
+        Scenario::new("recovery::a_drain_past_its_time_ends_work_in_records", drain),
+        Scenario::new("recovery::a_full_disk_refuses_work_and_recovers", full_disk),
+    ]
+}
+
+async fn kill() {
+    let mut node = node().start();
+    let client = node.client();
+    Function::native("hello", HELLO).put(&client).await;
+    Function::native("gone", HELLO).put(&client).await;
+    assert_eq!(client.delete_action("gone").await.unwrap().status.as_u16(), 200);
+    let mut records = Vec::new();
+    for _ in 0..20 {
+        let called = call(&client, "hello", &json!({})).await;
+        records.push(record(&client, called.id()).await);
+    }
+    let action = client.get(&crate::functions::path("hello")).await.unwrap().json();
+    node.kill();
+    node.restart();
+    let client = node.client();
+    for record in &records {
+        let reply = client.activation(record["activationId"].as_str().unwrap()).await.unwrap();
+        assert_eq!(reply.json(), *record, "{}", reply.text());
+    }
+    let list = client.get("/api/v1/namespaces/_/activations?count=true").await.unwrap().json();
+    assert_eq!(list, json!({"activations": records.len()}));
+    assert_eq!(client.get(&crate::functions::path("hello")).await.unwrap().json(), action);
+    assert_eq!(client.get(&crate::functions::path("gone")).await.unwrap().status.as_u16(), 404);
+    assert_eq!(call(&client, "hello", &json!({})).await.result(), &json!({"hello": true}));
+}
+
+/// Kills the node in the middle of calls, several times over.
+async fn kill_under_load() {
+    let mut node = node().start();
+    Function::native("hello", HELLO).put(&node.client()).await;
+    let mut acknowledged: BTreeSet<String> = BTreeSet::new();
+    for round in 0..3_u64 {
+        let callers: Vec<_> = (0..4).map(|caller| tokio::spawn(call_until_gone(node.client(), caller % 2 == 0))).collect();
+        let client = node.client();
+        let enough = 10 * (round + 1);
+        eventually("calls are under way", async || {
+            let reply = client.get("/api/v1/namespaces/_/activations?count=true").await.unwrap();
+            (reply.json()["activations"].as_u64().unwrap() >= acknowledged.len() as u64 + enough).then_some(())
+        })
+        .await;
+        node.kill();
+        for caller in callers {
+            acknowledged.extend(caller.await.unwrap());
+        }
+        node.restart();
+    }
+    assert!(acknowledged.len() > 30);
+    let client = node.client();
+    for id in &acknowledged {
+        let record = record(&client, id).await;
+        let response = &record["response"];
+        let known = response["result"] == json!({"hello": true}) || response["result"]["error"] == INTERRUPTED;
+        assert!(known, "{record}");
+    }
+}
+
+/// Calls until nobody answers; the ids that were acknowledged.
+async fn call_until_gone(client: Client, blocking: bool) -> Vec<String> {
+    let mut ids = Vec::new();
+    while let Ok(reply) = client.invoke("hello", &json!({}), blocking).await {
+        assert!(reply.status.is_success(), "{}", reply.text());
+        ids.push(reply.json()["activationId"].as_str().unwrap().to_owned());
+    }
+    ids
+}
+
+async fn under_way() {
+    let mut node = node().start();
+    let client = node.client();
+    Function::native("slow", SLOW).put(&client).await;
+    let id = start(&client, "slow", &json!({})).await;
+    let blocking = tokio::spawn(async move { client.invoke("slow", &json!({}), true).await });
+    eventually("two functions run", async || (running(&node, "sleep").len() == 2).then_some(())).await;
+    node.kill();
+    assert!(blocking.await.unwrap().is_err());
+    node.restart();
+    let client = node.client();
+    let record = record(&client, &id).await;
+    let error = (&record["response"]["status"], &record["response"]["result"]["error"]);
+    assert_eq!(error, (&json!("whisk internal error"), &json!(INTERRUPTED)), "{record}");
+    eventually("the blocking call has a record too", async || {
+        let list = client.get("/api/v1/namespaces/_/activations?docs=true").await.unwrap().json();
+        let list = list.as_array().unwrap().clone();
+        (list.len() == 2).then(|| assert!(list.iter().all(|one| one["response"]["result"]["error"] == INTERRUPTED)))
+    })
+    .await;
+}
+
+/// Processes of this name below the node.
+fn running(node: &Node, name: &str) -> Vec<u32> {
+    descendants(node.pid()).into_iter().filter(|(_, own)| own == name).map(|(pid, _)| pid).collect()
+}
+
+async fn remains() {
+    let mut node = node().start();
+    let client = node.client();
+    Function::native("slow", SLOW).put(&client).await;
+    Function::native("hello", HELLO).put(&client).await;
+    call(&client, "hello", &json!({})).await;
+    start(&client, "slow", &json!({})).await;
+    eventually("a function runs", async || (!running(&node, "sleep").is_empty()).then_some(())).await;
+    let processes: Vec<u32> = descendants(node.pid()).into_iter().map(|(pid, _)| pid).collect();
+    let groups: BTreeSet<PathBuf> = running(&node, "sleep").into_iter().flat_map(groups_of).collect();
+    assert!(!groups.is_empty(), "the function is in control groups of its own");
+    assert!(!internet::network_remains().is_empty(), "the node has links");
+
+    node.kill();
+    eventually("the dead node's processes are gone", async || {
+        processes.iter().all(|pid| !Path::new(&format!("/proc/{pid}/exe")).exists()).then_some(())
+    })
+    .await;
+    node.restart();
+    eventually("the dead node's control groups are gone", async || {
+        groups.iter().all(|group| !group.exists()).then_some(())
+    })
+    .await;
+    assert_eq!(call(&node.client(), "hello", &json!({})).await.result(), &json!({"hello": true}));
+    assert_eq!(node.stop().code(), Some(0));
+    assert_eq!(internet::network_remains(), Vec::<String>::new());
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+    assert!(!mounts.contains(node.data().to_str().unwrap()), "{mounts}");
+}
+
+/// The control groups of a process that are not those of this one.
+fn groups_of(pid: u32) -> Vec<PathBuf> {
+    let read = |pid: &str| std::fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
+    let own: BTreeSet<String> = read("self").lines().map(str::to_owned).collect();
+    let groups = read(&pid.to_string());
+    let others = groups.lines().filter(|line| !own.contains(*line));
+    let path = |line: &str| -> Option<PathBuf> {
+        let (controllers, group) = line.split_once(':')?.1.split_once(':')?;
+        let root = Path::new("/sys/fs/cgroup");
+        let found = [root.join(controllers), root.join(controllers.split(',').next()?), root.join("unified"), root.to_owned()];
+        found.into_iter().map(|root| root.join(group.trim_start_matches('/'))).find(|path| path.is_dir())
+    };
+    others.filter_map(path).collect()
+}
+
+async fn drain() {
+    let mut node = node().argument("--drain-timeout").argument("1 s").start();
+    let client = node.client();
+    Function::native("slow", SLOW).put(&client).await;
+    let id = start(&client, "slow", &json!({})).await;
+    let blocking = tokio::spawn(async move { client.invoke("slow", &json!({}), true).await });
+    eventually("two functions run", async || (running(&node, "sleep").len() == 2).then_some(())).await;
+    let begun = Instant::now();
+    node.signal(Signal::TERM);
+    let answer = blocking.await.unwrap();
+    assert_eq!(node.wait().code(), Some(0));
+    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+    if let Ok(reply) = answer {
+        assert_eq!((reply.status.as_u16(), &reply.json()["response"]["result"]["error"]), (500, &json!(INTERRUPTED)));
+    }
+    node.restart();
+    let record = record(&node.client(), &id).await;
+    assert_eq!(record["response"]["result"]["error"], INTERRUPTED, "{record}");
+}
+
+/// A small disk of its own for a node's data.
+struct Disk {
+    folder: tempfile::TempDir,
+}
+
+impl Disk {
+    fn mount() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", &format!("size={DISK}"), "tmpfs"]).arg(folder.path());
+        assert!(mount.status().unwrap().success(), "{mount:?}");
+        Self { folder }
+    }
+
+    /// Takes all that is free.
+    fn fill(&self) -> PathBuf {
+        let path = self.folder.path().join("ballast");
+        let mut ballast = std::fs::File::create(&path).unwrap();
+        let zeros = vec![0; 1 << 16];
+        while std::io::Write::write_all(&mut ballast, &zeros).is_ok() {}
+        assert!(ballast.metadata().unwrap().blocks() > 0);
+        path
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        // The node may still be about to close its files.
+        let mut unmount = Command::new("umount");
+        unmount.arg("--lazy").arg(self.folder.path());
+        let _ = unmount.status();
+    }
+}
+
+async fn full_disk() {
+    let disk = Disk::mount();
+    let node = node().data(&disk.folder.path().join("data")).start();
+    let client = node.client();
+    Function::native("hello", HELLO).put(&client).await;
+    let first = call(&client, "hello", &json!({})).await;
+    let ballast = disk.fill();
+    // What the node has set aside lasts for a while; large arguments use it up.
+    let large = json!({"text": "x".repeat(900_000)});
+    let mut accepted = vec![first.id().to_owned()];
+    let refusal = loop {
+        let reply = client.invoke("hello", &large, false).await.unwrap();
+        if reply.status.as_u16() != 202 {
+            break reply;
+        }
+        accepted.push(reply.json()["activationId"].as_str().unwrap().to_owned());
+        assert!(accepted.len() < 1000, "the disk never gets full");
+    };
+    assert_eq!(refusal.status.as_u16(), 503, "{}", refusal.text());
+    assert!(refusal.json()["error"].is_string() && refusal.json()["code"].is_string(), "{}", refusal.text());
+    assert_eq!(node.anonymous().get("/ping").await.unwrap().text(), "pong");
+    let put = Function::native("other", HELLO).offer(&client).await;
+    assert!(put.status.as_u16() == 200 || put.status.as_u16() == 503, "{}", put.text());
+    // What was accepted ends nevertheless.
+    for id in &accepted {
+        assert_eq!(record(&client, id).await["response"]["result"], json!({"hello": true}));
+    }
+    std::fs::remove_file(ballast).unwrap();
+    let again = eventually("the node works again once there is room", async || {
+        let reply: Value = client.invoke("hello", &json!({}), true).await.unwrap().json();
+        reply["activationId"].as_str().map(str::to_owned)
+    })
+    .await;
+    assert_eq!(record(&client, &again).await["response"]["result"], json!({"hello": true}));
+    Function::native("other", HELLO).put(&client).await;
+}
