@@ -57,6 +57,8 @@ struct Pending {
 /// What is to be done outside the lock.
 enum Errand {
     Answer(oneshot::Sender<Grant>, Grant),
+    /// Memory was granted to a request that is not there any more.
+    Free(ContainerId),
     Stem(Arc<PooledContainer>),
     Evict(Arc<PooledContainer>),
 }
@@ -164,6 +166,7 @@ impl Node {
                     self.give_back(&container);
                 }
             }
+            Errand::Free(id) => return Some(Event::Dead { id, failed: false }),
             Errand::Stem(container) => {
                 drop(task::spawn("stem cell", making::make_stem(Arc::clone(self), container)));
             }
@@ -203,7 +206,6 @@ impl Node {
 
     /// Nothing is left of a container.
     pub(crate) fn dead(self: &Arc<Self>, id: ContainerId, failed: bool) {
-        self.books.lock().containers.remove(&id);
         self.tell(Event::Dead { id, failed });
         self.emptied.notify_waiters();
     }
@@ -250,6 +252,9 @@ impl Books {
             }
             self.pool.step(Event::Withdrawn(id), now, &mut effects);
         }
+        if let Event::Dead { id, .. } = &event {
+            self.containers.remove(id);
+        }
         self.pool.step(event, now, &mut effects);
         for effect in effects {
             errands.extend(self.errand(effect, node));
@@ -259,14 +264,14 @@ impl Books {
     fn errand(&mut self, effect: Effect, node: &Arc<Node>) -> Option<Errand> {
         match effect {
             Effect::Create(request, id) => {
-                let pending = self.pending.remove(&request)?;
+                let Some(pending) = self.pending.remove(&request) else { return Some(Errand::Free(id)) };
                 let container = self.open(id, pending.spec, node);
                 Some(Errand::Answer(pending.grant, Grant::Container(container)))
             }
             Effect::Claim(request, id) => {
-                let pending = self.pending.remove(&request)?;
-                let stem = self.containers.get(&id)?;
-                Some(Errand::Answer(pending.grant, Grant::Container(Arc::clone(stem))))
+                let stem = Arc::clone(self.containers.get(&id)?);
+                let Some(pending) = self.pending.remove(&request) else { return Some(Errand::Evict(stem)) };
+                Some(Errand::Answer(pending.grant, Grant::Container(stem)))
             }
             Effect::Refuse(request) => {
                 Some(Errand::Answer(self.pending.remove(&request)?.grant, Grant::TooSmall))

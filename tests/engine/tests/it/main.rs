@@ -1,1 +1,7 @@
-//! Scheduler and invoker together.
+//! Scheduler and invoker together: a simulation of their pure parts, and the real ones under faults.
+
+mod bench;
+mod faults;
+mod life;
+mod overload;
+mod simulation;

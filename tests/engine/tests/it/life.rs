@@ -1,0 +1,215 @@
+//! The life of activations where nothing goes wrong, and where the action does.
+
+use std::time::Duration;
+
+use chasen_entity::invocation::Delivery;
+use chasen_entity::{Event, Invocation, Outcome, error_text};
+use chasen_scheduler::SchedulerConfig;
+use chasen_spi::event_log::Unfinished;
+use chasen_spi::{EventLog, Invoke, Rejection};
+
+use crate::bench::{bench, bench_with, call, outcome, result, until, with_action};
+
+#[tokio::test(start_paused = true)]
+async fn the_first_call_pays_for_the_container_and_the_next_finds_it() {
+    let bench = bench(512);
+    let cold = bench.run(call("guest", "hello", r#"{"a":1}"#)).await;
+    assert_eq!((outcome(&cold), result(&cold)), (Outcome::Success, r#"{"a":1}"#));
+    assert!(cold.annotations.get("initTime").is_some());
+    let warm = bench.run(call("guest", "hello", r#"{"a":1}"#)).await;
+    assert!(warm.annotations.get("initTime").is_none());
+    let annotation = |key: &str| warm.annotations.get(key).unwrap().as_str().to_owned();
+    assert_eq!(annotation("path"), r#""guest/hello""#);
+    assert_eq!(annotation("kind"), r#""memory:1""#);
+    assert_eq!(annotation("limits"), r#"{"timeout":60000,"memory":256,"logs":10,"concurrency":1}"#);
+    assert_eq!(annotation("timeout"), "false");
+    assert!(annotation("waitTime").parse::<u64>().is_ok());
+    assert_eq!(bench.factory.notes().created, 1);
+    let started = bench.log.events().iter().filter(|event| matches!(event, Event::Started { .. })).count();
+    assert_eq!(started, 2);
+    bench.assert_sound();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dropped_ticket_ends_in_a_record() {
+    let bench = bench(512);
+    bench.scheduler.invoke(call("guest", "hello", r#"{"do":"sleep","ms":50}"#)).unwrap().detach();
+    let given_up = bench.run(call("guest", "hello", r#"{"do":"sleep","ms":50}"#));
+    assert!(tokio::time::timeout(Duration::from_millis(5), given_up).await.is_err());
+    until("both are over", || bench.scheduler.in_flight() == 0).await;
+    bench.assert_sound();
+}
+
+#[tokio::test(start_paused = true)]
+async fn errors_of_the_action_are_its_own() {
+    let bench = bench(512);
+    for (what, text, timed_out) in [
+        (r#"{"do":"die"}"#, error_text::RUN_EXITED.to_owned(), "false"),
+        (r#"{"do":"die-unsent"}"#, error_text::RUN_EXITED.to_owned(), "false"),
+        (r#"{"do":"hang"}"#, error_text::run_timed_out(60_000), "true"),
+        (r#"{"do":"stuck"}"#, error_text::run_timed_out(60_000), "true"),
+    ] {
+        let record = bench.run(call("guest", "hello", what)).await;
+        assert_eq!(outcome(&record), Outcome::DeveloperError, "{what}");
+        assert!(result(&record).contains(&text), "{what}: {}", result(&record));
+        assert_eq!(record.annotations.get("timeout").unwrap().as_str(), timed_out);
+        let line = record.logs.last().unwrap();
+        assert!(line.ends_with(&format!(" stderr: {}", error_text::LOGS_AFTER_DEVELOPER_ERROR)), "{line}");
+        assert_eq!(line.find("stderr"), Some(31), "{line}");
+    }
+    assert_eq!(outcome(bench.run(call("guest", "hello", "{}")).await.as_ref()), Outcome::Success);
+    bench.assert_sound();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failed_initialisation_is_the_answer_to_everybody_who_waits() {
+    let bench = bench(512);
+    let refusing = |_| {
+        let one = call("guest", "hello", "{}");
+        with_action(one, |action| {
+            action.exec.main = Some("refuses".to_owned());
+            action.limits.instances = Some(1);
+        })
+    };
+    let tickets: Vec<_> = (0..5).map(|n| bench.scheduler.invoke(refusing(n)).unwrap()).collect();
+    for ticket in tickets {
+        let record = ticket.await;
+        assert_eq!((outcome(&record), result(&record)), (Outcome::DeveloperError, r#"{"error":"refused"}"#));
+        assert!(record.annotations.get("initTime").is_some());
+    }
+    assert_eq!(bench.factory.notes().created, 1);
+    assert_eq!(bench.scheduler.queues(), 0);
+    assert_eq!(outcome(bench.run(refusing(0)).await.as_ref()), Outcome::DeveloperError);
+    assert_eq!(bench.factory.notes().created, 2, "tried again for the next one");
+    bench.assert_sound();
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_updated_action_runs_its_new_code_only() {
+    let bench = bench(1024);
+    let revision = |number| {
+        with_action(call("guest", "hello", r#"{"do":"sleep","ms":10}"#), |action| action.revision = number)
+    };
+    let mut tickets = Vec::new();
+    for number in [1, 1, 1, 3, 2, 1, 3] {
+        tickets.push(tokio::spawn(bench.scheduler.invoke(revision(number)).unwrap()));
+        tokio::time::sleep(Duration::from_millis(7)).await;
+    }
+    for ticket in tickets {
+        assert_eq!(outcome(&ticket.await.unwrap()), Outcome::Success);
+    }
+    bench.assert_sound();
+    until("one revision is left", || bench.factory.alive() <= 2).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_nested_first_container_finds_room() {
+    let bench = bench(1024);
+    let outer: Vec<_> = (0..8)
+        .map(|_| {
+            let ticket = bench.scheduler.invoke(call("guest", "outer", r#"{"do":"sleep","ms":20000}"#));
+            tokio::spawn(ticket.unwrap())
+        })
+        .collect();
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert_eq!(bench.factory.alive(), 3, "all but the reserve");
+    let inner = bench.run(call("guest", "inner", "{}"));
+    let inner = tokio::time::timeout(Duration::from_millis(100), inner).await.expect("at once");
+    assert_eq!(outcome(&inner), Outcome::Success);
+    for ticket in outer {
+        ticket.await.unwrap();
+    }
+    bench.assert_sound();
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_action_that_waits_for_itself_gets_a_second_container() {
+    let bench = bench(1024);
+    for _ in 0..10 {
+        bench.run(call("guest", "self", "{}")).await;
+    }
+    let outer = tokio::spawn(bench.scheduler.invoke(call("guest", "self", r#"{"do":"sleep","ms":30000}"#)).unwrap());
+    let inner = bench.run(call("guest", "self", "{}"));
+    let inner = tokio::time::timeout(Duration::from_secs(2), inner).await.expect("a wrong estimate is found out");
+    assert_eq!(outcome(&inner), Outcome::Success);
+    outer.await.unwrap();
+    bench.assert_sound();
+}
+
+#[tokio::test(start_paused = true)]
+async fn everybody_gets_a_turn_on_a_full_node() {
+    let bench = bench(512);
+    let flood: Vec<_> = (0..100)
+        .map(|_| tokio::spawn(bench.scheduler.invoke(call("alice", "a", r#"{"do":"sleep","ms":300}"#)).unwrap()))
+        .collect();
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let small = bench.run(call("bob", "b", "{}"));
+    let small = tokio::time::timeout(Duration::from_secs(2), small).await.expect("not after a hundred others");
+    assert_eq!(outcome(&small), Outcome::Success);
+    for ticket in flood {
+        assert_eq!(outcome(&ticket.await.unwrap()), Outcome::Success);
+    }
+    bench.assert_sound();
+}
+
+#[tokio::test(start_paused = true)]
+async fn dead_actions_leave_nothing_behind() {
+    let bench = bench(1024);
+    for number in 0..300 {
+        bench.run(call("guest", &format!("action-{number}"), "{}")).await;
+    }
+    assert!(bench.scheduler.queues() <= 8, "{} queues", bench.scheduler.queues());
+    tokio::time::sleep(Duration::from_secs(700)).await;
+    until("all containers stopped", || bench.invoker.containers() == 0).await;
+    until("all queues closed", || bench.scheduler.queues() == 0).await;
+    bench.assert_sound();
+}
+
+#[tokio::test(start_paused = true)]
+async fn unfinished_work_of_an_earlier_life_is_taken_up() {
+    let bench = bench_with(1024, SchedulerConfig { max_recovering: 2, ..SchedulerConfig::default() });
+    let with = |delivery, started| {
+        let invocation = Invocation { delivery, ..call("guest", "hello", r#"{"do":"sleep","ms":10}"#) };
+        Unfinished { invocation: std::sync::Arc::new(invocation), started }
+    };
+    let work = vec![
+        with(Delivery::AtMostOnce, None),
+        with(Delivery::AtMostOnce, Some(1)),
+        with(Delivery::AtLeastOnce, Some(1)),
+        with(Delivery::AtLeastOnce, Some(10)),
+        with(Delivery::AtLeastOnce, None),
+    ];
+    for one in &work {
+        bench.log.append(&Event::Accepted(one.invocation.clone())).unwrap();
+    }
+    bench.scheduler.recover(work.clone());
+    until("all are over", || bench.log.unfinished().unwrap().is_empty()).await;
+    until("and gone", || bench.scheduler.in_flight() == 0).await;
+    let end = |index: usize| {
+        let id = work[index].invocation.activation_id;
+        let found = bench.log.events().into_iter().find_map(|event| match event {
+            Event::Finished(record) if record.activation_id == id => Some(outcome(&record)),
+            _ => None,
+        });
+        found.unwrap()
+    };
+    assert_eq!([end(0), end(2), end(4)], [Outcome::Success; 3]);
+    assert_eq!([end(1), end(3)], [Outcome::WhiskError; 2], "never twice, and not for ever");
+    let again = bench.log.events().into_iter().any(|event| {
+        matches!(event, Event::Started { activation_id, attempt: 2, .. } if activation_id == work[2].invocation.activation_id)
+    });
+    assert!(again, "the second try says so");
+    bench.assert_sound();
+}
+
+#[tokio::test(start_paused = true)]
+async fn unknown_kinds_and_missing_ones_differ() {
+    let bench = bench(512);
+    let unknown = with_action(call("guest", "a", "{}"), |action| action.exec.kind = "cobol:1".to_owned());
+    assert!(matches!(bench.scheduler.invoke(unknown), Err(Rejection::NoDomain(kind)) if kind == "cobol:1"));
+    let missing = with_action(call("guest", "b", "{}"), |action| action.exec.kind = "missing:1".to_owned());
+    let record = bench.run(missing).await;
+    assert_eq!(outcome(&record), Outcome::DeveloperError);
+    assert!(result(&record).contains("install it"));
+    bench.assert_sound();
+}

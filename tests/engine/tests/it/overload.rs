@@ -1,0 +1,107 @@
+//! Bounds and the end: full queues, long waits, drains.
+
+use std::time::Duration;
+
+use chasen_entity::{Invocation, Outcome, error_text};
+use chasen_scheduler::SchedulerConfig;
+use chasen_spi::{Invoke, Rejection};
+use tokio::time::Instant;
+
+use crate::bench::{bench, bench_with, call, outcome, result, until, with_action};
+
+#[tokio::test(start_paused = true)]
+async fn ten_thousand_wait_and_the_next_is_told_at_once() {
+    let bench = bench_with(1024, SchedulerConfig { max_queued: 10_000, ..SchedulerConfig::default() });
+    let one = || with_action(call("guest", "hello", r#"{"do":"sleep","ms":1}"#), |action| {
+        action.limits.instances = Some(1);
+    });
+    let tickets: Vec<_> = (0..10_000).map(|_| bench.scheduler.invoke(one()).unwrap()).collect();
+    assert!(matches!(bench.scheduler.invoke(one()), Err(Rejection::Overloaded)));
+    let tasks: Vec<_> = tickets.into_iter().map(tokio::spawn).collect();
+    for task in tasks {
+        assert_eq!(outcome(&task.await.unwrap()), Outcome::Success);
+    }
+    bench.assert_sound();
+    assert_eq!(bench.factory.notes().created, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_node_and_the_bytes_are_bounded_too() {
+    let config = SchedulerConfig { max_queued_node: 10, max_queued_bytes: 100_000, ..SchedulerConfig::default() };
+    let bench = bench_with(256, config);
+    let tickets: Vec<_> = (0..10)
+        .map(|number| bench.scheduler.invoke(call("guest", &format!("a{number}"), "{}")).unwrap())
+        .collect();
+    assert!(matches!(bench.scheduler.invoke(call("guest", "next", "{}")), Err(Rejection::Overloaded)));
+    let large = format!(r#"{{"a":"{}"}}"#, "x".repeat(100_000));
+    drop(tickets);
+    until("room again", || bench.scheduler.in_flight() == 0).await;
+    assert!(matches!(bench.scheduler.invoke(call("guest", "large", &large)), Err(Rejection::Overloaded)));
+    until("no dead queue", || bench.scheduler.queues() <= 1).await;
+    bench.assert_sound();
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_too_long_is_told_so() {
+    let bench = bench(256);
+    let one = |blocking| {
+        let arguments = r#"{"do":"sleep","ms":200000}"#;
+        let call = Invocation { blocking, ..call("guest", "hello", arguments) };
+        with_action(call, |action| {
+            action.limits.instances = Some(1);
+            action.limits.timeout = 300_000;
+        })
+    };
+    let long = tokio::spawn(bench.scheduler.invoke(one(true)).unwrap());
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let patient = tokio::spawn(bench.scheduler.invoke(one(false)).unwrap());
+    let begun = Instant::now();
+    let record = bench.run(one(true)).await;
+    assert_eq!((outcome(&record), begun.elapsed().as_secs()), (Outcome::WhiskError, 60));
+    assert!(result(&record).contains(error_text::NOT_PROVISIONED));
+    assert_eq!(outcome(&long.await.unwrap()), Outcome::Success);
+    assert_eq!(outcome(&patient.await.unwrap()), Outcome::Success, "nobody waits for it: it may wait longer");
+    bench.assert_sound();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_drain_waits_for_what_is_there() {
+    let bench = bench(512);
+    let running = tokio::spawn(bench.scheduler.invoke(call("guest", "a", r#"{"do":"sleep","ms":500}"#)).unwrap());
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let drain = bench.scheduler.drain(Instant::now() + Duration::from_secs(30));
+    let late = async {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        matches!(bench.scheduler.invoke(call("guest", "a", "{}")), Err(Rejection::Draining))
+    };
+    let (cut, refused) = tokio::join!(drain, late);
+    assert_eq!((cut, refused), (0, true));
+    assert_eq!(outcome(&running.await.unwrap()), Outcome::Success);
+    bench.assert_sound();
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_does_not_end_in_time_ends_in_a_record_all_the_same() {
+    let bench = bench(1024);
+    let mut tasks = Vec::new();
+    for what in [r#"{"do":"stuck"}"#, r#"{"do":"hang"}"#, r#"{"do":"sleep","ms":50000}"#, "{}"] {
+        for action in ["a", "b", "c"] {
+            tasks.push(tokio::spawn(bench.scheduler.invoke(call("guest", action, what)).unwrap()));
+        }
+    }
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let begun = Instant::now();
+    let cut = bench.scheduler.drain(Instant::now() + Duration::from_secs(2)).await;
+    assert!(begun.elapsed() < Duration::from_secs(4));
+    let mut interrupted = 0;
+    for task in tasks {
+        let record = task.await.unwrap();
+        if outcome(&record) == Outcome::WhiskError {
+            assert!(result(&record).contains(error_text::INTERRUPTED));
+            interrupted += 1;
+        }
+    }
+    assert!(interrupted > 0 && interrupted == cut, "{interrupted} of {cut}");
+    assert_eq!((bench.factory.alive(), bench.invoker.containers()), (0, 0));
+    bench.assert_sound();
+}
