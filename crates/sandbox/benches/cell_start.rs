@@ -3,6 +3,14 @@
 //! `cargo bench -p chasen-sandbox --profile release-fast` prints p50 and p99 of each step. Needs root. The program is a static
 //! binary made with `cc`; without `cc` it is this binary, whose dynamic linking is measured along.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "a bench ends at the first surprise, and prints"
+)]
+
 use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;

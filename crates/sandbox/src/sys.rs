@@ -13,13 +13,10 @@ use std::ptr;
 use rustix::mount::MountAttrFlags;
 use rustix::thread::UnshareFlags;
 
-/// Namespaces that every cell gets anew.
-pub(crate) const CELL_NAMESPACES: c_int = libc::CLONE_NEWUSER
-    | libc::CLONE_NEWNS
-    | libc::CLONE_NEWPID
-    | libc::CLONE_NEWIPC
-    | libc::CLONE_NEWUTS
-    | libc::CLONE_NEWCGROUP;
+/// Namespaces into which every cell is born; that of control groups is made when it has entered its groups, so that
+/// they are the top of all that it sees.
+pub(crate) const CELL_NAMESPACES: c_int =
+    libc::CLONE_NEWUSER | libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS;
 
 /// Lets `clone3` place the child in a control group; wider than the type that libc gives it.
 const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;

@@ -14,8 +14,8 @@ use rustix::process::{
     DumpableBehavior, Gid, Signal, Uid, WaitOptions, set_dumpable_behavior, set_parent_process_death_signal,
 };
 use rustix::thread::{
-    CapabilitiesSecureBits, CapabilitySet, CapabilitySets, clear_ambient_capability_set, set_capabilities,
-    set_capabilities_secure_bits,
+    CapabilitiesSecureBits, CapabilitySet, CapabilitySets, UnshareFlags, clear_ambient_capability_set,
+    set_capabilities, set_capabilities_secure_bits,
 };
 
 use super::home::failed;
@@ -80,6 +80,7 @@ impl Inside<'_> {
         for mut entrance in self.entrances.drain(..) {
             entrance.write_all(b"0").map_err(failed("entering a control group"))?;
         }
+        sys::unshare(UnshareFlags::NEWCGROUP).map_err(failed("hiding the groups above"))?;
         let mut byte = [0];
         match rustix::io::read(&self.gate, &mut byte) {
             Ok(1) => {}

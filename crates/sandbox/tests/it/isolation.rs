@@ -40,6 +40,8 @@ async fn namespaces() {
         let own = std::fs::read_link(format!("/proc/self/ns/{name}")).unwrap();
         assert_ne!(inside[name], own.display().to_string(), "{name}");
     }
+    let groups = house.start(&["read", "/proc/self/cgroup"]).await.all();
+    assert!(!groups.contains("chasen"), "a cell sees where its groups are: {groups}");
 }
 
 async fn world() {

@@ -5,6 +5,14 @@
 //! with `rootless-node` a node of an ordinary user. Tests that need root say that they
 //! are skipped when it is missing.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "a test ends at the first surprise"
+)]
+
 mod code;
 mod house;
 mod isolation;
