@@ -22,6 +22,7 @@ mod run;
 mod scenario;
 mod serve;
 mod settings;
+mod throttles;
 
 use std::process::ExitCode;
 
@@ -44,6 +45,7 @@ fn main() -> ExitCode {
         run::scenarios(),
         serve::scenarios(),
         settings::scenarios(),
+        throttles::scenarios(),
     ];
     let trials = scenarios.into_iter().flatten().map(scenario::Scenario::trial).collect();
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()

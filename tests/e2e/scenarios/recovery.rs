@@ -30,6 +30,7 @@ pub(crate) fn scenarios() -> Vec<Scenario> {
         .needing(Need::Command("ip")),
         Scenario::new("recovery::a_drain_past_its_time_ends_work_in_records", drain),
         Scenario::new("recovery::a_full_disk_refuses_work_and_recovers", full_disk),
+        Scenario::new("recovery::old_records_go_with_their_files", retention),
     ]
 }
 
@@ -260,4 +261,24 @@ async fn full_disk() {
     .await;
     assert_eq!(record(&client, &again).await["response"]["result"], json!({"hello": true}));
     Function::native("other", HELLO).put(&client).await;
+}
+
+async fn retention() {
+    let node = node().set("activations.retention", "2 s").start();
+    let client = node.client();
+    Function::native("hello", HELLO).put(&client).await;
+    let called = call(&client, "hello", &json!({})).await;
+    record(&client, called.id()).await;
+    let files = || std::fs::read_dir(node.data().join("activations")).unwrap().map(|file| file.unwrap().path());
+    let first = eventually("the record is filed", async || {
+        files().find(|path| path.extension().is_some_and(|extension| extension == "db"))
+    })
+    .await;
+    eventually("the record is gone", async || {
+        (client.activation(called.id()).await.unwrap().status.as_u16() == 404).then_some(())
+    })
+    .await;
+    eventually("its file is gone", async || (!first.exists()).then_some(())).await;
+    let again = call(&client, "hello", &json!({})).await;
+    record(&client, again.id()).await;
 }
