@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use arc_swap::ArcSwap;
 use chasen_entity::invocation::Delivery;
 use chasen_entity::{Action, ByteSize, ExecutableAction, FullyQualifiedName, Manifest, Parameters, Revision};
+use chasen_spi::StoreError;
 use papaya::{Compute, Operation};
 
 /// Bytes that an entry costs beside its document.
@@ -112,6 +113,13 @@ impl ActionCache {
     /// An action was deleted in this state.
     pub(crate) fn deleted(&self, name: FullyQualifiedName, revision: Revision) {
         self.put(&self.current.load(), name, Entry { revision, action: None, weight: OVERHEAD });
+    }
+
+    /// A write failed. One whose outcome is unknown may have changed what is cached.
+    pub(crate) fn after(&self, error: &StoreError) {
+        if !matches!(error, StoreError::Conflict) {
+            self.current.store(Arc::default());
+        }
     }
 
     fn put(&self, entries: &Entries, name: FullyQualifiedName, entry: Entry) {

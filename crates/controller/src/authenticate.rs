@@ -56,18 +56,29 @@ impl Identities {
         headers: &HeaderMap,
         throttles: &Throttles,
     ) -> Result<Caller, ApiError> {
-        let mut decoded = [0u8; MAX_ENCODED];
-        let credentials = credentials(headers, &mut decoded)?;
         let generation = self.subjects.generation();
-        if let Some(caller) = self.recall(credentials, generation) {
-            return Ok(caller);
-        }
-        let refused = || ApiError::rejection(StatusCode::UNAUTHORIZED, error_text::BAD_CREDENTIALS);
-        let key = std::str::from_utf8(credentials).ok().and_then(AuthKey::parse).ok_or_else(refused)?;
+        let key = match self.recall_or_key(headers, generation)? {
+            Ok(caller) => return Ok(caller),
+            Err(key) => key,
+        };
         let identity = self.subjects.identity(&key).await?.ok_or_else(refused)?;
         let caller = Caller { usage: throttles.usage_of(&identity.namespace.uuid), identity };
         self.remember(key.uuid, Known { generation, caller: caller.clone() });
         Ok(caller)
+    }
+
+    /// The caller where it is known, else the key to look it up with.
+    fn recall_or_key(
+        &self,
+        headers: &HeaderMap,
+        generation: u64,
+    ) -> Result<Result<Caller, AuthKey>, ApiError> {
+        let mut decoded = [0u8; MAX_ENCODED];
+        let credentials = credentials(headers, &mut decoded)?;
+        if let Some(caller) = self.recall(credentials, generation) {
+            return Ok(Ok(caller));
+        }
+        std::str::from_utf8(credentials).ok().and_then(AuthKey::parse).map(Err).ok_or_else(refused)
     }
 
     fn recall(&self, credentials: &[u8], generation: u64) -> Option<Caller> {
@@ -86,6 +97,10 @@ impl Identities {
             known.retain(|_, entry| entry.generation == generation);
         }
     }
+}
+
+fn refused() -> ApiError {
+    ApiError::rejection(StatusCode::UNAUTHORIZED, error_text::BAD_CREDENTIALS)
 }
 
 /// Decodes the credentials of a request: `uuid:key`, unchecked.

@@ -1,51 +1,19 @@
 //! Request bodies: bounded in size, in time, and in the memory that all of them hold together.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
-use chasen_entity::{ByteSize, error_text};
+use chasen_entity::{ByteSize, error_text, json};
 use http::StatusCode;
 use http_body_util::BodyExt;
 use hyper::body::{Body as _, Incoming};
+use serde_json::error::Category;
 use serde_json::value::RawValue;
-use std::borrow::Cow;
-use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::connection::Activity;
 use crate::controller::Controller;
 use crate::error::ApiError;
-
-/// Bodies up to this many bytes are not counted: the bound on connections covers them.
-const UNCOUNTED: u64 = 64 * 1024;
-/// Bytes per permit.
-const UNIT: u64 = 1024;
-
-/// The memory that bodies in flight may hold together.
-pub(crate) struct BodyMemory(Semaphore);
-
-impl BodyMemory {
-    pub(crate) fn new(bound: ByteSize) -> Self {
-        let units = usize::try_from(bound.as_bytes() / UNIT).unwrap_or(usize::MAX);
-        Self(Semaphore::new(units.min(Semaphore::MAX_PERMITS)))
-    }
-
-    /// Raises what is held to cover `total` bytes, at once or not at all.
-    fn cover<'a>(&'a self, held: &mut Option<SemaphorePermit<'a>>, total: u64) -> Result<(), ApiError> {
-        if total <= UNCOUNTED {
-            return Ok(());
-        }
-        let units = usize::try_from(total.div_ceil(UNIT)).unwrap_or(usize::MAX);
-        let missing = units.saturating_sub(held.as_ref().map_or(0, SemaphorePermit::num_permits));
-        if missing == 0 {
-            return Ok(());
-        }
-        let missing = u32::try_from(missing).map_err(|_| ApiError::overloaded())?;
-        let more = self.0.try_acquire_many(missing).map_err(|_| ApiError::overloaded())?;
-        match held {
-            Some(held) => held.merge(more),
-            None => *held = Some(more),
-        }
-        Ok(())
-    }
-}
+use crate::memory::Held;
 
 /// A body that has not been read. Dropping it unread makes the connection close slowly.
 pub(crate) struct RequestBody<'a> {
@@ -55,17 +23,11 @@ pub(crate) struct RequestBody<'a> {
 }
 
 /// A body that was read.
-pub(crate) enum Received<'a> {
+pub(crate) enum Received {
     /// All of it.
-    Whole(Body<'a>),
+    Whole(Bytes),
     /// It had this many bytes, more than were to be kept; they are gone.
     TooLong(u64),
-}
-
-/// The bytes of a body, and the memory they are counted for.
-pub(crate) struct Body<'a> {
-    bytes: Bytes,
-    _memory: Option<SemaphorePermit<'a>>,
 }
 
 impl<'a> RequestBody<'a> {
@@ -84,11 +46,11 @@ impl<'a> RequestBody<'a> {
     }
 
     /// Reads it to its end, keeping up to `keep` bytes.
-    pub(crate) async fn read<'c>(
+    pub(crate) async fn read(
         mut self,
-        controller: &'c Controller,
+        controller: &Controller,
         keep: ByteSize,
-    ) -> Result<Received<'c>, ApiError> {
+    ) -> Result<Received, ApiError> {
         match tokio::time::timeout(controller.config.body_timeout, self.collect(controller, keep.as_bytes()))
             .await
         {
@@ -97,12 +59,12 @@ impl<'a> RequestBody<'a> {
         }
     }
 
-    async fn collect<'c>(&mut self, controller: &'c Controller, keep: u64) -> Result<Received<'c>, ApiError> {
+    async fn collect(&mut self, controller: &Controller, keep: u64) -> Result<Received, ApiError> {
         let bound = controller.config.max_entity.as_bytes();
         let announced = self.announced();
-        let mut memory = None;
+        let mut held = Held::default();
         if announced <= keep {
-            controller.body_memory.cover(&mut memory, announced)?;
+            controller.uploads.cover(&mut held, announced)?;
         }
         let mut first = Bytes::new();
         let mut rest = Vec::new();
@@ -115,10 +77,10 @@ impl<'a> RequestBody<'a> {
                 return Err(ApiError::protocol(StatusCode::BAD_REQUEST, error_text::REQUEST_TOO_LARGE));
             }
             if length > keep {
-                (first, rest, memory) = (Bytes::new(), Vec::new(), None);
+                (first, rest, held) = (Bytes::new(), Vec::new(), Held::default());
                 continue;
             }
-            controller.body_memory.cover(&mut memory, length)?;
+            controller.uploads.cover(&mut held, length)?;
             if first.is_empty() {
                 first = data;
                 continue;
@@ -134,7 +96,7 @@ impl<'a> RequestBody<'a> {
             return Ok(Received::TooLong(length));
         }
         let bytes = if rest.is_empty() { first } else { rest.into() };
-        Ok(Received::Whole(Body { bytes, _memory: memory }))
+        Ok(Received::Whole(held.until_dropped(bytes)))
     }
 }
 
@@ -146,32 +108,13 @@ impl Drop for RequestBody<'_> {
     }
 }
 
-impl<'a> Received<'a> {
+impl Received {
     /// The body, or 413 for more than `allowed`.
-    pub(crate) fn within(self, allowed: ByteSize) -> Result<Body<'a>, ApiError> {
+    pub(crate) fn within(self, allowed: ByteSize) -> Result<Bytes, ApiError> {
         match self {
-            Self::Whole(body) => Ok(body),
+            Self::Whole(bytes) => Ok(bytes),
             Self::TooLong(length) => Err(ApiError::too_large("Request", length, allowed.as_bytes())),
         }
-    }
-}
-
-impl Body<'_> {
-    pub(crate) fn bytes(&self) -> &[u8] {
-        &self.bytes
-    }
-
-    /// The top-level fields of the object that the body is. `first` is the field that an error speaks of where the
-    /// body is no object.
-    pub(crate) fn fields(&self, first: &str) -> Result<Fields<'_>, ApiError> {
-        if self.bytes.is_empty() {
-            return Err(ApiError::malformed("Unexpected end-of-input at input index 0"));
-        }
-        let text =
-            std::str::from_utf8(&self.bytes).map_err(|error| ApiError::malformed(error.to_string()))?;
-        let value: &RawValue =
-            serde_json::from_str(text).map_err(|error| ApiError::malformed(error.to_string()))?;
-        Fields::of(value).ok_or_else(|| ApiError::malformed(format!("Object expected in field '{first}'")))
     }
 }
 
@@ -179,9 +122,21 @@ impl Body<'_> {
 pub(crate) struct Fields<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
 
 impl<'a> Fields<'a> {
+    /// The fields of a body. `first` is the field that an error speaks of where the body is no object.
+    pub(crate) fn of_body(body: &'a [u8], first: &str) -> Result<Self, ApiError> {
+        if body.is_empty() {
+            return Err(ApiError::malformed("Unexpected end-of-input at input index 0"));
+        }
+        let text = std::str::from_utf8(body).map_err(|error| ApiError::malformed(error.to_string()))?;
+        json::entries(text).map(Self).map_err(|error| match error.classify() {
+            Category::Data => ApiError::malformed(format!("Object expected in field '{first}'")),
+            _ => ApiError::malformed(error.to_string()),
+        })
+    }
+
     /// The fields of a value; `None` if it is no object.
     pub(crate) fn of(value: &'a RawValue) -> Option<Self> {
-        chasen_entity::json::entries(value.get()).ok().map(Self)
+        json::entries(value.get()).ok().map(Self)
     }
 
     /// The value of a field, `null` too.
@@ -199,29 +154,9 @@ impl<'a> Fields<'a> {
 mod tests {
     use super::*;
 
-    fn body(text: &str) -> Body<'static> {
-        Body { bytes: Bytes::copy_from_slice(text.as_bytes()), _memory: None }
-    }
-
-    #[test]
-    fn memory_is_covered_at_once_or_refused() {
-        let memory = BodyMemory::new(ByteSize::mb(1));
-        let mut first = None;
-        memory.cover(&mut first, 1000).unwrap();
-        assert!(first.is_none(), "small bodies are free");
-        memory.cover(&mut first, 600 * 1024).unwrap();
-        memory.cover(&mut first, 500 * 1024).unwrap();
-        assert_eq!(first.as_ref().map(SemaphorePermit::num_permits), Some(600));
-        let mut second = None;
-        assert!(memory.cover(&mut second, 600 * 1024).is_err());
-        drop(first);
-        memory.cover(&mut second, 600 * 1024).unwrap();
-    }
-
     #[test]
     fn fields_are_found_and_null_may_be_absence() {
-        let body = body(r#"{"a":1,"n":null,"a":2}"#);
-        let fields = body.fields("exec").unwrap();
+        let fields = Fields::of_body(br#"{"a":1,"n":null,"a":2}"#, "exec").unwrap();
         assert_eq!(fields.get("a").map(RawValue::get), Some("2"));
         assert_eq!(fields.get("n").map(RawValue::get), Some("null"));
         assert!(fields.optional("n").is_none() && fields.get("z").is_none());
@@ -229,7 +164,7 @@ mod tests {
 
     #[test]
     fn bad_bodies_say_why() {
-        let error = |text: &str| body(text).fields("exec").err().unwrap().text().to_owned();
+        let error = |text: &str| Fields::of_body(text.as_bytes(), "exec").err().unwrap().text().to_owned();
         assert_eq!(error("[]"), "The request content was malformed:\nObject expected in field 'exec'");
         assert!(error("").starts_with("The request content was malformed:\nUnexpected end-of-input"));
         assert!(error("{\"a\":}").starts_with("The request content was malformed:\n"));

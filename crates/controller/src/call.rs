@@ -1,5 +1,8 @@
 //! One authenticated request on its way through a route.
 
+use std::sync::Arc;
+
+use bytes::Bytes;
 use chasen_entity::{EntityName, EntityPath, FullyQualifiedName, Millis, TransactionId};
 use http::StatusCode;
 use http::header::HeaderMap;
@@ -8,13 +11,14 @@ use serde::Serialize;
 use crate::authenticate::Caller;
 use crate::controller::Controller;
 use crate::error::ApiError;
+use crate::memory::Held;
 use crate::query::Query;
 use crate::reply::{Cors, Reply};
 use crate::{media, path};
 
 /// What every handler gets.
 pub(crate) struct Call<'a> {
-    pub(crate) controller: &'a Controller,
+    pub(crate) controller: &'a Arc<Controller>,
     pub(crate) transaction_id: &'a TransactionId,
     /// When its headers were in, epoch milliseconds.
     pub(crate) arrived: Millis,
@@ -56,12 +60,12 @@ impl Call<'_> {
         })
     }
 
-    /// 200 with JSON, for a client that takes it.
+    /// 200 with JSON of a few fields, for a client that takes it.
     pub(crate) fn success<T: Serialize + ?Sized>(&self, value: &T) -> Result<Reply, ApiError> {
         self.answer(StatusCode::OK, value)
     }
 
-    /// A status with JSON, for a client that takes it.
+    /// A status with JSON of bounded size, for a client that takes it.
     pub(crate) fn answer<T: Serialize + ?Sized>(
         &self,
         status: StatusCode,
@@ -69,6 +73,20 @@ impl Call<'_> {
     ) -> Result<Reply, ApiError> {
         media::require_acceptance(self.headers)?;
         Ok(Reply::json(status, value).with_cors(Cors::Rest))
+    }
+
+    /// 200 with JSON that may be large and that counts for the memory of downloads.
+    pub(crate) fn document<T: Serialize + ?Sized>(&self, value: &T) -> Result<Reply, ApiError> {
+        let text = serde_json::to_vec(value).map_err(|_| ApiError::internal())?;
+        let mut held = Held::default();
+        self.controller.downloads.cover(&mut held, text.len() as u64)?;
+        self.prepared(held.until_dropped(text.into()))
+    }
+
+    /// 200 with JSON that is written already, for a client that takes it.
+    pub(crate) fn prepared(&self, json: Bytes) -> Result<Reply, ApiError> {
+        media::require_acceptance(self.headers)?;
+        Ok(Reply::prepared_json(json).with_cors(Cors::Rest))
     }
 }
 

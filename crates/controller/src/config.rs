@@ -21,14 +21,20 @@ pub struct ControllerConfig {
     pub max_payload: ByteSize,
     /// Longest body of any request. More is refused before it is read.
     pub max_entity: ByteSize,
-    /// Memory that all bodies in flight over 64 KiB may hold together; beyond it requests get a 503.
-    pub max_body_memory: ByteSize,
+    /// Memory that all bodies over 64 KiB may hold together, as received; beyond it requests get a 503. Reading the
+    /// largest ones takes a few times their length for a moment.
+    pub max_upload_memory: ByteSize,
+    /// Memory that all documents and lists over 64 KiB on their way to clients may hold together; beyond it requests
+    /// get a 503. Results of invocations are bounded one by one and not counted.
+    pub max_download_memory: ByteSize,
     /// Longest request target, in bytes.
     pub max_uri: usize,
     /// Request line and headers of one request together, in bytes, at least 8192.
     pub max_header_size: usize,
-    /// Connections open at the same time, over all listeners; more wait in the kernel's queue.
+    /// Connections that a listener has open at the same time; more wait in the kernel's queue.
     pub max_connections: usize,
+    /// Connections that one sandbox may have open to the platform; more are closed at once.
+    pub max_connections_per_sandbox: usize,
     /// Time from the first byte of a request to the end of its headers; then the connection is closed.
     pub header_timeout: Duration,
     /// Time for a body to arrive; then the request gets a 408.
@@ -74,10 +80,12 @@ impl Default for ControllerConfig {
             max_parameters: ByteSize::mb(1),
             max_payload: ByteSize::mb(1),
             max_entity: ByteSize::mb(50),
-            max_body_memory: ByteSize::mb(512),
+            max_upload_memory: ByteSize::mb(256),
+            max_download_memory: ByteSize::mb(256),
             max_uri: 8192,
             max_header_size: 64 * 1024,
             max_connections: 20_000,
+            max_connections_per_sandbox: 256,
             header_timeout: Duration::from_secs(30),
             body_timeout: Duration::from_secs(30),
             idle_timeout: Duration::from_secs(70),

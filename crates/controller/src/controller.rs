@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use chasen_entity::Manifest;
 use chasen_spi::{ActivationStore, ArtifactStore, AttachmentStore, Invoke, SubjectStore};
-use tokio::sync::Semaphore;
 
 use crate::action_cache::ActionCache;
 use crate::api::info::InfoDocuments;
 use crate::authenticate::Identities;
-use crate::body::BodyMemory;
 use crate::config::ControllerConfig;
+use crate::listing::Turns;
+use crate::memory::MemoryBound;
 use crate::throttle::Throttles;
 
 /// What a controller is wired from.
@@ -43,8 +43,11 @@ pub struct Controller {
     pub(crate) throttles: Throttles,
     pub(crate) actions: ActionCache,
     pub(crate) info: InfoDocuments,
-    pub(crate) body_memory: BodyMemory,
-    pub(crate) connections: Arc<Semaphore>,
+    /// Memory of bodies on their way in.
+    pub(crate) uploads: MemoryBound,
+    /// Memory of documents and lists on their way out.
+    pub(crate) downloads: MemoryBound,
+    pub(crate) turns: Turns,
 }
 
 impl Controller {
@@ -57,8 +60,9 @@ impl Controller {
             throttles: Throttles::new(config.rates),
             actions: ActionCache::new(config.action_cache),
             info: InfoDocuments::new(&manifest, &config),
-            body_memory: BodyMemory::new(config.max_body_memory),
-            connections: Arc::new(Semaphore::new(config.max_connections.min(Semaphore::MAX_PERMITS))),
+            uploads: MemoryBound::new(config.max_upload_memory),
+            downloads: MemoryBound::new(config.max_download_memory),
+            turns: Turns::new(),
             artifacts,
             attachments,
             activations,

@@ -1,6 +1,7 @@
 //! Errors of the API: the one place where a cause becomes a status and a body.
 
 use std::borrow::Cow;
+use std::fmt::Display;
 
 use chasen_entity::{Blame, Fault, TransactionId, error_text};
 use chasen_spi::{Rejection, StoreError};
@@ -31,6 +32,8 @@ pub(crate) struct ApiError {
     status: StatusCode,
     text: Cow<'static, str>,
     layer: Layer,
+    /// For the log, never for the client.
+    cause: Option<String>,
     /// Seconds.
     retry_after: Option<u32>,
     /// Methods, of a 405.
@@ -39,7 +42,7 @@ pub(crate) struct ApiError {
 
 impl ApiError {
     fn new(layer: Layer, status: StatusCode, text: impl Into<Cow<'static, str>>) -> Self {
-        Self { status, text: text.into(), layer, retry_after: None, allowed: None }
+        Self { status, text: text.into(), layer, cause: None, retry_after: None, allowed: None }
     }
 
     /// HTTP itself is broken or over a bound.
@@ -116,10 +119,10 @@ impl ApiError {
         Self { retry_after: Some(retry_after), ..Self::refusal(StatusCode::TOO_MANY_REQUESTS, text) }
     }
 
-    /// 500: a stored document or its code is unreadable. `why` goes to the log.
-    pub(crate) fn corrupt(what: &dyn std::fmt::Display, why: &dyn std::fmt::Display) -> Self {
-        tracing::error!(%what, %why, "a stored entity is unreadable");
-        Self::refusal(StatusCode::INTERNAL_SERVER_ERROR, error_text::CORRUPT)
+    /// 500: a stored document or its code is unreadable.
+    pub(crate) fn corrupt(what: &dyn Display, why: &dyn Display) -> Self {
+        let cause = Some(format!("{what} is unreadable: {why}"));
+        Self { cause, ..Self::refusal(StatusCode::INTERNAL_SERVER_ERROR, error_text::CORRUPT) }
     }
 
     /// 500: a defect of ours.
@@ -136,11 +139,15 @@ impl ApiError {
     }
 
     fn of_fault(fault: &dyn Fault, text: &'static str) -> Self {
-        let status = status_of(fault.blame(), fault.retry());
-        if status.is_server_error() {
-            tracing::warn!(error = %fault, status = status.as_u16(), "a request failed");
+        Self {
+            cause: Some(fault.to_string()),
+            ..Self::refusal(status_of(fault.blame(), fault.retry()), text)
         }
-        Self::refusal(status, text)
+    }
+
+    /// What the operator should know, if anything.
+    pub(crate) fn cause(&self) -> Option<&str> {
+        self.cause.as_deref().filter(|_| self.status.is_server_error())
     }
 
     /// True if the answer carries the id of its request.

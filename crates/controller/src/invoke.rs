@@ -18,7 +18,7 @@ use serde::Serialize;
 
 use crate::action_cache::ResolvedAction;
 use crate::api::actions;
-use crate::body::{Body, RequestBody};
+use crate::body::RequestBody;
 use crate::call::{ActionAddress, Call};
 use crate::error::ApiError;
 use crate::reply::Reply;
@@ -86,12 +86,12 @@ impl Options {
 }
 
 /// The arguments that a request brings: an object, or nothing.
-fn arguments(call: &Call<'_>, body: &Body<'_>, absent: bool) -> Result<RawJson, ApiError> {
+fn arguments(call: &Call<'_>, body: &[u8], absent: bool) -> Result<RawJson, ApiError> {
     media::require_json(call.headers, absent)?;
-    if body.bytes().is_empty() {
+    if body.is_empty() {
         return Ok(RawJson::empty_object());
     }
-    let value = RawJson::parse(body.bytes()).map_err(|error| ApiError::malformed(error.to_string()))?;
+    let value = RawJson::parse(body).map_err(|error| ApiError::malformed(error.to_string()))?;
     if value.json_type() == JsonType::Object {
         Ok(value)
     } else {

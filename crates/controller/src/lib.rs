@@ -5,7 +5,9 @@
 //! action itself and never writes a record.
 
 mod action_cache;
+mod admission;
 mod api;
+mod aside;
 mod authenticate;
 mod body;
 mod call;
@@ -16,7 +18,9 @@ mod controller;
 mod entitle;
 mod error;
 mod invoke;
+mod listing;
 mod media;
+mod memory;
 mod path;
 mod percent;
 mod query;

@@ -3,6 +3,8 @@
 //! Below `/api/v1` everything but the API's own description needs credentials, and whatever has no line here is a 404
 //! with them and a 401 without. Beside it nothing needs credentials, and whatever has no line is a 405.
 
+use std::sync::Arc;
+
 use chasen_entity::{TransactionId, error_text};
 use http::request::Parts;
 use http::{Method, StatusCode};
@@ -25,7 +27,7 @@ const PUT: &Method = &Method::PUT;
 
 /// Finds the handler of a request and runs it.
 pub(crate) async fn route(
-    controller: &Controller,
+    controller: &Arc<Controller>,
     head: &Parts,
     body: RequestBody<'_>,
     transaction_id: &TransactionId,

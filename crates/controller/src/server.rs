@@ -12,10 +12,11 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Notify, OwnedSemaphorePermit};
+use tokio::sync::Notify;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 
+use crate::admission::{Admission, Place};
 use crate::connection::{Activity, WatchedStream};
 use crate::controller::Controller;
 use crate::service;
@@ -33,10 +34,27 @@ struct Drain {
 }
 
 impl Controller {
-    /// Serves a listener until `shutdown` resolves; then takes no more connections, closes idle ones, and returns when
-    /// every request in hand has its response. Dropping the future cuts everything. Bounding the drain is the
+    /// Serves a listener until `shutdown` resolves; then takes no more connections, closes idle ones, and returns
+    /// when every request in hand has its response. Dropping the future cuts everything. Bounding the drain is the
     /// caller's choice: wrap the call in a timeout from the moment of the shutdown.
     pub async fn serve(self: Arc<Self>, listener: TcpListener, shutdown: impl Future<Output = ()>) {
+        self.listen(listener, None, shutdown).await;
+    }
+
+    /// The same for the listener that sandboxes reach, where one address is one tenant's code and gets no more than
+    /// its share of connections.
+    pub async fn serve_sandboxes(self: Arc<Self>, listener: TcpListener, shutdown: impl Future<Output = ()>) {
+        let per_address = Some(self.config.max_connections_per_sandbox);
+        self.listen(listener, per_address, shutdown).await;
+    }
+
+    async fn listen(
+        self: Arc<Self>,
+        listener: TcpListener,
+        per_address: Option<usize>,
+        shutdown: impl Future<Output = ()>,
+    ) {
+        let admission = Admission::new(self.config.max_connections, per_address);
         let drain = Arc::new(Drain::default());
         let mut shutdown = pin!(shutdown);
         let mut connections = JoinSet::new();
@@ -44,8 +62,8 @@ impl Controller {
             tokio::select! {
                 () = &mut shutdown => break,
                 Some(ended) = connections.join_next() => report(ended),
-                (stream, permit) = self.accept(&listener) => {
-                    connections.spawn(connection(self.clone(), stream, permit, drain.clone()));
+                (stream, place) = accept(&listener, &admission) => {
+                    connections.spawn(connection(self.clone(), stream, place, drain.clone()));
                 }
             }
         }
@@ -56,17 +74,22 @@ impl Controller {
             report(ended);
         }
     }
+}
 
-    async fn accept(&self, listener: &TcpListener) -> (TcpStream, Option<OwnedSemaphorePermit>) {
-        // The semaphore is never closed; a missing permit would only lift the bound.
-        let permit = self.connections.clone().acquire_owned().await.ok();
-        loop {
-            match listener.accept().await {
-                Ok((stream, _)) => return (stream, permit),
-                Err(error) => {
-                    tracing::warn!(%error, "a connection could not be accepted");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
+/// The next connection that there is room for.
+async fn accept(listener: &TcpListener, admission: &Admission) -> (TcpStream, Place) {
+    loop {
+        let permit = admission.room().await;
+        match listener.accept().await {
+            Ok((stream, peer)) => {
+                if let Some(place) = admission.admit(permit, peer.ip()) {
+                    return (stream, place);
                 }
+                tracing::debug!(address = %peer.ip(), "a connection too many was closed");
+            }
+            Err(error) => {
+                tracing::warn!(%error, "a connection could not be accepted");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
     }
@@ -80,12 +103,7 @@ fn report(ended: Result<(), JoinError>) {
     }
 }
 
-async fn connection(
-    controller: Arc<Controller>,
-    stream: TcpStream,
-    permit: Option<OwnedSemaphorePermit>,
-    drain: Arc<Drain>,
-) {
+async fn connection(controller: Arc<Controller>, stream: TcpStream, place: Place, drain: Arc<Drain>) {
     // Answers are small and awaited: never held back for more. A failure means the peer is gone already.
     let _ = stream.set_nodelay(true);
     let activity = Activity::new();
@@ -136,5 +154,5 @@ async fn connection(
         Poll::Pending
     })
     .await;
-    drop(permit);
+    drop(place);
 }

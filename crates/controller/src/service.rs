@@ -1,6 +1,7 @@
 //! One request: protocol bounds, its id, its route, its answer. A defect in a handler ends here.
 
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use chasen_entity::{TransactionId, error_text};
@@ -18,7 +19,7 @@ use crate::routes;
 
 /// Answers a request, whatever it is.
 pub(crate) async fn respond(
-    controller: &Controller,
+    controller: &Arc<Controller>,
     request: Request<Incoming>,
     activity: &Activity,
 ) -> Response<Full<Bytes>> {
@@ -34,6 +35,11 @@ pub(crate) async fn respond(
         tracing::error!(%transaction_id, method = %head.method, "a handler panicked");
         Err(ApiError::internal())
     });
+    if let Err(error) = &result
+        && let Some(cause) = error.cause()
+    {
+        tracing::warn!(%transaction_id, method = %head.method, path = head.uri.path(), cause, "a request failed");
+    }
     let reply = match result {
         Ok(reply) => reply.with_request_id(&transaction_id),
         Err(error) if error.is_identified() => {
@@ -41,7 +47,10 @@ pub(crate) async fn respond(
         }
         Err(error) => error.into_reply(&transaction_id),
     };
-    reply.into_response()
+    let response = reply.into_response();
+    let status = response.status().as_u16();
+    tracing::debug!(%transaction_id, method = %head.method, path = head.uri.path(), status, "answered");
+    response
 }
 
 /// What is refused before a request is looked at.

@@ -4,6 +4,9 @@ mod exec;
 mod put;
 mod view;
 
+use std::cmp::Reverse;
+use std::sync::Arc;
+
 use bytes::Bytes;
 use chasen_entity::{Action, Code, EntityName, Revision, error_text};
 use chasen_spi::{Collection, DocumentId, DocumentQuery};
@@ -13,9 +16,11 @@ pub(crate) use self::put::put;
 use self::view::{ActionView, Summary};
 use crate::action_cache::ResolvedAction;
 use crate::call::{ActionAddress, Call};
-use crate::entitle;
 use crate::error::ApiError;
+use crate::listing::Listing;
+use crate::memory::Held;
 use crate::reply::Reply;
+use crate::{aside, entitle};
 
 /// An action as the store has it.
 pub(crate) struct Stored {
@@ -32,7 +37,7 @@ pub(crate) async fn list(call: &Call<'_>, namespace: &str) -> Result<Reply, ApiE
     let collection = Collection::Actions;
     let config = &call.controller.config;
     let page = call.query.page(collection.as_str(), config.default_list_limit, config.max_list_limit)?;
-    let query = DocumentQuery {
+    let mut query = DocumentQuery {
         collection,
         path: namespace.to_string(),
         path_exact: false,
@@ -44,9 +49,16 @@ pub(crate) async fn list(call: &Call<'_>, namespace: &str) -> Result<Reply, ApiE
         let count = store.count(&query).await?.saturating_sub(page.skip);
         return call.success(&json!({ collection.as_str(): count }));
     }
-    let documents = store.list(&query).await?;
-    let summaries: Result<Vec<Summary<'_>>, ApiError> = documents.iter().map(Summary::of).collect();
-    call.success(&summaries?)
+    let mut listing = Listing::begin(call, page).await;
+    while let Some((skip, limit)) = listing.piece() {
+        (query.skip, query.limit) = (skip, limit);
+        let documents = store.list(&query).await?;
+        listing.received(documents.len());
+        for document in &documents {
+            listing.push((Reverse(document.updated), document.id.clone()), &Summary::of(document)?)?;
+        }
+    }
+    listing.finish()
 }
 
 /// `GET …/actions/{package}/`
@@ -69,7 +81,8 @@ pub(crate) async fn get(call: &Call<'_>, address: ActionAddress) -> Result<Reply
         Some(code) if with_code => Some(read_code(call, &address, code).await?),
         _ => None,
     };
-    call.success(&ActionView::new(&action, code.as_deref())?)
+    let held = room(call, code.as_ref())?;
+    answer(call, action, code, held).await
 }
 
 /// `DELETE …/actions/{name}`
@@ -84,9 +97,19 @@ pub(crate) async fn delete(call: &Call<'_>, address: ActionAddress) -> Result<Re
         Some(code) => call.controller.attachments.get(code).await.unwrap_or_default(),
         None => None,
     };
-    call.controller.artifacts.delete(&document_id(&address), revision).await?;
-    call.controller.actions.deleted(address.qualified(), revision);
-    call.success(&ActionView::new(&action, code.as_deref())?)
+    let held = room(call, code.as_ref())?;
+    let (controller, id, name) = (call.controller.clone(), document_id(&address), address.qualified());
+    aside::finish(async move {
+        controller
+            .artifacts
+            .delete(&id, revision)
+            .await
+            .inspect_err(|error| controller.actions.after(error))?;
+        controller.actions.deleted(name, revision);
+        Ok(())
+    })
+    .await?;
+    answer(call, action, code, held).await
 }
 
 /// The stored action of this address, for which entitlement has been checked.
@@ -104,14 +127,14 @@ pub(crate) async fn find(call: &Call<'_>, address: &ActionAddress) -> Result<Opt
 pub(crate) async fn resolve(
     call: &Call<'_>,
     address: &ActionAddress,
-) -> Result<std::sync::Arc<ResolvedAction>, ApiError> {
+) -> Result<Arc<ResolvedAction>, ApiError> {
     let cache = &call.controller.actions;
     if let Some(known) = cache.get(&address.qualified()) {
         return Ok(known);
     }
     let entries = cache.before_read();
     let Stored { action, revision, length } = find(call, address).await?.ok_or_else(ApiError::not_found)?;
-    let resolved = std::sync::Arc::new(ResolvedAction::of(&action, revision, &call.controller.manifest));
+    let resolved = Arc::new(ResolvedAction::of(&action, revision, &call.controller.manifest));
     cache.remember(&entries, &resolved, length);
     Ok(resolved)
 }
@@ -119,6 +142,24 @@ pub(crate) async fn resolve(
 async fn missing_package(call: &Call<'_>, namespace: &EntityName, package: &EntityName) -> ApiError {
     let missing = ApiError::package_not_found(&format!("{namespace}/{package}"));
     entitle::no_package(call, namespace, package, missing).await
+}
+
+/// Memory for an answer with this code, asked for before anything is written.
+fn room(call: &Call<'_>, code: Option<&Bytes>) -> Result<Held, ApiError> {
+    let mut held = Held::default();
+    call.controller.downloads.cover(&mut held, code.map_or(0, Bytes::len) as u64)?;
+    Ok(held)
+}
+
+/// The action with its code, or without.
+async fn answer(call: &Call<'_>, action: Action, code: Option<Bytes>, held: Held) -> Result<Reply, ApiError> {
+    let length = code.as_ref().map_or(0, Bytes::len);
+    let write = move || {
+        let view = ActionView::new(&action, code.as_deref())?;
+        serde_json::to_vec(&view).map_err(|_| ApiError::internal())
+    };
+    let text = aside::compute(length, write).await??;
+    call.prepared(held.until_dropped(text.into()))
 }
 
 async fn read_code(call: &Call<'_>, address: &ActionAddress, code: &Code) -> Result<Bytes, ApiError> {

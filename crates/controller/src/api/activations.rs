@@ -1,14 +1,17 @@
 //! Activations: lists, records and their parts.
 
+use std::cmp::Reverse;
 use std::sync::Arc;
 
 use chasen_entity::{Activation, ActivationId, EntityName, error_text};
 use chasen_spi::ActivationQuery;
 use http::StatusCode;
+use serde::Serialize;
 use serde_json::json;
 
 use crate::call::Call;
 use crate::error::ApiError;
+use crate::listing::Listing;
 use crate::reply::Reply;
 use crate::{entitle, percent};
 
@@ -27,7 +30,7 @@ pub(crate) async fn list(call: &Call<'_>, namespace: &str) -> Result<Reply, ApiE
     if docs && page.count {
         return Err(ApiError::bad_request(error_text::DOCS_WITH_COUNT));
     }
-    let query = ActivationQuery {
+    let mut query = ActivationQuery {
         namespace: namespace.to_string(),
         name,
         since: since.map(|since| u64::try_from(since).unwrap_or(0)),
@@ -40,27 +43,36 @@ pub(crate) async fn list(call: &Call<'_>, namespace: &str) -> Result<Reply, ApiE
         let count = store.count(&query).await?.saturating_sub(page.skip);
         return call.success(&json!({ COLLECTION: count }));
     }
-    let records = store.list(&query).await?;
-    if docs {
-        call.success(&records.iter().map(|record| record.api()).collect::<Vec<_>>())
-    } else {
-        call.success(&records.iter().map(|record| record.summary()).collect::<Vec<_>>())
+    let mut listing = Listing::begin(call, page).await;
+    while let Some((skip, limit)) = listing.piece() {
+        (query.skip, query.limit) = (skip, limit);
+        let records = store.list(&query).await?;
+        listing.received(records.len());
+        for record in &records {
+            let key = Reverse((record.start, record.activation_id));
+            if docs { listing.push(key, &record.api())? } else { listing.push(key, &record.summary())? }
+        }
     }
+    listing.finish()
 }
 
 /// `GET …/activations/{id}`
 pub(crate) async fn get(call: &Call<'_>, namespace: &str, id: &str) -> Result<Reply, ApiError> {
-    call.success(&record(call, namespace, id).await?.api())
+    call.document(&record(call, namespace, id).await?.api())
 }
 
 /// `GET …/activations/{id}/result`
 pub(crate) async fn result(call: &Call<'_>, namespace: &str, id: &str) -> Result<Reply, ApiError> {
-    call.success(&record(call, namespace, id).await?.api_response())
+    call.document(&record(call, namespace, id).await?.api_response())
 }
 
 /// `GET …/activations/{id}/logs`
 pub(crate) async fn logs(call: &Call<'_>, namespace: &str, id: &str) -> Result<Reply, ApiError> {
-    call.success(&json!({ "logs": record(call, namespace, id).await?.logs }))
+    #[derive(Serialize)]
+    struct Logs<'a> {
+        logs: &'a [String],
+    }
+    call.document(&Logs { logs: &record(call, namespace, id).await?.logs })
 }
 
 async fn record(call: &Call<'_>, namespace: &str, id: &str) -> Result<Arc<Activation>, ApiError> {

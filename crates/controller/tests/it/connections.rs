@@ -162,3 +162,18 @@ async fn one_controller_serves_several_listeners() {
     assert_eq!(Connection::open(address).await.send(&call).await.status, 200);
     serving.abort();
 }
+
+#[tokio::test]
+async fn a_sandbox_gets_no_more_than_its_share() {
+    let world = World::with(|config| config.max_connections_per_sandbox = 2).await;
+    let door = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = door.local_addr().unwrap();
+    let serving = tokio::spawn(world.controller.clone().serve_sandboxes(door, std::future::pending()));
+    let ping = Request::new("GET /ping");
+    let (mut first, mut second) = (Connection::open(address).await, Connection::open(address).await);
+    assert_eq!((first.send(&ping).await.status, second.send(&ping).await.status), (200, 200));
+    Connection::open(address).await.closed().await;
+    assert_eq!(first.send(&ping).await.status, 200);
+    assert_eq!(world.send(ping).await.status, 200, "another listener has room");
+    serving.abort();
+}

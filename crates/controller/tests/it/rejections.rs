@@ -236,7 +236,7 @@ async fn entities_over_the_bound_are_refused_unread() {
 
 #[tokio::test]
 async fn bodies_together_hold_bounded_memory() {
-    let world = World::with(|config| config.max_body_memory = chasen_entity::ByteSize::mb(1)).await;
+    let world = World::with(|config| config.max_upload_memory = chasen_entity::ByteSize::mb(1)).await;
     let body = format!(r#"{{"exec":{{"kind":"nodejs:20","code":"{}"}}}}"#, "x".repeat(2 << 20));
     let request = Request::new(&format!("PUT {ACTIONS}/x")).auth(&guest()).json(body);
     let response = expect(&world, request, 503, "System is overloaded, try again later.").await;

@@ -6,21 +6,23 @@ use bytes::Bytes;
 use chasen_entity::action::ActionName;
 use chasen_entity::exec::is_binary_code;
 use chasen_entity::limits::LimitsUpdate;
-use chasen_entity::{Action, ActionLimits, Exec, Millis, Parameters, Version, error_text};
-use chasen_spi::{Collection, Document};
+use chasen_entity::{
+    Action, ActionLimits, Exec, Millis, Parameters, Revision, UserLimits, Version, error_text,
+};
+use chasen_spi::{Collection, Document, DocumentId};
 use http::StatusCode;
 use serde_json::value::RawValue;
 
 use super::exec::NewExec;
-use super::view::ActionView;
-use super::{document_id, find, read_code};
+use super::{answer, find, read_code, room};
 use crate::action_cache::ResolvedAction;
 use crate::api::namespaces::bounds_for;
-use crate::body::{Body, Fields, RequestBody};
+use crate::body::{Fields, RequestBody};
 use crate::call::{ActionAddress, Call};
+use crate::controller::Controller;
 use crate::error::ApiError;
 use crate::reply::Reply;
-use crate::{clock, entitle, media};
+use crate::{aside, clock, entitle, media};
 
 const EXEC: &str = "exec";
 const PROVIDE_API_KEY: &str = "provide-api-key";
@@ -37,7 +39,10 @@ pub(crate) async fn put(
     media::require_json(call.headers, body.is_absent())?;
     let max_entity = call.controller.config.max_entity;
     let body = body.read(call.controller, max_entity).await?.within(max_entity)?;
-    let update = Update::read(call, &body)?;
+    let length = body.len();
+    let (controller, identity) = (call.controller.clone(), call.caller.identity.clone());
+    let read = move || Update::read(&controller, &identity.limits, &body);
+    let update = aside::compute(length, read).await??;
     let overwrite = call.query.flag("overwrite", false)?;
     update.check(call)?;
     if let Some(package) = &address.package {
@@ -58,30 +63,32 @@ pub(crate) async fn put(
         (None, Some(kept)) => Some(read_code(call, &address, kept).await?),
         (None, None) => None,
     };
-    store(call, &address, &action, revision.unwrap_or(0)).await?;
-    call.success(&ActionView::new(&action, code.as_deref())?)
+    let held = room(call, code.as_ref())?;
+    store(call, &action, revision.unwrap_or(0)).await?;
+    answer(call, action, code, held).await
 }
 
-async fn store(
-    call: &Call<'_>,
-    address: &ActionAddress,
-    action: &Action,
-    replaces: u64,
-) -> Result<(), ApiError> {
+/// Writes an action in place of this revision and lets invocations see it, whether the client still waits or not.
+async fn store(call: &Call<'_>, action: &Action, replaces: Revision) -> Result<(), ApiError> {
     let body = serde_json::to_string(action).map_err(|_| ApiError::internal())?;
-    let length = body.len();
     let document = Document {
-        id: document_id(address),
+        id: DocumentId { path: action.name.namespace.to_string(), name: action.name.name.to_string() },
         collection: Collection::Actions,
         revision: replaces,
         updated: action.updated,
         attachment: action.exec.code.as_ref().map(|code| code.digest.clone()),
         body,
     };
-    let revision = call.controller.artifacts.put(document).await?;
-    let resolved = ResolvedAction::of(action, revision, &call.controller.manifest);
-    call.controller.actions.written(&Arc::new(resolved), length);
-    Ok(())
+    let (controller, action) = (call.controller.clone(), action.clone());
+    aside::finish(async move {
+        let length = document.body.len();
+        let written = controller.artifacts.put(document).await;
+        let revision = written.inspect_err(|error| controller.actions.after(error))?;
+        let resolved = ResolvedAction::of(&action, revision, &controller.manifest);
+        controller.actions.written(&Arc::new(resolved), length);
+        Ok(())
+    })
+    .await
 }
 
 fn refuse_deprecated(call: &Call<'_>, kind: &str) -> Result<(), ApiError> {
@@ -104,18 +111,16 @@ struct Update {
 
 impl Update {
     /// Reads a body in the order of the API: the sized fields, their sizes, everything else.
-    fn read(call: &Call<'_>, body: &Body<'_>) -> Result<Self, ApiError> {
-        let fields = body.fields(EXEC)?;
-        let exec =
-            fields.optional(EXEC).map(|value| NewExec::read(value, &call.controller.manifest)).transpose();
+    fn read(controller: &Controller, own: &UserLimits, body: &[u8]) -> Result<Self, ApiError> {
+        let fields = Fields::of_body(body, EXEC)?;
+        let exec = fields.optional(EXEC).map(|value| NewExec::read(value, &controller.manifest)).transpose();
         let exec = exec.map_err(ApiError::malformed)?;
         let parameters = read_parameters(&fields, "parameters")?;
         let annotations = read_parameters(&fields, "annotations")?;
 
-        let config = &call.controller.config;
-        let own = call.caller.identity.limits.max_parameter_size;
-        let max_parameters =
-            own.map_or(config.max_parameters, |own| own.min(config.max_parameters)).as_bytes();
+        let config = &controller.config;
+        let max_parameters = own.max_parameter_size.unwrap_or(config.max_parameters);
+        let max_parameters = max_parameters.min(config.max_parameters).as_bytes();
         within(EXEC, exec.as_ref().map(NewExec::size), config.max_exec.as_bytes())?;
         within("parameters", parameters.as_ref().map(Parameters::size), max_parameters)?;
         within("annotations", annotations.as_ref().map(Parameters::size), max_parameters)?;
