@@ -15,6 +15,9 @@ const CHALLENGE: HeaderValue =
     HeaderValue::from_static("Basic realm=\"OpenWhisk secure realm\",charset=UTF-8");
 const CLOSE: HeaderValue = HeaderValue::from_static("close");
 
+/// Seconds after which a platform that has no room may have some.
+const RETRY_UNAVAILABLE: u32 = 1;
+
 /// Which layer says no; it decides the form of the answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Layer {
@@ -138,13 +141,6 @@ impl ApiError {
         }
     }
 
-    fn of_fault(fault: &dyn Fault, text: &'static str) -> Self {
-        Self {
-            cause: Some(fault.to_string()),
-            ..Self::refusal(status_of(fault.blame(), fault.retry()), text)
-        }
-    }
-
     /// What the operator should know, if anything.
     pub(crate) fn cause(&self) -> Option<&str> {
         self.cause.as_deref().filter(|_| self.status.is_server_error())
@@ -205,18 +201,22 @@ impl From<StoreError> for ApiError {
             StoreError::Corrupt { .. } => error_text::CORRUPT,
             StoreError::Full(_) | StoreError::Unavailable(_) => error_text::UNAVAILABLE,
         };
-        Self::of_fault(&error, text)
+        let status = status_of(error.blame(), error.retry());
+        Self { cause: Some(error.to_string()), ..Self::refusal(status, text) }
     }
 }
 
+/// Whoever is to blame, a platform that takes no work is a 503.
 impl From<Rejection> for ApiError {
     fn from(rejection: Rejection) -> Self {
-        let text = match rejection {
+        let cause = match rejection {
             Rejection::Overloaded => return Self::overloaded(),
-            Rejection::Draining | Rejection::NotRecorded(_) => error_text::UNAVAILABLE,
-            Rejection::NoDomain(_) => error_text::INTERNAL,
+            Rejection::Draining => None,
+            Rejection::NotRecorded(_) | Rejection::NoDomain(_) => Some(rejection.to_string()),
         };
-        Self::of_fault(&rejection, text)
+        let retry_after = rejection.retry().then_some(RETRY_UNAVAILABLE);
+        let refusal = Self::refusal(StatusCode::SERVICE_UNAVAILABLE, error_text::UNAVAILABLE);
+        Self { cause, retry_after, ..refusal }
     }
 }
 
@@ -239,7 +239,7 @@ mod tests {
             (ApiError::from(Rejection::Overloaded), 503, error_text::OVERLOADED),
             (ApiError::from(Rejection::Draining), 503, error_text::UNAVAILABLE),
             (ApiError::from(Rejection::NotRecorded(unavailable())), 503, error_text::UNAVAILABLE),
-            (ApiError::from(Rejection::NoDomain("k".to_owned())), 500, error_text::INTERNAL),
+            (ApiError::from(Rejection::NoDomain("k".to_owned())), 503, error_text::UNAVAILABLE),
         ] {
             assert_eq!((error.status.as_u16(), error.text()), (status, text));
         }

@@ -4,7 +4,8 @@ use chasen_entity::UserLimits;
 use chasen_spi::{ArtifactStore, Collection, Document, DocumentId};
 use serde_json::{Value, json};
 
-use crate::world::World;
+use crate::client::{Connection, Request, SOON};
+use crate::world::{World, eventually, guest};
 
 const ACTIONS: &str = "/api/v1/namespaces/_/actions";
 const CODE: &str = "function main() { return {} }";
@@ -297,4 +298,52 @@ async fn writers_at_the_same_time_conflict_or_succeed_but_never_mix() {
     }
     let action = world.guest(&format!("GET {ACTIONS}/a")).await.json();
     assert_eq!(action["version"], format!("0.0.{}", 1 + written));
+}
+
+#[tokio::test]
+async fn a_write_whose_client_left_is_seen_by_invocations() {
+    let world = World::new().await;
+    let value = |number: u32| json!({"parameters":[{"key":"v","value":number}]});
+    world.create("a", r#","parameters":[{"key":"v","value":1}]"#).await;
+    let call = format!("POST {ACTIONS}/a?blocking=true&result=true");
+    assert_eq!(world.guest(&call).await.json(), json!({"v":1}));
+
+    world.artifacts.set_open(false);
+    let before = *world.artifacts.writes.borrow();
+    let mut connection = Connection::open(world.address).await;
+    let put = Request::new(&format!("PUT {ACTIONS}/a?overwrite=true")).auth(&guest()).json(value(2));
+    connection.write(&put.bytes()).await;
+    eventually("the write begins", || *world.artifacts.writes.borrow() > before).await;
+    drop(connection);
+    assert_eq!(world.guest(&call).await.json(), json!({"v":1}));
+    world.artifacts.set_open(true);
+    let deadline = tokio::time::Instant::now() + SOON;
+    while world.guest(&call).await.json() != json!({"v":2}) {
+        assert!(tokio::time::Instant::now() < deadline, "the old action runs on");
+    }
+}
+
+#[tokio::test]
+async fn large_code_goes_in_and_out_unchanged() {
+    let world = World::new().await;
+    let code = "console.log(\"☃\\n\")\n".repeat(200_000);
+    let created = put(&world, "", json!({"exec":{"kind":"nodejs:20","code":code}})).await;
+    assert_eq!(created["exec"]["code"].as_str(), Some(code.as_str()));
+    assert_eq!(world.guest(&format!("GET {ACTIONS}/a")).await.json(), created);
+    assert_eq!(world.guest(&format!("DELETE {ACTIONS}/a")).await.json(), created);
+}
+
+#[tokio::test]
+async fn large_documents_on_their_way_out_hold_bounded_memory() {
+    let world = World::with(|config| config.max_download_memory = chasen_entity::ByteSize::mb(1)).await;
+    let large = json!({"exec":{"kind":"nodejs:20","code":"x".repeat(2 << 20)}});
+    let response = world.guest_json(&format!("PUT {ACTIONS}/a"), large).await;
+    assert_eq!((response.status, response.error().as_str()), (503, "System is overloaded, try again later."));
+    assert_eq!(world.guest(&format!("GET {ACTIONS}/a")).await.status, 404, "nothing was written");
+    let annotation = "x".repeat(300_000);
+    for name in ["a", "b", "c", "d"] {
+        world.create(name, &format!(r#","annotations":[{{"key":"k","value":"{annotation}"}}]"#)).await;
+    }
+    assert_eq!(world.guest(&format!("GET {ACTIONS}")).await.status, 503);
+    assert_eq!(world.guest(&format!("GET {ACTIONS}?limit=3")).await.json().as_array().unwrap().len(), 3);
 }

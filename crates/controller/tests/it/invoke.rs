@@ -1,5 +1,6 @@
 //! Invoking: waiting or not, results and records, parameters, throttles.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use chasen_entity::UserLimits;
@@ -146,6 +147,36 @@ async fn a_write_is_seen_by_the_next_call() {
     assert_eq!(invoke(&world, "hello", "{}").await.status, 404);
     world.create("hello", "").await;
     assert_eq!(invoke(&world, "hello?blocking=true&result=true", "{}").await.json(), json!({}));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_write_is_seen_by_the_next_call_among_many_readers() {
+    let world = Arc::new(World::new().await);
+    world.create("hello", "").await;
+    let readers: Vec<_> = (0..4)
+        .map(|_| {
+            let world = world.clone();
+            tokio::spawn(async move {
+                let mut connection = Connection::open(world.address).await;
+                let call = Request::new(&format!("POST {ACTIONS}/hello?blocking=true")).auth(&guest());
+                loop {
+                    assert!([200, 404].contains(&connection.send(&call).await.status));
+                }
+            })
+        })
+        .collect();
+    for version in 0..100 {
+        if version % 10 == 9 {
+            assert_eq!(world.guest(&format!("DELETE {ACTIONS}/hello")).await.status, 200);
+            assert_eq!(invoke(&world, "hello", "{}").await.status, 404);
+        }
+        let body = json!({"exec":{"kind":"nodejs:20","code":""},"parameters":[{"key":"v","value":version}]});
+        assert_eq!(world.guest_json(&format!("PUT {ACTIONS}/hello?overwrite=true"), body).await.status, 200);
+        let result = invoke(&world, "hello?blocking=true&result=true", "{}").await;
+        assert_eq!(result.json(), json!({"v": version}));
+    }
+    assert!(readers.iter().all(|reader| !reader.is_finished()), "a reader failed");
+    readers.iter().for_each(tokio::task::JoinHandle::abort);
 }
 
 #[tokio::test]

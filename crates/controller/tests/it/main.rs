@@ -11,6 +11,7 @@ mod actions;
 mod activations;
 mod client;
 mod connections;
+mod gated_store;
 mod invoke;
 mod rejections;
 mod routes;

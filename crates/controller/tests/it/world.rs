@@ -9,13 +9,14 @@ use chasen_entity::{
     Activation, AuthKey, EntityName, EntityPath, Event, Invocation, Manifest, Outcome, Parameters, RawJson,
     Response as ActivationResponse, Subject,
 };
-use chasen_spi::memory::{MemoryArtifactStore, MemoryAttachmentStore, MemoryEventLog, MemorySubjectStore};
+use chasen_spi::memory::{MemoryAttachmentStore, MemoryEventLog, MemorySubjectStore};
 use chasen_spi::{EventLog, Invoke, Rejection, SubjectDocument, SubjectNamespace, SubjectStore, Ticket};
 use parking_lot::Mutex;
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, oneshot, watch};
 
 use crate::client::{Connection, Request, Response, SOON};
+use crate::gated_store::GatedStore;
 
 const MANIFEST: &str = r#"{"runtimes":{
     "nodejs":[
@@ -38,7 +39,7 @@ pub(crate) struct World {
     pub(crate) address: SocketAddr,
     pub(crate) controller: Arc<Controller>,
     pub(crate) subjects: Arc<MemorySubjectStore>,
-    pub(crate) artifacts: Arc<MemoryArtifactStore>,
+    pub(crate) artifacts: Arc<GatedStore>,
     pub(crate) log: Arc<MemoryEventLog>,
     pub(crate) invoker: Arc<FakeInvoke>,
     shutdown: watch::Sender<bool>,
@@ -123,7 +124,7 @@ impl World {
         let log = Arc::new(MemoryEventLog::default());
         let invoker =
             Arc::new(FakeInvoke { log: log.clone(), taken: Mutex::default(), release: Arc::default() });
-        let artifacts = Arc::new(MemoryArtifactStore::default());
+        let artifacts = Arc::new(GatedStore::default());
         let controller = Controller::new(Parts {
             artifacts: artifacts.clone(),
             attachments: Arc::new(MemoryAttachmentStore::default()),

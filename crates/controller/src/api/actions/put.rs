@@ -172,25 +172,15 @@ impl Update {
         old: Option<Action>,
         now: Millis,
     ) -> Result<(Action, Option<Bytes>), ApiError> {
-        let (mut action, code) = match (old, self.exec) {
+        let exec = self.exec.map(NewExec::split);
+        let (mut action, code) = match (old, exec) {
             (Some(old), exec) => {
-                let version = old.version.next_patch();
-                let removed = |action: &mut Action| {
-                    self.removed_annotations.iter().for_each(|key| action.annotations.remove(key));
-                };
-                let mut action = Action { version, ..old };
-                removed(&mut action);
-                let code = exec.map(|exec| {
-                    let (exec, code) = exec.split();
-                    action.exec = exec;
-                    code
-                });
-                (action, code.flatten())
+                let (exec, code) = exec.unwrap_or((old.exec, None));
+                let mut action = Action { exec, version: old.version.next_patch(), ..old };
+                self.removed_annotations.iter().for_each(|key| action.annotations.remove(key));
+                (action, code)
             }
-            (None, Some(exec)) => {
-                let (exec, code) = exec.split();
-                (blank(address, exec), code)
-            }
+            (None, Some((exec, code))) => (blank(address, exec), code),
             (None, None) => return Err(ApiError::bad_request(error_text::EXEC_UNDEFINED)),
         };
         if let Some(parameters) = self.parameters {

@@ -1,0 +1,61 @@
+//! A store of entities whose writes can be held up.
+
+use async_trait::async_trait;
+use chasen_entity::Revision;
+use chasen_spi::memory::MemoryArtifactStore;
+use chasen_spi::{ArtifactStore, Document, DocumentId, DocumentQuery, StoreError};
+use tokio::sync::watch;
+
+/// Passes everything on; while it is closed, writes wait.
+pub(crate) struct GatedStore {
+    inner: MemoryArtifactStore,
+    open: watch::Sender<bool>,
+    /// Writes that have come so far.
+    pub(crate) writes: watch::Sender<usize>,
+}
+
+impl Default for GatedStore {
+    fn default() -> Self {
+        Self {
+            inner: MemoryArtifactStore::default(),
+            open: watch::Sender::new(true),
+            writes: watch::Sender::new(0),
+        }
+    }
+}
+
+impl GatedStore {
+    pub(crate) fn set_open(&self, open: bool) {
+        self.open.send_replace(open);
+    }
+
+    async fn pass(&self) {
+        self.writes.send_modify(|writes| *writes += 1);
+        self.open.subscribe().wait_for(|open| *open).await.unwrap();
+    }
+}
+
+#[async_trait]
+impl ArtifactStore for GatedStore {
+    async fn get(&self, id: &DocumentId) -> Result<Option<Document>, StoreError> {
+        self.inner.get(id).await
+    }
+
+    async fn put(&self, document: Document) -> Result<Revision, StoreError> {
+        self.pass().await;
+        self.inner.put(document).await
+    }
+
+    async fn delete(&self, id: &DocumentId, revision: Revision) -> Result<(), StoreError> {
+        self.pass().await;
+        self.inner.delete(id, revision).await
+    }
+
+    async fn list(&self, query: &DocumentQuery) -> Result<Vec<Document>, StoreError> {
+        self.inner.list(query).await
+    }
+
+    async fn count(&self, query: &DocumentQuery) -> Result<u64, StoreError> {
+        self.inner.count(query).await
+    }
+}
