@@ -61,7 +61,7 @@ impl Attachments {
     /// Sweeps now and then every hour, in the background.
     pub(crate) fn keep_swept(&self, database: Arc<Database>) -> Result<Background, OpenError> {
         let (attachments, mut last) = (self.clone(), None::<Instant>);
-        Background::every(Duration::from_secs(1), "attachment-sweep", move || {
+        Background::every(Duration::from_secs(1), "code-sweep", move || {
             if last.is_some_and(|last| last.elapsed() < SWEEP) {
                 return;
             }

@@ -9,7 +9,7 @@ use chasen_spi::{ActivationStore, ArtifactStore, AttachmentStore, EventLog, Subj
 
 use crate::activations::Activations;
 use crate::activations::catalog::{Catalog, Retention};
-use crate::activations::tail::Tail;
+use crate::activations::tail::{self, Tail};
 use crate::attachments::Attachments;
 use crate::background::Background;
 use crate::database::Database;
@@ -76,7 +76,7 @@ impl Embedded {
 
         let retention = Retention { age: config.retention, size: config.max_bytes };
         let catalog = Arc::new(Catalog::open(&folder.join("activations"), retention)?);
-        let tail = Arc::new(Tail::default());
+        let tail = Arc::new(Tail::new(tail::MOST));
         let segment_bytes = usize::try_from(config.segment_bytes.as_bytes()).unwrap_or(usize::MAX);
         let is_recorded = |id: &_| catalog.holds(id).unwrap_or(false);
         let log = Arc::new(Log::open(&folder.join("events"), segment_bytes, key, tail.clone(), is_recorded)?);

@@ -10,6 +10,10 @@ use crate::{OpenError, files};
 
 /// How long a statement waits for another process that writes the same file.
 const BUSY: Duration = Duration::from_secs(5);
+/// Memory that a writing connection keeps pages in; the system's own cache is behind it.
+const WRITER_CACHE_KB: i32 = 1024;
+/// The same of a reading connection, of which there are many.
+const READER_CACHE_KB: i32 = 256;
 
 /// The schema of one sort of file: what each version adds to the one before. Entries are never changed.
 pub(crate) type Migrations = &'static [&'static str];
@@ -26,7 +30,10 @@ pub(crate) fn open(path: &Path, migrations: Migrations) -> Result<Connection, Op
 /// Opens a file that [`open`] has made, for reading.
 pub(crate) fn open_reader(path: &Path) -> Result<Connection, StoreError> {
     let connection = connect(path)?;
-    connection.pragma_update(None, "query_only", true).map_err(store_error)?;
+    connection
+        .pragma_update(None, "query_only", true)
+        .and_then(|()| connection.pragma_update(None, "cache_size", -READER_CACHE_KB))
+        .map_err(store_error)?;
     Ok(connection)
 }
 
@@ -37,7 +44,7 @@ fn connect(path: &Path) -> Result<Connection, StoreError> {
         connection.pragma_update_and_check(None, "journal_mode", "wal", |_| Ok(()))?;
         connection.pragma_update(None, "synchronous", "full")?;
         connection.pragma_update(None, "foreign_keys", true)?;
-        connection.pragma_update(None, "cache_size", -1024)?;
+        connection.pragma_update(None, "cache_size", -WRITER_CACHE_KB)?;
         Ok(connection)
     };
     set_up().map_err(store_error)

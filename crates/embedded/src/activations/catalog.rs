@@ -135,12 +135,13 @@ impl Filing {
         (self.catalog.retention.age / 64).clamp(EXPIRY.0, EXPIRY.1)
     }
 
-    /// Removes files that have had their time, if it is time to look.
+    /// Removes files that have had their time, if it is time to look, and lets the others rest.
     pub(super) fn expire(&mut self, now: Millis) {
         if Instant::now() < self.expiry {
             return;
         }
         self.expiry = Instant::now() + self.expiry_interval();
+        self.catalog.segments.read().iter().for_each(|segment| segment.rest());
         for expired in self.catalog.expired(now) {
             // An open connection would keep the disk space.
             self.newest.take_if(|(newest, _)| newest.created() == expired.created());
@@ -150,9 +151,15 @@ impl Filing {
         }
     }
 
-    /// Lets go of the open file; the next write opens it again.
-    pub(super) fn release(&mut self) {
+    /// Gets ready to try again after a failed write. A file that turned out damaged is set aside.
+    pub(super) fn recover(&mut self, error: &OpenError) {
         self.newest = None;
+        let OpenError::Store { file, source: corrupt @ StoreError::Corrupt { .. } } = error else { return };
+        let damaged = Segment::created_of(file);
+        self.catalog.segments.write().retain(|segment| Some(segment.created()) != damaged);
+        if let Err(error) = set_aside(file, corrupt) {
+            tracing::error!(%error, "the damaged file stays in its place");
+        }
     }
 
     /// Writes records. They are on the disk after. Doing it again changes nothing.

@@ -26,7 +26,7 @@ const MIGRATIONS: Migrations = &["
     );
 "];
 
-/// Connections that a file keeps for the next reader.
+/// Connections that a file keeps for the next reader, until it is put to rest.
 const IDLE: usize = 2;
 
 /// What lists are sorted by.
@@ -124,9 +124,14 @@ impl Segment {
         self.files().iter().map(|file| fs::metadata(file).map_or(0, |data| data.len())).sum()
     }
 
+    /// Closes what is kept open for the next reader.
+    pub(super) fn rest(&self) {
+        self.idle.lock().clear();
+    }
+
     /// Removes the file and what SQLite keeps beside it. Readers that are at it may end.
     pub(super) fn remove(&self) -> io::Result<()> {
-        self.idle.lock().clear();
+        self.rest();
         self.files().iter().try_for_each(|file| files::remove(file))
     }
 

@@ -1,7 +1,7 @@
 //! Records that are in the log and not yet in a segment file: an index in memory over payloads in the log.
 //!
 //! An entry is about 250 bytes, whatever the record's size: the record itself stays in the mapped log. The log
-//! accepts no new work while there are [`MOST`] entries, so the memory is bounded even when the disk is slow.
+//! accepts no new work while the tail is full, so the memory is bounded even when the disk is slow.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use parking_lot::{Condvar, Mutex};
 
 use crate::event_log::{Slice, payload};
 
-/// Entries from which on no new work is accepted.
+/// Entries from which on no new work is accepted: about 50 MB.
 pub(crate) const MOST: usize = 200_000;
 /// Records that are written in one transaction at most.
 const BATCH: usize = 1024;
@@ -80,8 +80,8 @@ impl TailRecord {
 }
 
 /// The index.
-#[derive(Default)]
 pub(crate) struct Tail {
+    most: usize,
     index: Mutex<Index>,
     grown: Condvar,
 }
@@ -107,6 +107,11 @@ pub(crate) struct Batch {
 }
 
 impl Tail {
+    /// A tail that is full with this many entries.
+    pub(crate) fn new(most: usize) -> Self {
+        Self { most, index: Mutex::default(), grown: Condvar::new() }
+    }
+
     /// Adds a record, in place of an older one of the same id.
     pub(crate) fn insert(&self, record: TailRecord) {
         let record = Arc::new(record);
@@ -131,7 +136,7 @@ impl Tail {
 
     /// True while no new work may be accepted.
     pub(crate) fn is_full(&self) -> bool {
-        self.index.lock().by_id.len() >= MOST
+        self.index.lock().by_id.len() >= self.most
     }
 
     /// The record of this id.
@@ -216,5 +221,47 @@ impl Index {
                 self.by_start.remove(namespace);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use chasen_spi::memory::activation;
+
+    use super::*;
+
+    fn held(record: &Activation) -> TailRecord {
+        Entry::of(record).at(Source::Held(Arc::new(record.clone())))
+    }
+
+    fn all() -> ActivationQuery {
+        ActivationQuery { namespace: "guest".to_owned(), ..ActivationQuery::default() }
+    }
+
+    #[test]
+    fn records_are_found_by_id_and_in_order() {
+        let tail = Tail::new(3);
+        let records = [5, 9, 7].map(|start| activation("guest", "a", start));
+        for record in &records {
+            assert!(!tail.is_full());
+            tail.insert(held(record));
+        }
+        assert!(tail.is_full());
+        let starts =
+            |most| tail.matching(&all(), most).iter().map(|record| record.entry.start).collect::<Vec<_>>();
+        assert_eq!((starts(10), starts(2)), (vec![9, 7, 5], vec![9, 7]));
+        assert_eq!(*tail.get(&records[1].activation_id).unwrap().load().unwrap(), records[1]);
+        let nothing = ActivationQuery { since: Some(8), upto: Some(6), ..all() };
+        assert!(tail.matching(&nothing, 10).is_empty(), "a span that ends before it begins");
+    }
+
+    #[test]
+    fn what_is_held_is_not_for_files() {
+        let tail = Tail::new(10);
+        tail.insert(held(&activation("guest", "a", 1)));
+        let batch = tail.next_batch(Duration::ZERO, Duration::ZERO);
+        assert!(batch.records.is_empty() && !batch.ending);
+        tail.end();
+        assert!(tail.next_batch(Duration::from_secs(3600), Duration::from_secs(3600)).ending);
     }
 }

@@ -39,9 +39,9 @@ pub(super) fn run(tail: &Tail, catalog: &Arc<Catalog>, log: &Log) {
             }
             Err(error) => {
                 tracing::error!(%error, "records cannot be written to their file; they stay in the event log for now");
+                filing.recover(&error);
                 tail.pause(retry);
                 retry = (retry * 2).min(RETRY.1);
-                filing.release();
             }
         }
     }

@@ -118,3 +118,45 @@ fn read<'a, T: serde::Deserialize<'a>>(payload: &'a [u8]) -> Result<T, StoreErro
 fn corrupt(why: &str) -> StoreError {
     StoreError::Corrupt { what: "an event of the log".to_owned(), why: why.to_owned() }
 }
+
+#[cfg(test)]
+pub(super) mod tests {
+    use chasen_entity::RawJson;
+
+    use super::*;
+
+    /// Work in its stored form, with a key in clear.
+    pub(in super::super) fn invocation() -> Invocation {
+        let stored = format!(
+            r#"{{"activationId":"{}","transactionId":"tid","blocking":true,"acceptedAt":1,"attempt":1,
+            "identity":{{"subject":"guest","namespace":{{"name":"guest","uuid":"u"}},
+            "auth_key":{{"uuid":"u","key":"{}"}}}},
+            "action":{{"name":"guest/a","version":"0.0.1","revision":1,"exec":{{"kind":"nodejs:20"}},
+            "limits":{{"timeout":1,"memory":1,"logs":1,"concurrency":1}},"annotations":[]}},
+            "arguments":{{"n":1.0e400}}}}"#,
+            chasen_entity::ActivationId::generate(),
+            "k".repeat(64)
+        );
+        serde_json::from_str(&stored).unwrap()
+    }
+
+    fn payloads() -> Payloads {
+        let folder = tempfile::tempdir().unwrap();
+        Payloads::new(Arc::new(NodeKey::open(folder.path()).unwrap()))
+    }
+
+    #[test]
+    fn invocations_come_back_as_they_were() {
+        let payloads = payloads();
+        let mut work = invocation();
+        work.arguments = RawJson::parse(br#"{"n":1.0e400,"u":"\u00fc"}"#).unwrap();
+        let work = Arc::new(work);
+        let mut buffer = Vec::new();
+        let header = payloads.encode(&Event::Accepted(work.clone()), 7, &mut buffer).unwrap();
+        assert_eq!((header.kind, header.time, header.id), (Kind::Accepted, 7, work.activation_id));
+        assert_eq!(payloads.invocation(&buffer).unwrap(), *work);
+        let text = String::from_utf8(buffer.clone()).unwrap();
+        assert!(!text.contains(work.identity.auth_key.key.as_ref()) && !text.contains('\0'));
+        assert!(self::payloads().invocation(&buffer).is_err(), "another node's key does not open it");
+    }
+}

@@ -108,3 +108,21 @@ fn a_lost_checkpoint_changes_nothing() {
         node.close().await;
     });
 }
+
+#[tokio::test]
+async fn a_damaged_file_of_records_is_set_aside() {
+    let folder = tempfile::tempdir().unwrap();
+    let node = open(folder.path());
+    node.event_log().append(&events("{}", 1)[2]).unwrap();
+    node.close().await;
+    let activations = folder.path().join("activations");
+    fs::write(files(&activations, ".db").remove(0), "no database any more, but long enough for one").unwrap();
+    let node = open(folder.path());
+    let [.., finished] = events("{}", 2);
+    node.event_log().append(&finished).unwrap();
+    node.close().await;
+    assert_eq!(files(&activations, ".db.damaged").len(), 1, "kept for whoever wants to mend it");
+    let node = open(folder.path());
+    assert!(node.activation_store().get("guest", &finished.activation_id()).await.unwrap().is_some());
+    node.close().await;
+}

@@ -24,15 +24,18 @@ async fn throughput_of_appends() {
     let log = node.event_log();
     let count = 20_000u32;
     let prepared: Vec<_> = (0..count).map(|start| events(&payload(), u64::from(start))).collect();
-    let mut slowest = Duration::ZERO;
+    let mut times = Vec::new();
     let before = Instant::now();
     for event in prepared.iter().flatten() {
         let one = Instant::now();
         log.append(event).unwrap();
-        slowest = slowest.max(one.elapsed());
+        times.push(one.elapsed());
     }
     let each = before.elapsed() / (3 * count);
-    eprintln!("append, 1 KB arguments: {} ns each, slowest {slowest:?}", each.as_nanos());
+    times.sort();
+    let at = |share: usize| times[(times.len() - 1) * share / 10_000];
+    eprintln!("append, 1 KB arguments: {} ns each", each.as_nanos());
+    eprintln!("p50 {:?}, p99 {:?}, p99.99 {:?}, slowest {:?}", at(5000), at(9900), at(9999), at(10_000));
     eventually("everything is filed", async || {
         node.activation_store().count(&newest(0)).await == Ok(u64::from(count))
     })
@@ -61,6 +64,11 @@ async fn throughput_of_activations_at_five_thousand_a_second() {
     }
     let share = (cpu() - idle - spent_preparing).as_secs_f64() / started.elapsed().as_secs_f64();
     eprintln!("5000 activations/s: {:.1} % of one core, records filed included", share * 100.0);
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    status
+        .lines()
+        .filter(|line| line.starts_with("VmRSS") || line.starts_with("RssFile"))
+        .for_each(|line| eprintln!("{line}"));
     node.close().await;
 }
 
