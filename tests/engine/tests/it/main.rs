@@ -1,4 +1,5 @@
 //! Scheduler and invoker together: a simulation of their pure parts, and the real ones under faults.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 mod bench;
 mod faults;
