@@ -1,8 +1,9 @@
 //! Code in files named by the digest of their content.
 //!
 //! A text is written beside its place, synced and renamed in, so a file under its own name is always whole.
-//! Storing a text again only renews the file's time; a sweep removes files that no entity refers to and that
-//! nobody has stored for an hour. Both take the same short lock, so a text just stored is never swept.
+//! A file's time is when it was last stored or let go of by an entity; a sweep removes files that no entity refers
+//! to and whose time is an hour past, so that work which was accepted with them can still run. Both take the same
+//! short lock, so a text just stored is never swept.
 
 use std::fs::{self, FileTimes};
 use std::io::{self, Read, Write};
@@ -24,11 +25,13 @@ use crate::database::Database;
 use crate::sqlite::store_error;
 use crate::{OpenError, files};
 
-/// How long a text that nobody refers to stays: the time between storing code and storing its action, with
-/// much to spare.
+/// How long a text that nobody refers to stays: code is stored before its action, and work may wait that was
+/// accepted before its action changed.
 pub(crate) const GRACE: Duration = Duration::from_secs(3600);
 /// How often the sweep runs.
 const SWEEP: Duration = Duration::from_secs(3600);
+/// How long after the start it runs first: work of an earlier life may need its code.
+const FIRST_SWEEP: Duration = Duration::from_secs(600);
 /// Folder of unfinished files.
 const DRAFTS: &str = "drafts";
 const DIGEST_LENGTH: usize = 64;
@@ -58,14 +61,14 @@ impl Attachments {
         Ok(Self { shelves: Arc::new(shelves) })
     }
 
-    /// Sweeps now and then every hour, in the background.
+    /// Sweeps soon after the start and then every hour, in the background.
     pub(crate) fn keep_swept(&self, database: Arc<Database>) -> Result<Background, OpenError> {
-        let (attachments, mut last) = (self.clone(), None::<Instant>);
-        Background::every(Duration::from_secs(1), "code-sweep", move || {
-            if last.is_some_and(|last| last.elapsed() < SWEEP) {
+        let (attachments, mut next) = (self.clone(), Instant::now() + FIRST_SWEEP);
+        Background::every(FIRST_SWEEP, "code-sweep", move || {
+            if Instant::now() < next {
                 return;
             }
-            last = Some(Instant::now());
+            next = Instant::now() + SWEEP;
             match attachments.sweep(&database, GRACE) {
                 Ok(0) => {}
                 Ok(removed) => tracing::info!(removed, "removed code that no action refers to"),
@@ -74,6 +77,14 @@ impl Attachments {
                 }
             }
         })
+    }
+
+    /// An entity does not refer to this text any more: from now on it has its grace.
+    pub(crate) fn let_go(&self, digest: Option<&str>) {
+        let Some(place) = digest.and_then(|digest| self.shelves.place(digest)) else { return };
+        if let Err(error) = self.shelves.renew(&place, None) {
+            tracing::debug!(%error, "code that was let go of may be removed early");
+        }
     }
 
     /// Removes files that no entity refers to and that were not stored again within the grace. Blocks.
@@ -135,7 +146,7 @@ impl Shelves {
     fn store(&self, text: &[u8]) -> io::Result<Code> {
         let code = Code { digest: format!("{:x}", Sha256::digest(text)), length: text.len() as u64 };
         let Some(place) = self.place(&code.digest) else { return Err(io::ErrorKind::InvalidInput.into()) };
-        if self.renew(&place, code.length)? {
+        if self.renew(&place, Some(code.length))? {
             return Ok(code);
         }
         let draft = self.folder.join(DRAFTS).join(self.drafts.fetch_add(1, Ordering::Relaxed).to_string());
@@ -159,11 +170,11 @@ impl Shelves {
         files::sync_folder(shelf)
     }
 
-    /// Renews the time of a file that is there and whole.
-    fn renew(&self, place: &Path, length: u64) -> io::Result<bool> {
+    /// Renews the time of a file; false if it is not there or has another length than this.
+    fn renew(&self, place: &Path, length: Option<u64>) -> io::Result<bool> {
         let _placing = self.placing.lock();
         match files::private().open(place) {
-            Ok(file) if file.metadata()?.len() == length => {
+            Ok(file) if length.is_none() || length == Some(file.metadata()?.len()) => {
                 file.set_times(FileTimes::new().set_modified(SystemTime::now()))?;
                 Ok(true)
             }
@@ -260,22 +271,32 @@ mod tests {
             attachment: Some(used.digest.clone()),
             body: "{}".to_owned(),
         };
-        Entities::new(database.clone()).put(entity).await.unwrap();
+        let entities = Entities::new(database.clone(), attachments.clone());
+        let revision = entities.put(entity.clone()).await.unwrap();
         assert_eq!(sweep(&attachments, &database, GRACE).await, 0, "both are young");
 
-        let place = attachments.shelves.place(&unused.digest).unwrap();
-        let age = |past: u64| {
-            let times = FileTimes::new().set_modified(SystemTime::now() - Duration::from_secs(past));
-            fs::File::open(&place).unwrap().set_times(times).unwrap();
+        let age = |code: &Code| {
+            let times = FileTimes::new().set_modified(SystemTime::now() - 2 * GRACE);
+            let place = attachments.shelves.place(&code.digest).unwrap();
+            fs::File::open(place).unwrap().set_times(times).unwrap();
         };
-        age(7200);
+        age(&used);
+        age(&unused);
         attachments.put("unused".into()).await.unwrap();
         assert_eq!(sweep(&attachments, &database, GRACE).await, 0, "storing again makes it young");
-        age(7200);
+        age(&unused);
         assert_eq!(sweep(&attachments, &database, GRACE).await, 1);
         assert_eq!(attachments.get(&unused).await.unwrap(), None);
         assert_eq!(sweep(&attachments, &database, Duration::ZERO).await, 0, "what is used stays at any age");
         assert_eq!(attachments.get(&used).await.unwrap().unwrap(), "used");
+
+        let revision = entities.put(Document { revision, updated: 2, ..entity.clone() }).await.unwrap();
+        assert_eq!(sweep(&attachments, &database, GRACE).await, 0, "an update keeps its code");
+        age(&used);
+        entities.delete(&entity.id, revision).await.unwrap();
+        assert_eq!(sweep(&attachments, &database, GRACE).await, 0, "what was let go of has its grace");
+        age(&used);
+        assert_eq!(sweep(&attachments, &database, GRACE).await, 1);
     }
 
     #[tokio::test]

@@ -1,19 +1,20 @@
 //! One SQLite file used from async code: a thread that writes, and connections that read.
 
+use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use chasen_spi::StoreError;
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 use rusqlite::{Connection, Transaction, TransactionBehavior};
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{Semaphore, oneshot};
 
 use crate::sqlite::{self, store_error};
 use crate::{OpenError, background};
 
-/// Writes that may wait; the next caller waits for room, off the runtime's threads.
-const WRITE_QUEUE: usize = 64;
+/// Writes that wait or run at once; the next caller waits for its turn to queue.
+const WRITERS: usize = 64;
 /// Reads at once.
 const READERS: usize = 4;
 
@@ -22,7 +23,8 @@ type Job = Box<dyn FnOnce(&mut Connection) + Send>;
 /// A database. Writes are one transaction each, durable when they return; reads see the last one.
 pub(crate) struct Database {
     path: PathBuf,
-    writes: Mutex<Option<mpsc::Sender<Job>>>,
+    queue: Arc<Queue>,
+    writes: Semaphore,
     thread: Mutex<Option<JoinHandle<()>>>,
     idle: Mutex<Vec<Connection>>,
     reads: Semaphore,
@@ -31,15 +33,17 @@ pub(crate) struct Database {
 impl Database {
     /// Serves the file that this connection writes.
     pub(crate) fn serve(path: &Path, mut connection: Connection) -> Result<Arc<Self>, OpenError> {
-        let (writes, mut jobs) = mpsc::channel::<Job>(WRITE_QUEUE);
+        let queue = Arc::new(Queue::default());
+        let jobs = queue.clone();
         let thread = background::spawn("entities-write", move || {
-            while let Some(job) = jobs.blocking_recv() {
+            while let Some(job) = jobs.next() {
                 job(&mut connection);
             }
         })?;
         Ok(Arc::new(Self {
             path: path.to_owned(),
-            writes: Mutex::new(Some(writes)),
+            queue,
+            writes: Semaphore::new(WRITERS),
             thread: Mutex::new(Some(thread)),
             idle: Mutex::default(),
             reads: Semaphore::new(READERS),
@@ -56,9 +60,9 @@ impl Database {
         &self,
         work: impl FnOnce(&Transaction<'_>) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
+        let _permit = self.writes.acquire().await.map_err(|_| closed())?;
         let (job, outcome) = transaction(work);
-        let writes = self.sender()?;
-        writes.send(job).await.map_err(|_| closed())?;
+        self.queue.push(job)?;
         outcome.await.map_err(|_| closed())?
     }
 
@@ -68,7 +72,7 @@ impl Database {
         work: impl FnOnce(&Transaction<'_>) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let (job, outcome) = transaction(work);
-        self.sender()?.blocking_send(job).map_err(|_| closed())?;
+        self.queue.push(job)?;
         outcome.blocking_recv().map_err(|_| closed())?
     }
 
@@ -90,15 +94,50 @@ impl Database {
         .map_err(|error| StoreError::Unavailable(format!("a read was not finished: {error}")))?
     }
 
-    /// Ends every write that was begun and closes the file. Later calls fail.
+    /// Ends every write that was begun and closes the file. Later writes fail.
     pub(crate) fn close(&self) {
-        self.writes.lock().take();
+        self.queue.close();
         background::join(self.thread.lock().take());
         self.idle.lock().clear();
     }
+}
 
-    fn sender(&self) -> Result<mpsc::Sender<Job>, StoreError> {
-        self.writes.lock().clone().ok_or_else(closed)
+/// Writes in the order of their coming.
+#[derive(Default)]
+struct Queue {
+    jobs: Mutex<Jobs>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Jobs {
+    waiting: VecDeque<Job>,
+    closed: bool,
+}
+
+impl Queue {
+    fn push(&self, job: Job) -> Result<(), StoreError> {
+        let mut jobs = self.jobs.lock();
+        if jobs.closed {
+            return Err(closed());
+        }
+        jobs.waiting.push_back(job);
+        self.changed.notify_one();
+        Ok(())
+    }
+
+    /// The next job; `None` when the queue is closed and everything in it is done.
+    fn next(&self) -> Option<Job> {
+        let mut jobs = self.jobs.lock();
+        while jobs.waiting.is_empty() && !jobs.closed {
+            self.changed.wait(&mut jobs);
+        }
+        jobs.waiting.pop_front()
+    }
+
+    fn close(&self) {
+        self.jobs.lock().closed = true;
+        self.changed.notify_all();
     }
 }
 

@@ -31,7 +31,7 @@ pub struct EmbeddedConfig {
     pub retention: Duration,
     /// How large the files of records may become together; the event log comes on top.
     pub max_bytes: ByteSize,
-    /// Size of a segment of the event log. Two are allocated while the node runs.
+    /// Size of a segment of the event log, at least 64 KB and at most 1 GB. Two are allocated while the node runs.
     pub segment_bytes: ByteSize,
 }
 
@@ -81,7 +81,7 @@ impl Embedded {
         let is_recorded = |id: &_| catalog.holds(id).unwrap_or(false);
         let log = Arc::new(Log::open(&folder.join("events"), segment_bytes, key, tail.clone(), is_recorded)?);
         let activations = Arc::new(Activations::open(tail, catalog, log.clone())?);
-        let entities = Arc::new(Entities::new(database.clone()));
+        let entities = Arc::new(Entities::new(database.clone(), attachments.clone()));
         Ok(Self { lock, _sweep: sweep, database, entities, subjects, attachments, log, activations })
     }
 

@@ -7,6 +7,7 @@ use chasen_entity::Revision;
 use chasen_spi::{ArtifactStore, Collection, Document, DocumentId, DocumentQuery, StoreError};
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 
+use crate::attachments::Attachments;
 use crate::database::Database;
 use crate::sqlite::{Migrations, integer, store_error, unsigned};
 
@@ -46,12 +47,13 @@ pub(crate) fn count_up(transaction: &Transaction<'_>, counter: &str) -> Result<i
 /// The store of entities.
 pub(crate) struct Entities {
     database: Arc<Database>,
+    attachments: Attachments,
 }
 
 impl Entities {
-    /// The entities of this database.
-    pub(crate) fn new(database: Arc<Database>) -> Self {
-        Self { database }
+    /// The entities of this database, which refer to these attachments.
+    pub(crate) fn new(database: Arc<Database>, attachments: Attachments) -> Self {
+        Self { database, attachments }
     }
 }
 
@@ -70,26 +72,34 @@ impl ArtifactStore for Entities {
     }
 
     async fn put(&self, document: Document) -> Result<Revision, StoreError> {
+        let attachments = self.attachments.clone();
         self.database
             .write(move |transaction| {
-                expect_revision(transaction, &document.id, document.revision)?;
+                let replaced = replaced(transaction, &document.id, document.revision)?;
                 let revision = count_up(transaction, "revision")?;
                 write(transaction, &document, revision)?;
+                attachments
+                    .let_go(replaced.filter(|code| document.attachment.as_ref() != Some(code)).as_deref());
                 Ok(unsigned(revision))
             })
             .await
     }
 
     async fn delete(&self, id: &DocumentId, revision: Revision) -> Result<(), StoreError> {
-        let id = id.clone();
+        let (id, attachments) = (id.clone(), self.attachments.clone());
         self.database
             .write(move |transaction| {
-                let deleted = transaction
-                    .prepare_cached("DELETE FROM documents WHERE path = ?1 AND name = ?2 AND revision = ?3")
+                let deleted: Option<Option<String>> = transaction
+                    .prepare_cached(
+                        "DELETE FROM documents WHERE path = ?1 AND name = ?2 AND revision = ?3 RETURNING attachment",
+                    )
                     .and_then(|mut statement| {
-                        statement.execute(params![id.path, id.name, integer(revision)])
-                    });
-                if deleted.map_err(store_error)? == 0 { Err(StoreError::Conflict) } else { Ok(()) }
+                        let key = params![id.path, id.name, integer(revision)];
+                        statement.query_row(key, |row| row.get(0)).optional()
+                    })
+                    .map_err(store_error)?;
+                attachments.let_go(deleted.ok_or(StoreError::Conflict)?.as_deref());
+                Ok(())
             })
             .await
     }
@@ -132,16 +142,20 @@ fn list(connection: &Connection, query: &DocumentQuery) -> Result<Vec<Document>,
     rows.map(|row| row.map_err(store_error)?.document()).collect()
 }
 
-fn expect_revision(
+/// The attachment of the document that is to be replaced, which must be in this state.
+fn replaced(
     transaction: &Transaction<'_>,
     id: &DocumentId,
     revision: Revision,
-) -> Result<(), StoreError> {
-    let stored: Option<i64> = transaction
-        .prepare_cached("SELECT revision FROM documents WHERE path = ?1 AND name = ?2")
-        .and_then(|mut statement| statement.query_row([&id.path, &id.name], |row| row.get(0)).optional())
+) -> Result<Option<String>, StoreError> {
+    let stored: Option<(i64, Option<String>)> = transaction
+        .prepare_cached("SELECT revision, attachment FROM documents WHERE path = ?1 AND name = ?2")
+        .and_then(|mut statement| {
+            statement.query_row([&id.path, &id.name], |row| Ok((row.get(0)?, row.get(1)?))).optional()
+        })
         .map_err(store_error)?;
-    if stored.unwrap_or(0) == integer(revision) { Ok(()) } else { Err(StoreError::Conflict) }
+    let (stored, attachment) = stored.unwrap_or_default();
+    if stored == integer(revision) { Ok(attachment) } else { Err(StoreError::Conflict) }
 }
 
 fn write(transaction: &Transaction<'_>, document: &Document, revision: i64) -> Result<(), StoreError> {
