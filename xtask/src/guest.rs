@@ -1,40 +1,49 @@
-//! A guest machine: a command runs on Debian's kernel with control groups of version 2 only, whatever this machine
+//! A guest machine: commands run on Debian's kernel with control groups of version 2 only, whatever this machine
 //! mounts. Its root is this machine's, read only, below a layer in memory; it has no network but its own loopback.
 
 mod kernel;
 
 use std::ffi::OsStr;
 use std::fmt;
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
 use std::io::{self, Read, Write};
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use kernel::{Kernel, at, pack};
+use kernel::{Kernel, at};
 
 use crate::shell::{self, output, root, target};
 
 const QEMU: &str = "qemu-system-x86_64";
 const INIT: &str = include_str!("guest/init.sh");
-/// Variables of this machine that the command sees, besides those that begin with `CHASEN_`.
+/// Variables of this machine that the commands see, besides those that begin with `CHASEN_`.
 const PASSED: [&str; 4] = ["PATH", "HOME", "CARGO_TARGET_DIR", "RUST_BACKTRACE"];
-/// How long a command may take.
+/// How long all commands together may take.
 const LIMIT: Duration = Duration::from_secs(600);
-/// How much longer the machine may take: the command is ended by the guest itself.
+/// How much longer the machine may take: the guest itself ends commands that are too slow.
 const GRACE: Duration = Duration::from_secs(15);
 /// Lines of the console that a failure shows.
-const CONSOLE_TAIL: usize = 25;
+const CONSOLE_TAIL: usize = 40;
 
-/// Why a command has no exit code.
+/// A command for the guest's root user.
+pub(crate) struct Job {
+    /// Where it runs.
+    pub(crate) folder: PathBuf,
+    /// The program and its arguments.
+    pub(crate) words: Vec<String>,
+}
+
+/// Why commands have no exit code.
 #[derive(Debug)]
 pub(crate) enum GuestError {
     /// No guest can be had here: why.
     Unavailable(String),
-    /// The guest was up, and did not see the command to its end.
+    /// The guest was up, and did not see the commands to their end.
     Broken(String),
 }
 
@@ -47,30 +56,37 @@ impl fmt::Display for GuestError {
     }
 }
 
-/// What executes the guest's instructions, and how long it takes to boot at most.
+/// What executes the guest's instructions, and how long it may take to boot.
 struct Accelerator {
     name: &'static str,
     patience: Duration,
 }
 
-/// Runs the command in `args` (a leading `--` is ignored) as root in the workspace's folder of a guest; what it
-/// prints appears as it comes. Returns its exit code: 143 if it was ended because it took too long.
-pub(crate) fn run(args: &[String]) -> Result<u8, GuestError> {
-    let command = if args.first().is_some_and(|first| first == "--") { args.get(1..) } else { Some(args) };
-    let Some(command) = command.filter(|command| !command.is_empty()) else {
-        return Err(GuestError::Broken("usage: cargo xtask guest [--] COMMAND [ARGS]".to_owned()));
-    };
+/// The task `guest [--] COMMAND…`: one command in the workspace's folder.
+pub(crate) fn task(args: &[String]) -> Result<u8, String> {
+    let words = if args.first().is_some_and(|first| first == "--") { args.get(1..) } else { Some(args) };
+    match words {
+        Some(words @ [_, ..]) => {
+            run(&[Job { folder: root(), words: words.to_vec() }]).map_err(|why| why.to_string())
+        }
+        _ => Err("usage: cargo xtask guest [--] COMMAND [ARGS]".to_owned()),
+    }
+}
+
+/// Runs commands one after another in a new guest; what they print appears as it comes. Returns 0 or the exit code
+/// of the last that failed: 143 if time ran out.
+pub(crate) fn run(jobs: &[Job]) -> Result<u8, GuestError> {
     let kernel = available().map_err(GuestError::Unavailable)?;
     let folder = tempfile::tempdir().map_err(|error| GuestError::Unavailable(error.to_string()))?;
-    let initial = initial_files(&kernel, folder.path(), command).map_err(GuestError::Unavailable)?;
-    let mut last = GuestError::Unavailable("nothing here executes a guest".to_owned());
+    prepare(&kernel, folder.path(), jobs).map_err(GuestError::Unavailable)?;
+    let mut outcome = Err(GuestError::Unavailable("nothing here executes a guest".to_owned()));
     for accelerator in accelerators() {
-        match boot(&accelerator, &kernel, &initial, folder.path()) {
-            Err(why @ GuestError::Unavailable(_)) => last = why,
-            done => return done,
+        outcome = boot(&accelerator, &kernel, folder.path());
+        if !matches!(outcome, Err(GuestError::Unavailable(_))) {
+            break;
         }
     }
-    Err(last)
+    outcome
 }
 
 /// The kernel, once all that a guest needs is here.
@@ -87,71 +103,58 @@ fn available() -> Result<Kernel, String> {
 
 /// Hardware where it runs any kernel (some hosts lend a `/dev/kvm` that boots only kernels made for it), else
 /// translation, ten times slower.
-fn accelerators() -> Vec<Accelerator> {
-    let any_kernel = ["kvm_intel", "kvm_amd"].iter().any(|module| Path::new("/sys/module").join(module).exists());
+fn accelerators() -> impl Iterator<Item = Accelerator> {
+    let any_kernel =
+        ["kvm_intel", "kvm_amd"].iter().any(|module| Path::new("/sys/module").join(module).exists());
     let usable = any_kernel && File::options().read(true).write(true).open("/dev/kvm").is_ok();
     let kvm = usable.then_some(Accelerator { name: "kvm", patience: Duration::from_secs(30) });
-    let translation = Accelerator { name: "tcg,thread=multi", patience: Duration::from_secs(120) };
-    kvm.into_iter().chain([translation]).collect()
+    kvm.into_iter().chain([Accelerator { name: "tcg,thread=multi", patience: Duration::from_secs(120) }])
 }
 
-/// Makes the archive of the guest's first files: those of every run, then the first process and its orders.
-fn initial_files(kernel: &Kernel, folder: &Path, command: &[String]) -> Result<std::path::PathBuf, String> {
-    let own = folder.join("files");
-    fs::create_dir(&own).map_err(at(&own))?;
-    let write = |name: &str, bytes: &[u8]| fs::write(own.join(name), bytes).map_err(at(&own));
-    write("init", INIT.as_bytes())?;
-    write("command", &command_script(command))?;
-    write("settings", &settings())?;
-    let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-    fs::set_permissions(own.join("init"), executable).map_err(at(&own))?;
-
-    let (orders, initial) = (folder.join("orders.img"), folder.join("initial.img"));
-    pack(&kernel.busybox, &own, &orders)?;
-    let mut all = File::create(&initial).map_err(at(&initial))?;
-    for part in [&kernel.base, &orders] {
-        let mut part = File::open(part).map_err(at(part))?;
-        io::copy(&mut part, &mut all).map_err(at(&initial))?;
-    }
-    Ok(initial)
+/// Makes `initial.img`, the guest's first file system: its first process and what it is to do.
+fn prepare(kernel: &Kernel, folder: &Path, jobs: &[Job]) -> Result<(), String> {
+    let files = folder.join("files");
+    let init = files.join("init");
+    fs::create_dir(&files).map_err(at(&files))?;
+    fs::write(&init, INIT).map_err(at(&init))?;
+    fs::set_permissions(&init, Permissions::from_mode(0o755)).map_err(at(&init))?;
+    fs::write(files.join("jobs"), script(jobs)).map_err(at(&files))?;
+    let settings = [
+        [b"WORKSPACE=".as_slice(), &quoted(root().as_os_str())].concat(),
+        [b"TARGET=".as_slice(), &quoted(target().as_os_str())].concat(),
+        format!("SECONDS_MOST={}\n", LIMIT.as_secs()).into_bytes(),
+    ];
+    fs::write(files.join("settings"), settings.join(&b'\n')).map_err(at(&files))?;
+    kernel.pack(&files, &folder.join("initial.img"))
 }
 
-/// A shell script that runs the command in its folder and environment.
-fn command_script(command: &[String]) -> Vec<u8> {
+/// A shell script that runs every command in its folder and environment.
+fn script(jobs: &[Job]) -> Vec<u8> {
     let is_passed = |key: &OsStr| {
-        key.as_bytes().starts_with(b"CHASEN_") || PASSED.iter().any(|passed| key == OsStr::new(passed))
+        key.as_bytes().starts_with(b"CHASEN_") || PASSED.iter().any(|name| key == OsStr::new(name))
     };
-    let mut script = [b"cd ", quoted(root().as_os_str()).as_slice(), b" && exec env -i CHASEN_GUEST=1"].concat();
-    for (key, value) in std::env::vars_os().filter(|(key, _)| is_passed(key)) {
-        script.push(b' ');
-        script.extend(quoted(OsStr::from_bytes(&[key.as_bytes(), b"=", value.as_bytes()].concat())));
+    let variables: Vec<Vec<u8>> = std::env::vars_os()
+        .filter(|(key, _)| is_passed(key))
+        .map(|(key, value)| quoted(OsStr::from_bytes(&[key.as_bytes(), b"=", value.as_bytes()].concat())))
+        .collect();
+    let mut lines = vec![b"code=0".to_vec()];
+    for job in jobs {
+        let words: Vec<Vec<u8>> = job.words.iter().map(|word| quoted(OsStr::new(word))).collect();
+        // By its full name: else the guest's own tools would take the place of this machine's.
+        let front =
+            [b"cd ".as_slice(), &quoted(job.folder.as_os_str()), b" && /usr/bin/env -i CHASEN_GUEST=1"];
+        lines.push(
+            [front.concat(), variables.join(&b' '), words.join(&b' '), b"|| code=$?".to_vec()].join(&b' '),
+        );
     }
-    for word in command {
-        script.push(b' ');
-        script.extend(quoted(OsStr::new(word)));
-    }
-    script.push(b'\n');
-    script
-}
-
-/// Variables of the guest's first process.
-fn settings() -> Vec<u8> {
-    let (workspace, target) = (quoted(root().as_os_str()), quoted(target().as_os_str()));
-    let limit = format!("\nSECONDS_MOST={}\n", LIMIT.as_secs());
-    [b"WORKSPACE=", workspace.as_slice(), b"\nTARGET=", target.as_slice(), limit.as_bytes()].concat()
+    lines.push(b"exit $code\n".to_vec());
+    lines.join(&b'\n')
 }
 
 /// A text as one word of a shell.
 fn quoted(text: &OsStr) -> Vec<u8> {
-    let mut word = vec![b'\''];
-    for byte in text.as_bytes() {
-        match byte {
-            b'\'' => word.extend(br"'\''"),
-            byte => word.push(*byte),
-        }
-    }
-    word.push(b'\'');
-    word
+    let parts: Vec<&[u8]> = text.as_bytes().split(|byte| *byte == b'\'').collect();
+    [b"'".as_slice(), &parts.join(br"'\''".as_slice()), b"'"].concat()
 }
 
 /// A running machine, ended when it is let go.
@@ -165,50 +168,35 @@ impl Drop for Machine {
     }
 }
 
-/// Boots the guest, shows what the command prints, and returns the command's exit code.
-fn boot(accelerator: &Accelerator, kernel: &Kernel, initial: &Path, folder: &Path) -> Result<u8, GuestError> {
-    let status = folder.join("status");
-    let console = folder.join("console");
+/// Boots the guest, shows what the commands print, and returns their exit code.
+fn boot(accelerator: &Accelerator, kernel: &Kernel, folder: &Path) -> Result<u8, GuestError> {
     let mut machine = Command::new(QEMU);
     machine.args(["-accel", accelerator.name, "-cpu", "max", "-smp", "2", "-m", "4096", "-no-reboot"]);
-    machine.args(["-nodefaults", "-no-user-config", "-display", "none", "-append"]);
+    machine.args(["-nodefaults", "-no-user-config", "-display", "none", "-initrd", "initial.img"]);
+    machine.arg("-kernel").arg(kernel.image()).arg("-append");
     machine.arg("console=ttyS0 loglevel=4 panic=-1 cgroup_no_v1=all mitigations=off random.trust_cpu=on");
-    machine.arg("-kernel").arg(&kernel.image).arg("-initrd").arg(initial);
-    machine.arg("-serial").arg(option("file:", &console));
     machine.args(["-virtfs", "local,path=/,mount_tag=host,security_model=none,readonly=on,multidevs=remap"]);
-    machine.args(["-device", "virtio-serial-pci", "-chardev", "stdio,id=output,signal=off"]);
-    machine.args(["-device", "virtserialport,chardev=output,nr=1", "-chardev"]);
-    machine.arg(option("file,id=status,path=", &status)).args(["-device", "virtserialport,chardev=status,nr=2"]);
+    machine.args(["-serial", "file:console", "-device", "virtio-serial-pci"]);
+    machine.args(["-chardev", "stdio,id=output,signal=off", "-device", "virtserialport,chardev=output,nr=1"]);
+    machine.args(["-chardev", "file,path=code,id=code", "-device", "virtserialport,chardev=code,nr=2"]);
     // The machine takes a closed standard input for a closed port: it stays open, silent.
-    machine.stdin(Stdio::piped()).stdout(Stdio::piped());
-    let unavailable = |error: io::Error| GuestError::Unavailable(format!("{QEMU}: {error}"));
-    let mut machine = Machine(machine.spawn().map_err(unavailable)?);
-    let Some(stdout) = machine.0.stdout.take() else {
-        return Err(GuestError::Unavailable(format!("{QEMU} has no standard output")));
-    };
+    machine.current_dir(folder).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut machine =
+        machine.spawn().map(Machine).map_err(|error| GuestError::Unavailable(format!("{QEMU}: {error}")))?;
+    let (up, in_time) =
+        machine.0.stdout.take().map_or((false, true), |stdout| show(&chunks(stdout), accelerator));
 
-    let up = show(&chunks(stdout), accelerator.patience).map_err(|late| {
-        let tail = tail(&console);
-        match late {
-            Late::Boot => GuestError::Unavailable(format!(
-                "not up within {} s ({})\n{tail}",
-                accelerator.patience.as_secs(),
-                accelerator.name
-            )),
-            Late::Command => GuestError::Broken(format!("not done within {} s\n{tail}", LIMIT.as_secs())),
+    let code = fs::read_to_string(folder.join("code")).ok().and_then(|text| text.trim().parse().ok());
+    let why = match (up, in_time) {
+        (true, true) => "it ended before the commands".to_owned(),
+        (true, false) => format!("it is not done {} s after boot", (LIMIT + GRACE).as_secs()),
+        (false, true) => format!("it does not boot ({})", accelerator.name),
+        (false, false) => {
+            format!("it is not up in {} s ({})", accelerator.patience.as_secs(), accelerator.name)
         }
-    })?;
-    let code = fs::read_to_string(&status).ok().and_then(|text| text.trim().parse().ok());
-    match code {
-        Some(code) => Ok(code),
-        None if up => Err(GuestError::Broken(format!("it ended before the command\n{}", tail(&console)))),
-        None => Err(GuestError::Unavailable(format!("it does not boot ({})\n{}", accelerator.name, tail(&console)))),
-    }
-}
-
-/// An option whose value is a file; commas would end it.
-fn option(front: &str, path: &Path) -> String {
-    format!("{front}{}", path.display().to_string().replace(',', ",,"))
+    };
+    let why = format!("{why}\n{}", tail(&folder.join("console")));
+    code.ok_or(if up { GuestError::Broken(why) } else { GuestError::Unavailable(why) })
 }
 
 /// Reads the guest's output as it comes, at most a few chunks ahead.
@@ -225,16 +213,11 @@ fn chunks(mut stdout: ChildStdout) -> Receiver<Vec<u8>> {
     receiver
 }
 
-/// What took too long.
-enum Late {
-    Boot,
-    Command,
-}
-
-/// Shows the guest's output until it ends. Returns whether there was any: the guest speaks as soon as it is up.
-fn show(chunks: &Receiver<Vec<u8>>, patience: Duration) -> Result<bool, Late> {
+/// Shows the guest's output. Returns whether there was any (it speaks as soon as it is up), and whether it ended in
+/// time.
+fn show(chunks: &Receiver<Vec<u8>>, accelerator: &Accelerator) -> (bool, bool) {
     let mut up = false;
-    let mut deadline = Instant::now() + patience;
+    let mut deadline = Instant::now() + accelerator.patience;
     loop {
         match chunks.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
             Ok(chunk) => {
@@ -246,9 +229,7 @@ fn show(chunks: &Receiver<Vec<u8>>, patience: Duration) -> Result<bool, Late> {
                 // Nobody may be reading: the exit code still counts.
                 let _ = terminal.write_all(&chunk).and_then(|()| terminal.flush());
             }
-            Err(RecvTimeoutError::Disconnected) => return Ok(up),
-            Err(RecvTimeoutError::Timeout) if up => return Err(Late::Command),
-            Err(RecvTimeoutError::Timeout) => return Err(Late::Boot),
+            Err(why) => return (up, why == RecvTimeoutError::Disconnected),
         }
     }
 }
@@ -266,10 +247,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_word_survives_the_shell() {
+    fn words_survive_the_shell_and_the_last_failure_counts() {
         let hostile = "it's $HOME; \"`x`\" \\ \n";
-        let script = [b"printf %s ", quoted(OsStr::new(hostile)).as_slice()].concat();
-        let shown = Command::new("sh").arg("-c").arg(OsStr::from_bytes(&script)).output().unwrap();
-        assert_eq!(String::from_utf8(shown.stdout).unwrap(), hostile);
+        let job =
+            |words: [&str; 3]| Job { folder: std::env::temp_dir(), words: words.map(str::to_owned).to_vec() };
+        let script =
+            script(&[job(["printf", "%s", hostile]), job(["sh", "-c", "exit 7"]), job(["true", "", ""])]);
+        let done = Command::new("sh").arg("-c").arg(OsStr::from_bytes(&script)).output().unwrap();
+        assert_eq!(String::from_utf8(done.stdout).unwrap(), hostile);
+        assert_eq!(done.status.code(), Some(7));
     }
 }

@@ -27,9 +27,9 @@ fn main() -> ExitCode {
         "lint" => tasks::lint(),
         "test" => tasks::test(&rest),
         "bench" => tasks::bench(&rest),
-        "guest" => match guest::run(&rest) {
+        "guest" => match guest::task(&rest) {
             Ok(code) => return ExitCode::from(code),
-            Err(why) => Err(why.to_string()),
+            Err(why) => Err(why),
         },
         "run" => tasks::run(&rest),
         _ => Err(USAGE.to_owned()),

@@ -1,5 +1,10 @@
 //! The tasks.
 
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use crate::guest::{self, GuestError, Job};
 use crate::shell::{self, output, run_with, target};
 use crate::{tidy, tools};
 
@@ -21,7 +26,42 @@ pub(crate) fn test(filter: &[String]) -> Result<(), String> {
     let chasen = target().join("debug/chasen");
     let args = ["test", "--workspace", "--locked", "--no-fail-fast", "--"];
     run_with("cargo", args.into_iter().chain(filter.iter().map(String::as_str)), &[("CHASEN_BIN", &chasen)])?;
-    launchers()
+    launchers()?;
+    other_control_groups(filter)
+}
+
+/// The sandbox's tests once more, in a guest with control groups of version 2, if this machine mounts version 1.
+fn other_control_groups(filter: &[String]) -> Result<(), String> {
+    if Path::new("/sys/fs/cgroup/cgroup.controllers").exists() {
+        return Ok(());
+    }
+    let jobs: Vec<Job> = test_executables("chasen-sandbox")?
+        .into_iter()
+        .map(|(executable, folder)| Job { folder, words: [&[executable], filter].concat() })
+        .collect();
+    match guest::run(&jobs) {
+        Ok(0) => Ok(()),
+        Ok(code) => Err(format!("tests failed with control groups of version 2 (exit code {code})")),
+        Err(GuestError::Unavailable(why)) => {
+            println!("skipped: cgroup v2 guest: {why}");
+            Ok(())
+        }
+        Err(why) => Err(why.to_string()),
+    }
+}
+
+/// Every test executable of a package, and the folder that its tests run in.
+fn test_executables(package: &str) -> Result<Vec<(String, PathBuf)>, String> {
+    let args = ["test", "--locked", "--package", package, "--no-run", "--quiet", "--message-format=json"];
+    let messages = output("cargo", &args).ok_or_else(|| format!("the tests of {package} do not build"))?;
+    let executable = |line: &str| {
+        let message: Value = serde_json::from_str(line).ok()?;
+        let executable = message.get("executable")?.as_str()?;
+        let folder = Path::new(message.get("manifest_path")?.as_str()?).parent()?;
+        let is_test = message.get("profile")?.get("test")?.as_bool()?;
+        is_test.then(|| (executable.to_owned(), folder.to_path_buf()))
+    };
+    Ok(messages.lines().filter_map(executable).collect())
 }
 
 /// The cases of the language launchers, on the interpreters that are here.

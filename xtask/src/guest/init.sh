@@ -1,6 +1,6 @@
 #!/bin/busybox sh
-# First process of the guest, in two acts: the initial memory file system prepares a root, /run/guest runs the
-# command there. `settings` gives WORKSPACE and TARGET (folders of the host that must stay reachable) and SECONDS_MOST.
+# First process of the guest, in two acts: from the initial file system it prepares a root, from there it runs
+# `jobs`. `settings` gives WORKSPACE and TARGET (folders of the host that must stay reachable) and SECONDS_MOST.
 set -e
 # A failure ends the machine; the words of what failed are then the last on the console.
 trap 'poweroff -f' EXIT
@@ -12,7 +12,7 @@ prepare() {
     mount -t devtmpfs dev /dev
     for module in /modules/*; do insmod "$module"; done
 
-    # The host's root, read only, below a layer in memory that takes what the command writes.
+    # The host's root, read only, below a layer in memory that takes what is written.
     mkdir /host /layer /new /kept
     mount -t 9p -o ro,trans=virtio,version=9p2000.L,cache=loose,msize=512000 host /host
     mount -t tmpfs -o size=50% layer /layer
@@ -45,7 +45,7 @@ prepare() {
     hostname guest
 
     mkdir -p /new/run/guest/bin
-    cp /init /settings /command /new/run/guest/
+    cp /init /settings /jobs /new/run/guest/
     cp /bin/busybox /new/run/guest/bin/
     umount /proc /dev
     exec switch_root /new /run/guest/bin/busybox sh /run/guest/init run
@@ -57,7 +57,7 @@ run() {
     busybox --install -s /run/guest/bin
     ulimit -n 1048576
 
-    # What the command prints leaves through port 1, its exit code through port 2.
+    # What the jobs print leaves through port 1, its exit code through port 2.
     while ! [ -e /dev/vport*p1 ] || ! [ -e /dev/vport*p2 ]; do usleep 10000; done
     output=$(echo /dev/vport*p1)
     status=$(echo /dev/vport*p2)
@@ -68,9 +68,9 @@ run() {
     read -r up rest < /proc/uptime
     echo "── guest: Linux $(uname -r), $(grep -c ^processor /proc/cpuinfo) processors, up after $up s" >&3
     code=0
-    timeout -k 5 "$SECONDS_MOST" sh /run/guest/command < /dev/null >&3 2>&1 3>&- || code=$?
+    timeout -k 5 "$SECONDS_MOST" sh /run/guest/jobs < /dev/null >&3 2>&1 3>&- || code=$?
     exec 3>&-
-    # A process that outlives the command may hold its output open: no reason to wait long.
+    # A process that outlives the jobs may hold its output open: no reason to wait long.
     for tick in $(seq 100); do kill -0 $cat 2> /dev/null && usleep 10000 || break; done
     echo $code > "$status"
     poweroff -f
