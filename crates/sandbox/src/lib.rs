@@ -6,10 +6,15 @@
 mod birth;
 pub mod cell;
 pub mod cgroup;
+mod connection;
+mod container;
+pub mod factory;
 pub mod helper;
 mod insecure;
-mod mounts;
+pub mod interpreter;
 pub mod layer;
+mod logs;
+mod mounts;
 pub mod network;
 pub mod requirements;
 pub mod root;

@@ -2,7 +2,7 @@
 
 /// An answer's body.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Body {
+pub(crate) enum Body {
     /// All of it.
     Whole(Vec<u8>),
     /// It was longer than the bound.

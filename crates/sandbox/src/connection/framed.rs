@@ -8,6 +8,7 @@ use std::collections::hash_map::Entry;
 use std::io::{self, IoSlice};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream as StdUnixStream;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use chasen_entity::ActivationId;
 use chasen_entity::frame::{FrameKind, HEADER_LEN, PROTOCOL_VERSION, encode_header};
@@ -16,22 +17,22 @@ use serde::Deserialize;
 use tokio::net::UnixStream;
 use tokio::sync::{Mutex as AsyncMutex, oneshot};
 
+use super::Broken;
 use super::collector::Body;
 use super::frames::{Frame, Frames};
-use super::Broken;
 
 /// What a launcher says when its interpreter is up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-pub struct Hello {
+pub(crate) struct Hello {
     /// Version of the protocol that it speaks.
-    pub protocol: u8,
+    pub(crate) protocol: u8,
     /// True if it takes several runs at a time.
-    pub concurrent: bool,
+    pub(crate) concurrent: bool,
 }
 
 /// What a launcher answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Reply {
+pub(crate) enum Reply {
     /// Initialisation succeeded.
     Initialized,
     /// The function's answer.
@@ -42,11 +43,12 @@ pub enum Reply {
 
 /// One launcher's connection.
 #[derive(Debug)]
-pub struct Connection {
+pub(crate) struct Connection {
     socket: UnixStream,
     writing: AsyncMutex<()>,
     reading: AsyncMutex<Frames>,
     exchanges: Mutex<Exchanges>,
+    keep: AtomicUsize,
 }
 
 /// Who waits for what.
@@ -72,22 +74,28 @@ impl Connection {
     ///
     /// # Errors
     /// When the descriptor is not fit for it.
-    pub fn new(socket: OwnedFd, keep: usize) -> io::Result<Self> {
+    pub(crate) fn new(socket: OwnedFd, keep: usize) -> io::Result<Self> {
         let socket = StdUnixStream::from(socket);
         socket.set_nonblocking(true)?;
         Ok(Self {
             socket: UnixStream::from_std(socket)?,
             writing: AsyncMutex::default(),
-            reading: AsyncMutex::new(Frames::new(keep)),
+            reading: AsyncMutex::new(Frames::new()),
             exchanges: Mutex::default(),
+            keep: AtomicUsize::new(keep),
         })
+    }
+
+    /// Sets how many bytes of a payload are kept from now on.
+    pub(crate) fn set_keep(&self, keep: usize) {
+        self.keep.store(keep, Ordering::Relaxed);
     }
 
     /// Waits for the launcher's first word.
     ///
     /// # Errors
     /// [`Broken`] when it ends, or says anything else.
-    pub async fn hello(&self) -> Result<Hello, Broken> {
+    pub(crate) async fn hello(&self) -> Result<Hello, Broken> {
         let frame = self.next_frame(&mut *self.reading.lock().await).await?;
         let hello = match (frame.kind, frame.body) {
             (FrameKind::Hello, Body::Whole(text)) => serde_json::from_slice::<Hello>(&text).ok(),
@@ -102,7 +110,12 @@ impl Connection {
     ///
     /// # Errors
     /// [`Broken`], now and for everybody else from now on.
-    pub async fn exchange(&self, kind: FrameKind, id: &ActivationId, payload: &[u8]) -> Result<Reply, Broken> {
+    pub(crate) async fn exchange(
+        &self,
+        kind: FrameKind,
+        id: &ActivationId,
+        payload: &[u8],
+    ) -> Result<Reply, Broken> {
         let key = id.to_bytes();
         {
             let mut exchanges = self.exchanges.lock();
@@ -111,7 +124,9 @@ impl Connection {
             }
             match exchanges.slots.entry(key) {
                 Entry::Vacant(vacant) => vacant.insert(Slot::Open),
-                Entry::Occupied(_) => return Err(Broken::Unexpected(format!("activation {id} runs here already"))),
+                Entry::Occupied(_) => {
+                    return Err(Broken::Unexpected(format!("activation {id} runs here already")));
+                }
             };
         }
         let mut pending = Pending { connection: self, reason: Broken::Abandoned, done: false };
@@ -123,7 +138,12 @@ impl Connection {
         result
     }
 
-    async fn write_and_wait(&self, kind: FrameKind, id: &ActivationId, payload: &[u8]) -> Result<Reply, Broken> {
+    async fn write_and_wait(
+        &self,
+        kind: FrameKind,
+        id: &ActivationId,
+        payload: &[u8],
+    ) -> Result<Reply, Broken> {
         {
             let _turn = self.writing.lock().await;
             self.write(kind, id, payload).await?;
@@ -204,7 +224,7 @@ impl Connection {
 
     async fn next_frame(&self, frames: &mut Frames) -> Result<Frame, Broken> {
         loop {
-            if let Some(frame) = frames.next()? {
+            if let Some(frame) = frames.next(self.keep.load(Ordering::Relaxed))? {
                 return Ok(frame);
             }
             self.socket.readable().await?;
@@ -222,7 +242,8 @@ impl Connection {
         encode_header(&mut header, kind, Some(id), payload.len());
         let (mut header, mut payload) = (header.as_slice(), payload);
         while !(header.is_empty() && payload.is_empty()) {
-            let written = match self.socket.try_write_vectored(&[IoSlice::new(header), IoSlice::new(payload)]) {
+            let written = match self.socket.try_write_vectored(&[IoSlice::new(header), IoSlice::new(payload)])
+            {
                 Ok(written) => written,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.socket.writable().await?;

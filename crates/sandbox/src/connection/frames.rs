@@ -22,14 +22,12 @@ pub(super) struct Frames {
     buffer: Box<[u8]>,
     start: usize,
     end: usize,
-    keep: usize,
     current: Option<(FrameHeader, Collector)>,
 }
 
 impl Frames {
-    /// A reader that keeps at most `keep` bytes of a payload.
-    pub(super) fn new(keep: usize) -> Self {
-        Self { buffer: vec![0; BUFFER].into_boxed_slice(), start: 0, end: 0, keep, current: None }
+    pub(super) fn new() -> Self {
+        Self { buffer: vec![0; BUFFER].into_boxed_slice(), start: 0, end: 0, current: None }
     }
 
     /// Room for more bytes; never empty after [`Frames::next`] gave `None`.
@@ -47,15 +45,15 @@ impl Frames {
         self.end = (self.end + count).min(self.buffer.len());
     }
 
-    /// The next whole frame, or `None` if more bytes are needed for it.
-    pub(super) fn next(&mut self) -> Result<Option<Frame>, FrameError> {
+    /// The next whole frame, or `None` if more bytes are needed for it. At most `keep` bytes of a payload are kept.
+    pub(super) fn next(&mut self, keep: usize) -> Result<Option<Frame>, FrameError> {
         let (header, mut collector) = match self.current.take() {
             Some(current) => current,
             None => {
                 let Some(header) = self.unread().first_chunk::<HEADER_LEN>() else { return Ok(None) };
                 let header = decode_header(header, MAX_ANSWER)?;
                 self.start += HEADER_LEN;
-                (header, Collector::new(self.keep, header.payload_len))
+                (header, Collector::new(keep, header.payload_len))
             }
         };
         let missing = header.payload_len - usize::try_from(collector.length()).unwrap_or(usize::MAX);
@@ -84,8 +82,8 @@ mod tests {
 
     use super::*;
 
-    fn feed(frames: &mut Frames, bytes: &[u8], cuts: &[usize]) -> Result<Vec<Frame>, FrameError> {
-        let mut got = Vec::new();
+    fn feed(keep: usize, bytes: &[u8], cuts: &[usize]) -> Result<Vec<Frame>, FrameError> {
+        let (mut frames, mut got) = (Frames::new(), Vec::new());
         let mut rest = bytes;
         let mut cuts = cuts.iter().cycle();
         while !rest.is_empty() {
@@ -94,7 +92,7 @@ mod tests {
             room[..count].copy_from_slice(&rest[..count]);
             frames.filled(count);
             rest = &rest[count..];
-            while let Some(frame) = frames.next()? {
+            while let Some(frame) = frames.next(keep)? {
                 got.push(frame);
             }
         }
@@ -117,7 +115,7 @@ mod tests {
                 bytes.extend_from_slice(payload);
             }
             let keep = 100;
-            let got = feed(&mut Frames::new(keep), &bytes, &cuts).unwrap();
+            let got = feed(keep, &bytes, &cuts).unwrap();
             let expected: Vec<Frame> = sent.into_iter().map(|(kind, activation_id, payload)| {
                 let body = if payload.len() > keep {
                     Body::Cut { length: payload.len() as u64, kept: payload[..keep].to_vec() }
@@ -132,7 +130,7 @@ mod tests {
         #[test]
         fn no_bytes_do_harm(bytes in prop::collection::vec(any::<u8>(), 0..2000), cuts in prop::collection::vec(1usize..100, 1..4)) {
             // Errors are fine; kept bytes stay within the bound and nothing panics.
-            if let Ok(frames) = feed(&mut Frames::new(10), &bytes, &cuts) {
+            if let Ok(frames) = feed(10, &bytes, &cuts) {
                 for frame in frames {
                     let (Body::Whole(kept) | Body::Cut { kept, .. }) = frame.body;
                     prop_assert!(kept.len() <= 10);
@@ -145,7 +143,7 @@ mod tests {
     fn a_length_beyond_every_answer_is_refused_before_anything_is_kept() {
         let mut bytes = Vec::new();
         encode_header(&mut bytes, FrameKind::Result, None, MAX_ANSWER + 1);
-        assert!(matches!(feed(&mut Frames::new(10), &bytes, &[7]), Err(FrameError::Length { .. })));
+        assert!(matches!(feed(10, &bytes, &[7]), Err(FrameError::Length { .. })));
     }
 
     #[test]
@@ -153,7 +151,7 @@ mod tests {
         let mut bytes = Vec::new();
         encode_header(&mut bytes, FrameKind::Result, None, 3 * BUFFER);
         bytes.resize(bytes.len() + 3 * BUFFER, b'x');
-        let got = feed(&mut Frames::new(usize::MAX), &bytes, &[BUFFER]).unwrap();
+        let got = feed(usize::MAX, &bytes, &[BUFFER]).unwrap();
         assert_eq!(got[0].body, Body::Whole(vec![b'x'; 3 * BUFFER]));
     }
 }

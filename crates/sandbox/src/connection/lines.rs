@@ -14,7 +14,7 @@ const BUFFER: usize = 64 * 1024;
 
 /// One executable's connection. Exchanges follow each other.
 #[derive(Debug)]
-pub struct LineConnection {
+pub(crate) struct LineConnection {
     input: pipe::Sender,
     output: pipe::Receiver,
     keep: usize,
@@ -28,10 +28,15 @@ impl LineConnection {
     ///
     /// # Errors
     /// When the descriptors are no pipes.
-    pub fn new(input: OwnedFd, output: OwnedFd, keep: usize) -> io::Result<Self> {
+    pub(crate) fn new(input: OwnedFd, output: OwnedFd, keep: usize) -> io::Result<Self> {
         let input = pipe::Sender::from_owned_fd(input)?;
         let output = pipe::Receiver::from_owned_fd(output)?;
         Ok(Self { input, output, keep, buffer: Vec::new(), start: 0 })
+    }
+
+    /// Sets how many bytes of a line are kept from now on.
+    pub(crate) fn set_keep(&mut self, keep: usize) {
+        self.keep = keep;
     }
 
     /// Sends `text` as one line and waits for one line. What the executable had written before is thrown away, so
@@ -39,7 +44,7 @@ impl LineConnection {
     ///
     /// # Errors
     /// [`Broken`]; the connection is of no use after.
-    pub async fn exchange(&mut self, text: &[u8]) -> Result<Body, Broken> {
+    pub(crate) async fn exchange(&mut self, text: &[u8]) -> Result<Body, Broken> {
         self.discard()?;
         let mut line: Vec<u8> = Vec::with_capacity(text.len() + 1);
         // Legal in JSON between tokens only, so that nothing is lost.
@@ -55,7 +60,7 @@ impl LineConnection {
     ///
     /// # Errors
     /// As [`LineConnection::exchange`].
-    pub async fn send(&mut self, text: &[u8]) -> Result<(), Broken> {
+    pub(crate) async fn send(&mut self, text: &[u8]) -> Result<(), Broken> {
         write_all(&self.input, text).await?;
         write_all(&self.input, b"\n").await
     }
@@ -64,7 +69,7 @@ impl LineConnection {
     ///
     /// # Errors
     /// As [`LineConnection::exchange`].
-    pub async fn next_line(&mut self) -> Result<Body, Broken> {
+    pub(crate) async fn next_line(&mut self) -> Result<Body, Broken> {
         read_line(&self.output, &mut self.buffer, &mut self.start, self.keep).await
     }
 

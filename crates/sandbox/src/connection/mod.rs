@@ -12,16 +12,16 @@ use std::io;
 
 use chasen_entity::frame::FrameError;
 
-pub use collector::Body;
-pub use framed::{Connection, Hello, Reply};
-pub use lines::LineConnection;
+pub(crate) use collector::Body;
+pub(crate) use framed::{Connection, Reply};
+pub(crate) use lines::LineConnection;
 
 /// Most bytes of one answer that are read, and thrown away beyond the payload bound, to stay in step.
-pub const MAX_ANSWER: usize = 256 << 20;
+pub(crate) const MAX_ANSWER: usize = 256 << 20;
 
 /// Why a conversation is over. It cannot be taken up again.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Broken {
+pub(crate) enum Broken {
     /// The other end is closed: its process has ended or has let go of it.
     #[error("the runtime closed its connection")]
     Closed,
@@ -45,7 +45,9 @@ pub enum Broken {
 impl From<io::Error> for Broken {
     fn from(error: io::Error) -> Self {
         match error.kind() {
-            io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset | io::ErrorKind::UnexpectedEof => Self::Closed,
+            io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset | io::ErrorKind::UnexpectedEof => {
+                Self::Closed
+            }
             kind => Self::Io(kind),
         }
     }

@@ -37,7 +37,14 @@ pub struct Bounds {
 
 impl Default for Bounds {
     fn default() -> Self {
-        Self { total: 512 << 20, entries: 100_000, ratio: 100, ratio_free: 32 << 20, depth: 64, path_len: 1024 }
+        Self {
+            total: 512 << 20,
+            entries: 100_000,
+            ratio: 100,
+            ratio_free: 32 << 20,
+            depth: 64,
+            path_len: 1024,
+        }
     }
 }
 
@@ -190,9 +197,11 @@ impl Entry {
     /// True if nobody holds the layer or waits for it.
     fn is_unused(&self) -> bool {
         let waited_for = Arc::strong_count(&self.outcome) > 1;
-        !waited_for && self.outcome.get().is_none_or(|outcome| {
-            outcome.as_ref().map_or(true, |layer| Arc::strong_count(layer) == 1)
-        })
+        !waited_for
+            && self
+                .outcome
+                .get()
+                .is_none_or(|outcome| outcome.as_ref().map_or(true, |layer| Arc::strong_count(layer) == 1))
     }
 }
 
@@ -234,7 +243,8 @@ impl Layers {
                 self.build(text.clone(), binary)
             })
             .await;
-        let outcome = outcome.map_err(|source| LayerError::Disk { folder: self.folder.clone(), source })?.clone();
+        let outcome =
+            outcome.map_err(|source| LayerError::Disk { folder: self.folder.clone(), source })?.clone();
         drop(cell);
         if is_new {
             self.sweep();
@@ -250,7 +260,9 @@ impl Layers {
         };
         let _permit = self.workers.acquire().await.map_err(io::Error::other)?;
         let (bounds, path) = (self.bounds, self.folder.join(format!("{number:08}")));
-        tokio::task::spawn_blocking(move || build(&text, binary, path, bounds)).await.map_err(io::Error::other)?
+        tokio::task::spawn_blocking(move || build(&text, binary, path, bounds))
+            .await
+            .map_err(io::Error::other)?
     }
 
     /// Removes unused layers that are too old, then the longest unused while all are too large.

@@ -52,7 +52,13 @@ fn tar_gz(fill: impl FnOnce(&mut tar::Builder<Vec<u8>>)) -> Vec<u8> {
 }
 
 /// A tar entry with exactly this name, which the builder would refuse to write.
-fn raw_entry(builder: &mut tar::Builder<Vec<u8>>, name: &str, kind: tar::EntryType, link: &str, content: &[u8]) {
+fn raw_entry(
+    builder: &mut tar::Builder<Vec<u8>>,
+    name: &str,
+    kind: tar::EntryType,
+    link: &str,
+    content: &[u8],
+) {
     let mut header = tar::Header::new_gnu();
     header.as_old_mut().name[..name.len()].copy_from_slice(name.as_bytes());
     header.as_old_mut().linkname[..link.len()].copy_from_slice(link.as_bytes());
@@ -121,11 +127,7 @@ async fn hostile_archives_are_the_developers_fault() {
         ("link out", zip_of(&[Item::Link("l", "../x")]), "leads out"),
         ("absolute link", zip_of(&[Item::Link("l", "/etc/passwd")]), "leads out"),
         ("link loop", zip_of(&[Item::Link("a", "b"), Item::Link("b", "a")]), "leads out"),
-        (
-            "link through a link",
-            zip_of(&[Item::Link("x", "."), Item::Link("y", "x/../..")]),
-            "leads out",
-        ),
+        ("link through a link", zip_of(&[Item::Link("x", "."), Item::Link("y", "x/../..")]), "leads out"),
         (
             "file through a link",
             zip_of(&[Item::Link("d", "/tmp"), Item::File("d/x", 0o644, b"")]),
@@ -149,7 +151,11 @@ async fn hostile_archives_are_the_developers_fault() {
         ),
         ("entries", zip_of(&many), "more than 20 entries"),
         ("truncated zip", zip_of(&[Item::File("a", 0o644, b"abc")])[..40].to_vec(), "damaged"),
-        ("truncated tar", tar_gz(|tar| raw_entry(tar, "a", tar::EntryType::Regular, "", b"abc"))[..20].to_vec(), "damaged"),
+        (
+            "truncated tar",
+            tar_gz(|tar| raw_entry(tar, "a", tar::EntryType::Regular, "", b"abc"))[..20].to_vec(),
+            "damaged",
+        ),
         ("not a zip", b"PK\x03\x04 nothing of the kind".to_vec(), "damaged"),
     ];
     for (name, code, text) in cases {

@@ -54,7 +54,12 @@ impl TreeWriter {
     }
 
     /// Writes a file; a later entry of the same name replaces the earlier one.
-    pub(super) fn file(&mut self, name: &Path, program: bool, content: &mut dyn Read) -> Result<(), UnpackError> {
+    pub(super) fn file(
+        &mut self,
+        name: &Path,
+        program: bool,
+        content: &mut dyn Read,
+    ) -> Result<(), UnpackError> {
         let path = self.admit(name)?;
         if let Some(parent) = path.parent() {
             self.make_folder(name, parent)?;
@@ -92,12 +97,19 @@ impl TreeWriter {
             }
         }
         for (path, to) in &self.links {
-            std::os::unix::fs::symlink(to, path).map_err(|error| clash_or_disk(error, self.inner_name(path)))?;
+            std::os::unix::fs::symlink(to, path)
+                .map_err(|error| clash_or_disk(error, self.inner_name(path)))?;
         }
         let root = File::open(&self.root).map_err(UnpackError::Disk)?;
         for (path, _) in &self.links {
             let name = self.inner_name(path);
-            match rustix::fs::openat2(&root, name, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), ResolveFlags::BENEATH) {
+            match rustix::fs::openat2(
+                &root,
+                name,
+                OFlags::PATH | OFlags::CLOEXEC,
+                Mode::empty(),
+                ResolveFlags::BENEATH,
+            ) {
                 // A link to nothing leads nowhere.
                 Ok(_) | Err(Errno::NOENT | Errno::NOTDIR) => {}
                 Err(Errno::XDEV | Errno::LOOP) => return Err(BadCode::Link(name.to_path_buf()).into()),

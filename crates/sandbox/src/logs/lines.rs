@@ -10,7 +10,7 @@ const MAX_LINE: usize = 64 * 1024;
 
 /// Which stream a line was printed to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stream {
+pub(crate) enum Stream {
     /// Standard output.
     Stdout,
     /// Standard error.
@@ -28,7 +28,7 @@ impl fmt::Display for Stream {
 
 /// A line as records carry it: the time in 30 columns, the stream, the text.
 #[must_use]
-pub fn format_line(time: Timestamp, stream: Stream, text: &str) -> String {
+pub(crate) fn format_line(time: Timestamp, stream: Stream, text: &str) -> String {
     format!("{:<30} {stream}: {text}", format!("{time:.9}"))
 }
 
@@ -110,7 +110,9 @@ impl Lines {
             self.stdout = Vec::new();
             self.stderr = Vec::new();
             let prefix = format_line(time, stream, "").len();
-            line.truncate(line.floor_char_boundary(usize::try_from(room).unwrap_or(usize::MAX).saturating_sub(1)));
+            line.truncate(
+                line.floor_char_boundary(usize::try_from(room).unwrap_or(usize::MAX).saturating_sub(1)),
+            );
             if line.len() <= prefix {
                 return;
             }
@@ -163,7 +165,10 @@ mod tests {
         assert_eq!(texts(&taken), ["stderr: oops", "stderr: ", "stdout: hello", "stdout: last \u{fffd}"]);
         assert!(lines.take(time()).is_empty());
         let whole_second: Timestamp = "2016-03-22T01:02:26Z".parse().unwrap();
-        assert_eq!(format_line(whole_second, Stream::Stdout, "x"), "2016-03-22T01:02:26.000000000Z stdout: x");
+        assert_eq!(
+            format_line(whole_second, Stream::Stdout, "x"),
+            "2016-03-22T01:02:26.000000000Z stdout: x"
+        );
     }
 
     #[test]

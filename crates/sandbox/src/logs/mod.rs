@@ -7,5 +7,4 @@
 mod lines;
 mod output;
 
-pub use lines::{Stream, format_line};
-pub use output::Output;
+pub(crate) use output::Output;

@@ -19,7 +19,7 @@ const MAX_PIPE: usize = 1 << 20;
 
 /// Both pipes of one container.
 #[derive(Debug)]
-pub struct Output {
+pub(crate) struct Output {
     stdout: Pipe,
     stderr: Pipe,
     lines: Mutex<Lines>,
@@ -46,7 +46,7 @@ impl Output {
     ///
     /// # Errors
     /// When the descriptors are no pipes.
-    pub fn new(stdout: OwnedFd, stderr: OwnedFd) -> io::Result<Self> {
+    pub(crate) fn new(stdout: OwnedFd, stderr: OwnedFd) -> io::Result<Self> {
         Ok(Self {
             stdout: Pipe::new(Stream::Stdout, stdout)?,
             stderr: Pipe::new(Stream::Stderr, stderr)?,
@@ -55,18 +55,18 @@ impl Output {
     }
 
     /// Sets how many bytes of log each activation may have.
-    pub fn set_limit(&self, limit: u64) {
+    pub(crate) fn set_limit(&self, limit: u64) {
         self.lines.lock().set_limit(limit);
     }
 
     /// Reads whatever comes, for as long as it is polled: a full pipe would stop the function.
     /// Ends when both streams have ended. Safe to cancel.
-    pub async fn pump(&self) {
+    pub(crate) async fn pump(&self) {
         tokio::join!(self.stdout.pump(&self.lines), self.stderr.pump(&self.lines));
     }
 
     /// Adds a line of the platform's own.
-    pub fn note(&self, text: &str) {
+    pub(crate) fn note(&self, text: &str) {
         let mut lines = self.lines.lock();
         let now = Timestamp::now();
         lines.add(Stream::Stderr, text.as_bytes(), now);
@@ -74,14 +74,14 @@ impl Output {
     }
 
     /// Reads what the pipes hold; it stays for whoever takes next.
-    pub fn drain(&self) {
+    pub(crate) fn drain(&self) {
         for pipe in [&self.stdout, &self.stderr] {
             pipe.drain(&self.lines);
         }
     }
 
     /// Reads what the pipes hold and ends the activation: its lines.
-    pub fn take(&self) -> Vec<String> {
+    pub(crate) fn take(&self) -> Vec<String> {
         self.drain();
         self.lines.lock().take(Timestamp::now())
     }

@@ -14,12 +14,15 @@
 )]
 
 mod code;
+mod containers;
+mod hostile;
 mod house;
 mod isolation;
 mod life;
 mod limits;
 mod payload;
 mod plain;
+mod world;
 mod rootless;
 
 use std::path::Path;
@@ -33,6 +36,7 @@ fn main() -> ExitCode {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words.as_slice() {
         ["sandbox-helper"] => chasen_sandbox::helper::main(),
+        ["native-launcher", ..] => chasen_native_launcher::main(),
         ["payload", ..] => payload::main(arguments.get(1..).unwrap_or_default()),
         ["rootless-node", data, group] => {
             rootless::node(Path::new(data), Path::new(group));
@@ -50,6 +54,8 @@ fn main() -> ExitCode {
                 life::tests(),
                 code::tests(),
                 plain::tests(),
+                containers::tests(),
+                hostile::tests(),
                 rootless::tests(),
             ]
             .into_iter()

@@ -1,0 +1,237 @@
+//! Containers: a cell with a runtime in it, given one action, running it again and again.
+//!
+//! The task that calls does all the work: it writes the request, reads the reply and, while it waits, what the
+//! function prints. There is no task per container.
+
+mod personality;
+mod runtime;
+
+use std::io;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use async_trait::async_trait;
+use chasen_entity::response::Answer;
+use chasen_entity::{ByteSize, Invocation, Millis};
+use chasen_spi::container_factory::{Container, InitCode, RunBounds, RunReply};
+use parking_lot::Mutex;
+use tokio::time::timeout;
+
+use crate::cell::Cell;
+use crate::connection::{Body, Broken, Reply};
+use crate::layer::{Layer, LayerError, Layers};
+use crate::logs::Output;
+use crate::network::Lease;
+
+pub(crate) use personality::Personality;
+pub(crate) use runtime::Runtime;
+use runtime::Start;
+
+/// How long the end of a process is waited for after its connection has closed: the kernel closes descriptors of a
+/// process that it kills for memory before its end and its cause are told.
+const END_GRACE: Duration = Duration::from_millis(500);
+/// How long an overdue answer is held back for its sandbox to be gone.
+const KILL_GRACE: Duration = Duration::from_millis(200);
+
+/// What a container is made of.
+pub(crate) struct Parts {
+    pub(crate) cell: Cell,
+    pub(crate) runtime: Runtime,
+    pub(crate) output: Output,
+    pub(crate) personality: Personality,
+    pub(crate) layers: Arc<Layers>,
+    /// The cell's network; given back when the cell is gone.
+    pub(crate) lease: Option<Lease>,
+    /// Size of the writable layer over the code, bytes.
+    pub(crate) scratch: u64,
+    /// Largest answer where the namespace has no bound of its own.
+    pub(crate) max_payload: ByteSize,
+}
+
+/// One sandbox.
+pub(crate) struct SandboxContainer {
+    parts: Parts,
+    /// Held for as long as the cell may read from it.
+    layer: Mutex<Option<Arc<Layer>>>,
+    /// Taken out when the cell is gone.
+    lease: Mutex<Option<Lease>>,
+}
+
+/// Why an initialisation ended before the runtime was asked, or instead of it.
+enum Hindrance {
+    /// The developer's fault; the text is for them, and has been logged where the kind does that.
+    Code(String),
+    /// The platform's fault.
+    Platform(String),
+}
+
+impl SandboxContainer {
+    pub(crate) fn new(mut parts: Parts) -> Self {
+        let lease = parts.lease.take();
+        Self { parts, layer: Mutex::default(), lease: Mutex::new(lease) }
+    }
+
+    /// Lays the action's code over the cell's folder. `None` if the action has none.
+    async fn lay_code(&self, code: &InitCode) -> Result<Option<Arc<Layer>>, Hindrance> {
+        let Parts { cell, layers, personality, output, scratch, .. } = &self.parts;
+        let exec = &code.action.exec;
+        let Some(text) = code.text.as_ref().filter(|text| !text.is_empty()) else { return Ok(None) };
+        let bad = |why: &str| {
+            let (reply, log) = personality.bad_code(why);
+            log.into_iter().for_each(|line| output.note(&line));
+            Hindrance::Code(reply)
+        };
+        let layer = layers.layer(&digest(code), text, exec.binary).await.map_err(|error| match error {
+            LayerError::Code(why) => bad(&why.to_string()),
+            LayerError::Disk { .. } => Hindrance::Platform(error.to_string()),
+        })?;
+        personality.check_shape(layer.shape()).map_err(|why| bad(&why))?;
+        let mounted = cell.mount_code(layer.path(), *scratch).await;
+        mounted.map_err(|error| Hindrance::Platform(error.to_string()))?;
+        *self.layer.lock() = Some(Arc::clone(&layer));
+        Ok(Some(layer))
+    }
+
+    async fn initialize(&self, invocation: &Invocation, code: &InitCode, keep: ByteSize) -> Answer {
+        let layer = match self.lay_code(code).await {
+            Ok(layer) => layer,
+            Err(Hindrance::Code(text)) => return Answer::Refused(personality::error_body(&text)),
+            Err(Hindrance::Platform(reason)) => {
+                tracing::error!(container = self.name(), %reason, "an action's code could not be provided");
+                return Answer::NotProvided;
+            }
+        };
+        let start = Start {
+            name: code.action.name.name.as_str(),
+            main: code.action.exec.entry_point(),
+            shape: layer.map(|layer| layer.shape()),
+            env: invocation.init_env(now().saturating_add(u64::from(code.action.limits.timeout))),
+            folder: self.parts.cell.action_folder(),
+            keep,
+        };
+        let reply = self.parts.runtime.init(&self.parts.cell, &invocation.activation_id, &start).await;
+        self.answer(reply).await
+    }
+
+    /// Does `work` within `limit` while the function's output is read. Past the limit the cell is killed.
+    async fn bounded(&self, limit: Duration, work: impl Future<Output = Answer>) -> (Answer, Duration) {
+        let begun = Instant::now();
+        let reading = async {
+            let mut work = pin!(work);
+            tokio::select! {
+                biased;
+                answer = &mut work => return answer,
+                // Both streams are closed, by the function or by its end.
+                () = self.parts.output.pump() => {}
+            }
+            work.await
+        };
+        let answer = timeout(limit, reading).await;
+        let duration = begun.elapsed();
+        match answer {
+            Ok(answer) if duration < limit => (answer, duration),
+            Ok(_) | Err(_) => {
+                // The kill is on its way in any case; the answer does not depend on when it is done.
+                let _ = timeout(KILL_GRACE, self.parts.cell.kill()).await;
+                (Answer::TimedOut, duration)
+            }
+        }
+    }
+
+    /// What a reply, or its absence, means.
+    async fn answer(&self, reply: Result<Reply, Broken>) -> Answer {
+        let Parts { cell, runtime, .. } = &self.parts;
+        match reply {
+            Ok(Reply::Initialized) => Answer::Ok(Vec::new()),
+            Ok(Reply::Result(Body::Whole(body))) => Answer::Ok(body),
+            Ok(Reply::Result(Body::Cut { length, kept })) => Answer::TooLong { length, kept },
+            // A launcher survives when the process that it started is killed for memory.
+            Ok(Reply::DeveloperError(_)) if cell.oom_killed() => Answer::OutOfMemory,
+            Ok(Reply::DeveloperError(Body::Whole(body))) => Answer::Refused(body),
+            Ok(Reply::DeveloperError(Body::Cut { length, kept })) => Answer::TooLong { length, kept },
+            Err(broken) => {
+                tracing::debug!(container = self.name(), %broken, "a runtime's connection is over");
+                if broken == Broken::Closed {
+                    // Not a wait for the end itself: a function may have closed the connection and live on.
+                    let _ = timeout(END_GRACE, cell.exited()).await;
+                }
+                if cell.oom_killed() { Answer::OutOfMemory } else { runtime.ended() }
+            }
+        }
+    }
+
+    fn keep(&self, invocation: &Invocation) -> ByteSize {
+        invocation.identity.limits.max_payload_size.unwrap_or(self.parts.max_payload)
+    }
+}
+
+#[async_trait]
+impl Container for SandboxContainer {
+    fn name(&self) -> &str {
+        self.parts.cell.name()
+    }
+
+    async fn init(&self, invocation: &Invocation, code: InitCode) -> RunReply {
+        let bounds = RunBounds::new(&code.action.limits, self.keep(invocation));
+        self.parts.output.set_limit(bounds.logs.as_bytes());
+        let work = self.initialize(invocation, &code, bounds.payload);
+        let (answer, duration) = self.bounded(bounds.time, work).await;
+        let logs = match answer {
+            // What it printed belongs to the first run.
+            Answer::Ok(_) => {
+                self.parts.output.drain();
+                Vec::new()
+            }
+            _ => self.parts.output.take(),
+        };
+        RunReply { answer, duration, logs }
+    }
+
+    async fn run(&self, invocation: &Invocation, deadline: Millis, sent: &(dyn Fn() + Sync)) -> RunReply {
+        let limit = RunBounds::new(&invocation.action.limits, self.parts.max_payload).time;
+        let body = invocation.run_body(deadline);
+        let _turn = self.parts.runtime.turn().await;
+        sent();
+        let work = async {
+            let reply = self.parts.runtime.run(&invocation.activation_id, body.as_bytes()).await;
+            self.answer(reply).await
+        };
+        let (answer, duration) = self.bounded(limit, work).await;
+        RunReply { answer, duration, logs: self.parts.output.take() }
+    }
+
+    fn freeze(&self) -> io::Result<()> {
+        self.parts.cell.freeze()
+    }
+
+    fn thaw(&self) -> io::Result<()> {
+        self.parts.cell.thaw()
+    }
+
+    async fn exited(&self) {
+        self.parts.cell.exited().await;
+    }
+
+    async fn stop(&self) {
+        if let Err(error) = self.parts.cell.kill().await {
+            tracing::warn!(container = self.name(), %error, "the end of a sandbox was not seen");
+        }
+        self.lease.lock().take();
+        self.layer.lock().take();
+    }
+}
+
+/// What the code is kept under. A digest is stored with the code; without one, name and revision tell it.
+fn digest(code: &InitCode) -> String {
+    match &code.action.exec.code {
+        Some(stored) => stored.digest.clone(),
+        None => format!("{}@{}", code.action.name, code.action.revision),
+    }
+}
+
+fn now() -> Millis {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
+}

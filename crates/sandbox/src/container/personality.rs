@@ -1,0 +1,50 @@
+//! What differs between kinds when the platform answers in their stead: the texts about unusable code.
+
+use crate::layer::Shape;
+
+const UNSUPPORTED: &str = "The file type is unsupported";
+const NO_EXECUTABLE: &str = "The action failed to generate or locate a binary. See logs for details.";
+
+/// Which family of runtimes an answer must look like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Personality {
+    /// The nodejs kinds.
+    Node,
+    /// Kinds that speak the one-line protocol elsewhere, and executables that speak it here.
+    ActionLoop,
+    /// Executables started anew for every run.
+    Skeleton,
+}
+
+impl Personality {
+    /// That of a kind with an interpreter.
+    pub(crate) fn of_kind(kind: &str) -> Self {
+        if kind.starts_with("nodejs:") { Self::Node } else { Self::ActionLoop }
+    }
+
+    /// The answer about code that cannot be unpacked, and what the log says.
+    pub(crate) fn bad_code(self, why: &str) -> (String, Option<String>) {
+        match self {
+            Self::Node => {
+                let text = format!("There was an error uncompressing the action archive. {why}");
+                let log = format!("Error during initialization: {text}");
+                (format!("Initialization has failed due to: {text}"), Some(log))
+            }
+            Self::ActionLoop => (format!("cannot decode the request: {why}"), None),
+            Self::Skeleton => (NO_EXECUTABLE.to_owned(), Some(why.to_owned())),
+        }
+    }
+
+    /// Refuses what the kind cannot load; the error is why.
+    pub(crate) fn check_shape(self, shape: Shape) -> Result<(), String> {
+        match (self, shape) {
+            (Self::Node, Shape::Executable) => Err(UNSUPPORTED.to_owned()),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// `{"error": text}`.
+pub(crate) fn error_body(text: &str) -> Vec<u8> {
+    chasen_entity::RawJson::error(text).as_str().as_bytes().to_vec()
+}

@@ -1,0 +1,234 @@
+//! The two ways of speaking with what runs in a cell, as one.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use chasen_entity::frame::FrameKind;
+use chasen_entity::json::{JsonType, push_string};
+use chasen_entity::response::Answer;
+use chasen_entity::{ActivationId, ByteSize, RawJson};
+use tokio::sync::{Mutex, MutexGuard};
+
+use super::personality::error_body;
+use crate::cell::Cell;
+use crate::connection::{Body, Broken, Connection, LineConnection, Reply};
+use crate::layer::Shape;
+
+/// How long an executable that says nothing must live to count as started.
+const START_GRACE: Duration = Duration::from_millis(5);
+/// The native launcher's word right before it becomes the executable.
+const STARTING: &[u8] = b"starting";
+/// Its word when it waits for the code.
+const READY: &[u8] = b"ready";
+
+const NO_CODE: &str = "Missing main/no code to execute.";
+const EXITED: &str = "command exited";
+const BAD_RESULT: &str = "The action did not return a dictionary or array.";
+
+/// A runtime and the line to it.
+pub(crate) enum Runtime {
+    /// A launcher of ours.
+    Framed {
+        /// The line.
+        connection: Connection,
+        /// Held by the one that runs, where the launcher takes one at a time.
+        turn: Option<Mutex<()>>,
+    },
+    /// An executable that speaks lines.
+    Lines(Mutex<LineConnection>),
+}
+
+/// What an initialisation says.
+pub(super) struct Start<'a> {
+    pub(super) name: &'a str,
+    pub(super) main: &'a str,
+    /// What the code was; `None` without code.
+    pub(super) shape: Option<Shape>,
+    pub(super) env: Vec<(String, String)>,
+    /// Where the code lies for the runtime.
+    pub(super) folder: PathBuf,
+    /// Most bytes of an answer that are kept.
+    pub(super) keep: ByteSize,
+}
+
+impl Runtime {
+    /// Waits for the first word of a launcher that was just started.
+    pub(crate) async fn greet_launcher(connection: Connection) -> Result<Self, Broken> {
+        let hello = connection.hello().await?;
+        Ok(Self::Framed { connection, turn: (!hello.concurrent).then(Mutex::default) })
+    }
+
+    /// Waits for the first word of a native launcher that will become an executable.
+    pub(crate) async fn greet_starter(mut connection: LineConnection) -> Result<Self, Broken> {
+        match connection.next_line().await? {
+            Body::Whole(line) if line == READY => Ok(Self::Lines(Mutex::new(connection))),
+            _ => Err(Broken::Unexpected("not the greeting of a native launcher".to_owned())),
+        }
+    }
+
+    /// Waits until a run may be sent.
+    pub(super) async fn turn(&self) -> Option<MutexGuard<'_, ()>> {
+        match self {
+            Self::Framed { turn: Some(turn), .. } => Some(turn.lock().await),
+            Self::Framed { turn: None, .. } | Self::Lines(_) => None,
+        }
+    }
+
+    /// Gives the runtime its action.
+    pub(super) async fn init(
+        &self,
+        cell: &Cell,
+        id: &ActivationId,
+        start: &Start<'_>,
+    ) -> Result<Reply, Broken> {
+        let keep = usize::try_from(start.keep.as_bytes()).unwrap_or(usize::MAX);
+        match self {
+            Self::Framed { connection, .. } => {
+                connection.set_keep(keep);
+                connection.exchange(FrameKind::Init, id, start.body().as_bytes()).await
+            }
+            Self::Lines(_) if start.shape.is_none() => Ok(refused(NO_CODE)),
+            Self::Lines(connection) => {
+                let mut connection = connection.lock().await;
+                connection.set_keep(keep);
+                start_executable(&mut connection, cell, start).await
+            }
+        }
+    }
+
+    /// Runs the action once.
+    pub(super) async fn run(&self, id: &ActivationId, body: &[u8]) -> Result<Reply, Broken> {
+        match self {
+            Self::Framed { connection, .. } => connection.exchange(FrameKind::Run, id, body).await,
+            Self::Lines(connection) => Ok(match connection.lock().await.exchange(body).await? {
+                Body::Whole(line) if is_result(&line) => Reply::Result(Body::Whole(line)),
+                Body::Whole(_) => refused(BAD_RESULT),
+                cut @ Body::Cut { .. } => Reply::Result(cut),
+            }),
+        }
+    }
+
+    /// What an end without an answer looks like.
+    pub(super) fn ended(&self) -> Answer {
+        match self {
+            Self::Framed { .. } => Answer::Gone,
+            Self::Lines(_) => Answer::Refused(error_body(EXITED)),
+        }
+    }
+}
+
+/// Lets the native launcher become the executable. An acknowledgement is welcome but not awaited: those that give
+/// none count as started when they have lived for a moment.
+async fn start_executable(
+    connection: &mut LineConnection,
+    cell: &Cell,
+    start: &Start<'_>,
+) -> Result<Reply, Broken> {
+    connection.send(start.line().as_bytes()).await?;
+    match connection.next_line().await? {
+        Body::Whole(line) if line == STARTING => {}
+        reason => return Ok(Reply::DeveloperError(reason)),
+    }
+    tokio::select! {
+        biased;
+        said = connection.next_line() => match said {
+            Ok(Body::Whole(line)) if is_error(&line) => Ok(Reply::DeveloperError(Body::Whole(line))),
+            Ok(_) => Ok(Reply::Initialized),
+            Err(Broken::Closed) => Ok(refused(&format!("cannot start action: {EXITED}"))),
+            Err(broken) => Err(broken),
+        },
+        _ = cell.exited() => Ok(refused(&format!("cannot start action: {EXITED}"))),
+        () = tokio::time::sleep(START_GRACE) => Ok(Reply::Initialized),
+    }
+}
+
+fn refused(text: &str) -> Reply {
+    Reply::DeveloperError(Body::Whole(error_body(text)))
+}
+
+/// True for what an executable may answer: an object, an array, or nothing.
+fn is_result(line: &[u8]) -> bool {
+    RawJson::parse(line).is_ok_and(|value| {
+        matches!(value.json_type(), JsonType::Object | JsonType::Array) || value.as_str() == "null"
+    })
+}
+
+fn is_error(line: &[u8]) -> bool {
+    RawJson::parse(line).is_ok_and(|value| value.get("error").is_some())
+}
+
+impl Start<'_> {
+    /// The payload of an `Init` frame.
+    fn body(&self) -> String {
+        let mut body = String::from("{\"value\":{\"name\":");
+        push_string(&mut body, self.name);
+        body.push_str(",\"main\":");
+        push_string(&mut body, self.main);
+        let binary = self.shape.is_some_and(|shape| shape != Shape::Source);
+        body.push_str(&format!(",\"binary\":{binary},\"maxPayload\":{},", self.keep.as_bytes()));
+        self.push_place(&mut body);
+        body.push('}');
+        body
+    }
+
+    /// The line that the native launcher reads before it becomes the executable.
+    fn line(&self) -> String {
+        let mut line = String::from("{");
+        self.push_place(&mut line);
+        line
+    }
+
+    /// Folder, environment, and the end of the object.
+    fn push_place(&self, text: &mut String) {
+        text.push_str("\"path\":");
+        push_string(text, &self.folder.to_string_lossy());
+        text.push_str(",\"env\":{");
+        for (index, (name, value)) in self.env.iter().enumerate() {
+            if index > 0 {
+                text.push(',');
+            }
+            push_string(text, name);
+            text.push(':');
+            push_string(text, value);
+        }
+        text.push_str("}}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn initialisations_are_json_whatever_names_and_values_hold() {
+        let start = Start {
+            name: "he\"llo",
+            main: "a.b",
+            shape: Some(Shape::Archive),
+            env: vec![("A".to_owned(), "line\nend".to_owned()), ("B".to_owned(), String::new())],
+            folder: PathBuf::from("/action"),
+            keep: ByteSize::bytes(7),
+        };
+        let place = serde_json::json!({ "path": "/action", "env": { "A": "line\nend", "B": "" } });
+        let mut value = place.clone();
+        value.as_object_mut().unwrap().extend([
+            ("name".to_owned(), "he\"llo".into()),
+            ("main".to_owned(), "a.b".into()),
+            ("binary".to_owned(), true.into()),
+            ("maxPayload".to_owned(), 7.into()),
+        ]);
+        let body: serde_json::Value = serde_json::from_str(&start.body()).unwrap();
+        assert_eq!(body, serde_json::json!({ "value": value }));
+        assert!(!start.line().contains('\n'));
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&start.line()).unwrap(), place);
+    }
+
+    #[test]
+    fn executables_may_answer_objects_arrays_and_null() {
+        for (line, good) in
+            [("{}", true), ("[1]", true), ("null", true), ("1", false), ("\"x\"", false), ("{", false)]
+        {
+            assert_eq!(is_result(line.as_bytes()), good, "{line}");
+        }
+    }
+}

@@ -1,0 +1,363 @@
+//! The factory: makes containers of this node's cells.
+
+mod config;
+mod plan;
+
+use std::fs::File;
+use std::io;
+use std::net::{IpAddr, SocketAddrV4};
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use async_trait::async_trait;
+use chasen_entity::exec::BLACKBOX;
+use chasen_spi::container_factory::{Container, ContainerFactory, ContainerSpec, CreateError};
+use parking_lot::Mutex;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+use rustix::pipe::{PipeFlags, pipe_with};
+use tokio::time::timeout;
+
+pub use config::SandboxConfig;
+use plan::{Plan, Planner, Speech};
+
+use crate::cell::{Cell, CellNetwork, CellSpec, Limits, MAX_NAME};
+use crate::connection::{Broken, Connection, LineConnection};
+use crate::container::{Parts, Runtime, SandboxContainer};
+use crate::helper::{Helper, HelperConfig, HelperError, Mode, StartError};
+use crate::interpreter::Interpreters;
+use crate::layer::Layers;
+use crate::logs::Output;
+use crate::network::{Lease, Network, NetworkError};
+use crate::requirements::{self, Missing};
+
+/// Bytes of what a runtime printed before it failed to come up, for the operator's log.
+const LAST_WORDS: u64 = 4096;
+
+/// Why a node has no sandbox.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The machine lacks something.
+    #[error("sandboxes cannot be made on this machine:{}\nwithout them, only `--insecure-process` runs functions: as plain processes, for trusted code", list(.0))]
+    Missing(Vec<Missing>),
+    /// The helper does not come up.
+    #[error(transparent)]
+    Helper(#[from] HelperError),
+    /// The network cannot be made.
+    #[error(transparent)]
+    Network(#[from] NetworkError),
+    /// The data folder cannot be used.
+    #[error("the folder {} cannot be used: {source}", folder.display())]
+    Disk {
+        /// The folder.
+        folder: std::path::PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The node is stopping while it starts.
+    #[error("the start of the sandbox was cut short")]
+    CutShort,
+}
+
+fn list(missing: &[Missing]) -> String {
+    missing.iter().map(|one| format!("\n  - {}: {}; to get it: {}", one.what, one.why, one.how)).collect()
+}
+
+/// Makes containers.
+#[derive(Debug)]
+pub struct SandboxFactory {
+    config: SandboxConfig,
+    planner: Planner,
+    layers: Arc<Layers>,
+    network: Mutex<Option<Arc<Network>>>,
+    door: Option<SocketAddrV4>,
+    helper: tokio::sync::Mutex<HelperState>,
+    made: AtomicU64,
+}
+
+#[derive(Debug)]
+enum HelperState {
+    /// There is one, which may have ended since.
+    Running(Helper),
+    /// It has ended, and no other one could be started yet.
+    Lost,
+    /// The factory is closed.
+    Closed,
+}
+
+impl SandboxFactory {
+    /// Starts the helper and the network.
+    ///
+    /// # Errors
+    /// See [`OpenError`]; nothing is left behind then.
+    pub async fn open(config: SandboxConfig) -> Result<Self, OpenError> {
+        if config.mode == Mode::Isolated {
+            let (node_id, with_network) = (config.node_id.clone(), config.network.is_some());
+            let missing = blocking(move || {
+                let mut missing = requirements::missing(&node_id);
+                if with_network {
+                    missing.extend(Network::missing());
+                }
+                missing
+            });
+            let missing = missing.await?;
+            if !missing.is_empty() {
+                return Err(OpenError::Missing(missing));
+            }
+        }
+        let folder = config.data_dir.join("layers");
+        let (layers_folder, bounds, retention) = (folder.clone(), config.code_bounds, config.code_retention);
+        let layers = blocking(move || Layers::open(layers_folder, bounds, retention)).await?;
+        let layers = layers.map_err(|source| OpenError::Disk { folder, source })?;
+        let helper = spawn_helper(&config).await?;
+        let network = match config.network.clone().filter(|_| config.mode == Mode::Isolated) {
+            Some(network) => Some(blocking(move || Network::open(network)).await??),
+            None => None,
+        };
+        let resolvers =
+            network.iter().flat_map(Network::resolvers).map(|address| IpAddr::V4(*address)).collect();
+        let door = network.as_ref().map(Network::door_address);
+        let api_host = config.api_host.clone().or_else(|| door.map(|door| format!("http://{door}")));
+        Ok(Self {
+            planner: Planner::new(resolvers, api_host),
+            config,
+            layers: Arc::new(layers),
+            network: Mutex::new(network.map(Arc::new)),
+            door,
+            helper: tokio::sync::Mutex::new(HelperState::Running(helper)),
+            made: AtomicU64::new(0),
+        })
+    }
+
+    /// Where the API must listen so that sandboxes reach it; `None` where they have no network of their own.
+    #[must_use]
+    pub fn door_address(&self) -> Option<SocketAddrV4> {
+        self.door
+    }
+
+    /// The interpreters of this machine, as the factory found them.
+    #[must_use]
+    pub fn interpreters(&self) -> &Interpreters {
+        &self.planner.interpreters
+    }
+
+    async fn make(&self, spec: &ContainerSpec) -> Result<SandboxContainer, CreateError> {
+        let plan = self.planner.plan(&self.config, spec).await?;
+        let network = self.network.lock().clone();
+        let lease = match network {
+            Some(network) => Some(network.take().await.map_err(failed)?),
+            None => None,
+        };
+        let (cell, ends) = self.start(spec, &plan, lease.as_ref()).await?;
+        let output = Output::new(ends.stdout, ends.stderr).map_err(failed)?;
+        let greeting = timeout(self.config.start_deadline, greet(ends.speech, self.keep()));
+        let runtime = match greeting.await {
+            Ok(Ok(runtime)) => runtime,
+            Ok(Err(broken)) => return Err(self.not_up(&cell, &output, &broken.to_string()).await),
+            Err(_) => {
+                let why = format!("it was not up within {:?}", self.config.start_deadline);
+                return Err(self.not_up(&cell, &output, &why).await);
+            }
+        };
+        Ok(SandboxContainer::new(Parts {
+            cell,
+            runtime,
+            output,
+            personality: plan.personality,
+            layers: Arc::clone(&self.layers),
+            lease,
+            scratch: spec.memory.as_bytes() / 2,
+            max_payload: self.config.max_payload,
+        }))
+    }
+
+    /// Starts the cell; once more with a new helper if the old one has ended.
+    async fn start(
+        &self,
+        spec: &ContainerSpec,
+        plan: &Plan,
+        lease: Option<&Lease>,
+    ) -> Result<(Cell, Ends), CreateError> {
+        let helper = self.helper(None).await?;
+        let (cell_spec, ends) = self.cell_spec(spec, plan, lease).map_err(failed)?;
+        match helper.start(cell_spec).await {
+            Ok(cell) => return Ok((cell, ends)),
+            Err(StartError::Helper(lost)) => {
+                tracing::error!(%lost, "the sandbox helper is started again");
+            }
+            Err(error) => return Err(failed(error)),
+        }
+        let helper = self.helper(Some(helper.pid())).await?;
+        let (cell_spec, ends) = self.cell_spec(spec, plan, lease).map_err(failed)?;
+        helper.start(cell_spec).await.map(|cell| (cell, ends)).map_err(failed)
+    }
+
+    /// The helper; a new one if there is none or it is the one that is known to be lost.
+    async fn helper(&self, lost: Option<u32>) -> Result<Helper, CreateError> {
+        let mut state = self.helper.lock().await;
+        match &*state {
+            HelperState::Closed => return Err(CreateError::Failed("the node is stopping".to_owned())),
+            HelperState::Running(helper) if Some(helper.pid()) != lost => return Ok(helper.clone()),
+            // It may hold its socket but give no answer: what it made has to go first.
+            HelperState::Running(helper) => drop(helper.close().await),
+            HelperState::Lost => {}
+        }
+        *state = HelperState::Lost;
+        let helper = spawn_helper(&self.config).await.map_err(failed)?;
+        *state = HelperState::Running(helper.clone());
+        Ok(helper)
+    }
+
+    fn cell_spec(
+        &self,
+        spec: &ContainerSpec,
+        plan: &Plan,
+        lease: Option<&Lease>,
+    ) -> io::Result<(CellSpec, Ends)> {
+        let (stdout, their_stdout) = output_pipe()?;
+        let (stderr, their_stderr) = output_pipe()?;
+        let pair = || socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None);
+        let (speech, files) = match plan.speech {
+            Speech::Frames => {
+                let (ours, theirs) = pair()?;
+                let nothing = OwnedFd::from(File::open("/dev/null")?);
+                (SpeechEnd::Frames(ours), vec![nothing, their_stdout, their_stderr, theirs])
+            }
+            Speech::FramesOnInput => {
+                let (ours, theirs) = pair()?;
+                (SpeechEnd::Frames(ours), vec![theirs, their_stdout, their_stderr])
+            }
+            Speech::Lines => {
+                let (their_input, input) = pipe_with(PipeFlags::CLOEXEC)?;
+                let (output, their_output) = output_pipe()?;
+                (
+                    SpeechEnd::Lines { input, output },
+                    vec![their_input, their_stdout, their_stderr, their_output],
+                )
+            }
+        };
+        let network = match lease {
+            Some(lease) => CellNetwork::Prepared(Arc::new(lease.fd().try_clone_to_owned()?)),
+            None => CellNetwork::Isolated,
+        };
+        let name = self.next_name(spec);
+        let cell_spec = CellSpec {
+            hostname: name.clone(),
+            name,
+            root: Arc::clone(&plan.root),
+            argv: plan.argv.clone(),
+            env: plan.env.clone(),
+            cwd: "/".to_owned(),
+            limits: self.limits(spec),
+            network,
+            files,
+        };
+        Ok((cell_spec, Ends { stdout, stderr, speech }))
+    }
+
+    /// `nodejs-20-17`
+    fn next_name(&self, spec: &ContainerSpec) -> String {
+        let number = self.made.fetch_add(1, Ordering::Relaxed) + 1;
+        let plain = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' };
+        let kind: String = spec.kind.chars().take(MAX_NAME - 21).map(plain).collect();
+        format!("{kind}-{number}")
+    }
+
+    fn limits(&self, spec: &ContainerSpec) -> Limits {
+        let memory = spec.memory.as_bytes();
+        let weight = memory.saturating_mul(1024) / self.config.node_memory.as_bytes().max(1);
+        Limits {
+            cpu_weight: u32::try_from(weight.clamp(2, 262_144)).unwrap_or(2),
+            ..Limits::with_memory(memory)
+        }
+    }
+
+    fn keep(&self) -> usize {
+        usize::try_from(self.config.max_payload.as_bytes()).unwrap_or(usize::MAX)
+    }
+
+    /// Ends a cell whose runtime does not come up. The text is for the operator, with what it printed.
+    async fn not_up(&self, cell: &Cell, output: &Output, why: &str) -> CreateError {
+        let exit = cell.kill().await;
+        output.set_limit(LAST_WORDS);
+        let words = output.take().join(" | ");
+        CreateError::Failed(format!(
+            "the runtime in {} did not come up: {why} ({exit:?}) {words}",
+            cell.name()
+        ))
+    }
+}
+
+/// The node's ends of what a cell was given.
+struct Ends {
+    stdout: OwnedFd,
+    stderr: OwnedFd,
+    speech: SpeechEnd,
+}
+
+enum SpeechEnd {
+    Frames(OwnedFd),
+    Lines { input: OwnedFd, output: OwnedFd },
+}
+
+/// A pipe that a cell writes to. Its user may also open it anew, which is what `> /dev/stderr` does.
+fn output_pipe() -> io::Result<(OwnedFd, OwnedFd)> {
+    let (ours, theirs) = pipe_with(PipeFlags::CLOEXEC)?;
+    rustix::fs::fchmod(&theirs, rustix::fs::Mode::from_raw_mode(0o622))?;
+    Ok((ours, theirs))
+}
+
+async fn greet(end: SpeechEnd, keep: usize) -> Result<Runtime, Broken> {
+    match end {
+        SpeechEnd::Frames(socket) => Runtime::greet_launcher(Connection::new(socket, keep)?).await,
+        SpeechEnd::Lines { input, output } => {
+            Runtime::greet_starter(LineConnection::new(input, output, keep)?).await
+        }
+    }
+}
+
+async fn spawn_helper(config: &SandboxConfig) -> Result<Helper, HelperError> {
+    let helper = HelperConfig::new(config.mode, &config.data_dir, &config.node_id);
+    Helper::spawn(&config.executable, helper).await
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, OpenError> {
+    tokio::task::spawn_blocking(work).await.map_err(|_| OpenError::CutShort)
+}
+
+fn failed(error: impl std::fmt::Display) -> CreateError {
+    CreateError::Failed(error.to_string())
+}
+
+#[async_trait]
+impl ContainerFactory for SandboxFactory {
+    fn serves(&self, kind: &str, image: Option<&str>) -> bool {
+        let manifest = &self.config.manifest;
+        if kind == BLACKBOX {
+            return image.is_some_and(|image| manifest.is_own_blackbox(image));
+        }
+        manifest.resolve(kind).is_some_and(|kind| kind.launch.is_some())
+    }
+
+    async fn create(&self, spec: &ContainerSpec) -> Result<Arc<dyn Container>, CreateError> {
+        Ok(Arc::new(self.make(spec).await?))
+    }
+
+    async fn close(&self) {
+        let state = std::mem::replace(&mut *self.helper.lock().await, HelperState::Closed);
+        if let HelperState::Running(helper) = state
+            && let Err(error) = helper.close().await
+        {
+            tracing::warn!(%error, "the sandbox helper did not end in time; the kernel ends what it left");
+        }
+        // The network goes with its last user; its closing waits for a thread.
+        let network = self.network.lock().take();
+        let closed = tokio::task::spawn_blocking(move || match network.and_then(Arc::into_inner) {
+            Some(network) => network.close(),
+            None => Ok(()),
+        });
+        if let Ok(Err(error)) = closed.await {
+            tracing::warn!(%error, "the node's network was not removed; its next start removes it");
+        }
+    }
+}

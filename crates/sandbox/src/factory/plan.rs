@@ -1,0 +1,221 @@
+//! What is started for a kind: program, arguments, environment, and what it must see of the host.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use chasen_entity::exec::BLACKBOX;
+use chasen_entity::manifest::Launch;
+use chasen_spi::container_factory::{ContainerSpec, CreateError};
+use parking_lot::Mutex;
+
+use super::SandboxConfig;
+use crate::container::Personality;
+use crate::helper::Mode;
+use crate::interpreter::Interpreters;
+use crate::root::RootSpec;
+
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// Subcommand of the executable that is the native launcher, and its argument for executables that speak lines.
+const NATIVE_LAUNCHER: &str = "native-launcher";
+const EXEC_MODE: &str = "exec";
+/// The image whose executables speak lines; all other own images start theirs anew for every run.
+const LINES_IMAGE: &str = "actionloop-base";
+
+/// Where cells find what the platform gives them: the same everywhere, whatever the host's folders are called.
+const PLATFORM: &str = "/opt/chasen";
+
+/// How the node speaks with the program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Speech {
+    /// Frames on descriptor 3.
+    Frames,
+    /// Frames on standard input.
+    FramesOnInput,
+    /// Lines: in on standard input, out on descriptor 3.
+    Lines,
+}
+
+/// A program for a kind.
+#[derive(Debug, Clone)]
+pub(super) struct Plan {
+    pub(super) argv: Vec<String>,
+    pub(super) env: Vec<(String, String)>,
+    pub(super) root: Arc<RootSpec>,
+    pub(super) speech: Speech,
+    pub(super) personality: Personality,
+}
+
+/// Makes plans.
+#[derive(Debug)]
+pub(super) struct Planner {
+    pub(super) interpreters: Interpreters,
+    resolvers: Vec<IpAddr>,
+    api_host: Option<String>,
+    /// Roots by what they bind: the helper prepares each different one once.
+    roots: Mutex<HashMap<Vec<Bind>, Arc<RootSpec>>>,
+}
+
+/// Something of the host that a cell sees.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Bind {
+    source: PathBuf,
+    target: PathBuf,
+}
+
+impl Bind {
+    /// Under the same path.
+    fn same(path: PathBuf) -> Self {
+        Self { target: path.clone(), source: path }
+    }
+
+    /// Of the platform; plain processes see it where it is.
+    fn platform(mode: Mode, source: PathBuf, name: &str) -> Self {
+        match mode {
+            Mode::Isolated => Self { source, target: Path::new(PLATFORM).join(name) },
+            Mode::InsecureProcess => Self::same(source),
+        }
+    }
+}
+
+impl Planner {
+    pub(super) fn new(resolvers: Vec<IpAddr>, api_host: Option<String>) -> Self {
+        Self { interpreters: Interpreters::default(), resolvers, api_host, roots: Mutex::default() }
+    }
+
+    /// The plan for a new container.
+    pub(super) async fn plan(
+        &self,
+        config: &SandboxConfig,
+        spec: &ContainerSpec,
+    ) -> Result<Plan, CreateError> {
+        if spec.kind == BLACKBOX {
+            return self.native(config, spec.image.as_deref().unwrap_or_default());
+        }
+        let kind = config.manifest.resolve(&spec.kind);
+        let Some(launch) = kind.and_then(|kind| kind.launch.as_ref()) else {
+            let text = format!("the runtimes manifest does not say how sandboxes run '{}'", spec.kind);
+            return Err(CreateError::NotRunnable(text));
+        };
+        self.interpreted(config, &spec.kind, launch).await
+    }
+
+    async fn interpreted(
+        &self,
+        config: &SandboxConfig,
+        kind: &str,
+        launch: &Launch,
+    ) -> Result<Plan, CreateError> {
+        let found = self.interpreters.find(&launch.interpreter).await;
+        let interpreter = found.map_err(|missing| CreateError::NotRunnable(missing.to_string()))?;
+        let launcher = config.runtimes_dir.join(&launch.launcher);
+        if !launcher.is_file() {
+            return Err(CreateError::Failed(format!("the launcher {} is not there", launcher.display())));
+        }
+        let launcher = Bind::platform(config.mode, launcher, &launch.launcher);
+        let mut argv = vec![text(&interpreter.program)?];
+        argv.extend(launch.args.iter().cloned());
+        argv.push(text(&launcher.target)?);
+        let mut binds: Vec<Bind> = interpreter.binds.iter().cloned().map(Bind::same).collect();
+        binds.push(launcher);
+        let mut env = self.environment(config, interpreter.program.parent());
+        let modules = launch.modules.as_ref().map(|name| config.modules_dir.join(name));
+        // They may be missing while they are installed: the kind runs without them.
+        if let Some(modules) = modules.and_then(|folder| folder.canonicalize().ok()) {
+            let modules = Bind::platform(config.mode, modules, "modules");
+            env.push(("CHASEN_MODULES".to_owned(), text(&modules.target)?));
+            binds.push(modules);
+        }
+        let personality = Personality::of_kind(kind);
+        Ok(Plan { argv, env, root: self.root(binds), speech: Speech::Frames, personality })
+    }
+
+    fn native(&self, config: &SandboxConfig, image: &str) -> Result<Plan, CreateError> {
+        let name = image.rsplit('/').next().and_then(|name| name.split(['@', ':']).next());
+        let (speech, personality) = if name == Some(LINES_IMAGE) {
+            (Speech::Lines, Personality::ActionLoop)
+        } else {
+            (Speech::FramesOnInput, Personality::Skeleton)
+        };
+        let executable = Bind::platform(config.mode, config.executable.clone(), "chasen");
+        let mut argv = vec![text(&executable.target)?, NATIVE_LAUNCHER.to_owned()];
+        if speech == Speech::Lines {
+            argv.push(EXEC_MODE.to_owned());
+        }
+        let root = self.root(vec![executable]);
+        Ok(Plan { argv, env: self.environment(config, None), root, speech, personality })
+    }
+
+    fn environment(&self, config: &SandboxConfig, programs: Option<&Path>) -> Vec<(String, String)> {
+        let own =
+            programs.and_then(Path::to_str).filter(|folder| !PATH.split(':').any(|known| known == *folder));
+        let path = own.map_or_else(|| PATH.to_owned(), |folder| format!("{folder}:{PATH}"));
+        let mut env = vec![
+            ("PATH".to_owned(), path),
+            ("HOME".to_owned(), "/tmp".to_owned()),
+            ("LANG".to_owned(), "C.UTF-8".to_owned()),
+        ];
+        env.extend(self.api_host.as_ref().map(|host| ("__OW_API_HOST".to_owned(), host.clone())));
+        env.extend(config.extra_env.iter().cloned());
+        env
+    }
+
+    fn root(&self, binds: Vec<Bind>) -> Arc<RootSpec> {
+        let mut roots = self.roots.lock();
+        let root = roots.entry(binds).or_insert_with_key(|binds| {
+            let system = RootSpec::host_system(&self.resolvers);
+            Arc::new(binds.iter().fold(system, |root, bind| root.with_bind(&bind.source, &bind.target)))
+        });
+        Arc::clone(root)
+    }
+}
+
+fn text(path: &Path) -> Result<String, CreateError> {
+    let known = path.to_str().map(str::to_owned);
+    known.ok_or_else(|| CreateError::Failed(format!("the path {} is not UTF-8", path.display())))
+}
+
+#[cfg(test)]
+mod tests {
+    use chasen_entity::ByteSize;
+    use chasen_entity::manifest::Manifest;
+
+    use super::*;
+
+    fn blackbox(image: &str) -> ContainerSpec {
+        ContainerSpec { kind: BLACKBOX.to_owned(), image: Some(image.to_owned()), memory: ByteSize::mb(256) }
+    }
+
+    fn config() -> SandboxConfig {
+        let mut config = SandboxConfig::new("/bin/chasen", "/data", "n", Arc::new(Manifest::default()));
+        config.extra_env.push(("X".to_owned(), "1".to_owned()));
+        config
+    }
+
+    #[tokio::test]
+    async fn own_images_run_the_native_launcher() {
+        let planner = Planner::new(Vec::new(), Some("http://door".to_owned()));
+        let plan = planner.plan(&config(), &blackbox("openwhisk/dockerskeleton:nightly")).await.unwrap();
+        assert_eq!(
+            (plan.argv.as_slice(), plan.speech),
+            (["/opt/chasen/chasen", "native-launcher"].map(str::to_owned).as_slice(), Speech::FramesOnInput)
+        );
+        assert!(plan.env.contains(&("__OW_API_HOST".to_owned(), "http://door".to_owned())));
+        assert!(plan.env.contains(&("X".to_owned(), "1".to_owned())));
+        let lines = planner.plan(&config(), &blackbox("openwhisk/actionloop-base:1.0")).await.unwrap();
+        assert_eq!(
+            (lines.argv.len(), lines.speech, lines.personality),
+            (3, Speech::Lines, Personality::ActionLoop)
+        );
+        assert!(Arc::ptr_eq(&plan.root, &lines.root), "equal roots are one");
+    }
+
+    #[tokio::test]
+    async fn kinds_without_a_launcher_are_not_runnable() {
+        let planner = Planner::new(Vec::new(), None);
+        let spec = ContainerSpec { kind: "swift:5".to_owned(), image: None, memory: ByteSize::mb(256) };
+        let error = planner.plan(&config(), &spec).await.unwrap_err();
+        assert!(matches!(&error, CreateError::NotRunnable(text) if text.contains("'swift:5'")), "{error}");
+    }
+}

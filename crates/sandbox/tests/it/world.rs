@@ -1,0 +1,211 @@
+//! What tests of containers need: a factory of their own, actions, and calls in one line.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use chasen_entity::exec::{BLACKBOX, Code};
+use chasen_entity::invocation::Delivery;
+use chasen_entity::manifest::Manifest;
+use chasen_entity::response::Answer;
+use chasen_entity::{
+    ActionLimits, ActivationId, AuthKey, ByteSize, EntityName, EntityPath, Exec, ExecutableAction,
+    FullyQualifiedName, Identity, Invocation, Namespace, Parameters, RawJson, Response, Subject,
+    TransactionId, UserLimits, Version,
+};
+use chasen_sandbox::factory::{SandboxConfig, SandboxFactory};
+use chasen_spi::container_factory::{
+    Container, ContainerFactory, ContainerSpec, CreateError, InitCode, RunReply,
+};
+
+use crate::house::own_exe;
+
+pub(crate) const NODE: &str = "nodejs:20";
+pub(crate) const PYTHON: &str = "python:3.11";
+/// Executables started anew for every run.
+pub(crate) const NATIVE: &str = "openwhisk/dockerskeleton";
+/// Executables that speak lines.
+pub(crate) const LINES: &str = "openwhisk/actionloop-base";
+
+const MAX_PAYLOAD: ByteSize = ByteSize::mb(1);
+
+static NEXT: AtomicU32 = AtomicU32::new(0);
+
+/// A factory with a data folder of its own.
+pub(crate) struct World {
+    pub(crate) factory: SandboxFactory,
+    pub(crate) node_id: String,
+    pub(crate) data: tempfile::TempDir,
+}
+
+/// A container and the action that it is for.
+pub(crate) struct Guest {
+    pub(crate) container: Arc<dyn Container>,
+    pub(crate) action: Arc<ExecutableAction>,
+    text: String,
+}
+
+/// An action to be.
+pub(crate) struct Draft {
+    /// A kind, or an image.
+    kind: &'static str,
+    text: String,
+    binary: bool,
+    pub(crate) main: Option<String>,
+    pub(crate) limits: ActionLimits,
+}
+
+impl Draft {
+    pub(crate) fn new(kind: &'static str, text: impl Into<String>) -> Self {
+        Self { kind, text: text.into(), binary: false, main: None, limits: ActionLimits::default() }
+    }
+
+    pub(crate) fn archive(kind: &'static str, bytes: &[u8]) -> Self {
+        use base64::Engine;
+        let text = base64::engine::general_purpose::STANDARD.encode(bytes);
+        Self { binary: true, ..Self::new(kind, text) }
+    }
+
+    pub(crate) fn timeout(mut self, millis: u32) -> Self {
+        self.limits.timeout = millis;
+        self
+    }
+
+    pub(crate) fn memory(mut self, mb: u32) -> Self {
+        self.limits.memory = mb;
+        self
+    }
+
+    fn is_image(&self) -> bool {
+        self.kind.contains('/')
+    }
+}
+
+impl World {
+    pub(crate) async fn open() -> Self {
+        Self::open_with(|_| {}).await
+    }
+
+    pub(crate) async fn open_with(change: impl FnOnce(&mut SandboxConfig)) -> Self {
+        let data = tempfile::tempdir().unwrap();
+        let node_id = format!("w{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let runtimes = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../runtimes").canonicalize().unwrap();
+        let manifest = std::fs::read_to_string(runtimes.join("runtimes.json")).unwrap();
+        let manifest = Arc::new(Manifest::parse(&manifest).unwrap());
+        let mut config = SandboxConfig::new(own_exe(), data.path(), &node_id, manifest);
+        config.runtimes_dir = runtimes;
+        change(&mut config);
+        Self { factory: SandboxFactory::open(config).await.unwrap(), node_id, data }
+    }
+
+    /// A container that waits for its action; `None`, and said so, if the machine lacks the interpreter.
+    pub(crate) async fn create(&self, draft: Draft) -> Option<Guest> {
+        let spec = ContainerSpec {
+            kind: if draft.is_image() { BLACKBOX.to_owned() } else { draft.kind.to_owned() },
+            image: draft.is_image().then(|| draft.kind.to_owned()),
+            memory: ByteSize::mb(u64::from(draft.limits.memory)),
+        };
+        assert!(self.factory.serves(&spec.kind, spec.image.as_deref()));
+        let container = match self.factory.create(&spec).await {
+            Ok(container) => container,
+            Err(CreateError::NotRunnable(why)) => {
+                println!("skipped: {why}");
+                return None;
+            }
+            Err(error) => panic!("{error}"),
+        };
+        let namespace = EntityName::new("guest").unwrap();
+        let action = ExecutableAction {
+            name: FullyQualifiedName::new(EntityPath::root(&namespace), EntityName::new("hello").unwrap()),
+            version: Version::default(),
+            revision: 1,
+            exec: Exec {
+                kind: spec.kind,
+                code: Some(Code { digest: draft.text.clone(), length: draft.text.len() as u64 }),
+                binary: draft.binary,
+                main: draft.main,
+                image: spec.image,
+            },
+            limits: draft.limits,
+            annotations: Parameters::new(),
+        };
+        Some(Guest { container, action: Arc::new(action), text: draft.text })
+    }
+
+    /// A container that is initialised.
+    pub(crate) async fn start(&self, draft: Draft) -> Option<Guest> {
+        let guest = self.create(draft).await?;
+        let reply = guest.init().await;
+        assert_eq!(reply.answer, Answer::Ok(Vec::new()), "{:?}", reply.logs);
+        Some(guest)
+    }
+}
+
+impl Guest {
+    pub(crate) async fn init(&self) -> RunReply {
+        let code = InitCode { action: Arc::clone(&self.action), text: Some(self.text.clone().into()) };
+        self.container.init(&self.invocation("{}"), code).await
+    }
+
+    pub(crate) async fn run(&self, arguments: &str) -> RunReply {
+        let deadline = SystemTime::now().duration_since(UNIX_EPOCH).unwrap() + self.limit();
+        let deadline = u64::try_from(deadline.as_millis()).unwrap();
+        self.container.run(&self.invocation(arguments), deadline, &|| {}).await
+    }
+
+    /// The result's text after a run, as the record will have it.
+    pub(crate) async fn result(&self, arguments: &str) -> String {
+        self.text_of(&self.run(arguments).await)
+    }
+
+    pub(crate) fn text_of(&self, reply: &RunReply) -> String {
+        let response = Response::of_run(reply.answer.clone(), self.limit(), MAX_PAYLOAD);
+        response.result.unwrap().as_str().to_owned()
+    }
+
+    fn limit(&self) -> Duration {
+        Duration::from_millis(u64::from(self.action.limits.timeout))
+    }
+
+    pub(crate) fn invocation(&self, arguments: &str) -> Invocation {
+        let name = EntityName::new("guest").unwrap();
+        Invocation {
+            activation_id: ActivationId::generate(),
+            transaction_id: TransactionId::from_client(Some("tid")),
+            identity: Arc::new(Identity {
+                subject: Subject::new("guest").unwrap(),
+                namespace: Namespace { name, uuid: "u".into() },
+                auth_key: AuthKey::parse(&format!("u:{}", "k".repeat(64))).unwrap(),
+                limits: UserLimits::default(),
+            }),
+            action: Arc::clone(&self.action),
+            binding: None,
+            arguments: RawJson::parse(arguments.as_bytes()).unwrap(),
+            init_parameters: Parameters::new(),
+            blocking: true,
+            cause: None,
+            accepted_at: 1,
+            delivery: Delivery::AtMostOnce,
+            attempt: 1,
+            epoch: 0,
+            trace_context: None,
+        }
+    }
+}
+
+/// The lines without their times.
+pub(crate) fn texts(reply: &RunReply) -> Vec<&str> {
+    reply.logs.iter().map(|line| line.get(31..).unwrap_or(line)).collect()
+}
+
+/// A zip archive of these files, each a program.
+pub(crate) fn zip_of(files: &[(&str, &str)]) -> Vec<u8> {
+    use std::io::Write;
+    let mut writer = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
+    for (name, content) in files {
+        writer.start_file(*name, zip::write::SimpleFileOptions::default().unix_permissions(0o755)).unwrap();
+        writer.write_all(content.as_bytes()).unwrap();
+    }
+    writer.finish().unwrap().into_inner()
+}
