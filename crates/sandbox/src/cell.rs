@@ -2,6 +2,7 @@
 //!
 //! The processes are children of the [`crate::helper`]; the handle freezes, measures and ends them.
 
+use std::fmt;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -21,8 +22,7 @@ pub const MAX_FILES: usize = 16;
 /// Longest name of a cell, bytes.
 pub const MAX_NAME: usize = 64;
 
-/// Everything needed to start a cell.
-#[derive(Debug)]
+/// Everything needed to start a cell. Its debug form leaves the environment out, which may hold secrets.
 pub struct CellSpec {
     /// Unique among the node's living cells: lower-case letters, digits and `-`, at most [`MAX_NAME`] bytes.
     pub name: String,
@@ -42,6 +42,17 @@ pub struct CellSpec {
     pub network: CellNetwork,
     /// Becomes file descriptors 0, 1, 2, 3, … of the program; at most [`MAX_FILES`].
     pub files: Vec<OwnedFd>,
+}
+
+impl fmt::Debug for CellSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CellSpec")
+            .field("name", &self.name)
+            .field("argv", &self.argv)
+            .field("limits", &self.limits)
+            .field("network", &self.network)
+            .finish_non_exhaustive()
+    }
 }
 
 impl CellSpec {
@@ -231,5 +242,37 @@ impl Cell {
     /// When the helper is lost or gives no answer in time; the cell's processes have died with it then.
     pub async fn kill(&self) -> Result<Exit, HelperLost> {
         self.door.kill().await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec(name: &str) -> CellSpec {
+        CellSpec {
+            name: name.to_owned(),
+            root: Arc::new(RootSpec::host_system(&[])),
+            argv: vec!["/bin/true".to_owned()],
+            env: vec![("KEY".to_owned(), "secret".to_owned())],
+            cwd: "/".to_owned(),
+            hostname: "cell".to_owned(),
+            limits: Limits::with_memory(1 << 20),
+            network: CellNetwork::Isolated,
+            files: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn names_cannot_lead_out_of_their_folder() {
+        assert!(spec("wsk-0-a1").check().is_ok());
+        for name in ["", "..", "a/b", "A", "a.b", &"a".repeat(MAX_NAME + 1)] {
+            assert!(spec(name).check().is_err(), "{name}");
+        }
+    }
+
+    #[test]
+    fn environment_is_not_shown() {
+        assert!(!format!("{:?}", spec("a")).contains("secret"));
     }
 }

@@ -45,7 +45,14 @@ impl Group {
     fn fill(&self, limits: &Limits) -> Result<(), CgroupError> {
         for parent in self.layout.folders() {
             let folder = parent.join(&self.name);
-            fs::create_dir(&folder).map_err(CgroupError::at(&folder))?;
+            match fs::create_dir(&folder) {
+                // Somebody has tidied up the node's empty group.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    self.layout.create()?;
+                    fs::create_dir(&folder).map_err(CgroupError::at(&folder))?;
+                }
+                other => other.map_err(CgroupError::at(&folder))?,
+            }
         }
         for (controller, parent) in &self.layout.v1 {
             v1::limit(&parent.join(&self.name), *controller, limits)?;

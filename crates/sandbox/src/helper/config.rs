@@ -26,7 +26,7 @@ pub struct HelperConfig {
     /// The node's data folder; the helper's scratch lies in `cells/` below it.
     pub data_dir: PathBuf,
     /// Names what the helper makes on the machine; derived from the data folder, so that a node clears away what a
-    /// former node of the same folder left, and nothing else. Lower-case letters, digits and `-`.
+    /// former node of the same folder left, and nothing else. 1 to 32 lower-case letters, digits and `-`.
     pub node_id: String,
     /// First host user and group number given to cells; used only when the node runs as root.
     pub uid_base: u32,
@@ -54,5 +54,30 @@ impl HelperConfig {
     /// Where the helper keeps its lock and the folders of plain processes.
     pub(super) fn scratch_dir(&self) -> PathBuf {
         self.data_dir.join("cells")
+    }
+
+    /// Checks that the node's name can be part of paths; the text says what is wrong.
+    pub(super) fn check(&self) -> Result<(), String> {
+        let id = &self.node_id;
+        let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+        if (1..=32).contains(&id.len()) && id.bytes().all(plain) {
+            Ok(())
+        } else {
+            Err(format!("node name {id:?}: 1 to 32 lower-case letters, digits and dashes"))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn node_names_cannot_lead_out_of_their_folder() {
+        let checked = |id: &str| HelperConfig::new(Mode::Isolated, "/data", id).check();
+        assert!(checked("4f3a-1").is_ok());
+        for id in ["", "..", "a/b", "A", &"a".repeat(33)] {
+            assert!(checked(id).is_err(), "{id}");
+        }
     }
 }

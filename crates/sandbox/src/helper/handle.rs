@@ -1,21 +1,17 @@
 //! The node's handles: of the helper, and of each cell behind it.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::net::UnixDatagram as StdSocket;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
-use tokio::net::UnixDatagram;
-use tokio::process::{Child, Command};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use super::link::{LOST_EXIT, Life, Link, next_report};
-use super::wire::{self, CellKey, Receiver, Report, Request, Settings, StartRequest};
+use super::launch::{Launched, launch, reap};
+use super::link::{LOST_EXIT, Life, Link};
+use super::wire::{CellKey, Request, StartRequest};
 use super::{HelperConfig, Mode};
 use crate::cell::{ACTION_FOLDER, Cell, CellNetwork, CellSpec, Exit};
 use crate::cgroup::{Control, Layout};
@@ -104,40 +100,7 @@ impl Helper {
     /// # Errors
     /// See [`HelperError`].
     pub async fn spawn(exe: &Path, config: HelperConfig) -> Result<Self, HelperError> {
-        let spawn_error = |source| HelperError::Spawn { exe: exe.to_path_buf(), source };
-        let cgroups = match config.mode {
-            Mode::Isolated => {
-                let layout = Layout::detect(&config.node_id)
-                    .and_then(|layout| layout.create().map(|()| layout))
-                    .map_err(|error| HelperError::Unfit(error.to_string()))?;
-                Some(layout)
-            }
-            Mode::InsecureProcess => None,
-        };
-        let (ours, theirs) =
-            socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
-                .map_err(|error| spawn_error(error.into()))?;
-        let child = Command::new(exe)
-            .args(&config.arguments)
-            .env_clear()
-            .stdin(theirs)
-            .stdout(Stdio::null())
-            .stderr(Stdio::inherit())
-            .spawn()
-            .map_err(spawn_error)?;
-        let socket = register(ours).map_err(spawn_error)?;
-        let scratch_dir = config.scratch_dir();
-        let settings = Settings {
-            mode: config.mode,
-            scratch_dir: scratch_dir.clone(),
-            uid_base: config.uid_base,
-            uid_count: config.uid_count,
-            cgroups: cgroups.clone(),
-        };
-        match timeout(config.deadline, greet(&socket, settings)).await {
-            Ok(greeted) => greeted?,
-            Err(_) => return Err(HelperError::Silent(format!("nothing within {:?}", config.deadline))),
-        }
+        let Launched { socket, child, cgroups } = launch(exe, &config).await?;
         let link = Arc::new(Link::new(socket));
         let pid = child.id().unwrap_or(0);
         tokio::spawn(Arc::clone(&link).listen());
@@ -148,7 +111,7 @@ impl Helper {
                 mode: config.mode,
                 deadline: config.deadline,
                 cgroups,
-                scratch_dir,
+                scratch_dir: config.scratch_dir(),
                 pid,
             }),
         })
@@ -248,35 +211,6 @@ fn start_send_error(error: io::Error) -> StartError {
     match error.kind() {
         io::ErrorKind::InvalidInput => StartError::Invalid(error.to_string()),
         _ => StartError::Helper(HelperLost::Ended),
-    }
-}
-
-/// Hands our end to the runtime. A sequenced-packet socket is used like a datagram socket; only its end is noticed.
-fn register(ours: OwnedFd) -> io::Result<UnixDatagram> {
-    let socket = StdSocket::from(ours);
-    socket.set_nonblocking(true)?;
-    UnixDatagram::from_std(socket)
-}
-
-/// Tells a new helper its settings and waits for its first word.
-async fn greet(socket: &UnixDatagram, settings: Settings) -> Result<(), HelperError> {
-    let silent = |error: io::Error| HelperError::Silent(error.to_string());
-    let message = wire::encode(&Request::Configure(settings)).map_err(silent)?;
-    wire::send(socket.as_fd(), &message, &[]).map_err(silent)?;
-    match next_report(socket, &mut Receiver::new()).await.map_err(silent)? {
-        Some(Report::Ready) => Ok(()),
-        Some(Report::Unfit { reason }) => Err(HelperError::Unfit(reason)),
-        Some(_) => Err(HelperError::Silent("it spoke of cells first".to_owned())),
-        None => Err(HelperError::Silent("it ended at once".to_owned())),
-    }
-}
-
-/// Collects the helper's exit status so that no zombie stays.
-async fn reap(mut child: Child) {
-    match child.wait().await {
-        Ok(status) if status.success() => tracing::debug!("the sandbox helper has ended"),
-        Ok(status) => tracing::error!(%status, "the sandbox helper has ended"),
-        Err(error) => tracing::error!(%error, "the sandbox helper's end was not seen"),
     }
 }
 

@@ -7,6 +7,7 @@
 
 mod config;
 mod handle;
+mod launch;
 mod link;
 mod process;
 mod ward;

@@ -3,6 +3,7 @@
 //! One message is one JSON document in one datagram of a Unix sequenced-packet socket, with file descriptors beside
 //! it. Both ends check sizes before they trust anything.
 
+use std::fmt;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -54,7 +55,7 @@ pub(crate) struct Settings {
 }
 
 /// A [`crate::cell::CellSpec`] without its descriptors.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Serialize, Deserialize)]
 pub(crate) struct StartRequest {
     pub(crate) request: CellKey,
     pub(crate) name: String,
@@ -65,6 +66,16 @@ pub(crate) struct StartRequest {
     pub(crate) hostname: String,
     pub(crate) limits: Limits,
     pub(crate) prepared_network: bool,
+}
+
+impl fmt::Debug for StartRequest {
+    /// Without the environment, which may hold secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StartRequest")
+            .field("name", &self.name)
+            .field("argv", &self.argv)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Helper → node.
@@ -137,12 +148,16 @@ impl Receiver {
     ) -> io::Result<Option<(M, Vec<OwnedFd>)>> {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FDS))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
-        let received = recvmsg(
+        let received = match recvmsg(
             socket.as_fd(),
             &mut [IoSliceMut::new(&mut self.buffer)],
             &mut control,
             RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT,
-        )?;
+        ) {
+            // The other end was closed with something unread in it.
+            Err(rustix::io::Errno::CONNRESET) => return Ok(None),
+            other => other?,
+        };
         let mut fds = Vec::new();
         for message in control.drain() {
             if let RecvAncillaryMessage::ScmRights(rights) = message {

@@ -12,6 +12,7 @@ use crate::house::{Guest, House, test};
 pub(crate) fn tests() -> Vec<Trial> {
     vec![
         test("code_appears_in_a_running_cell_and_changes_stay_there", copy_up),
+        test("code_can_be_executed", executed),
         test("upper_layer_is_bounded", bounded),
         test("code_is_laid_once_and_for_life", once),
         test("a_layer_that_is_not_there_is_refused", missing_layer),
@@ -63,6 +64,16 @@ async fn copy_up() {
     assert_eq!(fs::read_to_string(layer.join("lib/module")).unwrap(), "module");
     assert_eq!(fs::read_dir(&layer).unwrap().count(), 2);
     assert_eq!(fs::read_dir(layer.join("lib")).unwrap().count(), 1);
+}
+
+async fn executed() {
+    let house = House::open(Mode::Isolated).await;
+    let layer = layer(&house, "layer");
+    fs::write(layer.join("exec"), "#!/bin/sh\necho $0 runs\n").unwrap();
+    fs::set_permissions(layer.join("exec"), fs::Permissions::from_mode(0o777)).unwrap();
+    let mut guest = stem(&house).await;
+    guest.cell.mount_code(&layer, 1 << 20).await.unwrap();
+    assert_eq!(ask(&mut guest, "run /action/exec"), "ok /action/exec runs");
 }
 
 async fn bounded() {

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use chasen_sandbox::cell::ExitStatus;
-use chasen_sandbox::helper::{HelperLost, Mode, StartError};
+use chasen_sandbox::helper::{Helper, HelperConfig, HelperLost, Mode, StartError};
 use chasen_sandbox::root::RootSpec;
 use libtest_mimic::Trial;
 
@@ -25,6 +25,7 @@ pub(crate) fn tests() -> Vec<Trial> {
         test("killed_node_leaves_nothing", killed_node),
         test("killed_helper_takes_its_cells_and_is_told", killed_helper),
         test("next_helper_sweeps_what_the_last_one_left", next_helper),
+        test("a_helper_that_does_not_come_up_leaves_nothing", broken_helper),
         test("two_nodes_do_not_touch_each_other", two_nodes),
     ]
 }
@@ -262,6 +263,18 @@ async fn next_helper() {
     next.start(spec).await.unwrap().kill().await.unwrap();
     next.close().await.unwrap();
     eventually("all groups of the node are gone", || house.groups().is_empty()).await;
+}
+
+async fn broken_helper() {
+    let data = tempfile::tempdir().unwrap();
+    let node_id = format!("broken{}", std::process::id());
+    for exe in ["/not/there", "/bin/true"] {
+        let config = HelperConfig::new(Mode::Isolated, data.path(), &node_id);
+        let outcome = Helper::spawn(Path::new(exe), config).await;
+        let error = outcome.err().map(|error| error.to_string()).unwrap_or_default();
+        assert!(error.contains("sandbox helper"), "{error}");
+        assert!(groups_of(&node_id).is_empty());
+    }
 }
 
 async fn two_nodes() {
