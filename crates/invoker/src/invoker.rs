@@ -5,9 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use chasen_entity::{ByteSize, Manifest, Outcome, Response, error_text};
-use chasen_spi::{
-    AttachmentStore, ContainerFactory, Invoker, StartFailure, StartRequest, StartedContainer,
-};
+use chasen_spi::{AttachmentStore, ContainerFactory, Invoker, StartFailure, StartRequest, StartedContainer};
 use chasen_telemetry::task;
 use tokio::sync::oneshot;
 

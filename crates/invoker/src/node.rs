@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 use chasen_entity::{ByteSize, Manifest};
 use chasen_spi::{AttachmentStore, ContainerFactory, ContainerSpec, StartFailure, StartRequest};
@@ -16,7 +16,7 @@ use crate::container::PooledContainer;
 use crate::container::state::{self, State};
 use crate::estimate::Estimates;
 use crate::making;
-use crate::pool::{ContainerId, Effect, Event, Pool, PoolConfig, Request, RequestId};
+use crate::pool::{Appetite, ContainerId, Effect, Event, Pool, PoolConfig, Request, RequestId};
 
 /// What a request for memory is answered with.
 pub(crate) enum Grant {
@@ -28,13 +28,29 @@ pub(crate) enum Grant {
     TooSmall,
 }
 
+/// The pool's appetite, for containers to look at without its lock.
+#[derive(Debug, Default)]
+pub(crate) struct SharedAppetite(AtomicU8);
+
+impl SharedAppetite {
+    /// True if the pool wants to hear of such containers.
+    pub(crate) fn is_for(&self, containers: Appetite) -> bool {
+        self.0.load(Ordering::SeqCst) >= containers as u8
+    }
+
+    /// True if it has grown.
+    fn set(&self, appetite: Appetite) -> bool {
+        self.0.swap(appetite as u8, Ordering::SeqCst) < appetite as u8
+    }
+}
+
 /// Everything of a node that its containers and their makers share.
 pub(crate) struct Node {
     pub(crate) config: InvokerConfig,
     pub(crate) factories: Vec<Arc<dyn ContainerFactory>>,
     pub(crate) attachments: Arc<dyn AttachmentStore>,
     pub(crate) estimates: Estimates,
-    pub(crate) hungry: Arc<AtomicBool>,
+    pub(crate) appetite: Arc<SharedAppetite>,
     closing: AtomicBool,
     origin: Instant,
     books: Mutex<Books>,
@@ -80,7 +96,7 @@ impl Node {
             factories,
             attachments,
             estimates: Estimates::of(manifest),
-            hungry: Arc::default(),
+            appetite: Arc::default(),
             closing: AtomicBool::new(false),
             origin: Instant::now(),
             books: Mutex::new(Books {
@@ -144,16 +160,15 @@ impl Node {
         let mut events = vec![event];
         while let Some(event) = events.pop() {
             let mut errands = Vec::new();
-            let became_hungry = {
+            let has_grown = {
                 let mut books = self.books.lock();
                 books.step(event, self, &mut errands);
-                let hungry = books.pool.is_hungry();
-                !self.hungry.swap(hungry, Ordering::SeqCst) && hungry
+                self.appetite.set(books.pool.appetite())
             };
             for errand in errands {
                 events.extend(self.run(errand));
             }
-            if became_hungry {
+            if has_grown {
                 events.push(Event::Idle(self.idle_ones()));
             }
         }
@@ -197,7 +212,7 @@ impl Node {
         idle.collect()
     }
 
-    /// A container has become idle while the pool is hungry.
+    /// A container has become idle that the pool wants to hear of.
     pub(crate) fn idle(self: &Arc<Self>, container: &PooledContainer) {
         if let Some(worth) = container.idle_worth(self.estimates.get(&container.spec.kind)) {
             self.tell(Event::Idle(vec![(container.id, worth)]));
@@ -276,6 +291,8 @@ impl Books {
             Effect::Refuse(request) => {
                 Some(Errand::Answer(self.pending.remove(&request)?.grant, Grant::TooSmall))
             }
+            // The pool goes on to count it: a closing node must not be asked for another one in its place.
+            Effect::CreateStem { .. } if node.is_closing() => None,
             Effect::CreateStem { id, kind, memory } => {
                 Some(Errand::Stem(self.open(id, ContainerSpec { kind, image: None, memory }, node)))
             }

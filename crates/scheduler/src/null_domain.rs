@@ -58,7 +58,11 @@ impl ReadyContainer for NullContainer {
         Ok(RunReport {
             started_at: clock::now(),
             duration: Duration::ZERO,
-            response: Response { outcome: Outcome::Success, result: Some(invocation.arguments.clone()), size },
+            response: Response {
+                outcome: Outcome::Success,
+                result: Some(invocation.arguments.clone()),
+                size,
+            },
             logs: Vec::new(),
             timed_out: false,
             container_lives: true,

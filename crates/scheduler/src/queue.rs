@@ -206,11 +206,8 @@ impl<C: Clone, W> Queue<C, W> {
         let index = *self.free.last()?;
         let held = self.held.get_mut(index)?.as_mut()?;
         held.running += 1;
-        let slot = Slot {
-            place: Place { index, id: held.id },
-            container: held.container.clone(),
-            init_time: None,
-        };
+        let slot =
+            Slot { place: Place { index, id: held.id }, container: held.container.clone(), init_time: None };
         if held.running >= held.slots {
             self.free.pop();
         }
@@ -253,7 +250,14 @@ impl<C: Clone, W> Queue<C, W> {
         }
     }
 
-    fn receive(&mut self, container: C, id: u64, slots: u32, init_time: Duration, effects: &mut Effects<C, W>) {
+    fn receive(
+        &mut self,
+        container: C,
+        id: u64,
+        slots: u32,
+        init_time: Duration,
+        effects: &mut Effects<C, W>,
+    ) {
         self.starting = self.starting.saturating_sub(1);
         self.running += 1;
         (self.doomed, self.failures, self.hold_until) = (false, 0, 0);
@@ -336,9 +340,10 @@ impl<C: Clone, W> Queue<C, W> {
     }
 
     fn gone(&mut self, id: u64) {
-        let found = self.held.iter().position(|held| {
-            held.as_ref().is_some_and(|held| held.id == id && !held.leaving)
-        });
+        let found = self
+            .held
+            .iter()
+            .position(|held| held.as_ref().is_some_and(|held| held.id == id && !held.leaving));
         if let Some(index) = found {
             self.leave(index);
         }

@@ -2,9 +2,7 @@
 
 use std::time::Duration;
 
-use chasen_entity::{
-    Activation, EntityPath, Invocation, Millis, Outcome, Parameters, Response, error_text,
-};
+use chasen_entity::{Activation, EntityPath, Invocation, Millis, Outcome, Parameters, Response, error_text};
 use chasen_spi::{RunReport, StartFailure};
 
 /// How an activation ended.
@@ -129,9 +127,106 @@ impl Ending {
 /// A log line of the platform itself: time padded to 30 columns, stream, text.
 fn notice(at: Millis, text: &str) -> String {
     let time = i64::try_from(at).ok().and_then(|at| jiff::Timestamp::from_millisecond(at).ok());
-    format!("{:<30} stderr: {text}", time.unwrap_or_default().to_string())
+    let time = format!("{:.3}", time.unwrap_or_default());
+    format!("{time:<30} stderr: {text}")
 }
 
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use chasen_entity::ActivationId;
+    use chasen_spi::memory::invocation;
+
+    use super::*;
+
+    fn accepted_at(at: Millis) -> Invocation {
+        Invocation { accepted_at: at, ..invocation("guest", "hello", "memory:1", "{}") }
+    }
+
+    fn report(started_at: Millis, response: Response) -> RunReport {
+        let duration = Duration::from_micros(7_900);
+        RunReport {
+            started_at,
+            duration,
+            response,
+            logs: Vec::new(),
+            timed_out: false,
+            container_lives: true,
+        }
+    }
+
+    fn success() -> Response {
+        Response { outcome: Outcome::Success, result: None, size: None }
+    }
+
+    fn number(record: &Activation, key: &str) -> Option<u64> {
+        record.annotations.get(key).map(|value| value.read().unwrap())
+    }
+
+    #[test]
+    fn times_of_a_cold_start_include_its_initialisation() {
+        let invocation = accepted_at(1_000);
+        for (what, init, start, duration, wait, init_time) in [
+            ("warm", None, 1_100, 7, 100, None),
+            ("cold", Some(60), 1_040, 67, 40, Some(60)),
+            ("it came while the container was initialised", Some(500), 1_000, 107, 0, Some(100)),
+        ] {
+            let init = init.map(Duration::from_millis);
+            let record = Ending::ran(&invocation, report(1_100, success()), init).into_record(&invocation);
+            assert_eq!((record.start, record.duration()), (start, Some(duration)), "{what}");
+            assert_eq!(number(&record, "waitTime"), Some(wait), "{what}");
+            assert_eq!(number(&record, "initTime"), init_time, "{what}");
+        }
+    }
+
+    #[test]
+    fn a_failed_start_is_told_with_its_time_and_its_logs() {
+        let invocation = accepted_at(1_000);
+        let failure = StartFailure::Init {
+            response: Response::error(Outcome::DeveloperError, "no"),
+            init_started_at: 1_050,
+            init_time: Duration::from_millis(30),
+            logs: vec!["a line".to_owned()],
+            timed_out: true,
+        };
+        let record = Ending::not_started(&invocation, &failure, 2_000).into_record(&invocation);
+        assert_eq!((record.start, record.end), (1_050, 1_080));
+        assert_eq!((number(&record, "waitTime"), number(&record, "initTime")), (Some(50), Some(30)));
+        assert_eq!(record.annotations.get("timeout").unwrap().as_str(), "true");
+        assert_eq!(
+            record.logs,
+            [
+                "a line",
+                "1970-01-01T00:00:01.080Z       stderr: The action did not initialize or run as expected. Log data might be missing.",
+            ]
+        );
+    }
+
+    #[test]
+    fn an_action_without_logs_gets_no_notice_and_others_errors_none_either() {
+        let mut invocation = accepted_at(1_000);
+        let whisk = Ending::not_provisioned(2_000).into_record(&invocation);
+        assert_eq!((whisk.response.outcome, whisk.logs.len()), (Outcome::WhiskError, 0));
+        let mut action = chasen_entity::ExecutableAction::clone(&invocation.action);
+        action.limits.logs = 0;
+        invocation.action = std::sync::Arc::new(action);
+        assert_eq!(Ending::exited(2_000).into_record(&invocation).logs.len(), 0);
+    }
+
+    #[test]
+    fn steps_and_bindings_say_so() {
+        let invocation = Invocation {
+            cause: Some(ActivationId::from_bytes([3; 16])),
+            binding: Some("guest/bound".to_owned()),
+            ..accepted_at(1_000)
+        };
+        let record = Ending::ran(&invocation, report(1_000, success()), None).into_record(&invocation);
+        assert_eq!(record.cause, invocation.cause);
+        assert_eq!(record.annotations.get("causedBy").unwrap().as_str(), r#""sequence""#);
+        assert_eq!(record.annotations.get("binding").unwrap().as_str(), r#""guest/bound""#);
+        assert_eq!(record.annotations.get("path").unwrap().as_str(), r#""guest/hello""#);
+    }
 }

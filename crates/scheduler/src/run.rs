@@ -33,7 +33,12 @@ pub(crate) struct Run {
 }
 
 impl Run {
-    pub(crate) fn new(shared: Arc<Shared>, invocation: Arc<Invocation>, place: Place, inside: Inside) -> Self {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        invocation: Arc<Invocation>,
+        place: Place,
+        inside: Inside,
+    ) -> Self {
         Self { shared, invocation, place, _inside: inside }
     }
 

@@ -78,7 +78,10 @@ impl Scheduler {
         };
         if tokio::time::timeout(CUT_GRACE, end).await.is_err() {
             let left = gate.inside.load(Ordering::SeqCst);
-            tracing::error!(left, "activations did not end when they were cut off; the next start records them");
+            tracing::error!(
+                left,
+                "activations did not end when they were cut off; the next start records them"
+            );
         }
         rest
     }

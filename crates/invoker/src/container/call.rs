@@ -61,7 +61,11 @@ impl ReadyContainer for Serving {
         self.handle.pooled.inner.lock().slots
     }
 
-    async fn run(&self, invocation: &Invocation, started: &(dyn Fn() + Sync)) -> Result<RunReport, RunFailure> {
+    async fn run(
+        &self,
+        invocation: &Invocation,
+        started: &(dyn Fn() + Sync),
+    ) -> Result<RunReport, RunFailure> {
         let inside = self.enter().await.ok_or(RunFailure)?;
         let sent_at = AtomicU64::new(0);
         let sent = || {

@@ -26,9 +26,7 @@ impl PooledContainer {
     fn plan(&self, config: &InvokerConfig) -> Plan {
         let mut inner = self.inner.lock();
         match inner.state {
-            State::Ready { running: 0 } if inner.can_freeze => {
-                due(&inner, config.pause_grace, Plan::Freeze)
-            }
+            State::Ready { running: 0 } if inner.can_freeze => due(&inner, config.pause_grace, Plan::Freeze),
             State::Ready { running: 0 } | State::Frozen => due(&inner, config.idle_container, Plan::Evict),
             State::Ready { .. } => {
                 inner.keeper_waits = true;

@@ -164,11 +164,15 @@ pub fn step(state: State, event: Event, slots: u32) -> (State, Effect) {
         (Initializing, Event::NotInitialized | Event::Retired) => (Stopping, Effect::Stop),
         (Initializing, Event::Exited) => (Initializing, Effect::None), // the initialisation reports it
 
-        (Ready { running }, Event::Called) if running < slots => (Ready { running: running + 1 }, Effect::Run),
+        (Ready { running }, Event::Called) if running < slots => {
+            (Ready { running: running + 1 }, Effect::Run)
+        }
         (Ready { running }, Event::Returned { fit: true }) => {
             (Ready { running: running.saturating_sub(1) }, Effect::None)
         }
-        (Ready { running }, Event::Returned { fit: false }) => rest(running.saturating_sub(1), |running| Broken { running }),
+        (Ready { running }, Event::Returned { fit: false }) => {
+            rest(running.saturating_sub(1), |running| Broken { running })
+        }
         (Ready { running: 0 }, Event::Paused) => (Freezing, Effect::Freeze),
         (Ready { running }, Event::Retired) => rest(running, |running| Draining { running }),
         (Ready { running }, Event::Exited) => rest(running, |running| Broken { running }),
@@ -181,9 +185,8 @@ pub fn step(state: State, event: Event, slots: u32) -> (State, Effect) {
         (Thawing, Event::Retired) => (Draining { running: 1 }, Effect::None),
         (Thawing, Event::Exited) => (Broken { running: 1 }, Effect::None),
         (Draining { .. }, Event::Thawed { done: true }) => (state, Effect::Run),
-        (Thawing | Draining { .. }, Event::Thawed { done: false }) | (Broken { .. }, Event::Thawed { .. }) => {
-            (Stopping, Effect::Stop)
-        }
+        (Thawing | Draining { .. }, Event::Thawed { done: false })
+        | (Broken { .. }, Event::Thawed { .. }) => (Stopping, Effect::Stop),
 
         (Draining { running }, Event::Returned { fit: true }) => {
             rest(running.saturating_sub(1), |running| Draining { running })
@@ -193,9 +196,10 @@ pub fn step(state: State, event: Event, slots: u32) -> (State, Effect) {
         }
         (Draining { running }, Event::Exited) => (Broken { running }, Effect::None),
 
-        (Stem | Ready { running: 0 } | Freezing | Frozen, Event::Evicted | Event::Retired | Event::Exited) => {
-            (Stopping, Effect::Stop)
-        }
+        (
+            Stem | Ready { running: 0 } | Freezing | Frozen,
+            Event::Evicted | Event::Retired | Event::Exited,
+        ) => (Stopping, Effect::Stop),
         (_, Event::Killed) => (Stopping, Effect::Stop),
         (_, Event::Called | Event::Claimed | Event::Evicted) => (state, Effect::Refuse),
         _ => (state, Effect::None),
@@ -227,12 +231,24 @@ mod tests {
     fn lives_go_as_drawn() {
         use Event::{Called, Evicted, Exited, Froze, Paused, Retired, Returned, Stopped, Thawed};
         for (what, after, expected) in [
-            ("takes as many calls as it has slots", ready_then(&[Called, Called]), (State::Ready { running: 2 }, Effect::Run)),
-            ("and no more", ready_then(&[Called, Called, Called]), (State::Ready { running: 2 }, Effect::Refuse)),
+            (
+                "takes as many calls as it has slots",
+                ready_then(&[Called, Called]),
+                (State::Ready { running: 2 }, Effect::Run),
+            ),
+            (
+                "and no more",
+                ready_then(&[Called, Called, Called]),
+                (State::Ready { running: 2 }, Effect::Refuse),
+            ),
             ("freezes when idle", ready_then(&[Paused]), (State::Freezing, Effect::Freeze)),
             ("not when busy", ready_then(&[Called, Paused]), (State::Ready { running: 1 }, Effect::None)),
             ("a call waits for the freeze", ready_then(&[Paused, Called]), (State::Freezing, Effect::Wait)),
-            ("and thaws it", ready_then(&[Paused, Froze { done: true }, Called]), (State::Thawing, Effect::Thaw)),
+            (
+                "and thaws it",
+                ready_then(&[Paused, Froze { done: true }, Called]),
+                (State::Thawing, Effect::Thaw),
+            ),
             (
                 "then runs",
                 ready_then(&[Paused, Froze { done: true }, Called, Thawed { done: true }]),
@@ -243,9 +259,21 @@ mod tests {
                 ready_then(&[Paused, Froze { done: true }, Called, Thawed { done: false }]),
                 (State::Stopping, Effect::Stop),
             ),
-            ("a busy one is not evicted", ready_then(&[Called, Evicted]), (State::Ready { running: 1 }, Effect::Refuse)),
-            ("an idle one is", ready_then(&[Paused, Froze { done: true }, Evicted]), (State::Stopping, Effect::Stop)),
-            ("retired: the last call ends it", ready_then(&[Called, Retired]), (State::Draining { running: 1 }, Effect::None)),
+            (
+                "a busy one is not evicted",
+                ready_then(&[Called, Evicted]),
+                (State::Ready { running: 1 }, Effect::Refuse),
+            ),
+            (
+                "an idle one is",
+                ready_then(&[Paused, Froze { done: true }, Evicted]),
+                (State::Stopping, Effect::Stop),
+            ),
+            (
+                "retired: the last call ends it",
+                ready_then(&[Called, Retired]),
+                (State::Draining { running: 1 }, Effect::None),
+            ),
             (
                 "as said",
                 ready_then(&[Called, Retired, Returned { fit: true }]),
@@ -258,7 +286,11 @@ mod tests {
             ),
             ("its runtime ended", ready_then(&[Exited]), (State::Stopping, Effect::Stop)),
             ("dead", ready_then(&[Exited, Stopped]), (State::Dead, Effect::None)),
-            ("retired while it is made", through(&[Event::Creation, Retired, Event::Created]), (State::Stopping, Effect::Stop)),
+            (
+                "retired while it is made",
+                through(&[Event::Creation, Retired, Event::Created]),
+                (State::Stopping, Effect::Stop),
+            ),
         ] {
             assert_eq!(after, expected, "{what}");
         }
@@ -266,12 +298,22 @@ mod tests {
 
     fn event() -> impl Strategy<Value = Event> {
         prop_oneof![
-            Just(Event::Creation), Just(Event::Created), Just(Event::NotCreated), Just(Event::Claimed),
-            Just(Event::Initialized), Just(Event::NotInitialized), Just(Event::Called), Just(Event::Called),
-            any::<bool>().prop_map(|fit| Event::Returned { fit }), Just(Event::Paused),
+            Just(Event::Creation),
+            Just(Event::Created),
+            Just(Event::NotCreated),
+            Just(Event::Claimed),
+            Just(Event::Initialized),
+            Just(Event::NotInitialized),
+            Just(Event::Called),
+            Just(Event::Called),
+            any::<bool>().prop_map(|fit| Event::Returned { fit }),
+            Just(Event::Paused),
             any::<bool>().prop_map(|done| Event::Froze { done }),
             any::<bool>().prop_map(|done| Event::Thawed { done }),
-            Just(Event::Retired), Just(Event::Evicted), Just(Event::Killed), Just(Event::Exited),
+            Just(Event::Retired),
+            Just(Event::Evicted),
+            Just(Event::Killed),
+            Just(Event::Exited),
             Just(Event::Stopped),
         ]
     }

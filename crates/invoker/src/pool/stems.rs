@@ -99,7 +99,8 @@ impl Stems {
     pub(super) fn adjust(&mut self) {
         for rule in &mut self.rules {
             if let (Some(reactive), true) = (&rule.reactive, rule.used) {
-                let demand = (rule.cold_starts / reactive.threshold.max(1)).saturating_mul(reactive.increment);
+                let demand =
+                    (rule.cold_starts / reactive.threshold.max(1)).saturating_mul(reactive.increment);
                 rule.target = demand.clamp(reactive.min_count, reactive.max_count);
             }
             rule.cold_starts = 0;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use chasen_entity::{ActionKey, ByteSize, EntityName, FullyQualifiedName, Manifest};
 use proptest::prelude::*;
 
-use super::{ContainerId, Effect, Event, Pool, PoolConfig, Request, RequestId, Worth};
+use super::{Appetite, ContainerId, Effect, Event, Pool, PoolConfig, Request, RequestId, Worth};
 
 const STEMS: &str = r#"{"runtimes":{"nodejs":[{"kind":"nodejs:20","image":{"name":"n"},
     "stemCells":[{"initialCount":2,"memory":"256 MB"}]}],
@@ -28,12 +28,13 @@ fn key(namespace: &str, action: &str) -> ActionKey {
 
 impl Bench {
     fn new(capacity: u64, reserve: u64, manifest: &str) -> Self {
-        let config = PoolConfig {
-            capacity: ByteSize::mb(capacity),
-            reserve: ByteSize::mb(reserve),
-            quiet_below: 1,
-        };
-        Self { pool: Pool::new(config, &Manifest::parse(manifest).unwrap()), now: Duration::ZERO, requests: 0 }
+        let config =
+            PoolConfig { capacity: ByteSize::mb(capacity), reserve: ByteSize::mb(reserve), quiet_below: 1 };
+        Self {
+            pool: Pool::new(config, &Manifest::parse(manifest).unwrap()),
+            now: Duration::ZERO,
+            requests: 0,
+        }
     }
 
     fn step(&mut self, event: Event) -> Vec<Effect> {
@@ -42,7 +43,14 @@ impl Bench {
         effects
     }
 
-    fn request(&mut self, namespace: &str, action: &str, kind: &str, memory: u64, siblings: u32) -> Vec<Effect> {
+    fn request(
+        &mut self,
+        namespace: &str,
+        action: &str,
+        kind: &str,
+        memory: u64,
+        siblings: u32,
+    ) -> Vec<Effect> {
         self.requests += 1;
         self.step(Event::Requested(Request {
             id: self.requests,
@@ -60,7 +68,7 @@ impl Bench {
 }
 
 fn worth(uses: u64) -> Worth {
-    Worth { uses, age: Duration::from_secs(60), cold_start: Duration::from_millis(100) }
+    Worth { resting: true, uses, age: Duration::from_secs(60), cold_start: Duration::from_millis(100) }
 }
 
 #[test]
@@ -84,7 +92,7 @@ fn everybody_gets_a_first_container_before_anybody_gets_the_next() {
     bench.request("b", "z", "k", 256, 0); // 5: first one of b
     bench.request("b", "z", "k", 256, 1); // 6
     bench.request("c", "w", "k", 256, 0); // 7: first one of c
-    assert!(bench.pool.is_hungry());
+    assert_eq!(bench.pool.appetite(), Appetite::Idle);
     let mut order = Vec::new();
     for id in 2.. {
         let Some(Effect::Create(request, _)) = bench.dead(id).first().cloned() else { break };
@@ -128,6 +136,25 @@ fn the_least_worthy_idle_container_goes_and_only_if_it_helps() {
 }
 
 #[test]
+fn a_container_between_two_calls_goes_for_a_first_one_only_and_not_too_soon() {
+    let mut bench = Bench::new(512, 0, "{}");
+    bench.request("a", "x", "k", 256, 0);
+    bench.request("b", "y", "k", 256, 0);
+    bench.step(Event::Made(1));
+    bench.step(Event::Made(2));
+    let between = |seconds| Worth { resting: false, age: Duration::from_secs(seconds), ..worth(1) };
+    bench.request("a", "x", "k", 256, 1);
+    assert_eq!(bench.pool.appetite(), Appetite::Resting);
+    assert_eq!(bench.step(Event::Idle(vec![(2, between(60))])), []);
+    bench.request("c", "z", "k", 256, 0);
+    assert_eq!(bench.pool.appetite(), Appetite::Idle);
+    bench.step(Event::Dead { id: 2, failed: false });
+    bench.request("d", "w", "k", 256, 0);
+    assert_eq!(bench.step(Event::Idle(vec![(1, between(0))])), [], "it has hardly begun");
+    assert_eq!(bench.step(Event::Idle(vec![(1, between(1))])), [Effect::Evict(1)]);
+}
+
+#[test]
 fn stem_cells_come_after_the_first_use_and_are_claimed_and_replaced() {
     let mut bench = Bench::new(2048, 256, STEMS);
     assert_eq!(bench.request("a", "x", "nodejs:20", 256, 0), [Effect::Create(1, 1)]);
@@ -135,7 +162,11 @@ fn stem_cells_come_after_the_first_use_and_are_claimed_and_replaced() {
     assert_eq!(bench.step(Event::Made(1)), [stem(2)], "one at a time while the node is quiet");
     assert_eq!(bench.step(Event::StemUp(2)), [stem(3)]);
     assert_eq!(bench.step(Event::StemUp(3)), []);
-    assert_eq!(bench.request("b", "y", "nodejs:20", 256, 0), [Effect::Claim(2, 2)], "not replaced before it is made");
+    assert_eq!(
+        bench.request("b", "y", "nodejs:20", 256, 0),
+        [Effect::Claim(2, 2)],
+        "not replaced before it is made"
+    );
     assert_eq!(bench.step(Event::Made(2)), [stem(4)]);
     assert_eq!(bench.request("b", "y", "nodejs:20", 512, 0), [Effect::Create(3, 5)], "another memory");
     for _ in 0..9 {
@@ -287,7 +318,7 @@ proptest! {
             let memory: u64 = alive.values().sum();
             prop_assert_eq!(bench.pool.used(), ByteSize::mb(memory));
             prop_assert!(memory <= CAPACITY);
-            prop_assert_eq!(bench.pool.is_hungry(), !waiting.is_empty());
+            prop_assert_eq!(bench.pool.appetite() == Appetite::None, waiting.is_empty());
         }
         prop_assert!(waiting.is_empty(), "whoever waits is served when others go");
     }

@@ -1,4 +1,5 @@
 //! The room through its door: containers are asked for, used and lost, with factories in memory.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a failing test may say so in any way")]
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -171,7 +172,11 @@ async fn failed_starts_say_whose_fault_it_is() {
         action.exec.code = Some(Code { digest: "0".repeat(64), length: 1 });
     });
     for (action, outcome, text) in [
-        (invocation("guest", "a", "missing:1", "{}"), Outcome::DeveloperError, "is not installed on this node: install it"),
+        (
+            invocation("guest", "a", "missing:1", "{}"),
+            Outcome::DeveloperError,
+            "is not installed on this node: install it",
+        ),
         (invocation("guest", "b", "failing:1", "{}"), Outcome::WhiskError, error_text::NOT_PROVISIONED),
         (invocation("guest", "c", "unknown:1", "{}"), Outcome::WhiskError, error_text::NOT_PROVISIONED),
         (large, Outcome::WhiskError, error_text::NOT_PROVISIONED),
@@ -283,7 +288,11 @@ async fn several_calls_share_a_container_and_a_thaw() {
     until("frozen", || bench.factory.notes().freezes == 1).await;
     let run = || started.container.run(&call, &|| {});
     let (a, b, c, d) = tokio::join!(run(), run(), run(), run());
-    assert_eq!([a.is_ok(), b.is_ok(), c.is_ok(), d.is_ok()], [true, true, true, false], "and no more than three");
+    assert_eq!(
+        [a.is_ok(), b.is_ok(), c.is_ok(), d.is_ok()],
+        [true, true, true, false],
+        "and no more than three"
+    );
     assert_eq!(bench.factory.notes().thaws, 1);
     bench.assert_clean();
 }

@@ -54,10 +54,7 @@ pub(super) fn decide(load: &Load) -> Decision {
             return Decision::Wait(load.cold_estimate.saturating_sub(load.waited));
         }
     }
-    let room = load
-        .instances
-        .saturating_sub(present)
-        .min(load.max_starting.saturating_sub(load.starting));
+    let room = load.instances.saturating_sub(present).min(load.max_starting.saturating_sub(load.starting));
     match short.div_ceil(concurrency).min(load.running.max(1)).min(room) {
         0 => Decision::Enough,
         count => Decision::Start(count),
@@ -120,11 +117,7 @@ mod tests {
                 Load { queued: 9, running: 3, instances: 4, service: Some(MS(1000)), ..load() },
                 Decision::Start(1),
             ),
-            (
-                "too many in the making",
-                Load { queued: 99, starting: 16, ..load() },
-                Decision::Enough,
-            ),
+            ("too many in the making", Load { queued: 99, starting: 16, ..load() }, Decision::Enough),
         ] {
             assert_eq!(decide(&load), decision, "{what}");
         }

@@ -156,7 +156,11 @@ fn the_bounds_hold() {
     assert_eq!(bench.step(Event::Arrived { bytes: 1, turn: Turn::Last }).admission, Some(Admission::Full));
     let mut bench = Bench::new();
     let effects = bench.step(Event::Arrived { bytes: 1001, turn: Turn::Last });
-    assert_eq!((effects.admission, effects.closed), (Some(Admission::Full), true), "no dead key stays behind");
+    assert_eq!(
+        (effects.admission, effects.closed),
+        (Some(Admission::Full), true),
+        "no dead key stays behind"
+    );
     assert_eq!(bench.step(Event::Arrived { bytes: 1, turn: Turn::Last }).admission, Some(Admission::Closed));
 }
 

@@ -29,8 +29,7 @@ pub(crate) fn bench(memory: u64) -> Bench {
 
 pub(crate) fn bench_with(memory: u64, config: SchedulerConfig) -> Bench {
     let memory = ByteSize::mb(memory);
-    let factory =
-        Arc::new(MemoryContainerFactory::slow(Duration::from_millis(20), Duration::from_millis(5)));
+    let factory = Arc::new(MemoryContainerFactory::slow(Duration::from_millis(20), Duration::from_millis(5)));
     let invoker = NodeInvoker::new(
         InvokerConfig { memory, ..InvokerConfig::default() },
         &Manifest::default(),

@@ -59,7 +59,8 @@ async fn storm(bench: Arc<Bench>, seed: u64, activations: usize) {
     }
     let mut ends = [0; 4];
     for task in tasks {
-        let record = tokio::time::timeout(Duration::from_secs(50), task).await.expect("nobody waits for ever");
+        let record =
+            tokio::time::timeout(Duration::from_secs(50), task).await.expect("nobody waits for ever");
         ends[usize::from(outcome(&record.unwrap()).code())] += 1;
     }
     until("the detached ones are over too", || bench.scheduler.in_flight() == 0).await;

@@ -1,5 +1,11 @@
 //! Scheduler and invoker together: a simulation of their pure parts, and the real ones under faults.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a failing test may say so in any way"
+)]
 
 mod bench;
 mod faults;

@@ -12,9 +12,11 @@ use crate::bench::{bench, bench_with, call, outcome, result, until, with_action}
 #[tokio::test(start_paused = true)]
 async fn ten_thousand_wait_and_the_next_is_told_at_once() {
     let bench = bench_with(1024, SchedulerConfig { max_queued: 10_000, ..SchedulerConfig::default() });
-    let one = || with_action(call("guest", "hello", r#"{"do":"sleep","ms":1}"#), |action| {
-        action.limits.instances = Some(1);
-    });
+    let one = || {
+        with_action(call("guest", "hello", r#"{"do":"sleep","ms":1}"#), |action| {
+            action.limits.instances = Some(1);
+        })
+    };
     let tickets: Vec<_> = (0..10_000).map(|_| bench.scheduler.invoke(one()).unwrap()).collect();
     assert!(matches!(bench.scheduler.invoke(one()), Err(Rejection::Overloaded)));
     let tasks: Vec<_> = tickets.into_iter().map(tokio::spawn).collect();
@@ -27,7 +29,8 @@ async fn ten_thousand_wait_and_the_next_is_told_at_once() {
 
 #[tokio::test(start_paused = true)]
 async fn the_node_and_the_bytes_are_bounded_too() {
-    let config = SchedulerConfig { max_queued_node: 10, max_queued_bytes: 100_000, ..SchedulerConfig::default() };
+    let config =
+        SchedulerConfig { max_queued_node: 10, max_queued_bytes: 100_000, ..SchedulerConfig::default() };
     let bench = bench_with(256, config);
     let tickets: Vec<_> = (0..10)
         .map(|number| bench.scheduler.invoke(call("guest", &format!("a{number}"), "{}")).unwrap())
@@ -65,9 +68,28 @@ async fn who_waits_too_long_is_told_so() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn busy_actions_share_a_full_node_without_wearing_it_out() {
+    let bench = bench(512);
+    let mut tasks = Vec::new();
+    for _ in 0..1000 {
+        for namespace in ["alice", "bob", "carol"] {
+            let one = call(namespace, "x", r#"{"do":"sleep","ms":10}"#);
+            tasks.push(tokio::spawn(bench.scheduler.invoke(one).unwrap()));
+        }
+    }
+    for task in tasks {
+        assert_eq!(outcome(&task.await.unwrap()), Outcome::Success);
+    }
+    bench.assert_sound();
+    let created = bench.factory.notes().created;
+    assert!(created < 200, "{created} containers for 3000 runs");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_drain_waits_for_what_is_there() {
     let bench = bench(512);
-    let running = tokio::spawn(bench.scheduler.invoke(call("guest", "a", r#"{"do":"sleep","ms":500}"#)).unwrap());
+    let running =
+        tokio::spawn(bench.scheduler.invoke(call("guest", "a", r#"{"do":"sleep","ms":500}"#)).unwrap());
     tokio::time::sleep(Duration::from_millis(100)).await;
     let drain = bench.scheduler.drain(Instant::now() + Duration::from_secs(30));
     let late = async {

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use chasen_entity::{ActionKey, ByteSize, EntityName, FullyQualifiedName, Manifest};
 use chasen_invoker::container::state::{Effect as Todo, Event as Life, State, step};
-use chasen_invoker::pool::{Effect as Order, Event as PoolEvent, Pool, PoolConfig, Request, Worth};
+use chasen_invoker::pool::{Appetite, Effect as Order, Event as PoolEvent, Pool, PoolConfig, Request, Worth};
 use chasen_scheduler::queue::{Admission, Bounds, Effects, Event, Place, Queue, Shape, Slot, Turn};
 use proptest::prelude::*;
 
@@ -63,16 +63,36 @@ struct World {
 
 #[derive(Debug, Clone)]
 enum Move {
-    Arrive { action: usize },
-    Update { action: usize },
+    Arrive {
+        action: usize,
+    },
+    Update {
+        action: usize,
+    },
     /// The n-th thing that is pending goes on: a creation, an initialisation, a freeze, a stop, a call.
-    Proceed { which: usize, well: bool },
-    Exit { which: usize },
-    Pause { which: usize },
-    Wake { action: usize },
-    GiveUp { action: usize, number: u64 },
-    Withdraw { which: usize },
-    Pass { millis: u64 },
+    Proceed {
+        which: usize,
+        well: bool,
+    },
+    Exit {
+        which: usize,
+    },
+    Pause {
+        which: usize,
+    },
+    Wake {
+        action: usize,
+    },
+    GiveUp {
+        action: usize,
+        number: u64,
+    },
+    Withdraw {
+        which: usize,
+    },
+    Pass {
+        millis: u64,
+    },
 }
 
 fn moves() -> impl Strategy<Value = Vec<Move>> {
@@ -231,7 +251,11 @@ impl World {
         if matches!(before, State::Freezing | State::Thawing) && before != after {
             self.settle(id);
         }
-        if matches!(after, State::Ready { running: 0 } | State::Frozen) && self.pool.is_hungry() {
+        let told = match after {
+            State::Frozen => Appetite::Resting,
+            _ => Appetite::Idle,
+        };
+        if after.is_idle() && self.pool.appetite() >= told {
             self.report_idle();
         }
         todo
@@ -253,14 +277,17 @@ impl World {
     }
 
     fn report_idle(&mut self) {
-        let worth = Worth { uses: 1, age: Duration::from_secs(1), cold_start: Duration::from_millis(50) };
+        let worth = |resting| {
+            let (age, cold_start) = (Duration::from_secs(1), Duration::from_millis(50));
+            Worth { resting, uses: 1, age, cold_start }
+        };
         let idle = self.containers.iter().filter(|(_, container)| container.state.is_idle());
-        let idle = idle.map(|(id, _)| (*id, worth)).collect();
+        let idle = idle.map(|(id, container)| (*id, worth(container.state == State::Frozen))).collect();
         self.tell_pool(PoolEvent::Idle(idle));
     }
 
     fn tell_pool(&mut self, event: PoolEvent) {
-        let was_hungry = self.pool.is_hungry();
+        let appetite = self.pool.appetite();
         let mut orders = Vec::new();
         self.pool.step(event, Duration::from_millis(self.now), &mut orders);
         for order in orders {
@@ -268,8 +295,7 @@ impl World {
                 Order::Create(request, id) => {
                     let owner = self.requests.remove(&request).unwrap();
                     let action = &self.actions[owner.0];
-                    let container =
-                        Container::new(State::Creating, action.memory, action.slots, Some(owner));
+                    let container = Container::new(State::Creating, action.memory, action.slots, Some(owner));
                     self.containers.insert(id, container);
                 }
                 Order::Claim(request, id) => {
@@ -294,7 +320,7 @@ impl World {
                 }
             }
         }
-        if self.pool.is_hungry() && !was_hungry {
+        if self.pool.appetite() > appetite {
             self.report_idle();
         }
         let memory: u64 = self.containers.values().map(|container| container.memory).sum();
@@ -325,7 +351,8 @@ impl World {
             Pending::Call(action, number) => {
                 let Some(running) = self.running.remove(&(action, number)) else { return };
                 let id = running.slot.container;
-                let fit = well && !matches!(self.containers.get(&id).map(|c| c.state), Some(State::Broken { .. }));
+                let fit =
+                    well && !matches!(self.containers.get(&id).map(|c| c.state), Some(State::Broken { .. }));
                 self.ended += 1;
                 self.tell_container(id, Life::Returned { fit });
                 self.free(running.action, running.slot.place, fit);
@@ -364,14 +391,17 @@ impl World {
                 self.tell_pool(PoolEvent::Made(id));
                 let slots = self.actions[action].slots;
                 self.containers.get_mut(&id).unwrap().served = true;
-                self.tell_queue(action, Event::Started {
-                    container: id,
-                    id,
-                    slots,
-                    revision,
-                    init_time: Duration::from_millis(3),
-                    cold_estimate: Duration::from_millis(50),
-                });
+                self.tell_queue(
+                    action,
+                    Event::Started {
+                        container: id,
+                        id,
+                        slots,
+                        revision,
+                        init_time: Duration::from_millis(3),
+                        cold_estimate: Duration::from_millis(50),
+                    },
+                );
                 // It may have been evicted before its scheduler knew of it.
                 if self.containers.get(&id).is_none_or(|container| container.state.is_gone()) {
                     self.tell_queue(action, Event::Gone { id });
@@ -428,7 +458,9 @@ impl World {
                 self.ended += u64::from(after < before);
             }
             Move::Withdraw { which } => {
-                if let Some((id, (action, revision))) = self.requests.iter().nth(which).map(|(id, r)| (*id, *r)) {
+                if let Some((id, (action, revision))) =
+                    self.requests.iter().nth(which).map(|(id, r)| (*id, *r))
+                {
                     self.requests.remove(&id);
                     self.tell_pool(PoolEvent::Withdrawn(id));
                     self.tell_queue(action, Event::StartWithdrawn { revision });
@@ -456,10 +488,15 @@ impl World {
             self.now += 10;
             match self.pending().first() {
                 Some(pending) => self.proceed(*pending, true),
-                None if self.running.is_empty() && self.actions.iter().all(|a| a.queue.queued() == 0) => return,
+                None if self.running.is_empty() && self.actions.iter().all(|a| a.queue.queued() == 0) => {
+                    return;
+                }
                 None => {
                     for action in 0..ACTIONS {
                         self.apply(Move::Wake { action });
+                    }
+                    for which in 0..self.containers.len() {
+                        self.apply(Move::Pause { which });
                     }
                 }
             }
@@ -516,6 +553,6 @@ proptest! {
         }
         world.come_to_rest();
         prop_assert_eq!(world.arrived, world.ended);
-        prop_assert!(world.requests.is_empty() || world.pool.is_hungry());
+        prop_assert!(world.requests.is_empty() || world.pool.appetite() > Appetite::None);
     }
 }

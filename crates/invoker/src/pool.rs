@@ -2,7 +2,7 @@
 //!
 //! Pure: [`Pool::step`] takes an event and the time and says what is to be done; [`crate::NodeInvoker`] does
 //! it. The pool sees containers come and go, never activations; that a container is idle it is told only
-//! while it is hungry, that is while a request waits for room.
+//! while it has [`Appetite`] for it, that is while a request waits for room.
 //!
 //! Rules:
 //! - The memory of everything that is not dead, stem cells and containers that are being stopped included,
@@ -14,8 +14,12 @@
 //!   other one's first container even where its own kind would have filled the node.
 //! - For a request that does not fit, idle containers go, those of the lowest worth first: uses per minute ×
 //!   cost of a cold start ÷ memory. Stem cells go last. Busy ones never go. Nobody goes if it does not help.
+//! - A container between two calls is not idle for everybody: only for a first container, and only once it has
+//!   served ten times as long as its start took. So two busy actions share a full node by turns that are worth
+//!   their cold starts, and an action that has a container never takes another one's between two calls.
 //! - Stem cells are made while nobody waits and the node is quiet, and never from the reserve.
 
+mod event;
 mod stems;
 #[cfg(test)]
 mod tests;
@@ -26,96 +30,10 @@ use std::time::Duration;
 
 use chasen_entity::{ActionKey, ByteSize, EntityName, Manifest};
 
+pub use event::{Appetite, ContainerId, Effect, Event, PoolConfig, Worth};
 use stems::Stems;
-pub use waiting::{Request, RequestId};
 use waiting::Waiting;
-
-/// Number of a container on its node.
-pub type ContainerId = u64;
-
-/// Bounds of a pool.
-#[derive(Debug, Clone, Copy)]
-pub struct PoolConfig {
-    /// Memory for containers.
-    pub capacity: ByteSize,
-    /// Part of it that only first containers get.
-    pub reserve: ByteSize,
-    /// Stem cells are made while fewer containers than this are in the making.
-    pub quiet_below: usize,
-}
-
-/// Something happened.
-#[derive(Debug, Clone)]
-pub enum Event {
-    /// Somebody wants a container.
-    Requested(Request),
-    /// Somebody does not want one any more, and has none yet.
-    Withdrawn(RequestId),
-    /// A container of a tenant is ready.
-    Made(ContainerId),
-    /// A stem cell is up.
-    StemUp(ContainerId),
-    /// These containers have become idle. Told while the pool is hungry.
-    Idle(Vec<(ContainerId, Worth)>),
-    /// A container that was to be evicted is busy.
-    Busy(ContainerId),
-    /// A container is being stopped.
-    Stopping(ContainerId),
-    /// Nothing is left of a container. `failed` if it could not be made.
-    Dead {
-        /// Which.
-        id: ContainerId,
-        /// True if its creation failed.
-        failed: bool,
-    },
-    /// Time to look after stem cells: their life, and the demand for them.
-    Adjust,
-}
-
-/// What makes an idle container worth keeping.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Worth {
-    /// Activations that it has run.
-    pub uses: u64,
-    /// Since when it serves.
-    pub age: Duration,
-    /// Time that a new one would take.
-    pub cold_start: Duration,
-}
-
-impl Worth {
-    /// Uses per minute × milliseconds of a cold start ÷ MB.
-    #[must_use]
-    pub fn score(&self, memory: ByteSize) -> f64 {
-        #[expect(clippy::cast_precision_loss, reason = "a score")]
-        let number = |value: u64| value as f64;
-        let minutes = (self.age.as_secs_f64() / 60.0).max(1.0 / 60.0);
-        let megabytes = number(memory.as_mb().max(1));
-        number(self.uses) / minutes * self.cold_start.as_secs_f64() * 1000.0 / megabytes
-    }
-}
-
-/// What is to be done, in this order.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Effect {
-    /// Memory is granted: make this container for the request.
-    Create(RequestId, ContainerId),
-    /// Take this stem cell for the request.
-    Claim(RequestId, ContainerId),
-    /// The node is too small for the request.
-    Refuse(RequestId),
-    /// Make a stem cell.
-    CreateStem {
-        /// Its number.
-        id: ContainerId,
-        /// Kind.
-        kind: String,
-        /// Memory.
-        memory: ByteSize,
-    },
-    /// Stop this container if it is idle; say [`Event::Busy`] if it is not.
-    Evict(ContainerId),
-}
+pub use waiting::{Request, RequestId};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Phase {
@@ -151,7 +69,7 @@ pub struct Pool {
     /// Containers of each action and of each namespace.
     of_action: HashMap<ActionKey, usize>,
     of_namespace: HashMap<EntityName, usize>,
-    /// Known to be idle; kept while hungry.
+    /// Known to be idle; kept while somebody waits.
     idle: BTreeMap<ContainerId, Worth>,
     stems: Stems,
 }
@@ -173,10 +91,14 @@ impl Pool {
         }
     }
 
-    /// True while a request waits for room: idle containers are to be told.
+    /// Which idle containers are to be told.
     #[must_use]
-    pub fn is_hungry(&self) -> bool {
-        !self.waiting.is_empty()
+    pub fn appetite(&self) -> Appetite {
+        match self.next_request() {
+            None => Appetite::None,
+            Some(request) if self.is_first(request) => Appetite::Idle,
+            Some(_) => Appetite::Resting,
+        }
     }
 
     /// Memory of everything that is not dead.
@@ -232,11 +154,11 @@ impl Pool {
             Event::Adjust => self.adjust(now, effects),
         }
         self.serve(effects);
-        if self.is_hungry() {
-            self.make_room(effects);
-        } else {
+        if self.waiting.is_empty() {
             self.idle.clear();
             self.replenish(effects);
+        } else {
+            self.make_room(effects);
         }
     }
 
@@ -262,7 +184,13 @@ impl Pool {
         }
     }
 
-    fn reserve(&mut self, kind: &str, memory: ByteSize, phase: Phase, owner: Option<ActionKey>) -> ContainerId {
+    fn reserve(
+        &mut self,
+        kind: &str,
+        memory: ByteSize,
+        phase: Phase,
+        owner: Option<ActionKey>,
+    ) -> ContainerId {
         let id = self.next;
         self.next += 1;
         self.used = self.used.saturating_add(memory.as_bytes());
@@ -342,10 +270,12 @@ impl Pool {
         if missing == 0 {
             return;
         }
+        let for_first = self.is_first(request);
         let mut victims: Vec<(bool, f64, ContainerId, u64)> = Vec::new();
         for (id, entry) in &self.entries {
             let stem = entry.phase == Phase::Stem;
-            let worth = self.idle.get(id).map(|worth| worth.score(entry.memory));
+            let idle = self.idle.get(id).filter(|worth| worth.may_go(for_first));
+            let worth = idle.map(|worth| worth.score(entry.memory));
             if let Some(score) = worth.or(stem.then_some(0.0)) {
                 victims.push((stem, score, *id, entry.memory.as_bytes()));
             }

@@ -5,7 +5,6 @@ mod keeper;
 mod latch;
 pub mod state;
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -19,16 +18,16 @@ pub(crate) use keeper::keep;
 use latch::Latch;
 use state::{Effect, Event, State, step};
 
-use crate::node::Node;
-use crate::pool::{ContainerId, Worth};
+use crate::node::{Node, SharedAppetite};
+use crate::pool::{Appetite, ContainerId, Worth};
 
 /// See the module.
 pub(crate) struct PooledContainer {
     pub(crate) id: ContainerId,
     pub(crate) spec: ContainerSpec,
     node: Weak<Node>,
-    /// True while the pool wants to hear of idle containers.
-    hungry: Arc<AtomicBool>,
+    /// What the pool wants to hear of.
+    appetite: Arc<SharedAppetite>,
     inner: Mutex<Inner>,
     /// For the keeper: something has changed that it does not know of.
     wake: Notify,
@@ -61,7 +60,7 @@ impl PooledContainer {
             id,
             spec,
             node: Arc::downgrade(node),
-            hungry: Arc::clone(&node.hungry),
+            appetite: Arc::clone(&node.appetite),
             inner: Mutex::new(Inner {
                 state: State::Reserved,
                 slots: 1,
@@ -104,9 +103,10 @@ impl PooledContainer {
     /// idle before it is frozen: else it could be evicted before its first call.
     pub(crate) fn idle_worth(&self, cold_start: Duration) -> Option<Worth> {
         let inner = self.inner.lock();
-        let used = inner.uses > 0 || inner.state == State::Frozen || !inner.can_freeze;
+        let resting = inner.state == State::Frozen || !inner.can_freeze;
         let age = inner.serving_since.elapsed();
-        (used && inner.state.is_idle()).then_some(Worth { uses: inner.uses, age, cold_start })
+        let idle = inner.state.is_idle() && (resting || inner.uses > 0);
+        idle.then_some(Worth { resting, uses: inner.uses, age, cold_start })
     }
 
     /// Takes an event in; says what the caller has to do. A stop is the keeper's to do, and it is told.
@@ -154,11 +154,12 @@ impl PooledContainer {
         if matches!(after, State::Stopping | State::Dead) {
             self.ending.set();
         }
-        let idle = matches!(after, State::Ready { running: 0 } | State::Frozen);
-        if idle
-            && self.hungry.load(Ordering::SeqCst)
-            && let Some(node) = self.node.upgrade()
-        {
+        let told = match after {
+            State::Frozen => self.appetite.is_for(Appetite::Resting),
+            State::Ready { running: 0 } => self.appetite.is_for(Appetite::Idle),
+            _ => false,
+        };
+        if told && let Some(node) = self.node.upgrade() {
             node.idle(self);
         }
     }

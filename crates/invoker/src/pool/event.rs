@@ -1,0 +1,114 @@
+//! What a pool is told and what it wants done.
+
+use std::time::Duration;
+
+use chasen_entity::ByteSize;
+
+use super::{Request, RequestId};
+
+/// Number of a container on its node.
+pub type ContainerId = u64;
+
+/// Bounds of a pool.
+#[derive(Debug, Clone, Copy)]
+pub struct PoolConfig {
+    /// Memory for containers.
+    pub capacity: ByteSize,
+    /// Part of it that only first containers get.
+    pub reserve: ByteSize,
+    /// Stem cells are made while fewer containers than this are in the making.
+    pub quiet_below: usize,
+}
+
+/// Something happened.
+#[derive(Debug, Clone)]
+pub enum Event {
+    /// Somebody wants a container.
+    Requested(Request),
+    /// Somebody does not want one any more, and has none yet.
+    Withdrawn(RequestId),
+    /// A container of a tenant is ready.
+    Made(ContainerId),
+    /// A stem cell is up.
+    StemUp(ContainerId),
+    /// These containers have become idle. Told as the pool's [`Appetite`] is.
+    Idle(Vec<(ContainerId, Worth)>),
+    /// A container that was to be evicted is busy.
+    Busy(ContainerId),
+    /// A container is being stopped.
+    Stopping(ContainerId),
+    /// Nothing is left of a container. `failed` if it could not be made.
+    Dead {
+        /// Which.
+        id: ContainerId,
+        /// True if its creation failed.
+        failed: bool,
+    },
+    /// Time to look after stem cells: their life, and the demand for them.
+    Adjust,
+}
+
+/// Which containers a pool wants to hear of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Appetite {
+    /// None: nobody waits.
+    None,
+    /// Those that rest.
+    Resting,
+    /// Those too that are between two calls: somebody waits for a first container.
+    Idle,
+}
+
+/// Turns that a busy container serves before it has to go between two calls, in cold starts.
+const TENURE: u32 = 10;
+
+/// What makes an idle container worth keeping.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Worth {
+    /// True if it has been idle for a while; false if it may be between two calls.
+    pub resting: bool,
+    /// Activations that it has run.
+    pub uses: u64,
+    /// Since when it serves.
+    pub age: Duration,
+    /// Time that a new one would take.
+    pub cold_start: Duration,
+}
+
+impl Worth {
+    pub(super) fn may_go(&self, for_first: bool) -> bool {
+        self.resting || (for_first && self.age >= self.cold_start * TENURE)
+    }
+
+    /// Uses per minute × milliseconds of a cold start ÷ MB.
+    #[must_use]
+    pub fn score(&self, memory: ByteSize) -> f64 {
+        #[expect(clippy::cast_precision_loss, reason = "a score")]
+        let number = |value: u64| value as f64;
+        let minutes = (self.age.as_secs_f64() / 60.0).max(1.0 / 60.0);
+        let megabytes = number(memory.as_mb().max(1));
+        number(self.uses) / minutes * self.cold_start.as_secs_f64() * 1000.0 / megabytes
+    }
+}
+
+/// What is to be done, in this order.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Effect {
+    /// Memory is granted: make this container for the request.
+    Create(RequestId, ContainerId),
+    /// Take this stem cell for the request.
+    Claim(RequestId, ContainerId),
+    /// The node is too small for the request.
+    Refuse(RequestId),
+    /// Make a stem cell.
+    CreateStem {
+        /// Its number.
+        id: ContainerId,
+        /// Kind.
+        kind: String,
+        /// Memory.
+        memory: ByteSize,
+    },
+    /// Stop this container if it is idle; say [`Event::Busy`] if it is not.
+    Evict(ContainerId),
+}
