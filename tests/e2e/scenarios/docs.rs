@@ -1,0 +1,85 @@
+//! The commands of the documentation, run as a reader would paste them.
+//!
+//! Every fenced block marked `sh` of a page runs in one shell, in order, against a node of its own; `sh skip`
+//! marks what other tests run or what never ends. The default address is replaced by the node's.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use chasen_testkit::{binary, node, run};
+
+use crate::scenario::{Need, Scenario};
+
+const DEFAULT_ADDRESS: &str = "127.0.0.1:3233";
+
+pub(crate) fn scenarios() -> Vec<Scenario> {
+    vec![
+        Scenario::blocking("docs::the_commands_of_every_page_work", every_page).needing(Need::Command("curl")),
+        Scenario::blocking("docs::links_between_pages_lead_somewhere", links).needing_nothing(),
+    ]
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+fn pages() -> Vec<PathBuf> {
+    let root = root();
+    let mut pages: Vec<PathBuf> =
+        fs::read_dir(root.join("docs")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    pages.extend(["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "SPECIFICATION.md"].map(|page| root.join(page)));
+    pages.retain(|page| page.extension().is_some_and(|extension| extension == "md"));
+    pages
+}
+
+/// The lines of all blocks that are to be run.
+fn commands(page: &str) -> String {
+    let mut commands = String::new();
+    let mut inside = false;
+    for line in page.lines() {
+        match line {
+            "```sh" => inside = true,
+            "```" => inside = false,
+            line if inside => {
+                commands.push_str(line);
+                commands.push('\n');
+            }
+            _ => {}
+        }
+    }
+    commands
+}
+
+fn every_page() {
+    for page in pages() {
+        let commands = commands(&fs::read_to_string(&page).unwrap());
+        if commands.is_empty() {
+            continue;
+        }
+        let node = node().start();
+        let address = node.base().trim_start_matches("http://");
+        let script = format!("set -eu\n{}", commands.replace(DEFAULT_ADDRESS, address));
+        let folder = binary().parent().unwrap().to_owned();
+        let path = format!("{}:{}", folder.display(), std::env::var("PATH").unwrap());
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &script]).current_dir(root()).env("PATH", path);
+        shell.env("CHASEN_SERVER__DATA", node.data());
+        // `chasen run` makes a data folder of its own when none is named.
+        let finished = run(shell);
+        assert_eq!(finished.code, Some(0), "{}: {finished:?}\n{}", page.display(), node.log());
+    }
+}
+
+fn links() {
+    for page in pages() {
+        let text = fs::read_to_string(&page).unwrap();
+        for target in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            let path = target.split('#').next().unwrap();
+            if path.is_empty() || path.contains("://") {
+                continue;
+            }
+            assert!(page.parent().unwrap().join(path).exists(), "{}: nothing at {target}", page.display());
+        }
+    }
+}
