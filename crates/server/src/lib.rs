@@ -13,6 +13,7 @@ pub mod node;
 pub mod quickstart;
 pub mod run;
 pub mod runtimes;
+pub mod sandboxes;
 pub mod session;
 pub mod settings;
 pub mod signals;

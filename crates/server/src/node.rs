@@ -1,13 +1,14 @@
 //! A running node: started step by step, stopped in the reverse order.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use chasen_client::Client;
-use chasen_embedded::{Embedded, OpenError};
+use chasen_embedded::{Embedded, EmbeddedConfig, OpenError};
+use chasen_sandbox::factory::OpenError as SandboxError;
 use chasen_spi::{Invoker, StoreError};
 use chasen_telemetry::task;
 use tokio::net::TcpListener;
@@ -16,9 +17,10 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::runtimes::{self, RuntimesError};
+use crate::sandboxes::Sandboxes;
 use crate::settings::Settings;
 use crate::wiring::{self, Parts};
-use crate::{data, guest};
+use crate::{bind, data, guest};
 
 /// Time that requests in hand have beyond the drain to get their answers out.
 const ANSWER_GRACE: Duration = Duration::from_secs(2);
@@ -43,6 +45,17 @@ pub enum StartError {
     /// No runtimes.
     #[error(transparent)]
     Runtimes(#[from] RuntimesError),
+    /// No sandboxes.
+    #[error(transparent)]
+    Sandbox(#[from] SandboxError),
+    /// Nothing listens where sandboxes look for the API.
+    #[error("cannot listen on {address}, where sandboxes reach the API: {source}; start the node again, or with another port in --listen")]
+    Door {
+        /// Where.
+        address: SocketAddrV4,
+        /// Why.
+        source: io::Error,
+    },
     /// The operating system refused something else.
     #[error("{step}: {source}")]
     System {
@@ -68,16 +81,20 @@ impl Node {
         let address = listener.local_addr().map_err(system("asking for the own address"))?;
         let folder = settings.server.data.0.clone().unwrap_or_else(data::default_folder);
         let folder = data::prepare(&folder).map_err(|source| StartError::Folder { path: folder, source })?;
-        let stores = open(wiring::embedded_config(settings, &folder, address.to_string())).await?;
+        let stores = open_stores(wiring::embedded_config(settings, &folder, address.to_string())).await?;
         admit_guest(&stores, settings, address).await?;
         runtimes::lay_out(&folder.join("runtimes"))?;
         let manifest = Arc::new(runtimes::manifest(settings.runtimes.manifest.0.as_deref())?);
+        let executable = std::env::current_exe().map_err(system("asking for the own program"))?;
+        let door_port = door_port(address).map_err(system("looking for a port for sandboxes"))?;
+        let config = wiring::sandbox_config(settings, executable, &folder, manifest.clone(), address, door_port);
+        let sandboxes = Arc::new(Sandboxes::open(config, &data::cache_folder().join("modules")).await?);
         let unfinished = stores.event_log().unfinished()?;
-        let parts = Parts::wire(settings, stores, manifest, Vec::new());
-        parts.scheduler.recover(unfinished);
+        let parts = Parts::wire(settings, stores, manifest, sandboxes);
         let (stopping, _) = watch::channel(false);
         let mut node = Self { address, parts, stopping, doors: Vec::new() };
-        node.open_door(listener);
+        node.open_doors(listener)?;
+        node.parts.scheduler.recover(unfinished);
         Ok(node)
     }
 
@@ -93,9 +110,10 @@ impl Node {
         Client::new(&format!("http://{}", reachable(self.address))).with_credentials(guest::CREDENTIALS)
     }
 
-    /// Why this machine cannot run a kind; `None` if it can.
-    pub async fn missing(&self, _kind: &str) -> Option<String> {
-        None
+    /// Its sandboxes.
+    #[must_use]
+    pub fn sandboxes(&self) -> &Sandboxes {
+        &self.parts.sandboxes
     }
 
     /// Takes no more work, waits for what runs no longer than `limit`, and closes everything.
@@ -115,24 +133,36 @@ impl Node {
         if tokio::time::timeout(ANSWER_GRACE, answered).await.is_err() {
             tracing::warn!("some requests did not take their answers in time");
         }
-        self.parts.invoker.close().await;
-        drop(self.parts.controller);
-        drop(self.parts.scheduler);
-        self.parts.stores.close().await;
+        let Parts { stores, sandboxes, invoker, scheduler, controller } = self.parts;
+        invoker.close().await;
+        drop((controller, scheduler, sandboxes));
+        stores.close().await;
     }
 
-    fn open_door(&mut self, listener: TcpListener) {
+    /// The API's door, and the one that sandboxes reach.
+    fn open_doors(&mut self, listener: TcpListener) -> Result<(), StartError> {
+        if let Some(door) = self.parts.sandboxes.factory().door_address() {
+            let inner = bind::listen(door.into()).map_err(|source| StartError::Door { address: door, source })?;
+            let served = self.parts.controller.clone().serve_sandboxes(inner, self.stopped());
+            self.doors.push(task::spawn("sandbox door", served));
+        }
+        let served = self.parts.controller.clone().serve(listener, self.stopped());
+        self.doors.push(task::spawn("door", served));
+        Ok(())
+    }
+
+    /// Resolves when the node is stopping.
+    fn stopped(&self) -> impl Future<Output = ()> + use<> {
         let mut stopping = self.stopping.subscribe();
-        let stopped = async move {
+        async move {
             // The sender lives as long as the node; its end means the same.
             let _ = stopping.wait_for(|stopping| *stopping).await;
-        };
-        self.doors.push(task::spawn("door", self.parts.controller.clone().serve(listener, stopped)));
+        }
     }
 }
 
 /// Opens the stores off the runtime's threads.
-async fn open(config: chasen_embedded::EmbeddedConfig) -> Result<Embedded, StartError> {
+async fn open_stores(config: EmbeddedConfig) -> Result<Embedded, StartError> {
     match tokio::task::spawn_blocking(move || Embedded::open(config)).await {
         Ok(opened) => Ok(opened?),
         Err(error) => {
@@ -152,8 +182,17 @@ async fn admit_guest(stores: &Embedded, settings: &Settings, address: SocketAddr
     Ok(())
 }
 
+/// The port of the sandboxes' door: the API's own, unless the API listens on every address and has it there too.
+fn door_port(address: SocketAddr) -> io::Result<u16> {
+    if address.ip().is_unspecified() {
+        let free = std::net::TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0))?;
+        return Ok(free.local_addr()?.port());
+    }
+    Ok(address.port())
+}
+
 /// The address under which this machine reaches a listener.
-fn reachable(mut address: SocketAddr) -> SocketAddr {
+pub(crate) fn reachable(mut address: SocketAddr) -> SocketAddr {
     match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
         IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),

@@ -53,12 +53,13 @@ enum Outcome {
 
 /// Deploys and invokes every sample, prints the table and what to type next. False if a sample failed.
 pub async fn show(node: &Node) -> bool {
+    console::with_progress("preinstalled modules are fetched", node.sandboxes().modules_settled()).await;
     let client = node.client();
     console::out(&row("function", "kind", "cold ms", "warm ms", "result"));
     let mut working = None;
     let mut good = true;
     for sample in &SAMPLES {
-        let outcome = match node.missing(sample.kind).await {
+        let outcome = match node.sandboxes().missing(sample.kind).await {
             Some(reason) => Outcome::NotHere(reason),
             None => {
                 let what = format!("{} is invoked for the first time", sample.name);

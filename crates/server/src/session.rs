@@ -2,7 +2,8 @@
 
 use std::process::ExitCode;
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::fs::Mode;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit, umask};
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
 
@@ -42,6 +43,8 @@ pub fn with_node<T>(
     work: impl AsyncFnOnce(&Node) -> T,
 ) -> Result<Ended<T>, Failure> {
     raise_open_files();
+    // What is laid out for sandboxes must be readable to their users; the data folder itself is closed to others.
+    umask(Mode::from_raw_mode(0o022));
     let runtime = runtime()?;
     let ended = runtime.block_on(async {
         let mut signals = Signals::watch().map_err(|error| Failure::Failed(error.to_string()))?;

@@ -1,5 +1,6 @@
 //! The assembly drawing: every part of a running node, and how settings become theirs.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,20 +10,23 @@ use chasen_embedded::{Embedded, EmbeddedConfig};
 use chasen_entity::limits::Range;
 use chasen_entity::{ByteSize, LimitBounds, Manifest};
 use chasen_invoker::{InvokerConfig, NodeInvoker};
+use chasen_sandbox::factory::SandboxConfig;
+use chasen_sandbox::helper::Mode;
+use chasen_sandbox::network::NetworkConfig;
 use chasen_scheduler::{KindRouter, Scheduler, SchedulerConfig};
 use chasen_spi::ContainerFactory;
 
-use crate::memory;
+use crate::node::reachable;
+use crate::sandboxes::Sandboxes;
 use crate::settings::{Limits, Settings};
+use crate::{data, memory};
 
 /// Every part of a running node.
 pub struct Parts {
     /// Entities, code, subjects, events and records, in the data folder.
     pub stores: Embedded,
-    /// Kinds of actions.
-    pub manifest: Arc<Manifest>,
-    /// Makers of containers, in order of preference.
-    pub factories: Vec<Arc<dyn ContainerFactory>>,
+    /// Makes containers.
+    pub sandboxes: Arc<Sandboxes>,
     /// Keeps the containers.
     pub invoker: NodeInvoker,
     /// Gives activations slots of containers.
@@ -38,10 +42,10 @@ impl Parts {
         settings: &Settings,
         stores: Embedded,
         manifest: Arc<Manifest>,
-        factories: Vec<Arc<dyn ContainerFactory>>,
+        sandboxes: Arc<Sandboxes>,
     ) -> Self {
-        let invoker =
-            NodeInvoker::new(invoker_config(settings), &manifest, factories.clone(), stores.attachment_store());
+        let factories: Vec<Arc<dyn ContainerFactory>> = vec![sandboxes.clone()];
+        let invoker = NodeInvoker::new(invoker_config(settings), &manifest, factories, stores.attachment_store());
         let serving = invoker.clone();
         let router = KindRouter::new()
             .route(move |kind, image| serving.serves(kind, image), Arc::new(invoker.clone()));
@@ -52,10 +56,10 @@ impl Parts {
             subjects: stores.subject_store(),
             activations: stores.activation_store(),
             invoke: Arc::new(scheduler.clone()),
-            manifest: manifest.clone(),
+            manifest,
             config: controller_config(settings),
         });
-        Self { stores, manifest, factories, invoker, scheduler, controller }
+        Self { stores, sandboxes, invoker, scheduler, controller }
     }
 }
 
@@ -70,9 +74,41 @@ pub fn embedded_config(settings: &Settings, folder: &Path, address: String) -> E
     }
 }
 
+/// What sandboxes are opened with.
+#[must_use]
+pub fn sandbox_config(
+    settings: &Settings,
+    executable: PathBuf,
+    folder: &Path,
+    manifest: Arc<Manifest>,
+    address: SocketAddr,
+    door_port: u16,
+) -> SandboxConfig {
+    let insecure = settings.sandbox.insecure_process;
+    let node_id = data::node_id(folder);
+    // Plain processes have the node's own network: they find the API where everybody does.
+    let own_address = insecure.then(|| format!("http://{}", reachable(address)));
+    SandboxConfig {
+        mode: if insecure { Mode::InsecureProcess } else { Mode::Isolated },
+        modules_dir: folder.join("runtimes").join("modules"),
+        network: Some(NetworkConfig {
+            dns: settings.sandbox.dns.clone(),
+            prepared: usize::try_from(settings.sandbox.prepared_networks).unwrap_or(usize::MAX),
+            ..NetworkConfig::new(node_id.clone(), door_port)
+        }),
+        api_host: settings.server.api_host.0.clone().or(own_address),
+        node_memory: node_memory(settings),
+        ..SandboxConfig::new(executable, folder, node_id, manifest)
+    }
+}
+
+fn node_memory(settings: &Settings) -> ByteSize {
+    settings.node.memory.0.unwrap_or_else(memory::available_for_containers)
+}
+
 fn invoker_config(settings: &Settings) -> InvokerConfig {
     InvokerConfig {
-        memory: settings.node.memory.0.unwrap_or_else(memory::available_for_containers),
+        memory: node_memory(settings),
         pause_grace: settings.sandbox.pause_grace,
         idle_container: settings.sandbox.idle_container,
         ..InvokerConfig::default()

@@ -108,6 +108,7 @@ fn try_run(args: &RunArgs) -> Result<Result<ExitCode, String>, Failure> {
     settings.server.listen = Listen { host: "127.0.0.1".to_owned(), port: 0 };
     let listen = settings.server.listen.clone();
     let ended = session::with_node(&settings, async move { bind(&listen).await }, async |node| {
+        console::with_progress("preinstalled modules are fetched", node.sandboxes().modules_settled()).await;
         job.run(&node.client()).await.map(ExitCode::from).map_err(|error| error.to_string())
     });
     drop(folder);

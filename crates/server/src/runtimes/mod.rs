@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use chasen_entity::Manifest;
 use chasen_entity::manifest::ManifestError;
 
-pub use modules::{ModuleSet, Modules, Progress};
+pub use modules::{ModuleSet, Modules, Wanted};
 
 /// The manifest of kinds.
 const MANIFEST: &str = include_str!("../../../../runtimes/runtimes.json");

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, SystemTime};
 
+use chasen_spi::BoxFuture;
 use chasen_telemetry::task;
 use sha2::{Digest, Sha256};
 use tokio::process::Command;
@@ -96,12 +97,12 @@ impl ModuleSet {
 }
 
 /// How far a set is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Progress {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Progress {
     /// Being installed, by this node or another.
     Installing,
-    /// In this folder.
-    Ready(PathBuf),
+    /// There.
+    Ready,
     /// Not to be had; the kind runs without.
     Absent,
 }
@@ -112,42 +113,42 @@ pub struct Modules {
     sets: BTreeMap<&'static str, watch::Receiver<Progress>>,
 }
 
+/// A set, and the program of the interpreter that its packages are for, once that is found.
+pub type Wanted = (&'static ModuleSet, BoxFuture<Option<PathBuf>>);
+
 impl Modules {
-    /// Starts to provide sets in the background, each with the interpreter that its packages are for.
+    /// Provides sets below `folder`, one link of the set's name each, in the background.
     #[must_use]
-    pub fn provide(cache: &Path, wanted: Vec<(&'static ModuleSet, PathBuf)>) -> Self {
+    pub fn provide(cache: &Path, folder: &Path, wanted: Vec<Wanted>) -> Self {
         let mut sets = BTreeMap::new();
         for (set, interpreter) in wanted {
-            let folder = cache.join(set.folder_name());
-            let known = if folder.is_dir() { Progress::Ready(folder.clone()) } else { Progress::Installing };
-            let waiting = known == Progress::Installing;
+            let (installed, link) = (cache.join(set.folder_name()), folder.join(set.name));
+            let known = if installed.is_dir() { settle(set, Ok(()), &installed, &link) } else { Progress::Installing };
             let (progress, receiver) = watch::channel(known);
-            if waiting {
-                task::spawn("modules", async move {
-                    let outcome = match provide(set, &folder, &interpreter).await {
-                        Ok(()) => Progress::Ready(folder),
-                        Err(why) => {
-                            tracing::warn!(modules = set.name, "{why}");
-                            Progress::Absent
-                        }
-                    };
-                    progress.send_replace(outcome);
-                });
-            }
             sets.insert(set.name, receiver);
+            if *progress.borrow() != Progress::Installing {
+                continue;
+            }
+            task::spawn("modules", async move {
+                let outcome = match interpreter.await {
+                    Some(interpreter) => {
+                        let outcome = install_once(set, &installed, &interpreter).await;
+                        settle(set, outcome, &installed, &link)
+                    }
+                    None => Progress::Absent,
+                };
+                progress.send_replace(outcome);
+            });
         }
         Self { sets }
     }
 
-    /// Waits until it is known whether the set is to be had. `None` if it is not.
-    pub async fn settled(&self, name: &str) -> Option<PathBuf> {
-        let mut receiver = self.sets.get(name)?.clone();
+    /// Waits until it is known whether the set is to be had, and says so.
+    pub async fn settled(&self, name: &str) -> bool {
+        let Some(mut receiver) = self.sets.get(name).cloned() else { return false };
+        let outcome = receiver.wait_for(|progress| *progress != Progress::Installing).await;
         // The channel closes without an outcome only when the node ends.
-        let outcome = receiver.wait_for(|progress| *progress != Progress::Installing).await.ok()?.clone();
-        match outcome {
-            Progress::Ready(folder) => Some(folder),
-            Progress::Installing | Progress::Absent => None,
-        }
+        outcome.is_ok_and(|progress| *progress == Progress::Ready)
     }
 
     /// Waits until nothing is being installed any more.
@@ -158,9 +159,36 @@ impl Modules {
     }
 }
 
+/// Links what was installed, or tells the log what failed.
+fn settle(set: &ModuleSet, outcome: Result<(), String>, installed: &Path, link: &Path) -> Progress {
+    match outcome.and_then(|()| point(link, installed).map_err(|error| format!("{}: {error}", link.display()))) {
+        Ok(()) => Progress::Ready,
+        Err(why) => {
+            tracing::warn!(modules = set.name, "{why}");
+            Progress::Absent
+        }
+    }
+}
+
+/// Makes `link` a link to `target`, whatever it was.
+fn point(link: &Path, target: &Path) -> std::io::Result<()> {
+    if std::fs::read_link(link).is_ok_and(|present| present == target) {
+        return Ok(());
+    }
+    if let Some(parent) = link.parent() {
+        std::fs::create_dir_all(parent)?;
+    }
+    let fresh = beside(link, "new");
+    match std::fs::remove_file(&fresh) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+        _ => std::os::unix::fs::symlink(target, &fresh)?,
+    }
+    std::fs::rename(fresh, link)
+}
+
 /// Installs a set unless another node does it first. The error is a whole text for the log.
-async fn provide(set: &ModuleSet, folder: &Path, interpreter: &Path) -> Result<(), String> {
-    let failed_before = folder.with_extension("failed");
+async fn install_once(set: &ModuleSet, folder: &Path, interpreter: &Path) -> Result<(), String> {
+    let failed_before = beside(folder, "failed");
     let command = set.command(interpreter);
     let explain = |why: String| {
         format!(
@@ -172,7 +200,7 @@ async fn provide(set: &ModuleSet, folder: &Path, interpreter: &Path) -> Result<(
         )
     };
     let attempt = async {
-        let _lock = lock(&folder.with_extension("lock")).await?;
+        let _lock = lock(&beside(folder, "lock")).await?;
         if folder.is_dir() {
             return Ok(());
         }
@@ -188,6 +216,14 @@ async fn provide(set: &ModuleSet, folder: &Path, interpreter: &Path) -> Result<(
         outcome
     };
     attempt.await.map_err(explain)
+}
+
+/// The path with a suffix. Names hold dots of versions, which are no extensions.
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".");
+    name.push(suffix);
+    name.into()
 }
 
 /// Holds the lock file until dropped. A dead holder frees it.
@@ -215,19 +251,19 @@ fn recent_failure(marker: &Path) -> Option<String> {
 /// Installs beside and renames.
 async fn install(set: &ModuleSet, folder: &Path, command: &[String]) -> Result<(), String> {
     let failed = |error: std::io::Error| format!("{}: {error}", folder.display());
-    let beside = folder.with_extension("new");
-    match std::fs::remove_dir_all(&beside) {
+    let fresh = beside(folder, "new");
+    match std::fs::remove_dir_all(&fresh) {
         Err(error) if error.kind() != ErrorKind::NotFound => return Err(failed(error)),
         _ => {}
     }
-    std::fs::create_dir_all(&beside).map_err(failed)?;
+    std::fs::create_dir_all(&fresh).map_err(failed)?;
     for (name, text) in set.lists {
-        std::fs::write(beside.join(name), text).map_err(failed)?;
+        std::fs::write(fresh.join(name), text).map_err(failed)?;
     }
     let (program, arguments) = command.split_first().ok_or("there is no installer")?;
     let output = Command::new(program)
         .args(arguments)
-        .current_dir(&beside)
+        .current_dir(&fresh)
         .stdin(Stdio::null())
         .kill_on_drop(true)
         .output()
@@ -236,7 +272,7 @@ async fn install(set: &ModuleSet, folder: &Path, command: &[String]) -> Result<(
     if !output.status.success() {
         return Err(format!("{program} ended with {}: {}", output.status, complaint(&output.stderr)));
     }
-    std::fs::rename(&beside, folder).map_err(failed)
+    std::fs::rename(&fresh, folder).map_err(failed)
 }
 
 /// The end of what an installer said, in one line.
@@ -261,30 +297,34 @@ mod tests {
         path
     }
 
+    fn provide(cache: &Path, folder: &Path, tool: Option<PathBuf>) -> Modules {
+        Modules::provide(cache, folder, vec![(&FAKE, Box::pin(async move { tool }))])
+    }
+
     #[tokio::test]
     async fn a_set_is_installed_once_and_shared() {
         let cache = tempfile::tempdir().unwrap();
         let tool = interpreter(cache.path(), "mkdir site-packages && echo run >> ../runs");
-        let (one, other) = (
-            Modules::provide(cache.path(), vec![(&FAKE, tool.clone())]),
-            Modules::provide(cache.path(), vec![(&FAKE, tool)]),
-        );
-        let (first, second) = tokio::join!(one.settled("fake"), other.settled("fake"));
-        assert_eq!(first, second);
-        assert!(first.unwrap().join("site-packages").is_dir());
+        let folders = [cache.path().join("one"), cache.path().join("other")];
+        let [one, other] = folders.each_ref().map(|folder| provide(cache.path(), folder, Some(tool.clone())));
+        assert_eq!(tokio::join!(one.settled("fake"), other.settled("fake")), (true, true));
+        for folder in &folders {
+            assert!(folder.join("fake/site-packages").is_dir());
+        }
         assert_eq!(std::fs::read_to_string(cache.path().join("runs")).unwrap(), "run\n");
-        assert_eq!(one.settled("unknown").await, None);
+        assert!(provide(cache.path(), &folders[0], None).settled("fake").await, "known at once");
+        assert!(!one.settled("unknown").await);
     }
 
     #[tokio::test]
     async fn a_failure_is_remembered_and_explained() {
         let cache = tempfile::tempdir().unwrap();
         let tool = interpreter(cache.path(), "echo run >> ../runs; echo 'no route' >&2; exit 3");
-        let folder = cache.path().join(FAKE.folder_name());
-        let why = provide(&FAKE, &folder, &tool).await.unwrap_err();
+        let installed = cache.path().join(FAKE.folder_name());
+        let why = install_once(&FAKE, &installed, &tool).await.unwrap_err();
         assert!(why.contains("no route") && why.contains("-m pip install"), "{why}");
-        assert!(provide(&FAKE, &folder, &tool).await.unwrap_err().contains("a short while ago"));
+        assert!(install_once(&FAKE, &installed, &tool).await.unwrap_err().contains("a short while ago"));
         assert_eq!(std::fs::read_to_string(cache.path().join("runs")).unwrap(), "run\n");
-        assert!(!folder.exists());
+        assert!(!provide(cache.path(), cache.path(), Some(tool)).settled("fake").await);
     }
 }

@@ -1,0 +1,91 @@
+//! The sandboxes of a node: the factory, and the preinstalled modules that its kinds wait for.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use chasen_entity::Manifest;
+use chasen_sandbox::factory::{OpenError, SandboxConfig, SandboxFactory};
+use chasen_spi::container_factory::{Container, ContainerFactory, ContainerSpec, CreateError};
+
+use crate::runtimes::{ModuleSet, Modules, Wanted};
+
+/// How long a new container waits for modules that are being installed; then it does without.
+const MODULES_WAIT: Duration = Duration::from_secs(30);
+
+/// Makes sandboxes. The first ones of a kind wait while its modules are installed on a new machine.
+pub struct Sandboxes {
+    factory: Arc<SandboxFactory>,
+    modules: Modules,
+    manifest: Arc<Manifest>,
+}
+
+impl Sandboxes {
+    /// Opens the factory and begins to provide modules from the cache.
+    pub async fn open(config: SandboxConfig, cache: &Path) -> Result<Self, OpenError> {
+        let (manifest, folder) = (config.manifest.clone(), config.modules_dir.clone());
+        let factory = Arc::new(SandboxFactory::open(config).await?);
+        let modules = Modules::provide(cache, &folder, wanted(&factory, &manifest));
+        Ok(Self { factory, modules, manifest })
+    }
+
+    /// The factory.
+    #[must_use]
+    pub fn factory(&self) -> &SandboxFactory {
+        &self.factory
+    }
+
+    /// Waits until no modules are being installed any more.
+    pub async fn modules_settled(&self) {
+        self.modules.all_settled().await;
+    }
+
+    /// Why this machine cannot run a kind; `None` if it can.
+    pub async fn missing(&self, kind: &str) -> Option<String> {
+        let launch = self.manifest.resolve(kind)?.launch.as_ref()?;
+        self.factory.interpreters().find(&launch.interpreter).await.err().map(|missing| missing.to_string())
+    }
+
+    async fn await_modules(&self, kind: &str) {
+        let launch = self.manifest.resolve(kind).and_then(|kind| kind.launch.as_ref());
+        let Some(name) = launch.and_then(|launch| launch.modules.as_deref()) else { return };
+        if tokio::time::timeout(MODULES_WAIT, self.modules.settled(name)).await.is_err() {
+            tracing::warn!(kind, "a container starts without the kind's modules, which are still being installed");
+        }
+    }
+}
+
+/// The sets of modules that the manifest names, each once.
+fn wanted(factory: &Arc<SandboxFactory>, manifest: &Manifest) -> Vec<Wanted> {
+    let launches = manifest.kinds().filter_map(|kind| kind.launch.as_ref());
+    let named: BTreeMap<&str, _> =
+        launches.filter_map(|launch| Some((launch.modules.as_deref()?, &launch.interpreter))).collect();
+    let sets = named.into_iter().filter_map(|(name, interpreter)| Some((ModuleSet::named(name)?, interpreter.clone())));
+    sets.map(|(set, interpreter)| -> Wanted {
+        let factory = factory.clone();
+        let program = async move {
+            let found = factory.interpreters().find(&interpreter).await.ok();
+            found.map(|interpreter| interpreter.program.clone())
+        };
+        (set, Box::pin(program))
+    })
+    .collect()
+}
+
+#[async_trait]
+impl ContainerFactory for Sandboxes {
+    fn serves(&self, kind: &str, image: Option<&str>) -> bool {
+        self.factory.serves(kind, image)
+    }
+
+    async fn create(&self, spec: &ContainerSpec) -> Result<Arc<dyn Container>, CreateError> {
+        self.await_modules(&spec.kind).await;
+        self.factory.create(spec).await
+    }
+
+    async fn close(&self) {
+        self.factory.close().await;
+    }
+}
