@@ -25,6 +25,17 @@ pub(crate) struct NodeLoad {
     pub(crate) bytes: AtomicUsize,
 }
 
+/// What every queue of a node shares.
+#[derive(Clone)]
+pub(crate) struct Surroundings {
+    /// Where the queues' time begins.
+    pub(crate) origin: Instant,
+    /// What waits on the node.
+    pub(crate) load: Arc<NodeLoad>,
+    /// Where a queue is found, until it is closed.
+    pub(crate) queues: Weak<Queues>,
+}
+
 /// What a waiting activation is given.
 pub(crate) enum Grant {
     /// A slot.
@@ -59,9 +70,7 @@ pub(crate) enum Arrival {
 /// The queue of one action.
 pub(crate) struct ActionQueue {
     key: ActionKey,
-    origin: Instant,
-    load: Arc<NodeLoad>,
-    queues: Weak<Queues>,
+    node: Surroundings,
     state: Mutex<State>,
 }
 
@@ -114,12 +123,11 @@ impl ActionQueue {
         action: Arc<ExecutableAction>,
         domain: Arc<dyn Invoker>,
         bounds: Bounds,
-        context: (Instant, Arc<NodeLoad>, Weak<Queues>),
+        node: Surroundings,
     ) -> Self {
         let queue = Queue::new(shape(&action, domain.as_ref()), bounds);
-        let (origin, load, queues) = context;
         let state = Mutex::new(State { queue, action, domain, needed: Arc::default() });
-        Self { key, origin, load, queues, state }
+        Self { key, node, state }
     }
 
     /// Takes a newer state of the action in: older containers get no more work.
@@ -160,8 +168,8 @@ impl ActionQueue {
                 let waiter = Waiter { grant, number, invocation: Arc::clone(invocation) };
                 let outbox = self.advance(&mut state, Event::Queued { waiter, number, bytes });
                 drop(state);
-                self.load.queued.fetch_add(1, Ordering::Relaxed);
-                self.load.bytes.fetch_add(bytes, Ordering::Relaxed);
+                self.node.load.queued.fetch_add(1, Ordering::Relaxed);
+                self.node.load.bytes.fetch_add(bytes, Ordering::Relaxed);
                 self.perform(outbox, None);
                 Arrival::Wait(Waiting { queue: Arc::clone(self), number, bytes, receiver, settled: false })
             }
@@ -180,7 +188,7 @@ impl ActionQueue {
     }
 
     fn now(&self) -> Millis {
-        u64::try_from(self.origin.elapsed().as_millis()).unwrap_or(u64::MAX)
+        u64::try_from(self.node.origin.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
     fn step(self: &Arc<Self>, event: Event<Container, Waiter>, failure: Option<StartFailure>) {
@@ -220,12 +228,12 @@ impl ActionQueue {
         if let Some(at) = effects.wake_at {
             let queue = Arc::clone(self);
             drop(task::spawn("queue timer", async move {
-                tokio::time::sleep_until(queue.origin + Duration::from_millis(at)).await;
+                tokio::time::sleep_until(queue.node.origin + Duration::from_millis(at)).await;
                 queue.step(Event::Woken, None);
             }));
         }
         if effects.closed
-            && let Some(queues) = self.queues.upgrade()
+            && let Some(queues) = self.node.queues.upgrade()
         {
             // Another queue may have taken the place of this one already.
             let _ = queues.pin().remove_if(&self.key, |_, queue| Arc::ptr_eq(queue, self));
@@ -361,8 +369,8 @@ impl Waiting {
 
 impl Drop for Waiting {
     fn drop(&mut self) {
-        self.queue.load.queued.fetch_sub(1, Ordering::Relaxed);
-        self.queue.load.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.queue.node.load.queued.fetch_sub(1, Ordering::Relaxed);
+        self.queue.node.load.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
         if !self.settled {
             self.queue.step(Event::Abandoned { number: self.number }, None);
         }

@@ -9,7 +9,7 @@ use chasen_spi::{EventLog, Invoke, Invoker, Rejection, Ticket};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::action_queue::{ActionQueue, Arrival, NodeLoad, Queues};
+use crate::action_queue::{ActionQueue, Arrival, Queues, Surroundings};
 use crate::queue::{Bounds, Turn};
 use crate::run::{Place, Run};
 use crate::{KindRouter, SchedulerConfig};
@@ -28,9 +28,8 @@ pub(crate) struct Shared {
     pub(crate) router: KindRouter,
     pub(crate) log: Arc<dyn EventLog>,
     pub(crate) gate: Arc<Gate>,
-    load: Arc<NodeLoad>,
     queues: Arc<Queues>,
-    origin: Instant,
+    surroundings: Surroundings,
 }
 
 /// Who is inside, and whether anybody may still come in.
@@ -46,15 +45,10 @@ impl Scheduler {
     /// A scheduler that hands work to the router's domains and writes what happens to the log.
     #[must_use]
     pub fn new(config: SchedulerConfig, router: KindRouter, log: Arc<dyn EventLog>) -> Self {
-        let shared = Shared {
-            config,
-            router,
-            log,
-            gate: Arc::default(),
-            load: Arc::default(),
-            queues: Arc::default(),
-            origin: Instant::now(),
-        };
+        let queues: Arc<Queues> = Arc::default();
+        let surroundings =
+            Surroundings { origin: Instant::now(), load: Arc::default(), queues: Arc::downgrade(&queues) };
+        let shared = Shared { config, router, log, gate: Arc::default(), queues, surroundings };
         Self { shared: Arc::new(shared) }
     }
 
@@ -139,9 +133,8 @@ impl Shared {
             bytes: self.config.max_queued_bytes,
             starting: self.config.max_starting,
         };
-        let context = (self.origin, Arc::clone(&self.load), Arc::downgrade(&self.queues));
         let action = Arc::clone(&invocation.action);
-        Ok(Arc::new(ActionQueue::new(key.clone(), action, domain, bounds, context)))
+        Ok(Arc::new(ActionQueue::new(key.clone(), action, domain, bounds, self.surroundings.clone())))
     }
 
     fn domain(&self, invocation: &Invocation) -> Result<&Arc<dyn Invoker>, Rejection> {
@@ -150,8 +143,9 @@ impl Shared {
     }
 
     fn overloaded(&self) -> bool {
-        self.load.queued.load(Ordering::Relaxed) > self.config.max_queued_node
-            || self.load.bytes.load(Ordering::Relaxed) > self.config.max_queued_bytes_node
+        let load = &self.surroundings.load;
+        load.queued.load(Ordering::Relaxed) > self.config.max_queued_node
+            || load.bytes.load(Ordering::Relaxed) > self.config.max_queued_bytes_node
     }
 }
 
