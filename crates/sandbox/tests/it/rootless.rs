@@ -30,6 +30,8 @@ async fn without_root() {
     let data = shared.path().join("data");
     fs::create_dir(&data).unwrap();
     chown(&data, Some(NOBODY), Some(NOBODY)).unwrap();
+    // What the service manager does for a delegated group; where version 1 has the controllers there is nothing to give.
+    let _ = fs::write(Path::new(&tree).join("cgroup.subtree_control"), "+memory +pids +cpu");
     let group = Path::new(&tree).join(format!("chasen-rootless{}", std::process::id()));
     fs::create_dir(&group).unwrap();
     for file in ["", "cgroup.procs", "cgroup.subtree_control"] {
@@ -37,12 +39,17 @@ async fn without_root() {
     }
     let node = Command::new(&exe).arg("rootless-node").args([&data, &group]).output().unwrap();
     let output = String::from_utf8_lossy(&node.stdout).into_owned() + &String::from_utf8_lossy(&node.stderr);
-    let left: Vec<_> =
-        fs::read_dir(&group).unwrap().flatten().filter(|entry| entry.path().is_dir()).collect();
-    assert!(left.is_empty(), "{left:?}");
+    assert!(output.contains("rootless cells are fine"), "{output}");
+    // Where controllers are handed down, the node has moved into a leaf, which goes with whoever made the group.
+    eventually("only the node's own leaf is left", || {
+        let left = fs::read_dir(&group).unwrap().flatten().filter(|entry| entry.path().is_dir());
+        left.filter(|entry| entry.file_name() != "chasen-itself").count() == 0
+    })
+    .await;
+    let leaf = group.join("chasen-itself");
+    eventually("the leaf is empty", || !leaf.exists() || fs::remove_dir(&leaf).is_ok()).await;
     // The helper's last moments may outlive the node by a little.
     eventually("the group is empty", || fs::remove_dir(&group).is_ok()).await;
-    assert!(output.contains("rootless cells are fine"), "{output}");
 }
 
 fn version_2_tree() -> Option<String> {
