@@ -57,15 +57,16 @@ fn every_page() {
         if commands.is_empty() {
             continue;
         }
-        let node = node().start();
+        let home = tempfile::tempdir().unwrap();
+        let node = node().data(&home.path().join("chasen")).start();
         let address = node.base().trim_start_matches("http://");
         let script = format!("set -eu\n{}", commands.replace(DEFAULT_ADDRESS, address));
         let folder = binary().parent().unwrap().to_owned();
         let path = format!("{}:{}", folder.display(), std::env::var("PATH").unwrap());
         let mut shell = Command::new("sh");
         shell.args(["-c", &script]).current_dir(root()).env("PATH", path);
-        shell.env("CHASEN_SERVER__DATA", node.data());
-        // `chasen run` makes a data folder of its own when none is named.
+        // The default data folder, which `chasen admin` works on, is this node's.
+        shell.env("XDG_DATA_HOME", home.path());
         let finished = run(shell);
         assert_eq!(finished.code, Some(0), "{}: {finished:?}\n{}", page.display(), node.log());
     }

@@ -6,7 +6,7 @@ use chasen_testkit::node;
 use serde_json::json;
 
 use crate::archives::{Entry, tar, zip, zip_of_many};
-use crate::functions::{Function, Language, call};
+use crate::functions::{Function, Language, call, logs};
 use crate::scenario::Scenario;
 
 /// Code that works where an archive is good.
@@ -34,7 +34,7 @@ async fn check(language: Language, entry: Entry<'static>) {
     let entry = &entry;
 
     let good = zip(&with(entry, &[Entry::Link("folder/link", "../index.js")]));
-    // Entry, then what must be in the error.
+    // What, the archive, and what the developer must read in the error or the log.
     let bad: Vec<(&str, String, &str)> = vec![
         ("no archive", "Q2VjaSBuJ2VzdCBwYXMgdW4gemlwLgo=".to_owned(), ""),
         ("half an archive", half(&good), "damaged"),
@@ -76,12 +76,12 @@ async fn check(language: Language, entry: Entry<'static>) {
     for (what, code, error) in &bad {
         Function::new("bad", language, code).put(&client).await;
         let called = call(&client, "bad", &json!({})).await;
-        if called.status != 502 || called.failure().0 != "action developer error" || !called.failure().1.contains(error)
-        {
-            wrong.push(format!("{what}: expected {error:?}, got {} {}", called.status, called.text));
+        let told = format!("{} {}", called.failure().1, logs(&client, called.id()).await.join("\n"));
+        if called.status != 502 || called.failure().0 != "action developer error" || !told.contains(error) {
+            wrong.push(format!("{what}: expected {error:?}, got {} {told}", called.status));
         }
-        if called.text.contains(node.data().to_str().unwrap()) {
-            wrong.push(format!("{what}: the error names the node's folder: {}", called.text));
+        if told.contains(node.data().to_str().unwrap()) {
+            wrong.push(format!("{what}: the developer sees the node's folder: {told}"));
         }
         let canary = call(&client, "canary", &json!({})).await;
         if canary.record["response"]["result"] != json!({"sings": true}) {

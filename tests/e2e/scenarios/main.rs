@@ -8,6 +8,7 @@ mod actions;
 mod activations;
 mod admin;
 mod archives;
+mod docs;
 mod functions;
 mod hostile_archives;
 mod hostile_code;
@@ -33,6 +34,7 @@ fn main() -> ExitCode {
         actions::scenarios(),
         activations::scenarios(),
         admin::scenarios(),
+        docs::scenarios(),
         hostile_archives::scenarios(),
         hostile_code::scenarios(),
         hostile_requests::scenarios(),

@@ -61,7 +61,8 @@ async fn concurrency() {
 
 /// More work than the node may keep is refused, and what was accepted is not lost.
 async fn overload() {
-    let node = node().set("node.memory", "256 MB").set("limits.concurrent-invocations", "unlimited").start();
+    let node = node().set("node.memory", "256 MB").set("limits.concurrent-invocations", "unlimited");
+    let node = node.set("server.drain-timeout", "1 s").start();
     let client = node.client();
     Function::native("sleeps", SLEEPS).limit("memory", 256).put(&client).await;
     let large = json!({"text": "x".repeat(1_000_000)});

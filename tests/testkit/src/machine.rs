@@ -9,12 +9,14 @@ pub fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
-/// True if a command is installed.
+/// True if a command is installed and can say its version.
 #[must_use]
 pub fn has_command(name: &str) -> bool {
-    let status =
-        Command::new(name).arg("--version").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
-    status.is_ok_and(|status| status.success())
+    ["--version", "-V"].iter().any(|version| {
+        let mut command = Command::new(name);
+        command.arg(version).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command.status().is_ok_and(|status| status.success())
+    })
 }
 
 /// True if a process of this name runs below `ancestor`.
