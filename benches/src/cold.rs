@@ -22,7 +22,11 @@ pub(crate) fn run() -> Result<(), Failure> {
             direct.push(millis(reference.at(0.5)));
             ratios.push(ours.at(0.5).as_secs_f64() / reference.at(0.5).as_secs_f64());
         }
-        report(&format!("cold {} call ÷ launcher alone (p50)", kind.name), &format!("{:.2}", best(&ratios)), "≤ 1.3");
+        report(
+            &format!("cold {} call ÷ launcher alone (p50)", kind.name),
+            &format!("{:.2}", best(&ratios)),
+            "≤ 1.3",
+        );
         report(
             &format!("  of which: call, launcher alone (p50, {})", kind.name),
             &format!("{:.1} ms, {:.1} ms", best(&platform), best(&direct)),

@@ -29,7 +29,9 @@ impl Launcher {
         fs::create_dir_all(&code)?;
         fs::write(code.join("exec"), kind.code)?;
         let (ours, theirs) = UnixStream::pair()?;
-        let [program, args @ ..] = kind.command.as_slice() else { return Err("a launcher needs a command".into()) };
+        let [program, args @ ..] = kind.command.as_slice() else {
+            return Err("a launcher needs a command".into());
+        };
         // The shell moves the socket from standard input to descriptor 3, where launchers expect it.
         let child = Command::new("sh")
             .args(["-c", "exec 3<&0 0</dev/null; exec \"$@\"", "sh", program])
@@ -82,5 +84,6 @@ impl Drop for Launcher {
 }
 
 fn init_payload(code: &Path) -> String {
-    serde_json::json!({"value": {"name": "bench", "main": "main", "binary": false, "env": {}, "path": code}}).to_string()
+    serde_json::json!({"value": {"name": "bench", "main": "main", "binary": false, "env": {}, "path": code}})
+        .to_string()
 }

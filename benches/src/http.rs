@@ -63,7 +63,12 @@ impl Client {
     }
 
     /// Creates or replaces an action.
-    pub(crate) fn put_action(&mut self, name: &str, exec: &serde_json::Value, memory: u32) -> Result<(), Failure> {
+    pub(crate) fn put_action(
+        &mut self,
+        name: &str,
+        exec: &serde_json::Value,
+        memory: u32,
+    ) -> Result<(), Failure> {
         let body = serde_json::json!({"exec": exec, "limits": {"memory": memory}}).to_string();
         let reply = self.send("PUT", &format!("/actions/{name}?overwrite=true"), body.as_bytes())?;
         reply.expect(200)
@@ -80,6 +85,7 @@ impl Reply {
         if self.status == status {
             return Ok(());
         }
-        Err(format!("status {} instead of {status}: {}", self.status, String::from_utf8_lossy(&self.body)).into())
+        Err(format!("status {} instead of {status}: {}", self.status, String::from_utf8_lossy(&self.body))
+            .into())
     }
 }

@@ -31,7 +31,8 @@ pub(crate) fn python() -> Result<Kind, Failure> {
 /// The kind with the command that the manifest gives it.
 fn kind(name: &'static str, code: &'static str) -> Result<Kind, Failure> {
     let manifest = Manifest::parse(include_str!("../../runtimes/runtimes.json"))?;
-    let launch = manifest.resolve(name).and_then(|kind| kind.launch.clone()).ok_or("the manifest has no such kind")?;
+    let launch =
+        manifest.resolve(name).and_then(|kind| kind.launch.clone()).ok_or("the manifest has no such kind")?;
     let mut command = vec![format!("{}{}", launch.interpreter.command, version_suffix(name))];
     command.extend(launch.args);
     command.push(format!("{RUNTIMES}/{}", launch.launcher));
@@ -50,7 +51,8 @@ pub(crate) fn native_stub() -> Result<Value, Failure> {
     std::fs::create_dir_all(&folder)?;
     let program = folder.join("stub");
     let source = concat!(env!("CARGO_MANIFEST_DIR"), "/stub/stub.c");
-    let built = std::process::Command::new("cc").args(["-O2", "-static", "-o"]).arg(&program).arg(source).status()?;
+    let built =
+        std::process::Command::new("cc").args(["-O2", "-static", "-o"]).arg(&program).arg(source).status()?;
     if !built.success() {
         return Err("cc could not build the native stub".into());
     }

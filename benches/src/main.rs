@@ -1,5 +1,10 @@
 //! Benchmarks of the platform, each beside a reference of the same minute: `cargo xtask bench [NAME]`.
-#![allow(clippy::print_stdout, clippy::print_stderr, clippy::unwrap_used, reason = "a measuring program for terminals")]
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::unwrap_used,
+    reason = "a measuring program for terminals"
+)]
 
 mod cold;
 mod direct;
@@ -28,7 +33,9 @@ fn main() -> ExitCode {
     }
     println!("| what | measured | must |\n|---|---|---|");
     let mut code = ExitCode::SUCCESS;
-    for (name, bench) in BENCHES.iter().filter(|(name, _)| wanted.is_empty() || wanted.iter().any(|w| w == name)) {
+    for (name, bench) in
+        BENCHES.iter().filter(|(name, _)| wanted.is_empty() || wanted.iter().any(|w| w == name))
+    {
         if let Err(why) = bench() {
             eprintln!("{name}: {why}");
             code = ExitCode::FAILURE;

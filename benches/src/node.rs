@@ -24,9 +24,12 @@ impl Node {
     /// A node whose manifest asks for no stem cells: every first call is cold.
     pub(crate) fn without_stem_cells() -> Result<Self, Failure> {
         let folder = tempfile::tempdir()?;
-        let mut manifest: serde_json::Value = serde_json::from_str(include_str!("../../runtimes/runtimes.json"))?;
+        let mut manifest: serde_json::Value =
+            serde_json::from_str(include_str!("../../runtimes/runtimes.json"))?;
         let families = manifest.get_mut("runtimes").and_then(|families| families.as_object_mut());
-        for kind in families.into_iter().flatten().flat_map(|(_, kinds)| kinds.as_array_mut().into_iter().flatten()) {
+        for kind in
+            families.into_iter().flatten().flat_map(|(_, kinds)| kinds.as_array_mut().into_iter().flatten())
+        {
             kind.as_object_mut().map(|kind| kind.remove("stemCells"));
         }
         let path = folder.path().join("runtimes.json");

@@ -31,7 +31,11 @@ pub(crate) fn run() -> Result<(), Failure> {
         latencies = format!("{:.2} / {:.2} ms", millis(samples.at(0.5)), millis(samples.at(0.99)));
     }
     let rate = rates.iter().copied().fold(0.0, f64::max);
-    report("warm blocking throughput, native stub, 8 clients on the node's cores", &format!("{rate:.0}/s"), "≥ 5 000/s");
+    report(
+        "warm blocking throughput, native stub, 8 clients on the node's cores",
+        &format!("{rate:.0}/s"),
+        "≥ 5 000/s",
+    );
     report("  latency p50 / p99 of the last run", &latencies, "");
     let missing = missing_records(&mut client, &ids)?;
     report(&format!("  ids without a record, of {}", ids.len()), &missing.to_string(), "0");

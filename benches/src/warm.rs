@@ -37,7 +37,11 @@ pub(crate) fn run() -> Result<(), Failure> {
             millis(direct.at(0.99))
         );
     }
-    report("warm blocking no-op − direct round trip, p50 (nodejs:20, 1 client)", &format!("{:.3} ms", best(&p50)), "≤ 0.5 ms");
+    report(
+        "warm blocking no-op − direct round trip, p50 (nodejs:20, 1 client)",
+        &format!("{:.3} ms", best(&p50)),
+        "≤ 0.5 ms",
+    );
     report("warm blocking no-op − direct round trip, p99", &format!("{:.3} ms", best(&p99)), "≤ 3 ms");
     report("  of which: call, direct (p50 / p99 of the last run)", &shown, "");
     Ok(())

@@ -74,7 +74,10 @@ fn launchers() -> Result<(), String> {
 }
 
 pub(crate) fn bench(names: &[String]) -> Result<(), String> {
-    shell::run("cargo", ["build", "--release", "--locked", "--package", "chasen-server", "--package", "chasen-benches"])?;
+    shell::run(
+        "cargo",
+        ["build", "--release", "--locked", "--package", "chasen-server", "--package", "chasen-benches"],
+    )?;
     let chasen = target().join("release/chasen");
     let benches = target().join("release/chasen-benches");
     run_with(&benches.to_string_lossy(), names, &[("CHASEN_BIN", &chasen)])

@@ -107,7 +107,11 @@ mod tests {
         let folder = std::env::temp_dir().join(format!("chasen-tidy-{}", std::process::id()));
         let room = folder.join("crates/controller");
         fs::create_dir_all(&room).unwrap();
-        fs::write(room.join("Cargo.toml"), "[dependencies]\nchasen-entity.workspace = true\nchasen-scheduler.workspace = true\n").unwrap();
+        fs::write(
+            room.join("Cargo.toml"),
+            "[dependencies]\nchasen-entity.workspace = true\nchasen-scheduler.workspace = true\n",
+        )
+        .unwrap();
         let violations = star_of_rooms(&folder).unwrap();
         fs::remove_dir_all(&folder).unwrap();
         assert_eq!(violations.len(), 1, "{violations:?}");

@@ -17,10 +17,19 @@ pub(crate) fn install() -> Result<(), String> {
         .flat_map(|(_, packages)| packages.iter().copied())
         .collect();
     if !missing.is_empty() {
-        let installed = run("apt-get", ["update", "-qq"])
-            .and_then(|()| run("apt-get", ["install", "-y", "-qq", "--no-install-recommends"].into_iter().chain(missing.iter().copied())));
+        let installed = run("apt-get", ["update", "-qq"]).and_then(|()| {
+            run(
+                "apt-get",
+                ["install", "-y", "-qq", "--no-install-recommends"]
+                    .into_iter()
+                    .chain(missing.iter().copied()),
+            )
+        });
         if let Err(why) = installed {
-            println!("warning: {} could not be installed ({why}); tests that need them are skipped", missing.join(", "));
+            println!(
+                "warning: {} could not be installed ({why}); tests that need them are skipped",
+                missing.join(", ")
+            );
         }
     }
     if output("python3", &["-m", "pip", "--version"]).is_none() {

@@ -110,9 +110,8 @@ impl Activation {
             return format!("{package}/{}", self.name);
         }
         match text("path") {
-            Some(path) if path.split('/').count() == 3 => {
-                package(&path).map_or_else(|| self.name.to_string(), |package| format!("{package}/{}", self.name))
-            }
+            Some(path) if path.split('/').count() == 3 => package(&path)
+                .map_or_else(|| self.name.to_string(), |package| format!("{package}/{}", self.name)),
             _ => self.name.to_string(),
         }
     }
@@ -186,7 +185,8 @@ impl Serialize for ApiResponse<'_> {
         }
         let Response { outcome, result, size } = self.response;
         let success = *outcome == Outcome::Success;
-        Fields { result: result.as_ref(), size: *size, success, status: outcome.as_str() }.serialize(serializer)
+        Fields { result: result.as_ref(), size: *size, success, status: outcome.as_str() }
+            .serialize(serializer)
     }
 }
 
@@ -229,8 +229,14 @@ mod tests {
     fn wire_forms_show_what_clients_expect() {
         let record = record();
         let wire = serde_json::to_string(&record.api()).unwrap();
-        assert!(wire.contains(r#""response":{"result":{"z":1.0,"a":2},"size":15,"success":true,"status":"success"}"#));
-        assert!(wire.contains(r#""duration":2"#) && wire.contains(r#""publish":false"#) && !wire.contains("statusCode"));
+        assert!(wire.contains(
+            r#""response":{"result":{"z":1.0,"a":2},"size":15,"success":true,"status":"success"}"#
+        ));
+        assert!(
+            wire.contains(r#""duration":2"#)
+                && wire.contains(r#""publish":false"#)
+                && !wire.contains("statusCode")
+        );
         let summary = serde_json::to_string(&record.summary()).unwrap();
         assert!(summary.contains(r#""statusCode":0"#) && !summary.contains("response"));
         assert!(serde_json::to_string(&record.api_without_logs()).unwrap().contains(r#""logs":[]"#));

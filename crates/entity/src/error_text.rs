@@ -1,7 +1,8 @@
 //! Every text that clients match on, in one place. Wire texts are exact; our own diagnostics do not belong here.
 
 /// 401: no credentials, another scheme, undecodable or empty value.
-pub const NO_CREDENTIALS: &str = "The resource requires authentication, which was not supplied with the request";
+pub const NO_CREDENTIALS: &str =
+    "The resource requires authentication, which was not supplied with the request";
 /// 401: unknown key, wrong length, no colon.
 pub const BAD_CREDENTIALS: &str = "The supplied authentication is invalid";
 /// 404: no route, or wrong method below `/api/v1`.
@@ -30,7 +31,8 @@ pub const REQUEST_TOO_LARGE: &str = "Request too large";
 /// 408: the body did not arrive in time.
 pub const REQUEST_TIMEOUT: &str = "The server timed out waiting for the request.";
 /// 406: the client takes no JSON.
-pub const NOT_ACCEPTABLE: &str = "Resource representation is only available with these types:\napplication/json";
+pub const NOT_ACCEPTABLE: &str =
+    "Resource representation is only available with these types:\napplication/json";
 /// 501, text/plain: a method that HTTP does not know.
 pub const UNKNOWN_METHOD: &str = "Unsupported HTTP method";
 /// 400: create without exec.

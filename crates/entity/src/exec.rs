@@ -63,7 +63,9 @@ pub fn is_image_reference(text: &str) -> bool {
     };
     let last_slash = name.rfind('/').map_or(0, |slash| slash + 1);
     let (path, tag) = match name.get(last_slash..).and_then(|last| last.rfind(':')) {
-        Some(colon) => (name.get(..last_slash + colon).unwrap_or_default(), name.get(last_slash + colon + 1..)),
+        Some(colon) => {
+            (name.get(..last_slash + colon).unwrap_or_default(), name.get(last_slash + colon + 1..))
+        }
         None => (name, None),
     };
     let word = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-');
@@ -112,7 +114,12 @@ mod tests {
 
     #[test]
     fn image_references() {
-        for good in ["a", "openwhisk/dockerskeleton:nightly", "reg.io:5000/a/b_c:1.2-x", "a@sha256:0123456789abcdef0123456789abcdef"] {
+        for good in [
+            "a",
+            "openwhisk/dockerskeleton:nightly",
+            "reg.io:5000/a/b_c:1.2-x",
+            "a@sha256:0123456789abcdef0123456789abcdef",
+        ] {
             assert!(is_image_reference(good), "{good}");
         }
         for bad in ["", "/a", "a/", "A/B", "a:", "a b", "a@x", "a:5/b:!"] {

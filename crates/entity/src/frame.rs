@@ -93,7 +93,12 @@ pub fn decode_header(bytes: &[u8; HEADER_LEN], max_payload: usize) -> Result<Fra
 }
 
 /// Appends a header for `payload_len` bytes of payload to `out`; the caller appends the payload.
-pub fn encode_header(out: &mut Vec<u8>, kind: FrameKind, activation_id: Option<&ActivationId>, payload_len: usize) {
+pub fn encode_header(
+    out: &mut Vec<u8>,
+    kind: FrameKind,
+    activation_id: Option<&ActivationId>,
+    payload_len: usize,
+) {
     let length = u32::try_from(payload_len.saturating_add(HEADER_LEN - 4)).unwrap_or(u32::MAX);
     out.extend_from_slice(&length.to_be_bytes());
     out.push(kind as u8);

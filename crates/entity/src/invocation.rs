@@ -155,7 +155,13 @@ pub(crate) mod tests {
                 name: FullyQualifiedName::new(EntityPath::root(&name), EntityName::new("hello").unwrap()),
                 version: Version::default(),
                 revision: 1,
-                exec: Exec { kind: "nodejs:20".to_owned(), code: None, binary: false, main: None, image: None },
+                exec: Exec {
+                    kind: "nodejs:20".to_owned(),
+                    code: None,
+                    binary: false,
+                    main: None,
+                    image: None,
+                },
                 limits: ActionLimits::default(),
                 annotations: Parameters::new(),
             }),
@@ -176,7 +182,12 @@ pub(crate) mod tests {
     fn run_bodies_keep_arguments_untouched() {
         let mut one = invocation(r#"{"n":1.0e400,"ü":"\u00fc"}"#);
         let body = one.run_body(77);
-        assert!(body.starts_with(r#"{"value":{"n":1.0e400,"ü":"\u00fc"},"namespace":"guest","action_name":"/guest/hello""#), "{body}");
+        assert!(
+            body.starts_with(
+                r#"{"value":{"n":1.0e400,"ü":"\u00fc"},"namespace":"guest","action_name":"/guest/hello""#
+            ),
+            "{body}"
+        );
         assert!(body.contains(r#""deadline":"77""#) && body.contains("api_key"));
         let mut action = ExecutableAction::clone(&one.action);
         action.annotations.set("provide-api-key", &false);

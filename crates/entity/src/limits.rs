@@ -117,7 +117,12 @@ impl LimitsUpdate {
             })
             .or_else(|| size("log", self.logs, bounds.logs))
             .or_else(|| {
-                violation(self.concurrency, bounds.concurrency, |v| format!("concurrency {v}"), |b| b.to_string())
+                violation(
+                    self.concurrency,
+                    bounds.concurrency,
+                    |v| format!("concurrency {v}"),
+                    |b| b.to_string(),
+                )
             })
     }
 
@@ -145,7 +150,9 @@ fn whole_number(number: &serde_json::Number, noun: &str, negative: &str) -> Resu
         Some(_) => Ok(0),
         None => match number.as_f64() {
             #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "whole and in range")]
-            Some(value) if value.fract() == 0.0 && (0.0..=f64::from(u32::MAX)).contains(&value) => Ok(value as u32),
+            Some(value) if value.fract() == 0.0 && (0.0..=f64::from(u32::MAX)).contains(&value) => {
+                Ok(value as u32)
+            }
             _ => Err(not_whole()),
         },
     }
@@ -175,8 +182,14 @@ mod tests {
     fn violations_name_the_bound() {
         let bounds = LimitBounds::default();
         for (limits, text) in [
-            (json!({"memory": 1024, "timeout": 1}), "requirement failed: memory size 1024 MB exceeds allowed threshold of 512 MB"),
-            (json!({"timeout": 99}), "requirement failed: duration 99 milliseconds below allowed threshold of 100 milliseconds"),
+            (
+                json!({"memory": 1024, "timeout": 1}),
+                "requirement failed: memory size 1024 MB exceeds allowed threshold of 512 MB",
+            ),
+            (
+                json!({"timeout": 99}),
+                "requirement failed: duration 99 milliseconds below allowed threshold of 100 milliseconds",
+            ),
             (json!({"logs": 11}), "requirement failed: log size 11 MB exceeds allowed threshold of 10 MB"),
             (json!({"concurrency": 2}), "requirement failed: concurrency 2 exceeds allowed threshold of 1"),
         ] {
@@ -192,7 +205,10 @@ mod tests {
             (json!({"timeout": 1.5}), "requirement failed: time limit must be whole number"),
             (json!({"memory": -1}), "requirement failed: a negative size of an object is not allowed."),
             (json!({"memory": "1"}), "memory limit malformed"),
-            (json!({"instances": -1}), "requirement failed: Action container concurrency must be greater than or equal to 0."),
+            (
+                json!({"instances": -1}),
+                "requirement failed: Action container concurrency must be greater than or equal to 0.",
+            ),
         ] {
             assert_eq!(LimitsUpdate::parse(&limits), Err(text.to_owned()));
         }

@@ -253,7 +253,10 @@ mod tests {
     fn kinds_resolve_by_name_and_default() {
         let manifest = Manifest::parse(TWO).unwrap();
         assert_eq!(manifest.resolve(" NodeJS:default ").unwrap().kind, "nodejs:20");
-        assert_eq!(manifest.resolve("nodejs:18").unwrap().image.to_string(), "openwhisk/action-nodejs-v18:nightly");
+        assert_eq!(
+            manifest.resolve("nodejs:18").unwrap().image.to_string(),
+            "openwhisk/action-nodejs-v18:nightly"
+        );
         assert!(manifest.resolve("nodejs").is_none());
         assert!(manifest.is_own_blackbox("openwhisk/dockerskeleton"));
         assert!(!manifest.is_own_blackbox("example/other"));
@@ -270,7 +273,9 @@ mod tests {
 
     #[test]
     fn durations_read_scala_texts() {
-        for (text, millis) in [("2 minutes", 120_000), ("30 seconds", 30_000), ("500 milliseconds", 500), ("1 hour", 3_600_000)] {
+        for (text, millis) in
+            [("2 minutes", 120_000), ("30 seconds", 30_000), ("500 milliseconds", 500), ("1 hour", 3_600_000)]
+        {
             assert_eq!(parse_duration_millis(text), Some(millis), "{text}");
         }
         assert_eq!(parse_duration_millis("soon"), None);

@@ -76,7 +76,10 @@ impl EntityPath {
             return Err("requirement failed: path undefined".to_owned());
         }
         if !parts.iter().all(|part| is_legal_segment(part)) {
-            return Err(format!("requirement failed: path contains invalid parts ArraySeq({})", parts.join(", ")));
+            return Err(format!(
+                "requirement failed: path contains invalid parts ArraySeq({})",
+                parts.join(", ")
+            ));
         }
         Ok(Self(parts.join("/").into()))
     }
@@ -210,7 +213,10 @@ mod tests {
     #[test]
     fn qualified_names_need_two_segments() {
         let name = FullyQualifiedName::parse("/guest/pkg/hello").unwrap();
-        assert_eq!((name.path.namespace(), name.path.package_name(), name.name.as_str()), ("guest", Some("pkg"), "hello"));
+        assert_eq!(
+            (name.path.namespace(), name.path.package_name(), name.name.as_str()),
+            ("guest", Some("pkg"), "hello")
+        );
         assert_eq!(name.to_string(), "guest/pkg/hello");
         assert_eq!(FullyQualifiedName::parse("hello"), Err(error_text::NAME_NOT_QUALIFIED.to_owned()));
         assert_eq!(FullyQualifiedName::parse(""), Err("requirement failed: path undefined".to_owned()));

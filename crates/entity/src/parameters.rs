@@ -153,7 +153,9 @@ mod tests {
     fn the_last_of_equal_keys_wins_and_defaults_stay_unwritten() {
         let both = parameters(r#"[{"key":"a","value":1},{"key":"a","value":null,"init":false}]"#);
         assert_eq!(serde_json::to_string(&both).unwrap(), r#"[{"key":"a","value":null}]"#);
-        for bad in ["{}", r#"[{"key":"a"}]"#, r#"[{"key":1,"value":1}]"#, r#"[{"key":"a","value":1,"init":"x"}]"#] {
+        for bad in
+            ["{}", r#"[{"key":"a"}]"#, r#"[{"key":1,"value":1}]"#, r#"[{"key":"a","value":1,"init":"x"}]"#]
+        {
             let error = serde_json::from_str::<Parameters>(bad).unwrap_err().to_string();
             assert!(error.starts_with("parameters malformed!"), "{error}");
         }
@@ -161,7 +163,8 @@ mod tests {
 
     #[test]
     fn requests_win_over_parameters_and_init_ones_stay_out() {
-        let base = parameters(r#"[{"key":"a","value":1},{"key":"b","value":2},{"key":"i","value":3,"init":true}]"#);
+        let base =
+            parameters(r#"[{"key":"a","value":1},{"key":"b","value":2},{"key":"i","value":3,"init":true}]"#);
         let request = RawJson::parse(br#"{"b":1.50,"i":9,"c":"x"}"#).unwrap();
         assert_eq!(base.arguments(request).as_str(), r#"{"a":1,"b":1.50,"c":"x"}"#);
         let untouched = RawJson::parse(br#"{ "b" : 1.50 }"#).unwrap();

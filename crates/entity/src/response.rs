@@ -184,7 +184,11 @@ fn millis(duration: Duration) -> u64 {
 }
 
 fn utf16_length(body: &[u8]) -> u64 {
-    if body.is_ascii() { body.len() as u64 } else { String::from_utf8_lossy(body).encode_utf16().count() as u64 }
+    if body.is_ascii() {
+        body.len() as u64
+    } else {
+        String::from_utf8_lossy(body).encode_utf16().count() as u64
+    }
 }
 
 #[cfg(test)]
@@ -235,7 +239,10 @@ mod tests {
             (Answer::Refused(b"x".to_vec()), "The action failed during initialization: x"),
             (Answer::Refused(Vec::new()), "The action failed during initialization."),
             (Answer::Gone, error_text::INIT_EXITED),
-            (Answer::TimedOut, "The action exceeded its time limits of 100 milliseconds during initialization."),
+            (
+                Answer::TimedOut,
+                "The action exceeded its time limits of 100 milliseconds during initialization.",
+            ),
         ] {
             let response = Response::of_failed_init(answer, LIMIT, MAX);
             assert_eq!(response.outcome, Outcome::DeveloperError);

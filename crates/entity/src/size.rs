@@ -83,7 +83,9 @@ mod tests {
 
     #[test]
     fn sizes_read_every_unit_and_print_the_largest_whole_one() {
-        for (text, bytes) in [("256 MB", 256 << 20), ("256m", 256 << 20), ("8 GB", 8 << 30), ("10 b", 10), ("7", 7)] {
+        for (text, bytes) in
+            [("256 MB", 256 << 20), ("256m", 256 << 20), ("8 GB", 8 << 30), ("10 b", 10), ("7", 7)]
+        {
             assert_eq!(ByteSize::parse(text), Ok(ByteSize::bytes(bytes)), "{text}");
         }
         assert_eq!(ByteSize::mb(256).to_string(), "256 MB");

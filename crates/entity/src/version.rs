@@ -66,7 +66,8 @@ mod tests {
 
     #[test]
     fn versions_read_leniently() {
-        for (text, canonical) in [("1", "1.0.0"), ("1.02", "1.2.0"), ("1.2.3.4", "1.2.3"), ("0.0.1", "0.0.1")] {
+        for (text, canonical) in [("1", "1.0.0"), ("1.02", "1.2.0"), ("1.2.3.4", "1.2.3"), ("0.0.1", "0.0.1")]
+        {
             assert_eq!(Version::parse(text).unwrap().to_string(), canonical);
         }
         for text in ["", "0.0.0", "a", "-1", "1..2", "1.x"] {

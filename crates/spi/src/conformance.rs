@@ -8,8 +8,8 @@ use chasen_entity::{AuthKey, EntityName, Event, Subject};
 
 use crate::memory::activation;
 use crate::{
-    ActivationQuery, ActivationStore, ArtifactStore, AttachmentStore, Collection, Document, DocumentId, DocumentQuery,
-    EventLog, StoreError, SubjectDocument, SubjectNamespace, SubjectStore,
+    ActivationQuery, ActivationStore, ArtifactStore, AttachmentStore, Collection, Document, DocumentId,
+    DocumentQuery, EventLog, StoreError, SubjectDocument, SubjectNamespace, SubjectStore,
 };
 
 fn document(path: &str, name: &str, updated: u64) -> Document {
@@ -24,7 +24,13 @@ fn document(path: &str, name: &str, updated: u64) -> Document {
 }
 
 fn all_of(path: &str) -> DocumentQuery {
-    DocumentQuery { collection: Collection::Actions, path: path.to_owned(), path_exact: false, skip: 0, limit: 100 }
+    DocumentQuery {
+        collection: Collection::Actions,
+        path: path.to_owned(),
+        path_exact: false,
+        skip: 0,
+        limit: 100,
+    }
 }
 
 /// Entities: revisions, conflicts, order, pages.
@@ -44,7 +50,11 @@ pub async fn artifact_store(store: &dyn ArtifactStore) {
     store.put(document("guest/pkg", "c", 4)).await.unwrap();
     store.put(document("guest2", "d", 9)).await.unwrap();
     let names = |documents: Vec<Document>| documents.into_iter().map(|d| d.id.name).collect::<Vec<_>>();
-    assert_eq!(names(store.list(&all_of("guest")).await.unwrap()), ["a", "c", "b"], "newest first, packages too");
+    assert_eq!(
+        names(store.list(&all_of("guest")).await.unwrap()),
+        ["a", "c", "b"],
+        "newest first, packages too"
+    );
     let exact = DocumentQuery { path_exact: true, ..all_of("guest") };
     assert_eq!(names(store.list(&exact).await.unwrap()), ["a", "b"]);
     let page = DocumentQuery { skip: 1, limit: 1, ..all_of("guest") };
@@ -80,12 +90,17 @@ pub async fn event_log(log: &dyn EventLog, records: &dyn ActivationStore) {
         let record = Arc::new(activation("guest", name, start));
         ids.push(record.activation_id);
         let position = log.append(&Event::Finished(record.clone())).unwrap();
-        assert_eq!(records.get("guest", &record.activation_id).await.unwrap(), Some(record), "readable at once");
+        assert_eq!(
+            records.get("guest", &record.activation_id).await.unwrap(),
+            Some(record),
+            "readable at once"
+        );
         log.sync(position).await.unwrap();
     }
     assert_eq!(records.get("other", &ids[0]).await.unwrap(), None, "another namespace sees nothing");
     let query = ActivationQuery { namespace: "guest".to_owned(), limit: 10, ..ActivationQuery::default() };
-    let starts = |found: Vec<Arc<chasen_entity::Activation>>| found.iter().map(|r| r.start).collect::<Vec<_>>();
+    let starts =
+        |found: Vec<Arc<chasen_entity::Activation>>| found.iter().map(|r| r.start).collect::<Vec<_>>();
     assert_eq!(starts(records.list(&query).await.unwrap()), [30, 20, 10]);
     let named = ActivationQuery { name: Some("a".to_owned()), ..query.clone() };
     assert_eq!(starts(records.list(&named).await.unwrap()), [30, 10]);
@@ -103,7 +118,10 @@ pub async fn subject_store(store: &dyn SubjectStore) {
     let subject = SubjectDocument {
         subject: Subject::new("alice").unwrap(),
         blocked: false,
-        namespaces: vec![SubjectNamespace { name: EntityName::new("alice-ns").unwrap(), auth_key: key.clone() }],
+        namespaces: vec![SubjectNamespace {
+            name: EntityName::new("alice-ns").unwrap(),
+            auth_key: key.clone(),
+        }],
     };
     let before = store.generation();
     store.put(&subject).await.unwrap();

@@ -87,7 +87,11 @@ pub trait ReadyContainer: Send + Sync {
     fn slots(&self) -> u32;
 
     /// Runs one invocation. `started` is called once, before the first byte reaches the runtime.
-    async fn run(&self, invocation: &Invocation, started: &(dyn Fn() + Sync)) -> Result<RunReport, RunFailure>;
+    async fn run(
+        &self,
+        invocation: &Invocation,
+        started: &(dyn Fn() + Sync),
+    ) -> Result<RunReport, RunFailure>;
 
     /// Resolves when the container takes no more work: evicted, broken or stopped.
     async fn gone(&self);

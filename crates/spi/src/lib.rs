@@ -21,7 +21,9 @@ pub use attachment_store::AttachmentStore;
 pub use container_factory::{Container, ContainerFactory, ContainerSpec, CreateError, RunReply};
 pub use event_log::{EventLog, Position};
 pub use invoke::{Invoke, Rejection, Ticket};
-pub use invoker::{Invoker, ReadyContainer, RunFailure, RunReport, StartFailure, StartRequest, StartedContainer};
+pub use invoker::{
+    Invoker, ReadyContainer, RunFailure, RunReport, StartFailure, StartRequest, StartedContainer,
+};
 pub use store_error::StoreError;
 pub use subject_store::{SubjectDocument, SubjectNamespace, SubjectStore};
 

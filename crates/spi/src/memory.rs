@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use async_trait::async_trait;
 use bytes::Bytes;
 use chasen_entity::{
-    Activation, ActivationId, AuthKey, Code, EntityName, EntityPath, Event, Identity, Millis, Namespace, Outcome,
-    Parameters, RawJson, Response, Revision, Subject, UserLimits, Version,
+    Activation, ActivationId, AuthKey, Code, EntityName, EntityPath, Event, Identity, Millis, Namespace,
+    Outcome, Parameters, RawJson, Response, Revision, Subject, UserLimits, Version,
 };
 use parking_lot::Mutex;
 
@@ -18,8 +18,8 @@ pub use containers::{MemoryContainerFactory, Notes, invocation};
 
 use crate::event_log::Unfinished;
 use crate::{
-    ActivationQuery, ActivationStore, ArtifactStore, AttachmentStore, Document, DocumentId, DocumentQuery, EventLog,
-    Position, StoreError, SubjectDocument, SubjectStore,
+    ActivationQuery, ActivationStore, ArtifactStore, AttachmentStore, Document, DocumentId, DocumentQuery,
+    EventLog, Position, StoreError, SubjectDocument, SubjectStore,
 };
 
 /// A record for tests.
@@ -35,7 +35,11 @@ pub fn activation(namespace: &str, name: &str, start: Millis) -> Activation {
         start,
         end: start + 1,
         duration: None,
-        response: Response { outcome: Outcome::Success, result: Some(RawJson::empty_object()), size: Some(2) },
+        response: Response {
+            outcome: Outcome::Success,
+            result: Some(RawJson::empty_object()),
+            size: Some(2),
+        },
         logs: Vec::new(),
         version: Version::default(),
         annotations: Parameters::new(),

@@ -20,7 +20,9 @@ pub enum Format {
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
     /// The filter does not parse.
-    #[error("the log filter '{filter}' is not readable ({why}); write for example 'info' or 'info,chasen_sandbox=debug'")]
+    #[error(
+        "the log filter '{filter}' is not readable ({why}); write for example 'info' or 'info,chasen_sandbox=debug'"
+    )]
     Filter {
         /// As given.
         filter: String,

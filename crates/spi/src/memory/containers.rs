@@ -13,7 +13,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use chasen_entity::response::Answer;
 use chasen_entity::{ActionKey, ActivationId, ByteSize, EntityName, FullyQualifiedName, Invocation, Millis};
-use chasen_entity::{ActionLimits, AuthKey, Exec, ExecutableAction, Identity, Namespace, Parameters, RawJson};
+use chasen_entity::{
+    ActionLimits, AuthKey, Exec, ExecutableAction, Identity, Namespace, Parameters, RawJson,
+};
 use chasen_entity::{Revision, Subject, TransactionId, UserLimits, Version};
 use parking_lot::Mutex;
 use tokio::sync::watch;
@@ -222,8 +224,7 @@ impl Container for MemoryContainer {
     async fn init(&self, invocation: &Invocation, code: InitCode) -> RunReply {
         let begun = tokio::time::Instant::now();
         let concurrency = code.action.limits.concurrency;
-        let before =
-            self.action.lock().replace((invocation.key(), invocation.action.revision, concurrency));
+        let before = self.action.lock().replace((invocation.key(), invocation.action.revision, concurrency));
         self.check("initialised once", before.is_none());
         self.check("initialised with its action", code.action.revision == invocation.action.revision);
         let what = match code.action.exec.entry_point() {
@@ -242,7 +243,8 @@ impl Container for MemoryContainer {
         });
         self.check("one namespace, action and revision", fits);
         self.check("not frozen while it runs", !*self.frozen.borrow());
-        let what = invocation.arguments.get("do").and_then(|what| what.read::<String>().ok()).unwrap_or_default();
+        let what =
+            invocation.arguments.get("do").and_then(|what| what.read::<String>().ok()).unwrap_or_default();
         if what != "die-unsent" {
             sent();
         }
