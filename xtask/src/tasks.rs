@@ -73,14 +73,23 @@ fn launchers() -> Result<(), String> {
     shell::run("python3", ["runtimes/check.py"])
 }
 
+/// Benchmarks against the whole node, and the start of sandboxes, which is measured below it.
 pub(crate) fn bench(names: &[String]) -> Result<(), String> {
-    shell::run(
-        "cargo",
-        ["build", "--release", "--locked", "--package", "chasen-server", "--package", "chasen-benches"],
-    )?;
+    const START: &str = "start";
+    let whole: Vec<&String> = names.iter().filter(|name| *name != START).collect();
+    if names.is_empty() || names.iter().any(|name| name == START) {
+        let bench = ["bench", "--profile", "release", "--locked", "--package", "chasen-sandbox"];
+        shell::run("cargo", bench.into_iter().chain(["--bench", "cell_start"]))?;
+    }
+    if !names.is_empty() && whole.is_empty() {
+        return Ok(());
+    }
+    let build =
+        ["build", "--release", "--locked", "--package", "chasen-server", "--package", "chasen-benches"];
+    shell::run("cargo", build)?;
     let chasen = target().join("release/chasen");
     let benches = target().join("release/chasen-benches");
-    run_with(&benches.to_string_lossy(), names, &[("CHASEN_BIN", &chasen)])
+    run_with(&benches.to_string_lossy(), whole, &[("CHASEN_BIN", &chasen)])
 }
 
 pub(crate) fn run(args: &[String]) -> Result<(), String> {

@@ -5,37 +5,43 @@ use crate::shell::{output, run};
 /// Version of the dependency checker.
 const CARGO_DENY: &str = "0.20.2";
 
-/// Debian packages by the command that they bring.
-const PACKAGES: [(&str, &[&str]); 4] =
-    [("cc", &["gcc", "libc6-dev"]), ("python3", &["python3"]), ("node", &["nodejs"]), ("npm", &["npm"])];
+/// A tool: how to see that it is there, and the Debian packages that bring it.
+struct Tool {
+    probe: &'static [&'static str],
+    packages: &'static [&'static str],
+}
 
-/// Installs what is missing. Interpreters are optional: what needs one is skipped, visibly, where it cannot be had.
+#[rustfmt::skip]
+const TOOLS: [Tool; 6] = [
+    Tool { probe: &["cc", "--version"],                   packages: &["gcc", "libc6-dev"] },
+    Tool { probe: &["curl", "--version"],                 packages: &["curl"] },
+    Tool { probe: &["ip", "-V"],                          packages: &["iproute2"] },
+    Tool { probe: &["node", "--version"],                 packages: &["nodejs"] },
+    Tool { probe: &["npm", "--version"],                  packages: &["npm"] },
+    Tool { probe: &["python3", "-m", "pip", "--version"], packages: &["python3", "python3-pip"] },
+];
+
+impl Tool {
+    fn is_missing(&self) -> bool {
+        let [command, arguments @ ..] = self.probe else { return false };
+        output(command, arguments).is_none()
+    }
+}
+
+/// Installs what is missing. What cannot be had is no failure: tests that need it are skipped, visibly.
 pub(crate) fn install() -> Result<(), String> {
-    let missing: Vec<&str> = PACKAGES
+    let missing: Vec<&str> = TOOLS
         .iter()
-        .filter(|(command, _)| output(command, &["--version"]).is_none())
-        .flat_map(|(_, packages)| packages.iter().copied())
+        .filter(|tool| tool.is_missing())
+        .flat_map(|tool| tool.packages.iter().copied())
         .collect();
     if !missing.is_empty() {
-        let installed = run("apt-get", ["update", "-qq"]).and_then(|()| {
-            run(
-                "apt-get",
-                ["install", "-y", "-qq", "--no-install-recommends"]
-                    .into_iter()
-                    .chain(missing.iter().copied()),
-            )
-        });
+        let install = ["install", "-y", "-qq", "--no-install-recommends"];
+        let installed = run("apt-get", ["update", "-qq"])
+            .and_then(|()| run("apt-get", install.into_iter().chain(missing.iter().copied())));
         if let Err(why) = installed {
-            println!(
-                "warning: {} could not be installed ({why}); tests that need them are skipped",
-                missing.join(", ")
-            );
-        }
-    }
-    if output("python3", &["-m", "pip", "--version"]).is_none() {
-        // Needed for the modules that Python functions find installed.
-        if let Err(why) = run("apt-get", ["install", "-y", "-qq", "--no-install-recommends", "python3-pip"]) {
-            println!("warning: pip could not be installed ({why})");
+            let missing = missing.join(", ");
+            println!("warning: {missing} could not be installed ({why}); tests that need them are skipped");
         }
     }
     install_cargo_deny()
