@@ -91,7 +91,7 @@ pub fn sandbox_config(
     SandboxConfig {
         mode: if insecure { Mode::InsecureProcess } else { Mode::Isolated },
         modules_dir: folder.join("runtimes").join("modules"),
-        network: Some(NetworkConfig {
+        network: settings.sandbox.network.then(|| NetworkConfig {
             dns: settings.sandbox.dns.clone(),
             prepared: usize::try_from(settings.sandbox.prepared_networks).unwrap_or(usize::MAX),
             ..NetworkConfig::new(node_id.clone(), door_port)

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use chasen_testkit::{PATIENCE, Signal, chasen, node, run};
 use serde_json::json;
 
-use crate::scenario::Scenario;
+use crate::scenario::{Need, Scenario};
 
 pub(crate) fn scenarios() -> Vec<Scenario> {
     vec![
@@ -18,6 +18,9 @@ pub(crate) fn scenarios() -> Vec<Scenario> {
         Scenario::new("serve::a_second_node_on_the_same_folder_is_told_who_holds_it", second_node),
         Scenario::new("serve::actions_and_records_survive_kill_9", survives_kill),
         Scenario::new("serve::the_guest_is_for_loopback_only", guest),
+        Scenario::new("serve::functions_reach_an_api_that_listens_everywhere", door_everywhere)
+            .needing(Need::Command("node")),
+        Scenario::new("serve::functions_without_a_network_run", no_network),
     ]
 }
 
@@ -136,4 +139,22 @@ async fn guest() {
         process.signal(Signal::TERM);
         assert_eq!(process.wait(PATIENCE).code(), Some(0));
     }
+}
+
+async fn door_everywhere() {
+    let node = node().listen("0.0.0.0:0").argument("--allow-guest").start();
+    let client = node.client();
+    let code = "const main = async () => ({ text: await (await fetch(`${process.env.__OW_API_HOST}/ping`)).text() })";
+    crate::languages::put(&client, "ping", chasen_testkit::Target::Kind("nodejs:default"), code).await;
+    let record = client.invoke("ping", &json!({}), true).await.unwrap().json();
+    assert_eq!(record["response"]["result"], json!({"text": "pong"}), "{record}");
+}
+
+async fn no_network() {
+    let node = node().set("sandbox.network", "false").start();
+    let client = node.client();
+    let code = "#!/bin/sh\nprintf '{\"door\":\"%s\",\"routes\":%d}' \"$__OW_API_HOST\" $(($(wc -l < /proc/net/route) - 1))\n";
+    crate::languages::put_native(&client, "look", code).await;
+    let record = client.invoke("look", &json!({}), true).await.unwrap().json();
+    assert_eq!(record["response"]["result"], json!({"door": "", "routes": 0}), "{record}");
 }

@@ -73,6 +73,7 @@ pub struct Limits {
 pub struct Sandbox {
     pub pause_grace: Duration,
     pub idle_container: Duration,
+    pub network: bool,
     pub dns: Vec<IpAddr>,
     pub prepared_networks: u32,
     pub insecure_process: bool,
@@ -156,6 +157,8 @@ impl Settings {
                     "How long a container idles before it is frozen."),
                 idle_container: reader.value("sandbox.idle-container", Duration::from_mins(10),
                     "How long an unused container is kept."),
+                network: reader.value("sandbox.network", true,
+                    "Give functions a network. Without one they reach nothing, not even the API, and the node needs no rights over the machine's network."),
                 dns: reader.value("sandbox.dns", Vec::new(),
                     "Name servers that functions use; nothing takes those of the machine."),
                 prepared_networks: reader.value("sandbox.prepared-networks", 4,
