@@ -100,6 +100,18 @@ const deeds = {
     send(frame(5, own(), '{}', 3));
     return never();
   },
+  half_frame() {
+    fs.writeSync(3, frame(5, own(), '{"forged":true}').subarray(0, 30));
+    return never();
+  },
+  forge_own() {
+    send(frame(5, own(), '{"forged":true}'));
+    return { stale: true };
+  },
+  sulk() {
+    setImmediate(() => { for (;;); });
+    return { sulks: true };
+  },
   kill_parent() {
     try {
       process.kill(process.ppid || 1, 'SIGKILL');

@@ -1,6 +1,5 @@
 # What a hostile function may try; `deed` says which.
 import os
-import resource
 import signal
 import struct
 import subprocess
@@ -53,7 +52,7 @@ def fork(args):
         try:
             if os.fork() == 0:
                 never()
-        except OSError as error:
+        except OSError:
             return {"contained": True}
     return {"contained": False}
 
@@ -127,6 +126,21 @@ def huge_length(args):
 def short_length(args):
     send(frame(5, own(), b"{}", 3))
     never()
+
+
+def half_frame(args):
+    os.write(3, frame(5, own(), b'{"forged":true}')[:30])
+    never()
+
+
+def forge_own(args):
+    send(frame(5, own(), b'{"forged":true}'))
+    return {"stale": True}
+
+
+def sulk(args):
+    os.read = lambda *_: never()  # the launcher reads its channel with it
+    return {"sulks": True}
 
 
 def kill_parent(args):

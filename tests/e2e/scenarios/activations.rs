@@ -1,6 +1,7 @@
 //! Records of activations: found by id, listed, filtered, counted and paged.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use chasen_testkit::{Client, Node, node};
 use serde_json::{Value, json};
@@ -13,6 +14,7 @@ pub(crate) fn scenarios() -> Vec<Scenario> {
         Scenario::new("activations::records_say_what_was", records),
         Scenario::new("activations::lists_are_filtered_counted_and_paged", lists),
         Scenario::new("activations::lists_that_cannot_be_are_refused", refusals),
+        Scenario::new("activations::calls_outlive_their_callers", impatience),
         Scenario::new("activations::many_at_once_all_end_in_records", many),
     ]
 }
@@ -127,6 +129,26 @@ async fn refusals() {
         let text = reply.json()["error"].as_str().unwrap_or_default().to_owned();
         assert!(reply.status.as_u16() == status && text.ends_with(error), "{query}: {}", reply.text());
     }
+}
+
+/// A caller that waits no longer, and one that is gone: the work goes on.
+async fn impatience() {
+    let (_node, client) = stage().await;
+    Function::native("slow", "#!/bin/sh\nsleep 1\necho '{\"done\":true}'\n").put(&client).await;
+    let path = "/api/v1/namespaces/_/actions/slow?blocking=true";
+    let reply = client.post(&format!("{path}&timeout=100"), &json!({})).await.unwrap();
+    let id = reply.json()["activationId"].as_str().unwrap().to_owned();
+    assert_eq!((reply.status.as_u16(), reply.json()), (202, json!({"activationId": id})));
+    assert_eq!(reply.headers["x-openwhisk-activation-id"], id.as_str());
+    assert_eq!(record(&client, &id).await["response"]["result"], json!({"done": true}));
+    let gone = client.clone().with_timeout(Duration::from_millis(200));
+    assert!(gone.post(path, &json!({})).await.is_err());
+    let both = eventually("the call of the caller who left ends too", async || {
+        let list = get(&client, "?name=slow&docs=true").await;
+        list.as_array().filter(|list| list.len() == 2).cloned()
+    })
+    .await;
+    assert!(both.iter().all(|one| one["response"]["result"] == json!({"done": true})), "{both:?}");
 }
 
 async fn many() {

@@ -4,7 +4,7 @@
 use chasen_testkit::{Client, Node, node};
 use serde_json::{Value, json};
 
-use crate::functions::{Called, Function, Language, call, logs};
+use crate::functions::{Called, Function, Language, call, eventually, logs};
 use crate::scenario::Scenario;
 
 /// Time limit of the hostile actions, milliseconds.
@@ -38,13 +38,18 @@ pub(crate) fn scenarios() -> Vec<Scenario> {
             .needing(Language::Nodejs.need()),
         Scenario::new("hostile_code::python_functions_that_forge_frames", || forges(Language::Python))
             .needing(Language::Python.need()),
+        Scenario::new("hostile_code::nodejs_functions_that_answer_and_listen_no_more", || sulks(Language::Nodejs))
+            .needing(Language::Nodejs.need()),
+        Scenario::new("hostile_code::python_functions_that_answer_and_listen_no_more", || sulks(Language::Python))
+            .needing(Language::Python.need()),
+        Scenario::new("hostile_code::many_at_once_do_not_disturb_the_canary", crowd).needing(Language::Nodejs.need()),
         Scenario::new("hostile_code::a_gigabyte_of_log_is_cut_and_costs_the_node_nothing", floods_of_log)
             .needing(Language::Nodejs.need()),
     ]
 }
 
 /// What a deed must give.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum Expected {
     /// A developer error of this text.
     Error(String),
@@ -230,13 +235,61 @@ async fn eats(language: Language) {
 async fn forges(language: Language) {
     let stage = Stage::new(&hostile(language)).await;
     let deeds = ["close", "flood", "wrong_id", "wrong_kind", "second_hello", "huge_length", "short_length"];
-    stage.check(deeds.map(|deed| (deed, exited())).into()).await;
+    let mut deeds = deeds.map(|deed| (deed, exited())).to_vec();
+    deeds.push(("half_frame", timed_out()));
+    stage.check(deeds).await;
+    // A function may give its own answer as it likes, but never that of a later call.
+    let forged = call(&stage.client, "hostile", &json!({"deed": "forge_own"})).await;
+    assert_eq!(forged.result(), &json!({"forged": true}));
+    let next = call(&stage.client, "hostile", &json!({})).await;
+    let calm = Expected::Result(json!({"calm": true}));
+    assert!(calm.mismatch(&next).is_none() || exited().mismatch(&next).is_none(), "{}", next.text);
+    assert_eq!(calm.mismatch(&call(&stage.client, "hostile", &json!({})).await), None);
     // The parent is the first process of the sandbox: it dies with everything in it, or cannot be killed.
     let called = call(&stage.client, "hostile", &json!({"deed": "kill_parent"})).await;
     let fair = Expected::OneOf(vec![EXITED.to_owned()]).mismatch(&called).is_none()
         || called.record["response"]["result"] == json!({"survived": true});
     assert!(fair, "{}", called.text);
     assert_eq!(stage.canary().await, None);
+}
+
+async fn sulks(language: Language) {
+    let stage = Stage::new(&hostile(language)).await;
+    for text in ["short".to_owned(), "x".repeat(900_000)] {
+        let called = call(&stage.client, "hostile", &json!({"deed": "sulk"})).await;
+        assert_eq!(called.result(), &json!({"sulks": true}));
+        let next = call(&stage.client, "hostile", &json!({"text": text})).await;
+        assert_eq!(timed_out().mismatch(&next), None);
+        let calm = Expected::Result(json!({"calm": true}));
+        assert_eq!(calm.mismatch(&call(&stage.client, "hostile", &json!({})).await), None);
+    }
+    assert_eq!(stage.canary().await, None);
+}
+
+/// Every deed at the same time, and the canary all along.
+async fn crowd() {
+    let stage = Stage::new(&hostile(Language::Nodejs)).await;
+    let deeds = ["exit", "spin", "idle", "memory", "fork", "fill", "flood", "wrong_id", "kill_all", "close"];
+    let done = std::cell::Cell::new(false);
+    let harm = async {
+        let calls = deeds.iter().map(|deed| json!({"deed": deed}));
+        let calls = calls.map(async |arguments| call(&stage.client, "hostile", &arguments).await);
+        let called = futures_util::future::join_all(calls).await;
+        done.set(true);
+        called
+    };
+    let song = async {
+        while !done.get() {
+            assert_eq!(stage.canary().await, None);
+        }
+    };
+    let (called, ()) = tokio::join!(harm, song);
+    for (deed, called) in deeds.iter().zip(called) {
+        assert!(called.status == 502 || called.status == 200, "{deed}: {}", called.text);
+    }
+    stage.client.delete_action("hostile").await.unwrap();
+    let names = || chasen_testkit::descendants(stage.node.pid()).into_iter().map(|(_, name)| name);
+    eventually("nothing that was forked is left", async || (!names().any(|name| name == "sleep")).then_some(())).await;
 }
 
 async fn floods_of_log() {

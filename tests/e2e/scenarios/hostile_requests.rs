@@ -129,6 +129,10 @@ async fn mistakes() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    let code = "x".repeat((48 << 20) + 1 - "openwhisk/dockerskeleton".len());
+    let reply = Function::native("large", &code).offer(&client).await;
+    let text = "exec larger than allowed: 50331649 > 50331648 bytes.";
+    assert_eq!((reply.status.as_u16(), reply.json()["error"].as_str()), (413, Some(text)));
     let large = json!({"text": "x".repeat((1 << 20) - 10)});
     let length = large.to_string().len();
     let reply = client.post(&path("canary"), &large).await.unwrap();

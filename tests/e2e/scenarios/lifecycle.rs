@@ -1,5 +1,6 @@
 //! The life of a function in its sandbox: initialised once, called often, renewed, frozen, evicted.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use chasen_testkit::{Client, Node, node};
@@ -21,6 +22,7 @@ pub(crate) fn scenarios() -> Vec<Scenario> {
         Scenario::new("lifecycle::results_come_back_as_they_are", results).needing(Language::Nodejs.need()),
         Scenario::new("lifecycle::errors_are_classed_by_kind", errors).needing(Language::Nodejs.need()),
         Scenario::new("lifecycle::arguments_reach_executables_untouched", raw_arguments),
+        Scenario::new("lifecycle::parallel_calls_get_their_own_answers", parallel).needing(Language::Nodejs.need()),
         Scenario::new("lifecycle::an_updated_action_never_runs_old_code", updates).needing(Language::Nodejs.need()),
         Scenario::new("lifecycle::a_full_node_evicts_what_idles", eviction),
         Scenario::new("lifecycle::nothing_runs_between_calls", freezing).needing(Language::Nodejs.need()),
@@ -236,6 +238,22 @@ async fn raw_arguments() {
             assert_eq!((reply.status.as_u16(), reply.text().as_str()), (200, arguments), "{name}");
         }
     }
+}
+
+async fn parallel() {
+    const CALLS: usize = 120;
+    let (_node, client) = stage();
+    Function::nodejs("node", "async function main(args) { await new Promise(setImmediate); return args; }").put(&client).await;
+    Function::python("python", "def main(args):\n    return args\n").put(&client).await;
+    Function::native("native", "#!/bin/sh\nprintf '%s' \"$1\"\n").put(&client).await;
+    let arguments: Vec<_> = (0..CALLS).map(|n| json!({"n": n, "text": "x".repeat(n * 100)})).collect();
+    let calls = arguments.iter().enumerate().map(async |(n, arguments)| {
+        let called = call(&client, ["node", "python", "native"][n % 3], arguments).await;
+        assert_eq!(called.result(), arguments);
+        called.id().to_owned()
+    });
+    let ids: BTreeSet<String> = futures_util::future::join_all(calls).await.into_iter().collect();
+    assert_eq!(ids.len(), CALLS, "each call is an activation of its own");
 }
 
 async fn updates() {

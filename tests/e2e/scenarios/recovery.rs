@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use chasen_testkit::{Client, Node, Signal, descendants, internet, node};
+use chasen_testkit::{Client, Node, Signal, children, descendants, internet, node};
 use serde_json::{Value, json};
 
 use crate::functions::{Function, call, eventually, record, start};
@@ -28,6 +28,7 @@ pub(crate) fn scenarios() -> Vec<Scenario> {
             internet::on_a_machine(|| wait_for(remains()));
         })
         .needing(Need::Command("ip")),
+        Scenario::new("recovery::a_sandbox_helper_that_dies_is_replaced", helper_dies),
         Scenario::new("recovery::a_drain_past_its_time_ends_work_in_records", drain),
         Scenario::new("recovery::a_full_disk_refuses_work_and_recovers", full_disk),
         Scenario::new("recovery::old_records_go_with_their_files", retention),
@@ -170,6 +171,27 @@ fn groups_of(pid: u32) -> Vec<PathBuf> {
         found.into_iter().map(|root| root.join(group.trim_start_matches('/'))).find(|path| path.is_dir())
     };
     others.filter_map(path).collect()
+}
+
+async fn helper_dies() {
+    let node = node().start();
+    let client = node.client();
+    Function::native("slow", SLOW).put(&client).await;
+    Function::native("hello", HELLO).put(&client).await;
+    call(&client, "hello", &json!({})).await;
+    let id = start(&client, "slow", &json!({})).await;
+    eventually("a function runs", async || (!running(&node, "sleep").is_empty()).then_some(())).await;
+    let sandboxed = running(&node, "sleep");
+    for helper in children(node.pid()) {
+        chasen_testkit::signal(helper, Signal::KILL);
+    }
+    let record = record(&client, &id).await;
+    assert_eq!(record["response"]["success"], false, "{record}");
+    eventually("nothing of its sandboxes is left", async || {
+        sandboxed.iter().all(|pid| !Path::new(&format!("/proc/{pid}/exe")).exists()).then_some(())
+    })
+    .await;
+    assert_eq!(call(&client, "hello", &json!({})).await.result(), &json!({"hello": true}));
 }
 
 async fn drain() {

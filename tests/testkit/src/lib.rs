@@ -19,7 +19,7 @@ mod process;
 
 pub use binary::{binary, chasen};
 pub use chasen_client::{ActionCode, Client, ClientError, Reply, Target};
-pub use machine::{allow_many_files, descendants, has_command, has_descendant, is_root};
+pub use machine::{allow_many_files, children, descendants, has_command, has_descendant, is_root, signal};
 pub use node::{Builder, GUEST, Node, node};
 pub use rustix::process::Signal;
 pub use process::{Finished, PATIENCE, Process, run};

@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::process::{Command, Stdio};
 
+use rustix::process::{Pid, Signal, kill_process};
+
 /// True if this process may do everything.
 #[must_use]
 pub fn is_root() -> bool {
@@ -23,6 +25,21 @@ pub fn has_command(name: &str) -> bool {
 #[must_use]
 pub fn has_descendant(ancestor: u32, name: &str) -> bool {
     descendants(ancestor).iter().any(|(_, own)| own == name)
+}
+
+/// Numbers of the processes that `parent` started itself.
+#[must_use]
+pub fn children(parent: u32) -> Vec<u32> {
+    let threads = std::fs::read_dir(format!("/proc/{parent}/task")).expect("the parent runs");
+    let read = |thread: std::io::Result<std::fs::DirEntry>| std::fs::read_to_string(thread.ok()?.path().join("children")).ok();
+    let lists: Vec<String> = threads.filter_map(read).collect();
+    lists.iter().flat_map(|list| list.split_whitespace()).filter_map(|pid| pid.parse().ok()).collect()
+}
+
+/// Sends a signal to a process.
+pub fn signal(pid: u32, signal: Signal) {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).expect("process numbers are positive");
+    kill_process(pid, signal).unwrap_or_else(|error| panic!("{signal:?} to {pid:?}: {error}"));
 }
 
 /// Number and name of every process below `ancestor`.

@@ -7,7 +7,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 
 /// How long a test waits for something that should take a moment.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -57,8 +57,7 @@ impl Process {
 
     /// Sends a signal.
     pub fn signal(&self, signal: Signal) {
-        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).expect("process numbers are positive");
-        kill_process(pid, signal).unwrap_or_else(|error| panic!("{signal:?} to {pid:?}: {error}"));
+        crate::machine::signal(self.child.id(), signal);
     }
 
     /// Waits for the end. Panics when it does not come in time.
