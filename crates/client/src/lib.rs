@@ -148,7 +148,9 @@ impl Client {
     ) -> Result<Reply, ClientError> {
         let builder = Request::builder().method(method).uri(format!("{}{path}", self.base));
         let request = match body {
-            Some(body) => builder.header(CONTENT_TYPE, "application/json").body(Bytes::from(body.to_string())),
+            Some(body) => {
+                builder.header(CONTENT_TYPE, "application/json").body(Bytes::from(body.to_string()))
+            }
             None => builder.body(Bytes::new()),
         };
         let failed =
@@ -222,7 +224,10 @@ mod tests {
         let reply = client.invoke("my hello", &serde_json::json!({"n": 1}), false).await.unwrap();
         assert_eq!((reply.status, reply.json()["a"].as_u64()), (StatusCode::ACCEPTED, Some(1)));
         let asked = asked.await.unwrap();
-        assert!(asked.starts_with("POST /api/v1/namespaces/_/actions/my%20hello?blocking=false HTTP/1.1\r\n"), "{asked}");
+        assert!(
+            asked.starts_with("POST /api/v1/namespaces/_/actions/my%20hello?blocking=false HTTP/1.1\r\n"),
+            "{asked}"
+        );
         assert!(asked.contains("authorization: Basic dXNlcjpzZWNyZXQ=\r\n"), "{asked}");
         assert!(asked.ends_with("{\"n\":1}"), "{asked}");
         assert!(!format!("{client:?}").contains("dXNlcjpzZWNyZXQ="));

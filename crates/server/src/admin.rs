@@ -1,7 +1,7 @@
 //! Administration of subjects, on the data folder, whether a node runs on it or not.
 
-use chasen_entity::{AuthKey, EntityName, Subject};
 use chasen_entity::identity::KEY_LENGTH;
+use chasen_entity::{AuthKey, EntityName, Subject};
 use chasen_spi::{StoreError, SubjectDocument, SubjectNamespace, SubjectStore};
 use uuid::Uuid;
 
@@ -113,7 +113,10 @@ pub async fn get(
 }
 
 /// Every namespace of a subject with its credentials.
-pub async fn get_all(subjects: &dyn SubjectStore, subject: &str) -> Result<Vec<(String, String)>, AdminError> {
+pub async fn get_all(
+    subjects: &dyn SubjectStore,
+    subject: &str,
+) -> Result<Vec<(String, String)>, AdminError> {
     let document = load(subjects, subject).await?;
     Ok(document.namespaces.iter().map(|own| (own.name.to_string(), own.auth_key.to_credentials())).collect())
 }
@@ -221,7 +224,8 @@ mod tests {
 
     #[test]
     fn made_up_keys_differ() {
-        let keys: std::collections::BTreeSet<_> = (0..50).map(|_| new_key().unwrap().to_credentials()).collect();
+        let keys: std::collections::BTreeSet<_> =
+            (0..50).map(|_| new_key().unwrap().to_credentials()).collect();
         assert_eq!(keys.len(), 50);
     }
 }

@@ -25,9 +25,7 @@ pub struct BindError {
 
 /// Listens on this very address.
 pub async fn bind(listen: &Listen) -> Result<TcpListener, BindError> {
-    bind_port(&listen.host, listen.port)
-        .await
-        .map_err(|source| BindError { address: listen.print(), source })
+    bind_port(&listen.host, listen.port).await.map_err(|source| BindError { address: listen.print(), source })
 }
 
 /// Listens on this address, or on the next port that is free.

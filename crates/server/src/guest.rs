@@ -33,8 +33,7 @@ pub async fn admit(subjects: &dyn SubjectStore, allowed: bool) -> Result<(), Sto
 }
 
 fn well_known() -> Option<(Subject, SubjectNamespace)> {
-    let namespace =
-        SubjectNamespace { name: EntityName::new(NAME)?, auth_key: AuthKey::parse(CREDENTIALS)? };
+    let namespace = SubjectNamespace { name: EntityName::new(NAME)?, auth_key: AuthKey::parse(CREDENTIALS)? };
     Some((Subject::new(NAME).ok()?, namespace))
 }
 
@@ -62,8 +61,11 @@ mod tests {
         let subjects = MemorySubjectStore::default();
         let key = AuthKey::parse(&format!("own:{}", "k".repeat(64))).unwrap();
         let namespace = SubjectNamespace { name: EntityName::new(NAME).unwrap(), auth_key: key };
-        let own =
-            SubjectDocument { subject: Subject::new(NAME).unwrap(), blocked: false, namespaces: vec![namespace] };
+        let own = SubjectDocument {
+            subject: Subject::new(NAME).unwrap(),
+            blocked: false,
+            namespaces: vec![namespace],
+        };
         subjects.put(&own).await.unwrap();
         for allowed in [true, false] {
             admit(&subjects, allowed).await.unwrap();

@@ -49,7 +49,9 @@ pub enum StartError {
     #[error(transparent)]
     Sandbox(#[from] SandboxError),
     /// Nothing listens where sandboxes look for the API.
-    #[error("cannot listen on {address}, where sandboxes reach the API: {source}; start the node again, or with another port in --listen")]
+    #[error(
+        "cannot listen on {address}, where sandboxes reach the API: {source}; start the node again, or with another port in --listen"
+    )]
     Door {
         /// Where.
         address: SocketAddrV4,
@@ -85,9 +87,15 @@ impl Node {
         admit_guest(&stores, settings, address).await?;
         runtimes::lay_out(&folder.join("runtimes"))?;
         let manifest = Arc::new(runtimes::manifest(settings.runtimes.manifest.0.as_deref())?);
+        if settings.sandbox.insecure_process {
+            tracing::warn!(
+                "functions run as plain processes: they are NOT isolated from this machine and each other"
+            );
+        }
         let executable = std::env::current_exe().map_err(system("asking for the own program"))?;
         let door_port = door_port(address).map_err(system("looking for a port for sandboxes"))?;
-        let config = wiring::sandbox_config(settings, executable, &folder, manifest.clone(), address, door_port);
+        let config =
+            wiring::sandbox_config(settings, executable, &folder, manifest.clone(), address, door_port);
         let sandboxes = Arc::new(Sandboxes::open(config, &data::cache_folder().join("modules")).await?);
         let unfinished = stores.event_log().unfinished()?;
         let parts = Parts::wire(settings, stores, manifest, sandboxes);
@@ -142,7 +150,8 @@ impl Node {
     /// The API's door, and the one that sandboxes reach.
     fn open_doors(&mut self, listener: TcpListener) -> Result<(), StartError> {
         if let Some(door) = self.parts.sandboxes.factory().door_address() {
-            let inner = bind::listen(door.into()).map_err(|source| StartError::Door { address: door, source })?;
+            let inner =
+                bind::listen(door.into()).map_err(|source| StartError::Door { address: door, source })?;
             let served = self.parts.controller.clone().serve_sandboxes(inner, self.stopped());
             self.doors.push(task::spawn("sandbox door", served));
         }

@@ -24,21 +24,9 @@ pub struct Sample {
 
 /// One sample per language.
 pub const SAMPLES: [Sample; 3] = [
-    Sample {
-        name: "hello-nodejs",
-        kind: "nodejs:default",
-        code: include_str!("../../../samples/hello.js"),
-    },
-    Sample {
-        name: "hello-python",
-        kind: "python:default",
-        code: include_str!("../../../samples/hello.py"),
-    },
-    Sample {
-        name: "hello-native",
-        kind: NATIVE,
-        code: include_str!("../../../samples/hello-native.sh"),
-    },
+    Sample { name: "hello-nodejs", kind: "nodejs:default", code: include_str!("../../../samples/hello.js") },
+    Sample { name: "hello-python", kind: "python:default", code: include_str!("../../../samples/hello.py") },
+    Sample { name: "hello-native", kind: NATIVE, code: include_str!("../../../samples/hello-native.sh") },
 ];
 
 /// What came of a sample.
@@ -63,7 +51,9 @@ pub async fn show(node: &Node) -> bool {
             Some(reason) => Outcome::NotHere(reason),
             None => {
                 let what = format!("{} is invoked for the first time", sample.name);
-                console::with_progress(&what, try_out(&client, sample)).await.unwrap_or_else(|error| Outcome::Failed(error.to_string()))
+                console::with_progress(&what, try_out(&client, sample))
+                    .await
+                    .unwrap_or_else(|error| Outcome::Failed(error.to_string()))
             }
         };
         good &= !matches!(outcome, Outcome::Failed(_));
@@ -151,7 +141,9 @@ mod tests {
         let text = next_steps("http://127.0.0.1:3233", "hello-nodejs");
         let curl: String = text.split("\n\n").find(|part| part.contains("curl")).unwrap().replace("\\\n", "");
         assert!(curl.contains(&format!("-u {}", guest::CREDENTIALS)), "{curl}");
-        assert!(curl.contains("'http://127.0.0.1:3233/api/v1/namespaces/_/actions/hello-nodejs?blocking=true&result=true'"));
+        assert!(curl.contains(
+            "'http://127.0.0.1:3233/api/v1/namespaces/_/actions/hello-nodejs?blocking=true&result=true'"
+        ));
         assert_eq!(curl.matches('\'').count() % 2, 0, "quotes are closed: {curl}");
     }
 }

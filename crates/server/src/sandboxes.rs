@@ -52,7 +52,10 @@ impl Sandboxes {
         let launch = self.manifest.resolve(kind).and_then(|kind| kind.launch.as_ref());
         let Some(name) = launch.and_then(|launch| launch.modules.as_deref()) else { return };
         if tokio::time::timeout(MODULES_WAIT, self.modules.settled(name)).await.is_err() {
-            tracing::warn!(kind, "a container starts without the kind's modules, which are still being installed");
+            tracing::warn!(
+                kind,
+                "a container starts without the kind's modules, which are still being installed"
+            );
         }
     }
 }
@@ -62,7 +65,9 @@ fn wanted(factory: &Arc<SandboxFactory>, manifest: &Manifest) -> Vec<Wanted> {
     let launches = manifest.kinds().filter_map(|kind| kind.launch.as_ref());
     let named: BTreeMap<&str, _> =
         launches.filter_map(|launch| Some((launch.modules.as_deref()?, &launch.interpreter))).collect();
-    let sets = named.into_iter().filter_map(|(name, interpreter)| Some((ModuleSet::named(name)?, interpreter.clone())));
+    let sets = named
+        .into_iter()
+        .filter_map(|(name, interpreter)| Some((ModuleSet::named(name)?, interpreter.clone())));
     sets.map(|(set, interpreter)| -> Wanted {
         let factory = factory.clone();
         let program = async move {

@@ -80,7 +80,8 @@ fn runtime() -> Result<Runtime, Failure> {
 /// Lets the node open as many files as the machine allows: each connection and container takes some.
 fn raise_open_files() {
     let limit = getrlimit(Resource::Nofile);
-    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum }) {
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum })
+    {
         tracing::warn!(%error, "the limit of open files could not be raised");
     }
 }

@@ -45,7 +45,8 @@ impl Parts {
         sandboxes: Arc<Sandboxes>,
     ) -> Self {
         let factories: Vec<Arc<dyn ContainerFactory>> = vec![sandboxes.clone()];
-        let invoker = NodeInvoker::new(invoker_config(settings), &manifest, factories, stores.attachment_store());
+        let invoker =
+            NodeInvoker::new(invoker_config(settings), &manifest, factories, stores.attachment_store());
         let serving = invoker.clone();
         let router = KindRouter::new()
             .route(move |kind, image| serving.serves(kind, image), Arc::new(invoker.clone()));

@@ -7,9 +7,13 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::settings::{Layers, Row, Settings, SettingsError};
 
+/// What every command but `run` ends with.
+const EXIT_CODES: &str =
+    "Exit codes: 0 done, 1 what was asked for failed, 2 usage or settings; `run` has its own.";
+
 /// Run functions in reply to events and HTTP requests: Apache OpenWhisk's platform in one binary.
 #[derive(Debug, Parser)]
-#[command(name = "chasen", version)]
+#[command(name = "chasen", version, after_help = EXIT_CODES)]
 pub(super) struct Cli {
     #[command(subcommand)]
     pub(super) command: Command,

@@ -10,7 +10,9 @@ use chasen_embedded::Subjects;
 use chasen_telemetry::log;
 use clap::Parser;
 
-use self::grammar::{AdminCommand, Cli, Command, ConfigArgs, NodeArgs, QuickstartArgs, RunArgs, UserCommand, arguments};
+use self::grammar::{
+    AdminCommand, Cli, Command, ConfigArgs, NodeArgs, QuickstartArgs, RunArgs, UserCommand, arguments,
+};
 use crate::bind::{bind, bind_next_free};
 use crate::run::{self, Job};
 use crate::session::{self, Ended};
@@ -126,7 +128,9 @@ fn config(args: &ConfigArgs) -> Result<ExitCode, Failure> {
 }
 
 fn user(command: &UserCommand) -> Result<ExitCode, Failure> {
-    let (UserCommand::Create { target, .. } | UserCommand::Get { target, .. } | UserCommand::Delete { target }) = command;
+    let (UserCommand::Create { target, .. }
+    | UserCommand::Get { target, .. }
+    | UserCommand::Delete { target }) = command;
     let (settings, _) = Settings::read(target.settings.layers())?;
     let folder = settings.server.data.0.unwrap_or_else(data::default_folder);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
@@ -145,10 +149,15 @@ fn user(command: &UserCommand) -> Result<ExitCode, Failure> {
                 admin::create(&subjects, &wanted).await
             }
             UserCommand::Get { all: true, .. } => admin::get_all(&subjects, subject).await.map(|all| {
-                all.iter().map(|(namespace, key)| format!("{namespace}\t{key}")).collect::<Vec<_>>().join("\n")
+                all.iter()
+                    .map(|(namespace, key)| format!("{namespace}\t{key}"))
+                    .collect::<Vec<_>>()
+                    .join("\n")
             }),
             UserCommand::Get { .. } => admin::get(&subjects, subject, namespace).await,
-            UserCommand::Delete { .. } => admin::delete(&subjects, subject, namespace).await.map(str::to_owned),
+            UserCommand::Delete { .. } => {
+                admin::delete(&subjects, subject, namespace).await.map(str::to_owned)
+            }
         };
         text.map_err(failed)
     })?;

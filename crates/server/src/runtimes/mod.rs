@@ -46,8 +46,11 @@ pub fn manifest(path: Option<&Path>) -> Result<Manifest, RuntimesError> {
     let (origin, text) = match path {
         None => ("the built-in runtimes manifest".to_owned(), MANIFEST.to_owned()),
         Some(path) => {
-            let text = std::fs::read_to_string(path)
-                .map_err(|source| RuntimesError::File { step: "read", path: path.to_owned(), source })?;
+            let text = std::fs::read_to_string(path).map_err(|source| RuntimesError::File {
+                step: "read",
+                path: path.to_owned(),
+                source,
+            })?;
             (path.display().to_string(), text)
         }
     };
@@ -61,8 +64,11 @@ pub fn lay_out(folder: &Path) -> Result<(), RuntimesError> {
         if std::fs::read(&path).is_ok_and(|present| present == text.as_bytes()) {
             continue;
         }
-        write_whole(&path, text)
-            .map_err(|source| RuntimesError::File { step: "write", path: path.clone(), source })?;
+        write_whole(&path, text).map_err(|source| RuntimesError::File {
+            step: "write",
+            path: path.clone(),
+            source,
+        })?;
     }
     Ok(())
 }
@@ -110,6 +116,8 @@ mod tests {
         let path = folder.path().join("runtimes.json");
         assert!(manifest(Some(&path)).unwrap_err().to_string().contains("cannot read"));
         std::fs::write(&path, "{\"runtimes\":1}").unwrap();
-        assert!(manifest(Some(&path)).unwrap_err().to_string().contains("runtimes.json: the runtimes manifest"));
+        assert!(
+            manifest(Some(&path)).unwrap_err().to_string().contains("runtimes.json: the runtimes manifest")
+        );
     }
 }

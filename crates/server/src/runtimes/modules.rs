@@ -123,7 +123,11 @@ impl Modules {
         let mut sets = BTreeMap::new();
         for (set, interpreter) in wanted {
             let (installed, link) = (cache.join(set.folder_name()), folder.join(set.name));
-            let known = if installed.is_dir() { settle(set, Ok(()), &installed, &link) } else { Progress::Installing };
+            let known = if installed.is_dir() {
+                settle(set, Ok(()), &installed, &link)
+            } else {
+                Progress::Installing
+            };
             let (progress, receiver) = watch::channel(known);
             sets.insert(set.name, receiver);
             if *progress.borrow() != Progress::Installing {
@@ -161,7 +165,9 @@ impl Modules {
 
 /// Links what was installed, or tells the log what failed.
 fn settle(set: &ModuleSet, outcome: Result<(), String>, installed: &Path, link: &Path) -> Progress {
-    match outcome.and_then(|()| point(link, installed).map_err(|error| format!("{}: {error}", link.display()))) {
+    match outcome
+        .and_then(|()| point(link, installed).map_err(|error| format!("{}: {error}", link.display())))
+    {
         Ok(()) => Progress::Ready,
         Err(why) => {
             tracing::warn!(modules = set.name, "{why}");
@@ -278,7 +284,12 @@ async fn install(set: &ModuleSet, folder: &Path, command: &[String]) -> Result<(
 /// The end of what an installer said, in one line.
 fn complaint(stderr: &[u8]) -> String {
     let tail = stderr.get(stderr.len().saturating_sub(COMPLAINT)..).unwrap_or_default();
-    String::from_utf8_lossy(tail).lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" | ")
+    String::from_utf8_lossy(tail)
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty())
+        .collect::<Vec<_>>()
+        .join(" | ")
 }
 
 #[cfg(test)]

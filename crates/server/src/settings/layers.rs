@@ -144,8 +144,11 @@ mod tests {
     fn files_flatten_to_keys_and_later_layers_win() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("chasen.toml");
-        std::fs::write(&path, "[server]\nlisten = 'a:1'\ndata = '/x'\n[sandbox]\ndns = ['1.1.1.1', '9.9.9.9']\n")
-            .unwrap();
+        std::fs::write(
+            &path,
+            "[server]\nlisten = 'a:1'\ndata = '/x'\n[sandbox]\ndns = ['1.1.1.1', '9.9.9.9']\n",
+        )
+        .unwrap();
         let mut layers = Layers::default();
         layers.add_file(&path);
         layers.add_environment([("CHASEN_SERVER__LISTEN".to_owned(), "b:2".to_owned())]);

@@ -87,7 +87,8 @@ mod tests {
 
     #[test]
     fn near_names_are_offered() {
-        let known = ["limits.fires-per-minute", "limits.invocations-per-minute", "node.memory", "server.listen"];
+        let known =
+            ["limits.fires-per-minute", "limits.invocations-per-minute", "node.memory", "server.listen"];
         for (key, near) in [
             ("limits.fires-per-minut", Some("limits.fires-per-minute")),
             ("limits.fires_per_minute", Some("limits.fires-per-minute")),

@@ -39,7 +39,8 @@ pub fn reference(rows: &[Row]) -> String {
             let _ = writeln!(text, "\n## {own}\n");
             section = own;
         }
-        let default = if row.default.is_empty() { "nothing".to_owned() } else { format!("`{}`", row.default) };
+        let default =
+            if row.default.is_empty() { "nothing".to_owned() } else { format!("`{}`", row.default) };
         let _ = writeln!(
             text,
             "- **`{}`**: {}  \n  Value: {}. Default: {default}. Environment: `{}`.",

@@ -12,6 +12,9 @@ use super::problem::SettingsError;
 use super::reader::{Reader, Row};
 use super::value::{Auto, Bound, Listen};
 
+/// Most network namespaces that are kept ready.
+const MAX_PREPARED_NETWORKS: u32 = 256;
+
 /// All settings of a node. Each field's meaning is in [`Settings::declare`].
 #[derive(Debug, Clone)]
 #[allow(missing_docs, reason = "each field is described where its key is declared")]
@@ -189,6 +192,15 @@ impl Settings {
         for (good, name) in ordered {
             reader.require(good, || format!("limits.{name}-min is larger than limits.{name}-max"));
         }
+        let memory = self.node.memory.0;
+        reader.require(memory.is_none_or(|memory| memory >= limits.action_memory_min), || {
+            "node.memory is less than limits.action-memory-min: no action could run".to_owned()
+        });
+        reader.require(self.sandbox.prepared_networks <= MAX_PREPARED_NETWORKS, || {
+            format!(
+                "sandbox.prepared-networks is larger than {MAX_PREPARED_NETWORKS}, which no start can use up"
+            )
+        });
         reader.require(limits.action_concurrency_max >= 1, || {
             "limits.action-concurrency-max is 0: no action could run; give at least 1".to_owned()
         });
@@ -213,16 +225,14 @@ mod tests {
         let (settings, rows) = read(&[]).unwrap();
         assert_eq!(settings.server.listen, Listen { host: "127.0.0.1".to_owned(), port: 3233 });
         assert_eq!(settings.limits.concurrent_invocations, Bound(Some(10_000)));
-        assert!(rows.iter().all(|row| row.origin == crate::settings::Origin::Default && row.value == row.default));
+        assert!(
+            rows.iter().all(|row| row.origin == crate::settings::Origin::Default && row.value == row.default)
+        );
     }
 
     #[test]
     fn every_problem_is_reported_at_once() {
-        let bad = [
-            "limits.fires-per-minut=3",
-            "server.drain-timeout=soon",
-            "limits.action-memory-min=4 GB",
-        ];
+        let bad = ["limits.fires-per-minut=3", "server.drain-timeout=soon", "limits.action-memory-min=4 GB"];
         let text = read(&bad).unwrap_err().to_string();
         for part in [
             "limits.fires-per-minut (flag --set): there is no such setting; did you mean limits.fires-per-minute?",

@@ -8,6 +8,9 @@ use chasen_entity::ByteSize;
 use chasen_entity::manifest::parse_duration_millis;
 use chasen_telemetry::log::Format;
 
+/// Longest duration that a setting can have: far beyond use, near enough to be added to any clock.
+const LONGEST: Duration = Duration::from_hours(100 * 365 * 24);
+
 /// A value that a setting can have.
 pub trait Value: Sized {
     /// What a good text looks like; goes after "expected".
@@ -94,7 +97,7 @@ impl Value for Duration {
     }
 
     fn read(text: &str) -> Option<Self> {
-        parse_duration_millis(text).map(Self::from_millis)
+        parse_duration_millis(text).map(Self::from_millis).filter(|duration| *duration <= LONGEST)
     }
 
     fn print(&self) -> String {
@@ -230,6 +233,7 @@ mod tests {
         reads::<Duration>("120 s", Some("2 min"));
         reads::<Duration>("7 days", Some("7 days"));
         reads::<Duration>("7", None);
+        reads::<Duration>("18446744073709551615 ms", None);
         reads::<ByteSize>("8192 MB", Some("8 GB"));
         reads::<Bound>("unlimited", Some("unlimited"));
         reads::<Bound>("-1", None);
