@@ -11,6 +11,7 @@
 mod channel;
 mod environment;
 mod last_line;
+mod program;
 mod run;
 mod serve;
 mod starter;

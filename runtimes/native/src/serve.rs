@@ -1,10 +1,9 @@
 //! The framed mode: one executable, started anew for every run.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::os::fd::AsFd;
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use chasen_entity::ActivationId;
 use chasen_entity::frame::{FrameKind, PROTOCOL_VERSION};
@@ -14,6 +13,7 @@ use serde_json::{Map, Value};
 
 use crate::channel::{Channel, Request};
 use crate::environment::variables;
+use crate::program::make_executable;
 use crate::run::run;
 
 const NO_EXECUTABLE: &str = "The action failed to generate or locate a binary. See logs for details.";
@@ -181,20 +181,6 @@ impl Run {
         }
         Ok(Self { arguments, activation: variables(activation) })
     }
-}
-
-/// Makes sure that `path` is a program. The error continues "the path …".
-pub(crate) fn make_executable(path: &Path) -> Result<(), String> {
-    let found = path.symlink_metadata().map_err(|_| "is not there".to_owned())?;
-    if !found.is_file() {
-        return Err("is not a regular file".to_owned());
-    }
-    let mode = found.permissions().mode();
-    if mode & 0o111 == 0 {
-        fs::set_permissions(path, fs::Permissions::from_mode(mode | 0o755))
-            .map_err(|error| format!("is not executable and cannot be made so ({error})"))?;
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::environment::variables;
-use crate::serve::make_executable;
+use crate::program::{make_executable, not_startable};
 
 /// First line: the process is up.
 pub const READY: &str = "ready";
@@ -48,7 +48,7 @@ pub(crate) fn start() -> io::Result<()> {
 /// Returns only with a reason why it is impossible.
 fn become_executable(start: Start, answers: &mut File) -> io::Result<String> {
     let program = start.path.join("exec");
-    if let Err(why) = make_executable(&program) {
+    if let Some(why) = make_executable(&program).err().or_else(|| not_startable(&program)) {
         return Ok(format!("{} {why}", program.display()));
     }
     writeln!(answers, "{STARTING}")?;

@@ -3,14 +3,21 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
+use std::time::Duration;
 
 use rustix::io::Errno;
 use tokio::net::unix::pipe;
+use tokio::time::timeout;
 
 use super::collector::{Body, Collector};
 use super::{Broken, MAX_ANSWER};
 
-const BUFFER: usize = 64 * 1024;
+/// What is read at a time.
+const BUFFER: usize = 8 * 1024;
+/// Most bytes that are thrown away before a question: the most that a pipe can hold.
+const MAX_STALE: usize = 1 << 20;
+/// How long a second line is waited for after a first one that could be an acknowledgement as well as an answer.
+const DOUBT: Duration = Duration::from_millis(250);
 
 /// One executable's connection. Exchanges follow each other.
 #[derive(Debug)]
@@ -20,6 +27,8 @@ pub(crate) struct LineConnection {
     keep: usize,
     buffer: Vec<u8>,
     start: usize,
+    /// True until the first line is there: it alone may be an acknowledgement.
+    may_acknowledge: bool,
 }
 
 impl LineConnection {
@@ -31,7 +40,7 @@ impl LineConnection {
     pub(crate) fn new(input: OwnedFd, output: OwnedFd, keep: usize) -> io::Result<Self> {
         let input = pipe::Sender::from_owned_fd(input)?;
         let output = pipe::Receiver::from_owned_fd(output)?;
-        Ok(Self { input, output, keep, buffer: Vec::new(), start: 0 })
+        Ok(Self { input, output, keep, buffer: Vec::new(), start: 0, may_acknowledge: true })
     }
 
     /// Sets how many bytes of a line are kept from now on.
@@ -50,10 +59,34 @@ impl LineConnection {
         // Legal in JSON between tokens only, so that nothing is lost.
         line.extend(text.iter().filter(|byte| !matches!(byte, b'\n' | b'\r')));
         line.push(b'\n');
-        let Self { input, output, keep, buffer, start } = self;
+        let Self { input, output, keep, buffer, start, .. } = self;
         // Both at once: an executable may answer before it has read to the end.
         let both = tokio::try_join!(write_all(input, &line), read_line(output, buffer, start, *keep));
-        both.map(|((), answer)| answer)
+        let answer = both.map(|((), answer)| answer)?;
+        let doubtful = std::mem::replace(&mut self.may_acknowledge, false) && is_acknowledgement(&answer);
+        if doubtful && self.another_line_follows().await? {
+            return self.next_line().await;
+        }
+        Ok(answer)
+    }
+
+    /// True if the first line was a late acknowledgement: it came before the question was read, or is not the last.
+    async fn another_line_follows(&mut self) -> Result<bool, Broken> {
+        let unread = rustix::io::ioctl_fionread(&self.input).map_err(io::Error::from)?;
+        if self.start < self.buffer.len() || unread > 0 {
+            return Ok(true);
+        }
+        match timeout(DOUBT, fill(&self.output, &mut self.buffer, &mut self.start)).await {
+            Ok(filled) => filled.map(|()| true),
+            Err(_) => Ok(false),
+        }
+    }
+
+    /// Takes an acknowledgement or another first line that nobody asked for.
+    pub(crate) async fn first_line(&mut self) -> Result<Body, Broken> {
+        let line = self.next_line().await?;
+        self.may_acknowledge = false;
+        Ok(line)
     }
 
     /// Sends `text` as one line, without an answer.
@@ -78,7 +111,7 @@ impl LineConnection {
         self.buffer.clear();
         self.start = 0;
         let mut scratch = [0; 4096];
-        for _ in 0..BUFFER / scratch.len() + 1 {
+        for _ in 0..=MAX_STALE / scratch.len() {
             // Asks the system itself: the runtime may not have learnt yet of what is there.
             match rustix::io::read(&self.output, &mut scratch) {
                 Ok(0) => return Err(Broken::Closed),
@@ -89,6 +122,13 @@ impl LineConnection {
         }
         Err(Broken::Endless)
     }
+}
+
+/// `{"ok":true}`, spaced in any way.
+fn is_acknowledgement(line: &Body) -> bool {
+    let Body::Whole(line) = line else { return false };
+    let text: Vec<u8> = line.iter().copied().filter(|byte| !byte.is_ascii_whitespace()).collect();
+    text == br#"{"ok":true}"#
 }
 
 async fn write_all(input: &pipe::Sender, mut bytes: &[u8]) -> Result<(), Broken> {
@@ -118,22 +158,28 @@ async fn read_line(
             return Ok(line.finish());
         }
         line.add(unread);
-        buffer.clear();
-        *start = 0;
         if line.length() > MAX_ANSWER as u64 {
             return Err(Broken::Endless);
         }
+        fill(output, buffer, start).await?;
+    }
+}
+
+/// Waits for bytes and replaces `buffer`, all of which has been used, by them. Safe to cancel.
+async fn fill(output: &pipe::Receiver, buffer: &mut Vec<u8>, start: &mut usize) -> Result<(), Broken> {
+    *start = 0;
+    loop {
+        buffer.clear();
         output.readable().await?;
         buffer.resize(BUFFER, 0);
         match output.try_read(buffer) {
             Ok(0) => return Err(Broken::Closed),
-            Ok(count) => buffer.truncate(count),
-            Err(error) => {
-                buffer.clear();
-                if error.kind() != io::ErrorKind::WouldBlock {
-                    return Err(error.into());
-                }
+            Ok(count) => {
+                buffer.truncate(count);
+                return Ok(());
             }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error.into()),
         }
     }
 }
@@ -186,6 +232,27 @@ mod tests {
         assert_eq!(ours.exchange(b"1").await.unwrap(), Body::Cut { length: 300_000, kept: vec![b'x'; 10] });
         assert_eq!(ours.exchange(b"2").await.unwrap(), Body::Whole(b"{}".to_vec()));
         runtime.join().unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_late_acknowledgement_is_not_the_first_answer() {
+        for acknowledges in [true, false] {
+            let (mut ours, mut theirs) = pair(100);
+            let runtime = std::thread::spawn(move || {
+                let mut line = String::new();
+                theirs.input.read_line(&mut line).unwrap();
+                if acknowledges {
+                    theirs.output.write_all(b"{ \"ok\": true }\n").unwrap();
+                }
+                theirs.output.write_all(b"{\"ok\":true}\n").unwrap();
+                theirs.input.read_line(&mut line).unwrap();
+                theirs.output.write_all(b"{\"ok\":true}\n").unwrap();
+            });
+            for _ in 0..2 {
+                assert_eq!(ours.exchange(b"1").await.unwrap(), Body::Whole(b"{\"ok\":true}".to_vec()));
+            }
+            runtime.join().unwrap();
+        }
     }
 
     #[tokio::test]

@@ -26,6 +26,7 @@ const EXITED: &str = "command exited";
 const BAD_RESULT: &str = "The action did not return a dictionary or array.";
 
 /// A runtime and the line to it.
+#[expect(clippy::large_enum_variant, reason = "there is one per container, which is larger")]
 pub(crate) enum Runtime {
     /// A launcher of ours.
     Framed {
@@ -131,7 +132,7 @@ async fn start_executable(
     }
     tokio::select! {
         biased;
-        said = connection.next_line() => match said {
+        said = connection.first_line() => match said {
             Ok(Body::Whole(line)) if is_error(&line) => Ok(Reply::DeveloperError(Body::Whole(line))),
             Ok(_) => Ok(Reply::Initialized),
             Err(Broken::Closed) => Ok(refused(&format!("cannot start action: {EXITED}"))),

@@ -21,6 +21,7 @@ pub(crate) fn tests() -> Vec<Trial> {
         test("a_closed_connection_ends_the_container", closed),
         test("killing_the_launcher_ends_the_container", parent_killed),
         test("a_fork_bomb_stays_inside", fork_bomb),
+        test("a_fork_bomb_that_outlives_its_run_is_ended", bomb_left_behind),
         test("a_full_scratch_folder_harms_nobody_else", full_tmp),
         test("output_that_never_ends_does_not_hold_the_answer_back", background_output),
     ]
@@ -194,7 +195,7 @@ async fn fork_bomb() {
     let world = World::open().await;
     let other = world.start(Draft::new(NATIVE, "#!/bin/sh\necho '{}'")).await.unwrap();
     let bomb = world
-        .start(Draft::new(NATIVE, "#!/bin/sh\nb() { b | b & }; b\nsleep 1000").timeout(1500))
+        .start(Draft::new(NATIVE, "#!/bin/sh\nb() { b | b & }; b\nexec sleep 1000").timeout(1500))
         .await
         .unwrap();
     let (reply, ()) = tokio::join!(bomb.run("{}"), async {
@@ -203,6 +204,15 @@ async fn fork_bomb() {
     assert_eq!(reply.answer, Answer::TimedOut);
     bomb.container.stop().await;
     assert_eq!(other.result("{}").await, "{}");
+}
+
+async fn bomb_left_behind() {
+    let world = World::open().await;
+    let code = "#!/bin/sh\nb() { b | b & }; [ -e /tmp/once ] || { touch /tmp/once; b; }\necho '{}'";
+    let guest = world.start(Draft::new(NATIVE, code)).await.unwrap();
+    for _ in 0..2 {
+        assert_eq!(guest.run("{}").await.answer, Answer::Ok(b"{}".to_vec()));
+    }
 }
 
 async fn full_tmp() {
