@@ -39,7 +39,7 @@ pub(crate) fn run() -> Result<(), Failure> {
 /// Cold calls of both sides in turn, so that both see the same machine.
 fn alternate(node: &Node, kind: &Kind, repetition: usize) -> Result<(Samples, Samples), Failure> {
     let mut client = Client::connect(&node.host)?;
-    let (mut ours, mut reference) = (Samples::new(), Samples::new());
+    let (mut ours, mut reference) = (Samples::new()?, Samples::new()?);
     for call in 0..CALLS {
         let begun = Instant::now();
         let mut launcher = Launcher::start(kind)?;

@@ -4,12 +4,17 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
+use crate::Failure;
+
 /// Durations of many calls, in nanoseconds, three significant digits.
 pub(crate) struct Samples(Histogram<u64>);
 
+/// Longest duration that is told apart, in nanoseconds.
+const LONGEST: u64 = 600_000_000_000;
+
 impl Samples {
-    pub(crate) fn new() -> Self {
-        Self(Histogram::new(3).unwrap_or_else(|_| Histogram::new_from(&Histogram::<u64>::new(1).unwrap())))
+    pub(crate) fn new() -> Result<Self, Failure> {
+        Ok(Self(Histogram::new_with_bounds(1, LONGEST, 3)?))
     }
 
     pub(crate) fn record(&mut self, duration: Duration) {

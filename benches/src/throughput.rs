@@ -54,7 +54,7 @@ fn load(host: &str, time: Duration) -> Result<(f64, Vec<String>, Samples), Failu
             std::thread::spawn(move || worker(&host, begun + time).map_err(|error| error.to_string()))
         })
         .collect();
-    let (mut ids, mut samples) = (Vec::new(), Samples::new());
+    let (mut ids, mut samples) = (Vec::new(), Samples::new()?);
     for worker in workers {
         let (mut these, own) = worker.join().map_err(|_| "a client panicked")??;
         ids.append(&mut these);
@@ -65,7 +65,7 @@ fn load(host: &str, time: Duration) -> Result<(f64, Vec<String>, Samples), Failu
 
 fn worker(host: &str, until: Instant) -> Result<(Vec<String>, Samples), Failure> {
     let mut client = Client::connect(host)?;
-    let (mut ids, mut samples) = (Vec::new(), Samples::new());
+    let (mut ids, mut samples) = (Vec::new(), Samples::new()?);
     while Instant::now() < until {
         let begun = Instant::now();
         let reply = client.invoke("stub")?;

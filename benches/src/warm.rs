@@ -51,7 +51,7 @@ fn paced(mut call: impl FnMut() -> Result<(), Failure>) -> Result<Samples, Failu
     for _ in 0..WARM_UP {
         call()?;
     }
-    let mut samples = Samples::new();
+    let mut samples = Samples::new()?;
     let begun = Instant::now();
     for number in 0..CALLS {
         let due = begun + INTERVAL * number;
