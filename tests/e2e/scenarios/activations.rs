@@ -70,7 +70,10 @@ async fn records() {
     let failed = call(&client, "fails", &json!({})).await;
     assert_eq!((failed.status, failed.failure()), (502, ("application error", "no".to_owned())));
     let failed = record(&client, failed.id()).await;
-    assert_eq!(failed["response"], json!({"result": {"error": "no"}, "size": 14, "success": false, "status": "application error"}));
+    assert_eq!(
+        failed["response"],
+        json!({"result": {"error": "no"}, "size": 14, "success": false, "status": "application error"})
+    );
 }
 
 async fn lists() {
@@ -92,11 +95,16 @@ async fn lists() {
     assert_eq!(ids(&get(&client, "?name=nothing").await), Vec::<&str>::new());
 
     let (_, third) = starts[2];
-    let since: Vec<&str> = starts.iter().rev().filter(|(_, at)| *at >= third).map(|(id, _)| id.as_str()).collect();
+    let since: Vec<&str> =
+        starts.iter().rev().filter(|(_, at)| *at >= third).map(|(id, _)| id.as_str()).collect();
     assert_eq!(ids(&get(&client, &format!("?since={third}")).await), since);
-    let upto: Vec<&str> = starts.iter().rev().filter(|(_, at)| *at <= third).map(|(id, _)| id.as_str()).collect();
+    let upto: Vec<&str> =
+        starts.iter().rev().filter(|(_, at)| *at <= third).map(|(id, _)| id.as_str()).collect();
     assert_eq!(ids(&get(&client, &format!("?upto={third}")).await), upto);
-    assert_eq!(get(&client, &format!("?since={third}&count=true")).await, json!({"activations": since.len()}));
+    assert_eq!(
+        get(&client, &format!("?since={third}&count=true")).await,
+        json!({"activations": since.len()})
+    );
 
     let summary = get(&client, "?limit=1").await[0].clone();
     assert_eq!(summary["statusCode"], 1, "{summary}");

@@ -44,7 +44,9 @@ impl Function {
         let exec = match language {
             Language::Nodejs => json!({"kind": "nodejs:default", "code": code}),
             Language::Python => json!({"kind": "python:default", "code": code}),
-            Language::Native => json!({"kind": "blackbox", "image": "openwhisk/dockerskeleton", "code": code}),
+            Language::Native => {
+                json!({"kind": "blackbox", "image": "openwhisk/dockerskeleton", "code": code})
+            }
         };
         let Value::Object(exec) = exec else { unreachable!("objects are written above") };
         Self {
@@ -164,7 +166,10 @@ impl Called {
 /// Value of an annotation of a document; `null` if it is not there.
 pub(crate) fn annotation<'a>(document: &'a Value, key: &str) -> &'a Value {
     let annotations = document["annotations"].as_array().expect("documents have annotations");
-    annotations.iter().find(|annotation| annotation["key"] == key).map_or(&Value::Null, |found| &found["value"])
+    annotations
+        .iter()
+        .find(|annotation| annotation["key"] == key)
+        .map_or(&Value::Null, |found| &found["value"])
 }
 
 /// Calls and waits for the record.

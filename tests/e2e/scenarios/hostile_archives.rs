@@ -16,10 +16,14 @@ const NATIVE: Entry<'_> = Entry::File("exec", b"#!/bin/sh\necho '{\"works\":true
 
 pub(crate) fn scenarios() -> Vec<Scenario> {
     vec![
-        Scenario::new("hostile_archives::nodejs_archives_are_unpacked_with_care", || check(Language::Nodejs, NODEJS))
-            .needing(Language::Nodejs.need()),
-        Scenario::new("hostile_archives::python_archives_are_unpacked_with_care", || check(Language::Python, PYTHON))
-            .needing(Language::Python.need()),
+        Scenario::new("hostile_archives::nodejs_archives_are_unpacked_with_care", || {
+            check(Language::Nodejs, NODEJS)
+        })
+        .needing(Language::Nodejs.need()),
+        Scenario::new("hostile_archives::python_archives_are_unpacked_with_care", || {
+            check(Language::Python, PYTHON)
+        })
+        .needing(Language::Python.need()),
         Scenario::new("hostile_archives::archives_of_executables_are_unpacked_with_care", || {
             check(Language::Native, NATIVE)
         }),
@@ -49,7 +53,11 @@ async fn check(language: Language, entry: Entry<'static>) {
         ),
         ("zip bomb", zip(&with(entry, &[Entry::Zeros("bomb", 600 << 20)])), "unpacks to more than"),
         ("zip of many", zip_of_many(entry, 120_000), "more than 100000 entries"),
-        ("zip of a file and a folder", zip(&with(entry, &[Entry::File("a", b"x"), Entry::File("a/b", b"x")])), "conflicts"),
+        (
+            "zip of a file and a folder",
+            zip(&with(entry, &[Entry::File("a", b"x"), Entry::File("a/b", b"x")])),
+            "conflicts",
+        ),
         ("tar upwards", tar(&with(entry, &[Entry::File("../../out", b"x")])), "illegal name"),
         ("tar absolute", tar(&with(entry, &[Entry::File(&absolute, b"x")])), "illegal name"),
         ("tar link outside", tar(&with(entry, &[Entry::Link("out", "/etc/passwd")])), "leads out"),

@@ -10,11 +10,13 @@ use crate::scenario::Scenario;
 /// Time limit of the hostile actions, milliseconds.
 const TIMEOUT: u64 = 2000;
 const TIMED_OUT: &str = "The action exceeded its time limits of 2000 milliseconds.";
-const INIT_TIMED_OUT: &str = "The action exceeded its time limits of 2000 milliseconds during initialization.";
+const INIT_TIMED_OUT: &str =
+    "The action exceeded its time limits of 2000 milliseconds during initialization.";
 const EXITED: &str = "The action did not produce a valid response and exited unexpectedly.";
 const INIT_EXITED: &str = "The action did not initialize and exited unexpectedly.";
 const OUT_OF_MEMORY: &str = "The action exhausted its memory and was aborted.";
-const TRUNCATED: &str = "Logs were truncated because the total bytes size exceeds the limit of 1048576 bytes.";
+const TRUNCATED: &str =
+    "Logs were truncated because the total bytes size exceeds the limit of 1048576 bytes.";
 /// What a node may grow by while a function floods it.
 const GROWTH: u64 = 64 << 20;
 
@@ -38,13 +40,28 @@ pub(crate) fn scenarios() -> Vec<Scenario> {
             .needing(Language::Nodejs.need()),
         Scenario::new("hostile_code::python_functions_that_forge_frames", || forges(Language::Python))
             .needing(Language::Python.need()),
-        Scenario::new("hostile_code::nodejs_functions_that_answer_and_listen_no_more", || sulks(Language::Nodejs))
+        Scenario::new("hostile_code::nodejs_functions_that_answer_and_listen_no_more", || {
+            sulks(Language::Nodejs)
+        })
+        .needing(Language::Nodejs.need()),
+        Scenario::new("hostile_code::python_functions_that_answer_and_listen_no_more", || {
+            sulks(Language::Python)
+        })
+        .needing(Language::Python.need()),
+        Scenario::new("hostile_code::many_at_once_do_not_disturb_the_canary", crowd)
             .needing(Language::Nodejs.need()),
-        Scenario::new("hostile_code::python_functions_that_answer_and_listen_no_more", || sulks(Language::Python))
-            .needing(Language::Python.need()),
-        Scenario::new("hostile_code::many_at_once_do_not_disturb_the_canary", crowd).needing(Language::Nodejs.need()),
-        Scenario::new("hostile_code::a_gigabyte_of_log_is_cut_and_costs_the_node_nothing", floods_of_log)
-            .needing(Language::Nodejs.need()),
+        Scenario::new("hostile_code::a_gigabyte_of_log_from_nodejs_is_cut", || {
+            floods_of_log(Language::Nodejs)
+        })
+        .needing(Language::Nodejs.need()),
+        Scenario::new("hostile_code::a_gigabyte_of_log_from_python_is_cut", || {
+            floods_of_log(Language::Python)
+        })
+        .needing(Language::Python.need()),
+        Scenario::new("hostile_code::a_gigabyte_of_log_from_an_executable_is_cut", || {
+            floods_of_log(Language::Native)
+        }),
+        Scenario::new("hostile_code::a_result_of_a_gigabyte_is_cut", floods_of_result),
     ]
 }
 
@@ -76,7 +93,9 @@ impl Expected {
     fn mismatch(&self, called: &Called) -> Option<String> {
         let good = match self {
             Self::Result(result) => called.status == 200 && called.record["response"]["result"] == *result,
-            Self::Error(text) => called.status == 502 && called.failure() == ("action developer error", text.clone()),
+            Self::Error(text) => {
+                called.status == 502 && called.failure() == ("action developer error", text.clone())
+            }
             Self::OneOf(texts) => called.status == 502 && texts.contains(&called.failure().1),
         };
         (!good).then(|| format!("expected {self:?}, got {} {}", called.status, called.text))
@@ -106,11 +125,20 @@ impl Stage {
             wrong.extend(expected.mismatch(&called).map(|what| format!("{deed}: {what}")));
             let calm = call(&self.client, "hostile", &json!({})).await;
             if calm.record["response"]["result"] != json!({"calm": true}) {
-                wrong.push(format!("{deed}: the next call of the action failed: {} {}", calm.status, calm.text));
+                wrong.push(format!(
+                    "{deed}: the next call of the action failed: {} {}",
+                    calm.status, calm.text
+                ));
             }
             wrong.extend(self.canary().await.map(|what| format!("{deed}: {what}")));
         }
         assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    }
+
+    /// Fails if the node's peak of memory is much above `before`, in bytes.
+    fn has_not_grown(&self, before: u64) {
+        let after = self.node.memory_peak();
+        assert!(after < before + GROWTH, "the node grew from {before} to {after} bytes");
     }
 
     /// What is wrong with the canary, if anything is.
@@ -169,7 +197,10 @@ async fn nodejs_init() {
             ("for (const hoard = [];;) hoard.push(Buffer.alloc(1 << 20, 1))", OUT_OF_MEMORY),
             ("require('fs').closeSync(3); setInterval(() => {}, 1000)", INIT_EXITED),
             ("", "Missing main/no code to execute."),
-            ("const main = 7", "Initialization has failed due to: Action entrypoint 'main' is not a function."),
+            (
+                "const main = 7",
+                "Initialization has failed due to: Action entrypoint 'main' is not a function.",
+            ),
         ],
     )
     .await;
@@ -289,21 +320,41 @@ async fn crowd() {
     }
     stage.client.delete_action("hostile").await.unwrap();
     let names = || chasen_testkit::descendants(stage.node.pid()).into_iter().map(|(_, name)| name);
-    eventually("nothing that was forked is left", async || (!names().any(|name| name == "sleep")).then_some(())).await;
+    eventually("nothing that was forked is left", async || {
+        (!names().any(|name| name == "sleep")).then_some(())
+    })
+    .await;
 }
 
-async fn floods_of_log() {
-    let stage = Stage::new(&hostile(Language::Nodejs).limit("logs", 1).limit("timeout", 60_000)).await;
+async fn floods_of_log(language: Language) {
+    const MEGABYTES: u64 = 1024;
+    let stage = Stage::new(&hostile(language).limit("logs", 1).limit("timeout", 60_000)).await;
     call(&stage.client, "hostile", &json!({})).await;
     let before = stage.node.memory_peak();
-    let called = call(&stage.client, "hostile", &json!({"deed": "flood_log", "megabytes": 1024})).await;
-    assert_eq!(called.result(), &json!({"megabytes": 1024}));
+    let called = call(&stage.client, "hostile", &json!({"deed": "flood_log", "megabytes": MEGABYTES})).await;
+    assert_eq!(called.result(), &json!({"megabytes": MEGABYTES}));
     let lines = logs(&stage.client, called.id()).await;
     let bytes: usize = lines.iter().map(|line| line.len() + 1).sum();
     assert!(bytes < (1 << 20) + 1000, "{bytes} bytes of log");
     let last = lines.last().expect("a log");
     assert!(last.ends_with(&format!(" stderr: {TRUNCATED}")), "{last}");
-    let after = stage.node.memory_peak();
-    assert!(after < before + GROWTH, "the node grew from {before} to {after} bytes");
+    stage.has_not_grown(before);
+    assert_eq!(stage.canary().await, None);
+}
+
+/// A result of a gigabyte in one line.
+async fn floods_of_result() {
+    let stage = Stage::new(&hostile(Language::Native).limit("timeout", 60_000)).await;
+    let before = stage.node.memory_peak();
+    let called = call(&stage.client, "hostile", &json!({"deed": "flood_line"})).await;
+    let (status, error) = called.failure();
+    let kept = error.strip_prefix("The action produced a response that exceeded the allowed length: ");
+    assert_eq!(
+        (status, kept.is_some()),
+        ("application error", true),
+        "{}",
+        &called.text[..called.text.len().min(999)]
+    );
+    stage.has_not_grown(before);
     assert_eq!(stage.canary().await, None);
 }

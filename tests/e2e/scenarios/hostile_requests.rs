@@ -37,15 +37,36 @@ const JSON: &str = "Authorization: Basic $GUEST\r\nContent-Type: application/jso
 const UNKNOWN: &str = "Authorization: Basic MjNiYzQ2YjEtNzFmNi00ZWQ1LThjNTQtODE2YWE0ZjhjNTAyOkFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUE=\r\n";
 
 const ROWS: &[Row<'_>] = &[
-    ("GET", "namespaces", "", "", 401, "The resource requires authentication, which was not supplied with the request"),
+    (
+        "GET",
+        "namespaces",
+        "",
+        "",
+        401,
+        "The resource requires authentication, which was not supplied with the request",
+    ),
     ("GET", "namespaces", "Authorization: Bearer x\r\n", "", 401, "which was not supplied with the request"),
     ("GET", "namespaces", "Authorization: Basic !!!\r\n", "", 401, "which was not supplied with the request"),
-    ("GET", "namespaces", "Authorization: Basic Z3Vlc3Q=\r\n", "", 401, "The supplied authentication is invalid"),
+    (
+        "GET",
+        "namespaces",
+        "Authorization: Basic Z3Vlc3Q=\r\n",
+        "",
+        401,
+        "The supplied authentication is invalid",
+    ),
     ("GET", "namespaces", UNKNOWN, "", 401, "The supplied authentication is invalid"),
     ("GET", "nowhere", "", "", 401, "which was not supplied with the request"),
     ("GET", "nowhere", GUEST, "", 404, "The requested resource could not be found."),
     ("PUT", "namespaces", GUEST, "", 404, "The requested resource could not be found."),
-    ("GET", "namespaces/other/actions", GUEST, "", 403, "The supplied authentication is not authorized to access 'other'."),
+    (
+        "GET",
+        "namespaces/other/actions",
+        GUEST,
+        "",
+        403,
+        "The supplied authentication is not authorized to access 'other'.",
+    ),
     ("PUT", "namespaces/other/actions/a", JSON, EXEC, 403, "not authorized to access 'other/a'."),
     ("POST", "namespaces/other/actions/a", JSON, "{}", 403, "not authorized to access 'other/a'."),
     ("GET", "namespaces/other/activations", GUEST, "", 403, "not authorized to access 'other'."),
@@ -55,24 +76,129 @@ const ROWS: &[Row<'_>] = &[
     ("PUT", "namespaces/_/actions/a", JSON, "{", 400, r"The request content was malformed:\n"),
     ("PUT", "namespaces/_/actions/a", JSON, "", 400, r"The request content was malformed:\n"),
     ("PUT", "namespaces/_/actions/a", JSON, "[]", 400, r"The request content was malformed:\n"),
-    ("PUT", "namespaces/_/actions/a", JSON, "{\"exec\":{\"kind\":\"\u{fffd}", 400, r"The request content was malformed:\n"),
+    (
+        "PUT",
+        "namespaces/_/actions/a",
+        JSON,
+        "{\"exec\":{\"kind\":\"\u{fffd}",
+        400,
+        r"The request content was malformed:\n",
+    ),
     ("PUT", "namespaces/_/actions/a", JSON, "{}", 400, "exec undefined"),
-    ("PUT", "namespaces/_/actions/a", JSON, r#"{"exec":{"kind":"cobol:85","code":"x"}}"#, 400, "The specified runtime 'cobol:85' is not supported by this platform. Valid values are: "),
-    ("PUT", "namespaces/_/actions/a", JSON, r#"{"exec":{"kind":"nodejs:default"}}"#, 400, "'code' must be a string or attachment object defined in 'exec' for 'nodejs:20' actions"),
-    ("PUT", "namespaces/_/actions/a", JSON, r#"{"exec":{"kind":"blackbox","code":"x"}}"#, 400, "'image' must be a string defined in 'exec' for 'blackbox' actions"),
-    ("PUT", "namespaces/_/actions/a", GUEST, EXEC, 415, "The request's Content-Type [application/octet-stream] is not supported. Expected:\\napplication/json"),
-    ("PUT", "namespaces/_/actions/a=b", JSON, EXEC, 400, "The name of the entity contains illegal characters."),
-    ("PUT", "namespaces/_/actions/%2Fetc%2Fpasswd", JSON, EXEC, 400, "The name of the entity contains illegal characters."),
-    ("PUT", "namespaces/_/actions/gr%C3%BCn", JSON, EXEC, 400, "The name of the entity contains illegal characters."),
-    ("PUT", "namespaces/_/actions/..", JSON, EXEC, 400, "The name of the entity contains illegal characters."),
+    (
+        "PUT",
+        "namespaces/_/actions/a",
+        JSON,
+        r#"{"exec":{"kind":"cobol:85","code":"x"}}"#,
+        400,
+        "The specified runtime 'cobol:85' is not supported by this platform. Valid values are: ",
+    ),
+    (
+        "PUT",
+        "namespaces/_/actions/a",
+        JSON,
+        r#"{"exec":{"kind":"nodejs:default"}}"#,
+        400,
+        "'code' must be a string or attachment object defined in 'exec' for 'nodejs:20' actions",
+    ),
+    (
+        "PUT",
+        "namespaces/_/actions/a",
+        JSON,
+        r#"{"exec":{"kind":"blackbox","code":"x"}}"#,
+        400,
+        "'image' must be a string defined in 'exec' for 'blackbox' actions",
+    ),
+    (
+        "PUT",
+        "namespaces/_/actions/a",
+        GUEST,
+        EXEC,
+        415,
+        "The request's Content-Type [application/octet-stream] is not supported. Expected:\\napplication/json",
+    ),
+    (
+        "PUT",
+        "namespaces/_/actions/a=b",
+        JSON,
+        EXEC,
+        400,
+        "The name of the entity contains illegal characters.",
+    ),
+    (
+        "PUT",
+        "namespaces/_/actions/%2Fetc%2Fpasswd",
+        JSON,
+        EXEC,
+        400,
+        "The name of the entity contains illegal characters.",
+    ),
+    (
+        "PUT",
+        "namespaces/_/actions/gr%C3%BCn",
+        JSON,
+        EXEC,
+        400,
+        "The name of the entity contains illegal characters.",
+    ),
+    (
+        "PUT",
+        "namespaces/_/actions/..",
+        JSON,
+        EXEC,
+        400,
+        "The name of the entity contains illegal characters.",
+    ),
     ("GET", "namespaces/a=b/actions", GUEST, "", 400, "The namespace contains illegal characters."),
-    ("PUT", "namespaces/_/actions/a?overwrite=maybe", JSON, EXEC, 400, r"The query parameter 'overwrite' was malformed:\n'maybe' is not a valid Boolean value"),
-    ("GET", "namespaces/_/actions?limit=201", GUEST, "", 400, "The value '201' is not in the range of 0 to 200 for actions."),
+    (
+        "PUT",
+        "namespaces/_/actions/a?overwrite=maybe",
+        JSON,
+        EXEC,
+        400,
+        r"The query parameter 'overwrite' was malformed:\n'maybe' is not a valid Boolean value",
+    ),
+    (
+        "GET",
+        "namespaces/_/actions?limit=201",
+        GUEST,
+        "",
+        400,
+        "The value '201' is not in the range of 0 to 200 for actions.",
+    ),
     ("GET", "namespaces/_/activations/xyz", GUEST, "", 400, "Activation id length is 3 but must be 32."),
-    ("POST", "namespaces/_/actions/canary?blocking=true", JSON, "[1]", 400, r"The request content was malformed:\nJSON object expected"),
-    ("POST", "namespaces/_/actions/canary?blocking=true", JSON, "{\"a\":", 400, r"The request content was malformed:\n"),
-    ("POST", "namespaces/_/actions/canary?timeout=60001", JSON, "{}", 400, "Timeout must be number of milliseconds up to 60000."),
-    ("POST", "namespaces/_/actions/canary?timeout=0", JSON, "{}", 400, "Timeout must be number of milliseconds up to 60000."),
+    (
+        "POST",
+        "namespaces/_/actions/canary?blocking=true",
+        JSON,
+        "[1]",
+        400,
+        r"The request content was malformed:\nJSON object expected",
+    ),
+    (
+        "POST",
+        "namespaces/_/actions/canary?blocking=true",
+        JSON,
+        "{\"a\":",
+        400,
+        r"The request content was malformed:\n",
+    ),
+    (
+        "POST",
+        "namespaces/_/actions/canary?timeout=60001",
+        JSON,
+        "{}",
+        400,
+        "Timeout must be number of milliseconds up to 60000.",
+    ),
+    (
+        "POST",
+        "namespaces/_/actions/canary?timeout=0",
+        JSON,
+        "{}",
+        400,
+        "Timeout must be number of milliseconds up to 60000.",
+    ),
 ];
 
 async fn stage() -> (Node, Client) {
@@ -145,7 +271,8 @@ async fn huge_bodies() {
     const HUGE: usize = 100 << 20;
     let (node, client) = stage().await;
     let before = node.memory_peak();
-    let head = format!("PUT /api/v1/namespaces/_/actions/a HTTP/1.1\r\nHost: x\r\n{JSON}").replace("$GUEST", &guest());
+    let head = format!("PUT /api/v1/namespaces/_/actions/a HTTP/1.1\r\nHost: x\r\n{JSON}")
+        .replace("$GUEST", &guest());
     for (framing, piece) in [
         (format!("Content-Length: {HUGE}"), "x".repeat(1 << 16)),
         ("Transfer-Encoding: chunked".to_owned(), format!("10000\r\n{}\r\n", "x".repeat(1 << 16))),
@@ -161,7 +288,8 @@ async fn huge_bodies() {
             }
         });
         let mut answer = vec![0; 4096];
-        let count = tokio::time::timeout(PATIENCE, reader.read(&mut answer)).await.expect("an answer").unwrap();
+        let count =
+            tokio::time::timeout(PATIENCE, reader.read(&mut answer)).await.expect("an answer").unwrap();
         let answer = String::from_utf8_lossy(&answer[..count]).into_owned();
         assert!(answer.starts_with("HTTP/1.1 400 "), "{framing}: {answer}");
         assert!(answer.to_lowercase().contains("content-type: text/plain"), "{framing}: {answer}");
@@ -180,7 +308,10 @@ async fn garbage() {
     for (text, answers) in [
         (format!("{ping}{ping}GARBAGE\0\u{7f}\u{fffd}\r\n\r\n"), ["200", "200", "400"]),
         (format!("{ping}{ping}GET / HTTP/9.9\r\nHost: x\r\n\r\n"), ["200", "200", ""]),
-        (format!("{ping}{ping}GET / HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n"), ["200", "200", "400"]),
+        (
+            format!("{ping}{ping}GET / HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n"),
+            ["200", "200", "400"],
+        ),
         (format!("{ping}{ping}GET / HTTP/1.1\r\nHost: x\r\nX-Long: {long}\r\n\r\n"), ["200", "200", "431"]),
     ] {
         let received = exchange(&node, &text).await;
@@ -195,7 +326,9 @@ async fn garbage() {
 
 async fn slow_clients() {
     let (node, client) = stage().await;
-    let post = format!("POST /api/v1/namespaces/_/actions/canary HTTP/1.1\r\nHost: x\r\n{JSON}Content-Length: 1000\r\n\r\n");
+    let post = format!(
+        "POST /api/v1/namespaces/_/actions/canary HTTP/1.1\r\nHost: x\r\n{JSON}Content-Length: 1000\r\n\r\n"
+    );
     let post = post.replace("$GUEST", &guest());
     let begun = Instant::now();
     let mut clients = Vec::new();

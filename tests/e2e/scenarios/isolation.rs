@@ -82,8 +82,10 @@ async fn rights() {
 async fn files() {
     let secret = "whisk-away-this-secret";
     let (node, client) = observed(node().environment("SECRET_OF_THE_NODE", secret).start()).await;
-    let places = ["/", "/usr", "/etc", "/usr/lib", "/bin", "/proc", "/dev", "/opt", "/root", "/home", "/var", "/sys"];
-    let paths: Vec<String> = places.iter().map(|place| format!("{}/written", place.trim_end_matches('/'))).collect();
+    let places =
+        ["/", "/usr", "/etc", "/usr/lib", "/bin", "/proc", "/dev", "/opt", "/root", "/home", "/var", "/sys"];
+    let paths: Vec<String> =
+        places.iter().map(|place| format!("{}/written", place.trim_end_matches('/'))).collect();
     let written = ask(&client, json!({"ask": "write", "paths": paths})).await;
     for place in written.as_array().unwrap() {
         assert!(place["did"].is_null() && place["code"].is_string(), "{place}");
@@ -120,17 +122,26 @@ async fn each_other() {
 }
 
 async fn network() {
-    let node = node().listen("0.0.0.0:0").argument("--allow-guest").set("sandbox.dns", &RESOLVER.to_string()).start();
+    let node = node()
+        .listen("0.0.0.0:0")
+        .argument("--allow-guest")
+        .set("sandbox.dns", &RESOLVER.to_string())
+        .start();
     let (node, client) = observed(node).await;
     let port: u16 = node.base().rsplit(':').next().unwrap().parse().unwrap();
     internet::serve_http(Ipv4Addr::UNSPECIFIED, NEIGHBOUR);
     for address in FORBIDDEN.iter().chain([&PUBLIC]) {
-        internet::fetch(*address, 80).unwrap_or_else(|error| panic!("the machine itself must reach {address}: {error}"));
+        internet::fetch(*address, 80)
+            .unwrap_or_else(|error| panic!("the machine itself must reach {address}: {error}"));
     }
     internet::fetch(MACHINE, NEIGHBOUR).expect("the neighbour answers on the machine");
 
     let by_address = ask(&client, json!({"ask": "fetch", "url": format!("http://{PUBLIC}/")})).await;
-    assert_eq!(by_address, json!({"status": 200, "text": MACHINE.to_string()}), "as if the machine had asked");
+    assert_eq!(
+        by_address,
+        json!({"status": 200, "text": MACHINE.to_string()}),
+        "as if the machine had asked"
+    );
     let by_name = ask(&client, json!({"ask": "fetch", "url": "http://some.example/"})).await;
     assert_eq!(by_name, by_address);
     let door = call_door(&client).await;
@@ -138,7 +149,8 @@ async fn network() {
     Function::nodejs("other", SURROUNDINGS).put(&client).await;
     let other = call(&client, "other", &json!({"ask": "listen", "port": 8080})).await;
     let other = other.result()["answer"]["address"].as_str().expect("functions have an address").to_owned();
-    let own = ask(&client, json!({"ask": "listen", "port": 8080})).await["address"].as_str().unwrap().to_owned();
+    let own =
+        ask(&client, json!({"ask": "listen", "port": 8080})).await["address"].as_str().unwrap().to_owned();
     assert_ne!(own, other);
 
     let mut targets: Vec<Value> = FORBIDDEN.iter().map(|host| json!({"host": host, "port": 80})).collect();
@@ -182,7 +194,12 @@ async fn client_inside() {
         return { result, names: list.map((action) => action.name).sort() };\n}";
     Function::nodejs("outer", code).annotation("provide-api-key", json!(true)).put(&client).await;
     let called = call(&client, "outer", &json!({"text": "grüß"})).await;
-    assert_eq!(called.result(), &json!({"result": {"text": "grüß"}, "names": ["inner", "outer"]}), "{}", called.text);
+    assert_eq!(
+        called.result(),
+        &json!({"result": {"text": "grüß"}, "names": ["inner", "outer"]}),
+        "{}",
+        node.log()
+    );
     Function::nodejs("keyless", code).put(&client).await;
     let called = call(&client, "keyless", &json!({})).await;
     assert_eq!(called.status, 502, "without its key the client must not work: {}", called.text);

@@ -11,19 +11,27 @@ use crate::scenario::Scenario;
 
 pub(crate) fn scenarios() -> Vec<Scenario> {
     vec![
-        Scenario::new("lifecycle::nodejs_functions_initialise_once_and_keep_state", || state(Language::Nodejs))
-            .needing(Language::Nodejs.need()),
-        Scenario::new("lifecycle::python_functions_initialise_once_and_keep_state", || state(Language::Python))
-            .needing(Language::Python.need()),
+        Scenario::new("lifecycle::nodejs_functions_initialise_once_and_keep_state", || {
+            state(Language::Nodejs)
+        })
+        .needing(Language::Nodejs.need()),
+        Scenario::new("lifecycle::python_functions_initialise_once_and_keep_state", || {
+            state(Language::Python)
+        })
+        .needing(Language::Python.need()),
         Scenario::new("lifecycle::functions_find_their_call_in_the_environment", environment)
             .needing(Language::Nodejs.need()),
-        Scenario::new("lifecycle::the_api_key_is_given_only_where_wanted", api_key).needing(Language::Nodejs.need()),
-        Scenario::new("lifecycle::entry_points_go_by_any_name", entry_points).needing(Language::Nodejs.need()),
+        Scenario::new("lifecycle::the_api_key_is_given_only_where_wanted", api_key)
+            .needing(Language::Nodejs.need()),
+        Scenario::new("lifecycle::entry_points_go_by_any_name", entry_points)
+            .needing(Language::Nodejs.need()),
         Scenario::new("lifecycle::results_come_back_as_they_are", results).needing(Language::Nodejs.need()),
         Scenario::new("lifecycle::errors_are_classed_by_kind", errors).needing(Language::Nodejs.need()),
         Scenario::new("lifecycle::arguments_reach_executables_untouched", raw_arguments),
-        Scenario::new("lifecycle::parallel_calls_get_their_own_answers", parallel).needing(Language::Nodejs.need()),
-        Scenario::new("lifecycle::an_updated_action_never_runs_old_code", updates).needing(Language::Nodejs.need()),
+        Scenario::new("lifecycle::parallel_calls_get_their_own_answers", parallel)
+            .needing(Language::Nodejs.need()),
+        Scenario::new("lifecycle::an_updated_action_never_runs_old_code", updates)
+            .needing(Language::Nodejs.need()),
         Scenario::new("lifecycle::a_full_node_evicts_what_idles", eviction),
         Scenario::new("lifecycle::nothing_runs_between_calls", freezing).needing(Language::Nodejs.need()),
         Scenario::new("lifecycle::the_second_function_of_a_kind_finds_a_stem_cell", stem_cells)
@@ -40,7 +48,9 @@ fn stage() -> (Node, Client) {
 async fn state(language: Language) {
     let (_node, client) = stage();
     let code = match language {
-        Language::Nodejs => "let calls = 0; console.log('loaded'); function main() { return { calls: ++calls }; }",
+        Language::Nodejs => {
+            "let calls = 0; console.log('loaded'); function main() { return { calls: ++calls }; }"
+        }
         Language::Python | Language::Native => {
             "calls = 0\nprint('loaded')\ndef main(args):\n    global calls\n    calls += 1\n    return {'calls': calls}\n"
         }
@@ -90,10 +100,14 @@ async fn environment() {
         assert!(run["__OW_TRANSACTION_ID"].as_str().is_some_and(|id| !id.is_empty()), "{run}");
         let deadline: u64 = run["__OW_DEADLINE"].as_str().unwrap().parse().unwrap();
         assert!((before + 59_000..millis() + 61_000).contains(&deadline), "{deadline}");
-        for (name, value) in [("TEXT", "snow ❄"), ("NUMBER", "1.5"), ("TREE", r#"{"a":[true,null]}"#), ("NOTHING", "")] {
+        for (name, value) in
+            [("TEXT", "snow ❄"), ("NUMBER", "1.5"), ("TREE", r#"{"a":[true,null]}"#), ("NOTHING", "")]
+        {
             assert_eq!(result["loaded"][name], value, "{name}: {}", result["loaded"]);
         }
-        for name in ["__OW_NAMESPACE", "__OW_ACTION_NAME", "__OW_ACTION_VERSION", "__OW_API_HOST", "__OW_API_KEY"] {
+        for name in
+            ["__OW_NAMESPACE", "__OW_ACTION_NAME", "__OW_ACTION_VERSION", "__OW_API_HOST", "__OW_API_KEY"]
+        {
             assert_eq!(result["loaded"][name], run[name], "{name} is there when the code loads");
         }
         seen.push((run["__OW_TRANSACTION_ID"].clone(), deadline));
@@ -119,7 +133,8 @@ async fn api_key() {
         ("text", Some(json!("yes")), true),
         ("list", Some(json!([])), true),
     ] {
-        let mut function = Function::nodejs(name, "function main() { return { key: process.env.__OW_API_KEY }; }");
+        let mut function =
+            Function::nodejs(name, "function main() { return { key: process.env.__OW_API_KEY }; }");
         if let Some(value) = annotation {
             function = function.annotation("provide-api-key", value);
         }
@@ -143,11 +158,20 @@ async fn entry_points() {
         ("an export", Function::nodejs("c", "exports.main = () => ({ ok: true });")),
         ("a module", Function::nodejs("d", "module.exports = { main: () => ({ ok: true }) };")),
         ("a global", Function::nodejs("e", "global.main = () => ({ ok: true });")),
-        ("sloppy code", Function::nodejs("f", "function main() { undeclared = true; return { ok: undeclared }; }")),
+        (
+            "sloppy code",
+            Function::nodejs("f", "function main() { undeclared = true; return { ok: undeclared }; }"),
+        ),
         ("a Python name", Function::python("g", "def niam(args):\n    return {'ok': True}\n").main("niam")),
         ("an async def", Function::python("h", "async def main(args):\n    return {'ok': True}\n")),
         ("an async function", Function::nodejs("i", "async function main() { return { ok: true }; }")),
-        ("a promise", Function::nodejs("j", "const main = () => new Promise((r) => setTimeout(() => r({ ok: true }), 5));")),
+        (
+            "a promise",
+            Function::nodejs(
+                "j",
+                "const main = () => new Promise((r) => setTimeout(() => r({ ok: true }), 5));",
+            ),
+        ),
     ] {
         function.put(&client).await;
         let name = function.name();
@@ -172,7 +196,12 @@ async fn results() {
     ] {
         let called = call(&client, name, &json!({"code": code})).await;
         let answer = if result.is_array() { &called.record } else { called.result() };
-        assert_eq!((called.status, answer), (200, &result), "{name} {code}: arrays are bare: {}", called.text);
+        assert_eq!(
+            (called.status, answer),
+            (200, &result),
+            "{name} {code}: arrays are bare: {}",
+            called.text
+        );
         let query = "?blocking=true&result=true";
         let bare = client.post(&format!("{}{query}", path(name)), &json!({"code": code})).await.unwrap();
         assert_eq!((bare.status.as_u16(), bare.json()), (200, result), "{name} {code}");
@@ -190,7 +219,12 @@ async fn errors() {
     let (_node, client) = stage();
     Function::nodejs("node", "function main({ code }) { return eval(`(${code})`); }").put(&client).await;
     Function::python("python", "def main(args):\n    return eval(args['code'])\n").put(&client).await;
-    Function::native("native", "#!/bin/sh\ncode=$(cat | sed 's/.*\"code\":\"\\(.*\\)\".*/\\1/')\neval \"$code\"\n").put(&client).await;
+    Function::native(
+        "native",
+        "#!/bin/sh\ncode=$(cat | sed 's/.*\"code\":\"\\(.*\\)\".*/\\1/')\neval \"$code\"\n",
+    )
+    .put(&client)
+    .await;
     let application = "application error";
     let developer = "action developer error";
     for (name, code, status, error) in [
@@ -199,7 +233,12 @@ async fn errors() {
         ("node", "Promise.reject({ code: 7 })", application, json!({"code": 7})),
         ("node", "Promise.reject('text')", application, json!("text")),
         ("node", "Promise.reject()", application, json!({})),
-        ("node", "missing.name", developer, json!("An error has occurred: ReferenceError: missing is not defined")),
+        (
+            "node",
+            "missing.name",
+            developer,
+            json!("An error has occurred: ReferenceError: missing is not defined"),
+        ),
         ("node", "(() => { throw 'text' })()", developer, json!("An error has occurred: text")),
         ("node", "7", developer, json!("The action did not return a dictionary.")),
         ("node", "'text'", developer, json!("The action did not return a dictionary.")),
@@ -215,7 +254,12 @@ async fn errors() {
         let called = call(&client, name, &json!({"code": code})).await;
         let response = &called.record["response"];
         let expected = (502, &json!(status), &json!({"error": error}));
-        assert_eq!((called.status, &response["status"], &response["result"]), expected, "{name} {code}: {}", called.text);
+        assert_eq!(
+            (called.status, &response["status"], &response["result"]),
+            expected,
+            "{name} {code}: {}",
+            called.text
+        );
     }
     let rejected = call(&client, "node", &json!({"code": "Promise.reject(new TypeError('no'))"})).await;
     let error = &rejected.record["response"]["result"]["error"];
@@ -243,7 +287,9 @@ async fn raw_arguments() {
 async fn parallel() {
     const CALLS: usize = 120;
     let (_node, client) = stage();
-    Function::nodejs("node", "async function main(args) { await new Promise(setImmediate); return args; }").put(&client).await;
+    Function::nodejs("node", "async function main(args) { await new Promise(setImmediate); return args; }")
+        .put(&client)
+        .await;
     Function::python("python", "def main(args):\n    return args\n").put(&client).await;
     Function::native("native", "#!/bin/sh\nprintf '%s' \"$1\"\n").put(&client).await;
     let arguments: Vec<_> = (0..CALLS).map(|n| json!({"n": n, "text": "x".repeat(n * 100)})).collect();
@@ -258,7 +304,8 @@ async fn parallel() {
 
 async fn updates() {
     let (_node, client) = stage();
-    let version = |n: usize| Function::nodejs("changes", &format!("function main() {{ return {{ version: {n} }}; }}"));
+    let version =
+        |n: usize| Function::nodejs("changes", &format!("function main() {{ return {{ version: {n} }}; }}"));
     version(0).put(&client).await;
     let caller = client.clone();
     let calls = tokio::spawn(async move {
@@ -311,7 +358,9 @@ async fn freezing() {
     let code = "let ticks = 0; setInterval(() => ticks++, 1);\n\
         async function main({ wait }) { if (wait) await new Promise((r) => setTimeout(r, wait)); return { ticks }; }";
     Function::nodejs("ticks", code).put(&client).await;
-    let ticks = async |wait: u64| call(&client, "ticks", &json!({"wait": wait})).await.result()["ticks"].as_u64().unwrap();
+    let ticks = async |wait: u64| {
+        call(&client, "ticks", &json!({"wait": wait})).await.result()["ticks"].as_u64().unwrap()
+    };
     let first = ticks(300).await;
     assert!(first > 50, "it ticks while it is called: {first}");
     let before = ticks(0).await;

@@ -31,7 +31,10 @@ fn texts(lines: &[String]) -> Vec<&str> {
         let time = line[..TIME].trim_end();
         let shape: String = time.chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
         let fraction = shape.strip_prefix("0000-00-00T00:00:00.").and_then(|rest| rest.strip_suffix('Z'));
-        assert!(fraction.is_some_and(|digits| !digits.is_empty() && digits.bytes().all(|d| d == b'0')), "{line}");
+        assert!(
+            fraction.is_some_and(|digits| !digits.is_empty() && digits.bytes().all(|d| d == b'0')),
+            "{line}"
+        );
         assert_eq!(line.as_bytes()[TIME], b' ', "{line}");
         TIME + 1
     };
@@ -48,7 +51,9 @@ async fn lines(language: Language) {
             "import sys\ndef main(args):\n    print('one'); print('oops ☃', file=sys.stderr); print('')\n    \
              print('two ❄'); sys.stdout.write('no end')\n    return {}\n"
         }
-        Language::Native => "#!/bin/sh\necho one; echo 'oops ☃' >&2; echo; echo 'two ❄'; echo 'no end'; echo '{}'\n",
+        Language::Native => {
+            "#!/bin/sh\necho one; echo 'oops ☃' >&2; echo; echo 'two ❄'; echo 'no end'; echo '{}'\n"
+        }
     };
     let node = node().start();
     let client = node.client();
@@ -57,7 +62,8 @@ async fn lines(language: Language) {
     assert_eq!(called.record["logs"], json!([]), "a blocking answer has no logs: {}", called.text);
     let lines = logs(&client, called.id()).await;
     let texts = texts(&lines);
-    let stream = |name: &str| -> Vec<&str> { texts.iter().filter_map(|text| text.strip_prefix(name)).collect() };
+    let stream =
+        |name: &str| -> Vec<&str> { texts.iter().filter_map(|text| text.strip_prefix(name)).collect() };
     assert_eq!(stream("stdout: "), ["one", "", "two ❄", "no end"], "{lines:?}");
     assert_eq!(stream("stderr: "), ["oops ☃"], "{lines:?}");
     let mut sorted = lines.clone();
@@ -78,7 +84,8 @@ async fn own_lines() {
     }
     for (n, id) in ids.iter().enumerate() {
         let lines = logs(&client, id).await;
-        let calls: Vec<String> = texts(&lines).iter().filter(|text| text.contains("call")).map(ToString::to_string).collect();
+        let calls: Vec<String> =
+            texts(&lines).iter().filter(|text| text.contains("call")).map(ToString::to_string).collect();
         assert_eq!(calls, [format!("stdout: call {n}")], "{lines:?}");
     }
 }
@@ -92,9 +99,13 @@ async fn limits() {
     assert_eq!(few.len(), 1000);
     let many = logs(&client, call(&client, "prints", &json!({"lines": 2000})).await.id()).await;
     let last = many.last().unwrap();
-    let notice = "stderr: Logs were truncated because the total bytes size exceeds the limit of 1048576 bytes.";
+    let notice =
+        "stderr: Logs were truncated because the total bytes size exceeds the limit of 1048576 bytes.";
     assert_eq!(texts(std::slice::from_ref(last)), [notice]);
-    assert!(many[..many.len() - 1].iter().all(|line| line.contains("stdout: x")), "the notice is the only one");
+    assert!(
+        many[..many.len() - 1].iter().all(|line| line.contains("stdout: x")),
+        "the notice is the only one"
+    );
     let again = logs(&client, call(&client, "prints", &json!({"lines": 1})).await.id()).await;
     assert_eq!(again.len(), 1, "each activation has the whole limit");
 
@@ -115,9 +126,15 @@ async fn notices() {
         Function::nodejs(name, code).put(&client).await;
         let lines = logs_of_failure(&client, name, &arguments).await;
         let texts = texts(&lines);
-        assert_eq!((texts.first(), texts.last()), (Some(&"stdout: before"), Some(&AFTER_DEVELOPER_ERROR)), "{name}: {lines:?}");
+        assert_eq!(
+            (texts.first(), texts.last()),
+            (Some(&"stdout: before"), Some(&AFTER_DEVELOPER_ERROR)),
+            "{name}: {lines:?}"
+        );
     }
-    Function::nodejs("fails", "function main() { console.log('before'); return { error: 'no' }; }").put(&client).await;
+    Function::nodejs("fails", "function main() { console.log('before'); return { error: 'no' }; }")
+        .put(&client)
+        .await;
     let lines = logs_of_failure(&client, "fails", &json!({})).await;
     assert_eq!(texts(&lines), ["stdout: before"], "application errors have no notice");
 }

@@ -67,12 +67,14 @@ async fn kill_under_load() {
     Function::native("hello", HELLO).put(&node.client()).await;
     let mut acknowledged: BTreeSet<String> = BTreeSet::new();
     for round in 0..3_u64 {
-        let callers: Vec<_> = (0..4).map(|caller| tokio::spawn(call_until_gone(node.client(), caller % 2 == 0))).collect();
+        let callers: Vec<_> =
+            (0..4).map(|caller| tokio::spawn(call_until_gone(node.client(), caller % 2 == 0))).collect();
         let client = node.client();
         let enough = 10 * (round + 1);
         eventually("calls are under way", async || {
             let reply = client.get("/api/v1/namespaces/_/activations?count=true").await.unwrap();
-            (reply.json()["activations"].as_u64().unwrap() >= acknowledged.len() as u64 + enough).then_some(())
+            (reply.json()["activations"].as_u64().unwrap() >= acknowledged.len() as u64 + enough)
+                .then_some(())
         })
         .await;
         node.kill();
@@ -86,7 +88,8 @@ async fn kill_under_load() {
     for id in &acknowledged {
         let record = record(&client, id).await;
         let response = &record["response"];
-        let known = response["result"] == json!({"hello": true}) || response["result"]["error"] == INTERRUPTED;
+        let known =
+            response["result"] == json!({"hello": true}) || response["result"]["error"] == INTERRUPTED;
         assert!(known, "{record}");
     }
 }
@@ -118,7 +121,8 @@ async fn under_way() {
     eventually("the blocking call has a record too", async || {
         let list = client.get("/api/v1/namespaces/_/activations?docs=true").await.unwrap().json();
         let list = list.as_array().unwrap().clone();
-        (list.len() == 2).then(|| assert!(list.iter().all(|one| one["response"]["result"]["error"] == INTERRUPTED)))
+        (list.len() == 2)
+            .then(|| assert!(list.iter().all(|one| one["response"]["result"]["error"] == INTERRUPTED)))
     })
     .await;
 }
@@ -167,7 +171,12 @@ fn groups_of(pid: u32) -> Vec<PathBuf> {
     let path = |line: &str| -> Option<PathBuf> {
         let (controllers, group) = line.split_once(':')?.1.split_once(':')?;
         let root = Path::new("/sys/fs/cgroup");
-        let found = [root.join(controllers), root.join(controllers.split(',').next()?), root.join("unified"), root.to_owned()];
+        let found = [
+            root.join(controllers),
+            root.join(controllers.split(',').next()?),
+            root.join("unified"),
+            root.to_owned(),
+        ];
         found.into_iter().map(|root| root.join(group.trim_start_matches('/'))).find(|path| path.is_dir())
     };
     others.filter_map(path).collect()
@@ -207,7 +216,10 @@ async fn drain() {
     assert_eq!(node.wait().code(), Some(0));
     assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
     if let Ok(reply) = answer {
-        assert_eq!((reply.status.as_u16(), &reply.json()["response"]["result"]["error"]), (500, &json!(INTERRUPTED)));
+        assert_eq!(
+            (reply.status.as_u16(), &reply.json()["response"]["result"]["error"]),
+            (500, &json!(INTERRUPTED))
+        );
     }
     node.restart();
     let record = record(&node.client(), &id).await;
@@ -291,7 +303,8 @@ async fn retention() {
     Function::native("hello", HELLO).put(&client).await;
     let called = call(&client, "hello", &json!({})).await;
     record(&client, called.id()).await;
-    let files = || std::fs::read_dir(node.data().join("activations")).unwrap().map(|file| file.unwrap().path());
+    let files =
+        || std::fs::read_dir(node.data().join("activations")).unwrap().map(|file| file.unwrap().path());
     let first = eventually("the record is filed", async || {
         files().find(|path| path.extension().is_some_and(|extension| extension == "db"))
     })

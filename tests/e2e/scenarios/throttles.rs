@@ -20,7 +20,12 @@ const SLEEPS: &str = "#!/bin/sh\nsleep 600\n";
 
 /// Fails unless this is a 429 of this text.
 fn assert_throttled(reply: &Reply, text: &str) {
-    assert_eq!((reply.status.as_u16(), reply.json()["error"].as_str()), (429, Some(text)), "{}", reply.text());
+    assert_eq!(
+        (reply.status.as_u16(), reply.json()["error"].as_str()),
+        (429, Some(text)),
+        "{}",
+        reply.text()
+    );
     let after = reply.headers.get("retry-after").expect("a hint when to come back");
     assert!((1..=60).contains(&after.to_str().unwrap().parse::<u64>().unwrap()), "{after:?}");
 }
@@ -37,9 +42,13 @@ async fn rate() {
         last.filter(|reply| reply.status.as_u16() != 404)
     })
     .await;
-    let count = throttled.json()["error"].as_str().unwrap_or_default().replace(|c: char| !c.is_ascii_digit(), " ");
+    let count =
+        throttled.json()["error"].as_str().unwrap_or_default().replace(|c: char| !c.is_ascii_digit(), " ");
     let count = count.split_whitespace().next().unwrap_or_default().to_owned();
-    assert_throttled(&throttled, &format!("Too many requests in the last minute (count: {count}, allowed: 3)."));
+    assert_throttled(
+        &throttled,
+        &format!("Too many requests in the last minute (count: {count}, allowed: 3)."),
+    );
     let free = client.get("/api/v1/namespaces/_/actions").await.unwrap();
     assert_eq!(free.status.as_u16(), 200, "only invocations count: {}", free.text());
 }

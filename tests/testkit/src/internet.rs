@@ -144,7 +144,9 @@ fn name_reply(query: &[u8]) -> Vec<u8> {
     // Identifier, flags, four counts, then labels up to an empty one, type and class.
     let Some((identifier, rest)) = query.split_at_checked(2) else { return Vec::new() };
     let question = rest.get(10..).unwrap_or_default();
-    let Some(end) = question.iter().position(|byte| *byte == 0).map(|zero| zero + 5) else { return Vec::new() };
+    let Some(end) = question.iter().position(|byte| *byte == 0).map(|zero| zero + 5) else {
+        return Vec::new();
+    };
     let question = question.get(..end).unwrap_or_default();
     let asks_for_v4 = question.ends_with(&[0, 1, 0, 1]);
     let mut reply = identifier.to_vec();

@@ -31,7 +31,9 @@ pub fn has_descendant(ancestor: u32, name: &str) -> bool {
 #[must_use]
 pub fn children(parent: u32) -> Vec<u32> {
     let threads = std::fs::read_dir(format!("/proc/{parent}/task")).expect("the parent runs");
-    let read = |thread: std::io::Result<std::fs::DirEntry>| std::fs::read_to_string(thread.ok()?.path().join("children")).ok();
+    let read = |thread: std::io::Result<std::fs::DirEntry>| {
+        std::fs::read_to_string(thread.ok()?.path().join("children")).ok()
+    };
     let lists: Vec<String> = threads.filter_map(read).collect();
     lists.iter().flat_map(|list| list.split_whitespace()).filter_map(|pid| pid.parse().ok()).collect()
 }
@@ -72,5 +74,6 @@ pub fn descendants(ancestor: u32) -> Vec<(u32, String)> {
 pub fn allow_many_files() {
     let mut limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
     limit.current = limit.maximum;
-    rustix::process::setrlimit(rustix::process::Resource::Nofile, limit).expect("up to its maximum a limit can be raised");
+    rustix::process::setrlimit(rustix::process::Resource::Nofile, limit)
+        .expect("up to its maximum a limit can be raised");
 }
