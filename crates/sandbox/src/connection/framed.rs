@@ -290,5 +290,4 @@ impl Drop for Pending<'_> {
 }
 
 #[cfg(test)]
-#[path = "framed_tests.rs"]
 mod tests;

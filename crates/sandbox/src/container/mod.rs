@@ -111,7 +111,7 @@ impl SandboxContainer {
             keep,
         };
         let reply = self.parts.runtime.init(&self.parts.cell, &invocation.activation_id, &start).await;
-        self.answer(reply).await
+        self.answer(reply, Personality::ended_in_init).await
     }
 
     /// Does `work` within `limit` while the function's output is read. Past the limit the cell is killed.
@@ -139,9 +139,9 @@ impl SandboxContainer {
         }
     }
 
-    /// What a reply, or its absence, means.
-    async fn answer(&self, reply: Result<Reply, Broken>) -> Answer {
-        let Parts { cell, runtime, .. } = &self.parts;
+    /// What a reply means, or its absence, which each kind words in its own way.
+    async fn answer(&self, reply: Result<Reply, Broken>, ended: fn(Personality) -> Answer) -> Answer {
+        let Parts { cell, personality, .. } = &self.parts;
         match reply {
             Ok(Reply::Initialized) => Answer::Ok(Vec::new()),
             Ok(Reply::Result(Body::Whole(body))) => Answer::Ok(body),
@@ -156,8 +156,17 @@ impl SandboxContainer {
                     // Not a wait for the end itself: a function may have closed the connection and live on.
                     let _ = timeout(END_GRACE, cell.exited()).await;
                 }
-                if cell.oom_killed() { Answer::OutOfMemory } else { runtime.ended() }
+                if cell.oom_killed() { Answer::OutOfMemory } else { ended(*personality) }
             }
+        }
+    }
+
+    /// True if the runtime ended since its last answer.
+    async fn has_ended(&self) -> bool {
+        tokio::select! {
+            biased;
+            _ = self.parts.cell.exited() => true,
+            () = std::future::ready(()) => false,
         }
     }
 
@@ -192,10 +201,18 @@ impl Container for SandboxContainer {
         let limit = RunBounds::new(&invocation.action.limits, self.parts.max_payload).time;
         let body = invocation.run_body(deadline);
         let _turn = self.parts.runtime.turn().await;
+        if self.has_ended().await {
+            // Nothing was sent: another container may run it.
+            return RunReply {
+                answer: Answer::Gone,
+                duration: Duration::ZERO,
+                logs: self.parts.output.take(),
+            };
+        }
         sent();
         let work = async {
             let reply = self.parts.runtime.run(&invocation.activation_id, body.as_bytes()).await;
-            self.answer(reply).await
+            self.answer(reply, Personality::ended_in_run).await
         };
         let (answer, duration) = self.bounded(limit, work).await;
         RunReply { answer, duration, logs: self.parts.output.take() }

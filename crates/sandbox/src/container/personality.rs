@@ -1,7 +1,13 @@
-//! What differs between kinds when the platform answers in their stead: the texts about unusable code.
+//! What differs between kinds when the platform answers in their stead: the texts about unusable code and about an end without an answer.
+
+use chasen_entity::RawJson;
+use chasen_entity::response::Answer;
 
 use crate::layer::Shape;
 
+/// A process of the one-line protocol that ended without an answer.
+pub(super) const EXITED: &str = "command exited";
+const NOT_STARTED: &str = "Cannot start action. Check logs for details.";
 const UNSUPPORTED: &str = "The file type is unsupported";
 const NO_EXECUTABLE: &str = "The action failed to generate or locate a binary. See logs for details.";
 
@@ -35,6 +41,22 @@ impl Personality {
         }
     }
 
+    /// The answer when the runtime ends while it initialises.
+    pub(super) fn ended_in_init(self) -> Answer {
+        match self {
+            Self::Node | Self::Skeleton => Answer::Gone,
+            Self::ActionLoop => Answer::Refused(error_body(NOT_STARTED)),
+        }
+    }
+
+    /// The answer when the runtime ends while it runs the action.
+    pub(super) fn ended_in_run(self) -> Answer {
+        match self {
+            Self::Node | Self::Skeleton => Answer::Gone,
+            Self::ActionLoop => Answer::Refused(error_body(EXITED)),
+        }
+    }
+
     /// Refuses what the kind cannot load; the error is why.
     pub(crate) fn check_shape(self, shape: Shape) -> Result<(), String> {
         match (self, shape) {
@@ -46,5 +68,5 @@ impl Personality {
 
 /// `{"error": text}`.
 pub(crate) fn error_body(text: &str) -> Vec<u8> {
-    chasen_entity::RawJson::error(text).as_str().as_bytes().to_vec()
+    RawJson::error(text).as_str().as_bytes().to_vec()
 }

@@ -5,11 +5,10 @@ use std::time::Duration;
 
 use chasen_entity::frame::FrameKind;
 use chasen_entity::json::{JsonType, push_string};
-use chasen_entity::response::Answer;
 use chasen_entity::{ActivationId, ByteSize, RawJson};
 use tokio::sync::{Mutex, MutexGuard};
 
-use super::personality::error_body;
+use super::personality::{EXITED, error_body};
 use crate::cell::Cell;
 use crate::connection::{Body, Broken, Connection, LineConnection, Reply};
 use crate::layer::Shape;
@@ -22,11 +21,9 @@ const STARTING: &[u8] = b"starting";
 const READY: &[u8] = b"ready";
 
 const NO_CODE: &str = "Missing main/no code to execute.";
-const EXITED: &str = "command exited";
 const BAD_RESULT: &str = "The action did not return a dictionary or array.";
 
 /// A runtime and the line to it.
-#[expect(clippy::large_enum_variant, reason = "there is one per container, which is larger")]
 pub(crate) enum Runtime {
     /// A launcher of ours.
     Framed {
@@ -106,14 +103,6 @@ impl Runtime {
                 Body::Whole(_) => refused(BAD_RESULT),
                 cut @ Body::Cut { .. } => Reply::Result(cut),
             }),
-        }
-    }
-
-    /// What an end without an answer looks like.
-    pub(super) fn ended(&self) -> Answer {
-        match self {
-            Self::Framed { .. } => Answer::Gone,
-            Self::Lines(_) => Answer::Refused(error_body(EXITED)),
         }
     }
 }

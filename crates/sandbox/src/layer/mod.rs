@@ -211,10 +211,7 @@ impl Layers {
     /// # Errors
     /// When the folder cannot be made or emptied.
     pub fn open(folder: PathBuf, bounds: Bounds, retention: Retention) -> io::Result<Self> {
-        match fs::remove_dir_all(&folder) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
+        discard(&folder)?;
         // Files in it are open to everybody; nobody else gets that far.
         DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
         let workers = std::thread::available_parallelism().map_or(1, usize::from);
@@ -309,6 +306,27 @@ fn build(text: &[u8], binary: bool, path: PathBuf, bounds: Bounds) -> io::Result
     };
     fs::rename(&partial, &path)?;
     Ok(Ok(Arc::new(Layer { path, shape, bytes })))
+}
+
+/// Moves what a former life of the node left out of the way and removes it meanwhile: there may be much of it.
+fn discard(folder: &Path) -> io::Result<()> {
+    let trash = folder.with_extension("old");
+    let former = trash.join(std::process::id().to_string());
+    let Some(parent) = folder.parent() else { return Ok(()) };
+    fs::create_dir_all(parent)?;
+    DirBuilder::new().recursive(true).mode(0o700).create(&trash)?;
+    match fs::rename(folder, &former) {
+        // The same number again, after a restart of the machine.
+        Err(error)
+            if matches!(error.kind(), io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::AlreadyExists) =>
+        {
+            fs::remove_dir_all(folder)?;
+        }
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    std::thread::Builder::new().name("old-layers".to_owned()).spawn(move || remove(&trash))?;
+    Ok(())
 }
 
 fn remove(path: &Path) {

@@ -216,5 +216,10 @@ async fn leftovers_of_a_former_life_are_removed() {
     fs::create_dir_all(folder.join("00000001/x")).unwrap();
     let layers = Layers::open(folder.clone(), SMALL, Retention::default()).unwrap();
     assert_eq!(fs::read_dir(&folder).unwrap().count(), 0);
+    let deadline = Instant::now() + Duration::from_secs(5);
+    while folder.with_extension("old").exists() && Instant::now() < deadline {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    assert!(!folder.with_extension("old").exists());
     drop(layers);
 }

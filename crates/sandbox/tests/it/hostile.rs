@@ -1,5 +1,6 @@
 //! Actions that break rules: each ends its own activation, and nothing else.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use chasen_entity::response::Answer;
@@ -14,6 +15,7 @@ pub(crate) fn tests() -> Vec<Trial> {
         test("an_endless_initialisation_is_killed_at_its_limit", init_timeout),
         test("memory_exhaustion_is_named", out_of_memory),
         test("an_end_without_an_answer_is_gone", exits),
+        test("an_end_while_initialising_is_told_in_the_kinds_words", init_exits),
         test("a_flood_of_logs_is_cut_and_costs_little", log_flood),
         test("no_logs_are_kept_at_a_limit_of_zero", no_logs),
         test("too_long_an_answer_is_cut_and_the_container_goes_on", too_long),
@@ -69,6 +71,11 @@ async fn out_of_memory() {
     }
 }
 
+/// What kinds of the one-line protocol say about an end without an answer.
+fn exited() -> Answer {
+    Answer::Refused(br#"{"error":"command exited"}"#.to_vec())
+}
+
 async fn exits() {
     let world = World::open().await;
     for (kind, code) in [
@@ -82,10 +89,30 @@ async fn exits() {
         let Some(guest) = world.start(Draft::new(kind, code)).await else { continue };
         let begun = Instant::now();
         let reply = guest.run("{}").await;
-        assert_eq!(reply.answer, Answer::Gone, "{kind}");
+        assert_eq!(reply.answer, if kind == NODE { Answer::Gone } else { exited() }, "{kind}");
         assert!(begun.elapsed() < Duration::from_secs(2), "{kind}");
         assert_eq!(texts(&reply), ["stdout: bye"], "{kind}");
-        assert_eq!(guest.run("{}").await.answer, Answer::Gone, "{kind} stays gone");
+        guest.container.exited().await;
+        let sent = AtomicBool::new(false);
+        let again = guest.run_telling("{}", &|| sent.store(true, Ordering::Relaxed)).await;
+        assert_eq!(
+            (again.answer, sent.into_inner()),
+            (Answer::Gone, false),
+            "{kind}: nothing is sent to the dead"
+        );
+    }
+}
+
+async fn init_exits() {
+    let world = World::open().await;
+    let not_started = br#"{"error":"Cannot start action. Check logs for details."}"#.to_vec();
+    for (kind, code, answer) in [
+        (NODE, "console.log('bye'); process.exit(0)", Answer::Gone),
+        (PYTHON, "import os\nprint('bye', flush=True)\nos._exit(0)", Answer::Refused(not_started)),
+    ] {
+        let Some(guest) = world.create(Draft::new(kind, code)).await else { continue };
+        let reply = guest.init().await;
+        assert_eq!((&reply.answer, texts(&reply)), (&answer, vec!["stdout: bye"]), "{kind}");
     }
 }
 
@@ -165,21 +192,21 @@ async fn forged() {
     ] {
         let Some(guest) = python(&world, forgery).await else { return };
         let begun = Instant::now();
-        assert_eq!(guest.run("{}").await.answer, Answer::Gone, "{forgery}");
+        assert_eq!(guest.run("{}").await.answer, exited(), "{forgery}");
         assert!(begun.elapsed() < Duration::from_secs(5), "{forgery}");
     }
     // Its own id it knows, so that it can only answer for itself; the launcher's answer is one too many then.
     let own = "import binascii\nos.write(3, struct.pack('>IB', 26, 5) + binascii.unhexlify(os.environ['__OW_ACTIVATION_ID']) + b'{\"x\": 1 }')";
     let Some(guest) = python(&world, own).await else { return };
     assert_eq!(guest.result("{}").await, r#"{"x": 1 }"#);
-    assert_eq!(guest.run("{}").await.answer, Answer::Gone);
+    assert_eq!(guest.run("{}").await.answer, exited());
 }
 
 async fn closed() {
     let world = World::open().await;
     let Some(guest) = python(&world, "os.close(3)\ntime.sleep(1000)").await else { return };
     let begun = Instant::now();
-    assert_eq!(guest.run("{}").await.answer, Answer::Gone);
+    assert_eq!(guest.run("{}").await.answer, exited());
     assert!(begun.elapsed() < Duration::from_secs(3));
     guest.container.stop().await;
 }

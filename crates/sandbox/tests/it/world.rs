@@ -149,9 +149,13 @@ impl Guest {
     }
 
     pub(crate) async fn run(&self, arguments: &str) -> RunReply {
+        self.run_telling(arguments, &|| {}).await
+    }
+
+    pub(crate) async fn run_telling(&self, arguments: &str, sent: &(dyn Fn() + Sync)) -> RunReply {
         let deadline = SystemTime::now().duration_since(UNIX_EPOCH).unwrap() + self.limit();
         let deadline = u64::try_from(deadline.as_millis()).unwrap();
-        self.container.run(&self.invocation(arguments), deadline, &|| {}).await
+        self.container.run(&self.invocation(arguments), deadline, sent).await
     }
 
     /// The result's text after a run, as the record will have it.
