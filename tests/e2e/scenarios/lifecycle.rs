@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use chasen_testkit::{Client, Node, node};
+use chasen_testkit::{Client, Node, descendants, node};
 use serde_json::json;
 
-use crate::functions::{Function, Language, annotation, call, call_with_text, eventually, path, record};
+use crate::functions::{Function, Language, annotation, call, call_with_text, eventually, path, record, start};
 use crate::scenario::Scenario;
 
 pub(crate) fn scenarios() -> Vec<Scenario> {
@@ -21,6 +21,7 @@ pub(crate) fn scenarios() -> Vec<Scenario> {
         .needing(Language::Python.need()),
         Scenario::new("lifecycle::functions_find_their_call_in_the_environment", environment)
             .needing(Language::Nodejs.need()),
+        Scenario::new("lifecycle::the_api_host_can_be_named", api_host),
         Scenario::new("lifecycle::the_api_key_is_given_only_where_wanted", api_key)
             .needing(Language::Nodejs.need()),
         Scenario::new("lifecycle::entry_points_go_by_any_name", entry_points)
@@ -33,6 +34,8 @@ pub(crate) fn scenarios() -> Vec<Scenario> {
         Scenario::new("lifecycle::an_updated_action_never_runs_old_code", updates)
             .needing(Language::Nodejs.need()),
         Scenario::new("lifecycle::a_full_node_evicts_what_idles", eviction),
+        Scenario::new("lifecycle::a_deleted_action_ends_what_it_began", deletion),
+        Scenario::new("lifecycle::containers_that_go_leave_nothing", traces),
         Scenario::new("lifecycle::nothing_runs_between_calls", freezing).needing(Language::Nodejs.need()),
         Scenario::new("lifecycle::the_second_function_of_a_kind_finds_a_stem_cell", stem_cells)
             .needing(Language::Nodejs.need()),
@@ -119,6 +122,14 @@ async fn environment() {
 fn millis() -> u64 {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
     u64::try_from(now.as_millis()).unwrap()
+}
+
+async fn api_host() {
+    let node = node().set("server.api-host", "https://api.example:444").start();
+    let client = node.client();
+    let code = "#!/bin/sh\nprintf '{\"host\":\"%s\"}' \"$__OW_API_HOST\"\n";
+    Function::native("asks", code).put(&client).await;
+    assert_eq!(call(&client, "asks", &json!({})).await.result(), &json!({"host": "https://api.example:444"}));
 }
 
 async fn api_key() {
@@ -350,6 +361,37 @@ async fn eviction() {
     let all = names.iter().map(|name| call(&client, name, &nothing));
     let all = futures_util::future::join_all(all).await;
     assert!(all.iter().all(|called| called.status == 200), "{all:?}");
+}
+
+async fn deletion() {
+    let (_node, client) = stage();
+    Function::native("brief", "#!/bin/sh\nsleep 1\necho '{\"done\":true}'\n").put(&client).await;
+    call(&client, "brief", &json!({})).await;
+    let id = start(&client, "brief", &json!({})).await;
+    assert_eq!(client.delete_action("brief").await.unwrap().status.as_u16(), 200);
+    assert_eq!(call(&client, "brief", &json!({})).await.status, 404);
+    Function::native("brief", "#!/bin/sh\necho '{\"other\":true}'\n").put(&client).await;
+    assert_eq!(call(&client, "brief", &json!({})).await.result(), &json!({"other": true}));
+    assert_eq!(record(&client, &id).await["response"]["result"], json!({"done": true}));
+}
+
+async fn traces() {
+    let node = node().set("node.memory", "512 MB").start();
+    let client = node.client();
+    let folder = |name: &str| std::fs::read_dir(format!("/proc/{}/{name}", node.pid())).unwrap().count();
+    let mut counts = Vec::new();
+    for round in 0..4 {
+        for n in 0..15 {
+            let name = format!("f{round}-{n}");
+            Function::native(&name, "#!/bin/sh\necho '{}'\n").put(&client).await;
+            call(&client, &name, &json!({})).await.result();
+            assert_eq!(client.delete_action(&name).await.unwrap().status.as_u16(), 200);
+        }
+        eventually("no more containers than fit", async || (descendants(node.pid()).len() <= 12).then_some(())).await;
+        counts.push((folder("fd"), folder("task")));
+    }
+    let (first, last) = (counts[0], counts[3]);
+    assert!(last.0 <= first.0 + 15 && last.1 <= first.1 + 4, "open files and threads grow: {counts:?}");
 }
 
 async fn freezing() {

@@ -21,6 +21,7 @@ mod quickstart;
 mod recovery;
 mod run;
 mod scenario;
+mod secrets;
 mod serve;
 mod settings;
 mod throttles;
@@ -45,6 +46,7 @@ fn main() -> ExitCode {
         quickstart::scenarios(),
         recovery::scenarios(),
         run::scenarios(),
+        secrets::scenarios(),
         serve::scenarios(),
         settings::scenarios(),
         throttles::scenarios(),

@@ -24,6 +24,8 @@ pub(crate) fn scenarios() -> Vec<Scenario> {
         Scenario::new("recovery::kill_9_loses_nothing_that_was_acknowledged", kill),
         Scenario::new("recovery::kill_9_under_load_loses_nothing_that_was_acknowledged", kill_under_load),
         Scenario::new("recovery::work_under_way_ends_in_a_record", under_way),
+        Scenario::new("recovery::work_that_never_started_runs_after_a_crash", never_started),
+        Scenario::new("recovery::work_to_be_delivered_at_least_once_runs_again", again),
         Scenario::blocking("recovery::nothing_of_a_killed_node_is_left", || {
             internet::on_a_machine(|| wait_for(remains()));
         })
@@ -125,6 +127,42 @@ async fn under_way() {
             .then(|| assert!(list.iter().all(|one| one["response"]["result"]["error"] == INTERRUPTED)))
     })
     .await;
+}
+
+async fn never_started() {
+    let mut node = node().set("node.memory", "256 MB").start();
+    let client = node.client();
+    Function::native("slow", SLOW).put(&client).await;
+    Function::native("echo", "#!/bin/sh\nprintf '%s' \"$1\"\n").put(&client).await;
+    let slow = start(&client, "slow", &json!({})).await;
+    eventually("a function runs", async || (!running(&node, "sleep").is_empty()).then_some(())).await;
+    // There is no memory for these before the slow one ends.
+    let mut waiting = Vec::new();
+    for n in 0..20 {
+        waiting.push(start(&client, "echo", &json!({"n": n})).await);
+    }
+    node.kill();
+    node.restart();
+    let client = node.client();
+    for (n, id) in waiting.iter().enumerate() {
+        let record = record(&client, id).await;
+        assert_eq!(record["response"]["result"], json!({"n": n}), "{record}");
+    }
+    let slow = record(&client, &slow).await;
+    assert_eq!(slow["response"]["result"]["error"], INTERRUPTED, "{slow}");
+}
+
+async fn again() {
+    let mut node = node().start();
+    let client = node.client();
+    let patient = "#!/bin/sh\nsleep 2\necho '{\"done\":true}'\n";
+    Function::native("patient", patient).annotation("delivery", json!("at-least-once")).put(&client).await;
+    let id = start(&client, "patient", &json!({})).await;
+    eventually("the function runs", async || (!running(&node, "sleep").is_empty()).then_some(())).await;
+    node.kill();
+    node.restart();
+    let record = record(&node.client(), &id).await;
+    assert_eq!(record["response"]["result"], json!({"done": true}), "{record}");
 }
 
 /// Processes of this name below the node.
