@@ -21,6 +21,7 @@ pub(crate) fn scenarios() -> Vec<Scenario> {
     vec![
         Scenario::new("hostile_requests::each_mistake_has_its_answer", mistakes),
         Scenario::new("hostile_requests::huge_bodies_are_refused_unread", huge_bodies),
+        Scenario::new("hostile_requests::bodies_that_ask_first_are_answered_first", expectations),
         Scenario::new("hostile_requests::garbage_on_a_connection_ends_that_connection_only", garbage),
         Scenario::new("hostile_requests::slow_clients_are_cut_off_and_disturb_nobody", slow_clients),
         Scenario::new("hostile_requests::five_thousand_idle_connections_leave_room_for_calls", connections),
@@ -298,6 +299,30 @@ async fn huge_bodies() {
     }
     let after = node.memory_peak();
     assert!(after < before + GROWTH, "the node grew from {before} to {after} bytes");
+    sings(&client).await;
+}
+
+/// A client that waits for leave before it sends a body.
+async fn expectations() {
+    let (node, client) = stage().await;
+    let head = format!(
+        "POST /api/v1/namespaces/_/actions/canary?blocking=true HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{JSON}"
+    );
+    let head = head.replace("$GUEST", &guest());
+    let mut stream = TcpStream::connect(address(&node)).await.unwrap();
+    stream
+        .write_all(format!("{head}Expect: 100-continue\r\nContent-Length: 2\r\n\r\n").as_bytes())
+        .await
+        .unwrap();
+    let mut leave = [0; 25];
+    stream.read_exact(&mut leave).await.unwrap();
+    assert_eq!(&leave, b"HTTP/1.1 100 Continue\r\n\r\n");
+    stream.write_all(b"{}").await.unwrap();
+    let answer = rest(&mut stream).await;
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    let huge =
+        exchange(&node, &format!("{head}Expect: 100-continue\r\nContent-Length: 104857600\r\n\r\n")).await;
+    assert!(huge.starts_with("HTTP/1.1 400 "), "{huge}");
     sings(&client).await;
 }
 

@@ -6,7 +6,9 @@ use std::time::Duration;
 use chasen_testkit::{Client, Node, descendants, node};
 use serde_json::json;
 
-use crate::functions::{Function, Language, annotation, call, call_with_text, eventually, path, record, start};
+use crate::functions::{
+    Function, Language, annotation, call, call_with_text, eventually, path, record, start,
+};
 use crate::scenario::Scenario;
 
 pub(crate) fn scenarios() -> Vec<Scenario> {
@@ -34,6 +36,9 @@ pub(crate) fn scenarios() -> Vec<Scenario> {
         Scenario::new("lifecycle::an_updated_action_never_runs_old_code", updates)
             .needing(Language::Nodejs.need()),
         Scenario::new("lifecycle::a_full_node_evicts_what_idles", eviction),
+        Scenario::new("lifecycle::parallel_updates_end_well_or_in_conflict", conflicts),
+        Scenario::new("lifecycle::nested_calls_do_not_starve_each_other", nested)
+            .needing(Language::Nodejs.need()),
         Scenario::new("lifecycle::a_deleted_action_ends_what_it_began", deletion),
         Scenario::new("lifecycle::containers_that_go_leave_nothing", traces),
         Scenario::new("lifecycle::nothing_runs_between_calls", freezing).needing(Language::Nodejs.need()),
@@ -293,6 +298,23 @@ async fn raw_arguments() {
             assert_eq!((reply.status.as_u16(), reply.text().as_str()), (200, arguments), "{name}");
         }
     }
+    // Default parameters join them without touching them.
+    Function::native("echo", "#!/bin/sh\nprintf '%s' \"$1\"\n")
+        .parameter("default", json!(1))
+        .put(&client)
+        .await;
+    let reply = call_with_text(&client, "echo", r#"{"huge":1e400,"default":2.50}"#).await;
+    assert!(
+        reply.text().contains(r#""huge":1e400"#) && reply.text().contains(r#""default":2.50"#),
+        "{}",
+        reply.text()
+    );
+    let reply = call_with_text(&client, "echo", r#"{"huge":1e400}"#).await;
+    assert!(
+        reply.text().contains(r#""huge":1e400"#) && reply.text().contains(r#""default":1"#),
+        "{}",
+        reply.text()
+    );
 }
 
 async fn parallel() {
@@ -363,6 +385,46 @@ async fn eviction() {
     assert!(all.iter().all(|called| called.status == 200), "{all:?}");
 }
 
+async fn conflicts() {
+    let (_node, client) = stage();
+    let versions: Vec<Function> =
+        (0..20).map(|n| Function::native("changes", &format!("#!/bin/sh\necho '{{\"n\":{n}}}'\n"))).collect();
+    let replies = futures_util::future::join_all(versions.iter().map(|version| version.offer(&client))).await;
+    let mut updates = 0;
+    for reply in &replies {
+        let conflict = reply.json()["error"] == "Concurrent modification to resource detected.";
+        assert!(
+            reply.status.as_u16() == 200 || (reply.status.as_u16() == 409 && conflict),
+            "{}",
+            reply.text()
+        );
+        updates += u64::from(reply.status.as_u16() == 200);
+    }
+    let action = client.get(&path("changes")).await.unwrap().json();
+    assert_eq!(action["version"], format!("0.0.{updates}"), "each update that was answered counts: {action}");
+    let n = call(&client, "changes", &json!({})).await.result()["n"].clone();
+    assert!(action["exec"]["code"].as_str().unwrap().contains(&format!(":{n}}}")), "{n} ran: {action}");
+}
+
+/// As many outer calls as fit, each of which waits for an inner one.
+async fn nested() {
+    let node = node().set("node.memory", "1 GB").start();
+    let client = node.client();
+    Function::native("inner", "#!/bin/sh\nprintf '%s' \"$1\"\n").put(&client).await;
+    let code = "async function main(args) {\n  \
+        const { __OW_API_HOST: host, __OW_API_KEY: key } = process.env;\n  \
+        const url = `${host}/api/v1/namespaces/_/actions/inner?blocking=true&result=true`;\n  \
+        const headers = { authorization: `Basic ${btoa(key)}`, 'content-type': 'application/json' };\n  \
+        const reply = await fetch(url, { method: 'POST', headers, body: JSON.stringify(args) });\n  \
+        return { status: reply.status, inner: await reply.json() };\n}";
+    Function::nodejs("outer", code).annotation("provide-api-key", json!(true)).put(&client).await;
+    let arguments: Vec<_> = (0..12).map(|n| json!({"n": n})).collect();
+    let calls = arguments.iter().map(|arguments| call(&client, "outer", arguments));
+    for (called, arguments) in futures_util::future::join_all(calls).await.iter().zip(&arguments) {
+        assert_eq!(called.result(), &json!({"status": 200, "inner": arguments}), "{}", called.text);
+    }
+}
+
 async fn deletion() {
     let (_node, client) = stage();
     Function::native("brief", "#!/bin/sh\nsleep 1\necho '{\"done\":true}'\n").put(&client).await;
@@ -387,7 +449,10 @@ async fn traces() {
             call(&client, &name, &json!({})).await.result();
             assert_eq!(client.delete_action(&name).await.unwrap().status.as_u16(), 200);
         }
-        eventually("no more containers than fit", async || (descendants(node.pid()).len() <= 12).then_some(())).await;
+        eventually("no more containers than fit", async || {
+            (descendants(node.pid()).len() <= 12).then_some(())
+        })
+        .await;
         counts.push((folder("fd"), folder("task")));
     }
     let (first, last) = (counts[0], counts[3]);
@@ -397,20 +462,33 @@ async fn traces() {
 async fn freezing() {
     let node = node().set("sandbox.pause-grace", "50 ms").start();
     let client = node.client();
-    let code = "let ticks = 0; setInterval(() => ticks++, 1);\n\
-        async function main({ wait }) { if (wait) await new Promise((r) => setTimeout(r, wait)); return { ticks }; }";
+    // The function counts, and a process that it has left behind counts in a file.
+    let code = "const fs = require('fs');\n\
+        let ticks = 0; setInterval(() => ticks++, 1);\n\
+        const script = 'while :; do printf x >> /tmp/count; sleep 0.002; done';\n\
+        require('child_process').spawn('sh', ['-c', script], { stdio: 'ignore' });\n\
+        async function main({ wait }) {\n  \
+            if (wait) await new Promise((r) => setTimeout(r, wait));\n  \
+            return { ticks, child: fs.statSync('/tmp/count', { throwIfNoEntry: false })?.size ?? 0 };\n}";
     Function::nodejs("ticks", code).put(&client).await;
-    let ticks = async |wait: u64| {
-        call(&client, "ticks", &json!({"wait": wait})).await.result()["ticks"].as_u64().unwrap()
+    let counts = async |wait: u64| {
+        let called = call(&client, "ticks", &json!({"wait": wait})).await;
+        ["ticks", "child"].map(|name| called.result()[name].as_u64().unwrap())
     };
-    let first = ticks(300).await;
-    assert!(first > 50, "it ticks while it is called: {first}");
-    let before = ticks(0).await;
-    // The time in which a function that runs on would tick two thousand times.
-    tokio::time::sleep(Duration::from_secs(2)).await;
-    let after = ticks(0).await;
-    assert!(after - before < 500, "it ticked {} times between calls", after - before);
-    assert!(ticks(300).await > after + 50, "it ticks again");
+    let first = counts(500).await;
+    assert!(first.iter().all(|count| *count > 5), "they count while the function is called: {first:?}");
+    let before = counts(0).await;
+    // The time in which they would count hundreds of times.
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let after = counts(0).await;
+    for (before, after) in before.iter().zip(after) {
+        assert!(after - before < 300, "counted {} times between calls", after - before);
+    }
+    let last = counts(500).await;
+    assert!(
+        last.iter().zip(after).all(|(last, after)| *last > after),
+        "they count again: {after:?} {last:?}"
+    );
 }
 
 async fn stem_cells() {

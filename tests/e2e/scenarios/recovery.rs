@@ -134,9 +134,12 @@ async fn never_started() {
     let client = node.client();
     Function::native("slow", SLOW).put(&client).await;
     Function::native("echo", "#!/bin/sh\nprintf '%s' \"$1\"\n").put(&client).await;
+    let code = "#!/bin/sh\nprintf '{\"key\":%d}' ${#__OW_API_KEY}\n";
+    Function::native("keyed", code).annotation("provide-api-key", json!(true)).put(&client).await;
     let slow = start(&client, "slow", &json!({})).await;
     eventually("a function runs", async || (!running(&node, "sleep").is_empty()).then_some(())).await;
     // There is no memory for these before the slow one ends.
+    let keyed = start(&client, "keyed", &json!({})).await;
     let mut waiting = Vec::new();
     for n in 0..20 {
         waiting.push(start(&client, "echo", &json!({"n": n})).await);
@@ -148,6 +151,8 @@ async fn never_started() {
         let record = record(&client, id).await;
         assert_eq!(record["response"]["result"], json!({"n": n}), "{record}");
     }
+    let keyed = record(&client, &keyed).await;
+    assert_eq!(keyed["response"]["result"], json!({"key": chasen_testkit::GUEST.len()}), "{keyed}");
     let slow = record(&client, &slow).await;
     assert_eq!(slow["response"]["result"]["error"], INTERRUPTED, "{slow}");
 }
