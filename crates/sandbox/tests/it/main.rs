@@ -22,8 +22,8 @@ mod life;
 mod limits;
 mod payload;
 mod plain;
-mod world;
 mod rootless;
+mod world;
 
 use std::path::Path;
 use std::process::ExitCode;
