@@ -132,11 +132,18 @@ impl Message {
 pub(super) struct Step {
     pub(super) what: &'static str,
     pub(super) message: Message,
+    /// Whether the kernel says that it is done; refusals it always says.
+    acknowledged: bool,
 }
 
 impl Step {
     pub(super) fn new(what: &'static str, message: Message) -> Self {
-        Self { what, message }
+        Self { what, message, acknowledged: true }
+    }
+
+    /// A step that the kernel only answers when it refuses it.
+    pub(super) fn unacknowledged(what: &'static str, message: Message) -> Self {
+        Self { what, message, acknowledged: false }
     }
 }
 
@@ -189,17 +196,18 @@ impl Socket {
         Ok(Self { fd, sequence: 0, buffer: vec![0; RECEIVE_BYTES] })
     }
 
-    /// Sends `steps` together. Every step is acknowledged or the first refusal is the error; the
-    /// steps after a refused one may still have happened.
+    /// Sends `steps` together. Every step that can be is acknowledged, or the first refusal is the
+    /// error; the steps after a refused one may still have happened.
     pub(super) fn run(&mut self, steps: &[Step]) -> Result<(), NetworkError> {
         let first = self.sequence.wrapping_add(1);
         let mut request = Vec::new();
         for step in steps {
             self.sequence = self.sequence.wrapping_add(1);
             let mut message = step.message.clone();
-            message.flags |= ACK;
+            message.flags |= if step.acknowledged { ACK } else { 0 };
             message.encode(self.sequence, &mut request);
         }
+        let expected = steps.iter().filter(|step| step.acknowledged).count();
         let sent = steps.first().map_or("talk to the kernel", |step| step.what);
         self.send(&request).map_err(|error| NetworkError::kernel(sent, error))?;
         let mut acknowledged = 0;
@@ -224,7 +232,7 @@ impl Socket {
         }
         match refusal {
             Some((what, error)) => Err(NetworkError::kernel(what, error)),
-            None if acknowledged < steps.len() => {
+            None if acknowledged < expected => {
                 Err(NetworkError::kernel(sent, io::Error::other("the kernel did not acknowledge every step")))
             }
             None => Ok(()),

@@ -176,7 +176,7 @@ pub(super) struct Batch<'a> {
 
 impl<'a> Batch<'a> {
     pub(super) fn new(table: &'a str) -> Self {
-        Self { table, steps: vec![Step::new("begin a batch of packet filter rules", edge(BATCH_BEGIN))] }
+        Self { table, steps: vec![edge("begin a batch of packet filter rules", BATCH_BEGIN)] }
     }
 
     fn push(&mut self, what: &'static str, kind: libc::c_int, flags: u16, attributes: &Attributes) {
@@ -275,7 +275,7 @@ impl<'a> Batch<'a> {
 
     /// The batch, complete.
     pub(super) fn into_steps(mut self) -> Vec<Step> {
-        self.steps.push(Step::new("commit a batch of packet filter rules", edge(BATCH_END)));
+        self.steps.push(edge("commit a batch of packet filter rules", BATCH_END));
         self.steps
     }
 }
@@ -285,10 +285,11 @@ fn element(key: Ipv4Addr, flags: u32) -> Attributes {
     if flags == 0 { element } else { element.be32(3, flags) }
 }
 
-/// The message that begins or ends a batch: the family header names the subsystem.
-fn edge(kind: u16) -> Message {
+/// The step that begins or ends a batch: the family header names the subsystem. Kernels before
+/// 6.10 acknowledge it under no circumstances; the steps between say whether the batch is in force.
+fn edge(what: &'static str, kind: u16) -> Step {
     let [high, low] = SUBSYSTEM.to_be_bytes();
-    Message::new(kind, 0, &[0, 0, high, low], &Attributes::new())
+    Step::unacknowledged(what, Message::new(kind, 0, &[0, 0, high, low], &Attributes::new()))
 }
 
 #[cfg(test)]
