@@ -4,6 +4,7 @@
 //! put an older state back: entries only move to larger revisions, deletions stay as such, and what is read before the
 //! cache was emptied goes into the emptied one.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -23,7 +24,7 @@ pub(crate) struct ResolvedAction {
     /// Default arguments.
     pub(crate) parameters: Parameters,
     /// Keys that a request may not set.
-    pub(crate) finals: Vec<String>,
+    pub(crate) finals: HashSet<String>,
     /// True if some parameters go to the environment.
     pub(crate) has_init: bool,
     pub(crate) delivery: Delivery,
@@ -37,8 +38,11 @@ impl ResolvedAction {
         let annotated =
             |key: &str, value: &str| action.annotations.get(key).is_some_and(|is| is.as_str() == value);
         let defined = action.parameters.iter().filter(|parameter| parameter.value.as_str() != "null");
-        let finals =
-            if annotated("final", "true") { defined.map(|p| p.key.clone()).collect() } else { Vec::new() };
+        let finals = if annotated("final", "true") {
+            defined.map(|p| p.key.clone()).collect()
+        } else {
+            HashSet::new()
+        };
         Self {
             executable: Arc::new(ExecutableAction::of(action, revision)),
             parameters: action.parameters.clone(),
@@ -180,7 +184,7 @@ mod tests {
     #[test]
     fn preparation_finds_what_invocations_ask() {
         let resolved = resolved(1);
-        assert_eq!(resolved.finals, ["a", "i"]);
+        assert_eq!(resolved.finals, ["a", "i"].map(str::to_owned).into());
         assert!(resolved.has_init && !resolved.deprecated);
         assert_eq!(resolved.delivery, Delivery::AtMostOnce);
     }

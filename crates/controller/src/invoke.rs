@@ -9,9 +9,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use chasen_entity::json::JsonType;
-use chasen_entity::{
-    Activation, ActivationId, Invocation, Outcome, Parameter, Parameters, RawJson, error_text,
-};
+use chasen_entity::{Activation, ActivationId, Invocation, Outcome, Parameters, RawJson, error_text};
 use chasen_spi::Ticket;
 use http::StatusCode;
 use serde::Serialize;
@@ -108,7 +106,7 @@ fn check(action: &ResolvedAction, request: &RawJson) -> Result<(), ApiError> {
         return Ok(());
     }
     let entries = request.entries().unwrap_or_default();
-    if entries.iter().any(|(key, _)| action.finals.iter().any(|name| name == key)) {
+    if entries.iter().any(|(key, _)| action.finals.contains(&**key)) {
         return Err(ApiError::bad_request(error_text::FINAL_PARAMETERS));
     }
     Ok(())
@@ -122,7 +120,11 @@ fn invocation(call: &Call<'_>, action: &ResolvedAction, request: RawJson, blocki
         identity: call.caller.identity.clone(),
         action: action.executable.clone(),
         binding: None,
-        init_parameters: if action.has_init { init_parameters(action, &request) } else { Parameters::new() },
+        init_parameters: if action.has_init {
+            action.parameters.environment(&request)
+        } else {
+            Parameters::new()
+        },
         arguments: action.parameters.arguments(request),
         blocking,
         cause: None,
@@ -132,15 +134,6 @@ fn invocation(call: &Call<'_>, action: &ResolvedAction, request: RawJson, blocki
         epoch: 0,
         trace_context: trace.filter(|trace| trace.len() <= MAX_TRACE_CONTEXT).map(str::to_owned),
     }
-}
-
-/// Parameters for the environment; the request may override their values.
-fn init_parameters(action: &ResolvedAction, request: &RawJson) -> Parameters {
-    let over = |parameter: &Parameter| match request.get(&parameter.key) {
-        Some(value) => Parameter { value, ..parameter.clone() },
-        None => parameter.clone(),
-    };
-    action.parameters.iter().filter(|parameter| parameter.init).map(over).collect()
 }
 
 /// An activation under way and its place among those in flight. Dropped early, both go on in the background.

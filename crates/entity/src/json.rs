@@ -4,6 +4,7 @@
 //! Merging looks at top-level keys only and splices texts.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::fmt;
 
 use serde::de::{MapAccess, Visitor};
@@ -95,7 +96,7 @@ impl RawJson {
     #[must_use]
     pub fn get(&self, key: &str) -> Option<RawJson> {
         let entries = self.entries()?;
-        entries.into_iter().rfind(|(name, _)| name == key).map(|(_, value)| Self(value.to_owned()))
+        entries.into_iter().rfind(|(name, _)| name == key).map(|(_, value)| value.into())
     }
 
     /// The value as a `T`.
@@ -107,6 +108,12 @@ impl RawJson {
 /// Top-level entries of the object that `text` is, in order, duplicates included.
 pub fn entries(text: &str) -> Result<Vec<(Cow<'_, str>, &RawValue)>, serde_json::Error> {
     serde_json::from_str::<Entries<'_>>(text).map(|entries| entries.0)
+}
+
+impl From<&RawValue> for RawJson {
+    fn from(value: &RawValue) -> Self {
+        Self(value.to_owned())
+    }
 }
 
 impl PartialEq for RawJson {
@@ -150,14 +157,19 @@ struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
 #[derive(Debug, Default)]
 pub struct ObjectSplice<'a> {
     entries: Vec<(Cow<'a, str>, &'a str)>,
+    /// Where a key is among the entries: senders choose how many there are.
+    places: HashMap<Cow<'a, str>, usize>,
 }
 
 impl<'a> ObjectSplice<'a> {
     /// Sets a key to a JSON text, which must be valid.
     pub fn set(&mut self, key: Cow<'a, str>, value: &'a RawValue) {
-        match self.entries.iter_mut().find(|(name, _)| *name == key) {
+        match self.places.get(&key).and_then(|place| self.entries.get_mut(*place)) {
             Some((_, old)) => *old = value.get(),
-            None => self.entries.push((key, value.get())),
+            None => {
+                self.places.insert(key.clone(), self.entries.len());
+                self.entries.push((key, value.get()));
+            }
         }
     }
 

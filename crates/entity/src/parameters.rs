@@ -1,6 +1,7 @@
 //! Parameters and annotations: arrays of `{key, value}` on the wire, values kept as raw JSON.
 
 use std::borrow::Cow;
+use std::collections::{HashMap, HashSet};
 
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -58,16 +59,25 @@ impl Parameters {
         }
     }
 
-    /// Takes a key out.
-    pub fn remove(&mut self, key: &str) {
-        self.0.retain(|parameter| parameter.key != key);
+    /// Takes keys out.
+    pub fn remove(&mut self, keys: &[String]) {
+        let keys: HashSet<&str> = keys.iter().map(String::as_str).collect();
+        self.0.retain(|parameter| !keys.contains(parameter.key.as_str()));
     }
 
-    /// These parameters overlaid with others, which win.
+    /// These parameters overlaid with others, which win. Linear in both: tenants choose how many there are.
     #[must_use]
-    pub fn merged_with(mut self, over: &Parameters) -> Self {
-        for parameter in &over.0 {
-            self.insert(parameter.clone());
+    pub fn merged_with(mut self, over: impl IntoIterator<Item = Parameter>) -> Self {
+        let mut places: HashMap<String, usize> =
+            (0..).zip(&self.0).map(|(at, old)| (old.key.clone(), at)).collect();
+        for parameter in over {
+            match places.get(&parameter.key).and_then(|place| self.0.get_mut(*place)) {
+                Some(old) => *old = parameter,
+                None => {
+                    places.insert(parameter.key.clone(), self.0.len());
+                    self.0.push(parameter);
+                }
+            }
         }
         self
     }
@@ -114,22 +124,43 @@ impl Parameters {
         for parameter in self.0.iter().filter(|parameter| !parameter.init) {
             splice.set(Cow::Borrowed(&parameter.key), parameter.value.raw());
         }
+        let init: HashSet<&str> = self.init().map(|parameter| parameter.key.as_str()).collect();
         for (key, value) in request.entries().unwrap_or_default() {
-            if !self.0.iter().any(|parameter| parameter.init && parameter.key == key) {
+            if !init.contains(&*key) {
                 splice.set(key, value);
             }
         }
         splice.finish()
     }
+
+    /// Parameters for the environment; the request may override their values.
+    #[must_use]
+    pub fn environment(&self, request: &RawJson) -> Parameters {
+        let given: HashMap<_, _> = request.entries().unwrap_or_default().into_iter().collect();
+        let over = |parameter: &Parameter| match given.get(parameter.key.as_str()) {
+            Some(value) => Parameter { value: RawJson::from(*value), ..parameter.clone() },
+            None => parameter.clone(),
+        };
+        self.init().map(over).collect()
+    }
+
+    fn init(&self) -> impl Iterator<Item = &Parameter> {
+        self.0.iter().filter(|parameter| parameter.init)
+    }
 }
 
 impl FromIterator<Parameter> for Parameters {
     fn from_iter<I: IntoIterator<Item = Parameter>>(parameters: I) -> Self {
-        let mut all = Self::new();
-        for parameter in parameters {
-            all.insert(parameter);
-        }
-        all
+        Self::new().merged_with(parameters)
+    }
+}
+
+impl IntoIterator for Parameters {
+    type Item = Parameter;
+    type IntoIter = std::vec::IntoIter<Parameter>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.into_iter()
     }
 }
 
@@ -169,6 +200,41 @@ mod tests {
         assert_eq!(base.arguments(request).as_str(), r#"{"a":1,"b":1.50,"c":"x"}"#);
         let untouched = RawJson::parse(br#"{ "b" : 1.50 }"#).unwrap();
         assert_eq!(Parameters::new().arguments(untouched.clone()), untouched);
+    }
+
+    #[test]
+    fn the_environment_takes_init_parameters_as_the_request_has_them() {
+        let base = parameters(
+            r#"[{"key":"a","value":1,"init":true},{"key":"b","value":2,"init":true},{"key":"c","value":3}]"#,
+        );
+        let request = RawJson::parse(br#"{"b":8,"c":9,"b":1.50}"#).unwrap();
+        let environment = base.environment(&request);
+        let values: Vec<_> = environment.iter().map(|one| (one.key.as_str(), one.value.as_str())).collect();
+        assert_eq!(values, [("a", "1"), ("b", "1.50")]);
+        assert_eq!(base.environment(&RawJson::empty_object()).iter().count(), 2);
+    }
+
+    #[test]
+    fn crowds_of_keys_take_no_more_than_their_share_of_time() {
+        const MANY: usize = 100_000;
+        let one = |at: usize| Parameter {
+            key: format!("k{at}"),
+            value: RawJson::null(),
+            init: at.is_multiple_of(2),
+            encryption: None,
+        };
+        let begun = std::time::Instant::now();
+        let all: Parameters = (0..MANY).map(one).collect();
+        let mut all = all.clone().merged_with(all);
+        assert_eq!(all.iter().count(), MANY);
+        let object: serde_json::Map<_, _> = (0..MANY).map(|at| (format!("k{at}"), at.into())).collect();
+        let request = RawJson::from_value(&object);
+        assert_eq!(all.arguments(request.clone()).entries().unwrap().len(), MANY / 2);
+        assert_eq!(all.environment(&request).iter().count(), MANY / 2);
+        all.remove(&(0..MANY).map(|at| format!("k{at}")).collect::<Vec<_>>());
+        assert!(all.is_empty());
+        // Quadratic work would take minutes.
+        assert!(begun.elapsed() < std::time::Duration::from_secs(20), "{:?}", begun.elapsed());
     }
 
     #[test]

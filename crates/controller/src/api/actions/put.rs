@@ -177,7 +177,7 @@ impl Update {
             (Some(old), exec) => {
                 let (exec, code) = exec.unwrap_or((old.exec, None));
                 let mut action = Action { exec, version: old.version.next_patch(), ..old };
-                self.removed_annotations.iter().for_each(|key| action.annotations.remove(key));
+                action.annotations.remove(&self.removed_annotations);
                 (action, code)
             }
             (None, Some((exec, code))) => (blank(address, exec), code),
@@ -187,7 +187,7 @@ impl Update {
             action.parameters = parameters;
         }
         if let Some(annotations) = self.annotations {
-            action.annotations = action.annotations.merged_with(&annotations);
+            action.annotations = action.annotations.merged_with(annotations);
         }
         action.annotations.set(EXEC, &action.exec.kind);
         action.limits = self.limits.apply(action.limits);
