@@ -1,6 +1,7 @@
 //! The no-op function in each language, for the node and for the launcher alone.
 
 use chasen_entity::Manifest;
+use chasen_entity::manifest::Interpreter;
 use serde_json::{Value, json};
 
 use crate::Failure;
@@ -33,15 +34,21 @@ fn kind(name: &'static str, code: &'static str) -> Result<Kind, Failure> {
     let manifest = Manifest::parse(include_str!("../../runtimes/runtimes.json"))?;
     let launch =
         manifest.resolve(name).and_then(|kind| kind.launch.clone()).ok_or("the manifest has no such kind")?;
-    let mut command = vec![format!("{}{}", launch.interpreter.command, version_suffix(name))];
+    let mut command = vec![interpreter(&launch.interpreter)?];
     command.extend(launch.args);
     command.push(format!("{RUNTIMES}/{}", launch.launcher));
     Ok(Kind { name, code, command })
 }
 
-/// `python` may be any Python: the versioned command is the one of the kind.
-fn version_suffix(name: &str) -> &str {
-    name.strip_prefix("python:").unwrap_or_default()
+/// The very program that the node uses: what the interpreter itself says it is, behind any shim.
+fn interpreter(interpreter: &Interpreter) -> Result<String, Failure> {
+    let (command, question) = match interpreter.command.as_str() {
+        "python" => (format!("python{}", interpreter.version), ["-c", "import sys; print(sys.executable)"]),
+        other => (other.to_owned(), ["-p", "process.execPath"]),
+    };
+    let answer = std::process::Command::new(&command).args(question).output()?;
+    let path = String::from_utf8(answer.stdout)?.trim().to_owned();
+    if path.is_empty() { Err(format!("{command} does not say where it is").into()) } else { Ok(path) }
 }
 
 /// The `exec` of the native stub: a static ActionLoop executable.
