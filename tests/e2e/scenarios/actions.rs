@@ -21,7 +21,10 @@ async fn life() {
     let client = node.client();
     put_native(&client, "hello", HELLO).await;
     let action = client.get(HELLO_PATH).await.unwrap().json();
-    assert_eq!((&action["name"], &action["namespace"], &action["version"]), (&json!("hello"), &json!("guest"), &json!("0.0.1")));
+    assert_eq!(
+        (&action["name"], &action["namespace"], &action["version"]),
+        (&json!("hello"), &json!("guest"), &json!("0.0.1"))
+    );
     let list = client.get("/api/v1/namespaces/_/actions").await.unwrap().json();
     assert_eq!(list.as_array().map(Vec::len), Some(1), "{list}");
     let record = client.invoke("hello", &json!({}), true).await.unwrap();

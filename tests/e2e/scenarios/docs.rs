@@ -15,7 +15,8 @@ const DEFAULT_ADDRESS: &str = "127.0.0.1:3233";
 
 pub(crate) fn scenarios() -> Vec<Scenario> {
     vec![
-        Scenario::blocking("docs::the_commands_of_every_page_work", every_page).needing(Need::Command("curl")),
+        Scenario::blocking("docs::the_commands_of_every_page_work", every_page)
+            .needing(Need::Command("curl")),
         Scenario::blocking("docs::links_between_pages_lead_somewhere", links).needing_nothing(),
     ]
 }
@@ -28,7 +29,9 @@ fn pages() -> Vec<PathBuf> {
     let root = root();
     let mut pages: Vec<PathBuf> =
         fs::read_dir(root.join("docs")).unwrap().map(|entry| entry.unwrap().path()).collect();
-    pages.extend(["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "SPECIFICATION.md"].map(|page| root.join(page)));
+    pages.extend(
+        ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "SPECIFICATION.md"].map(|page| root.join(page)),
+    );
     pages.retain(|page| page.extension().is_some_and(|extension| extension == "md"));
     pages
 }

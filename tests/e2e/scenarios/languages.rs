@@ -13,7 +13,8 @@ const NATIVE: &str = "openwhisk/dockerskeleton";
 pub(crate) fn scenarios() -> Vec<Scenario> {
     vec![
         Scenario::new("languages::nodejs_answers_logs_and_fails", nodejs).needing(Need::Command("node")),
-        Scenario::new("languages::python_answers_logs_and_fails", python).needing(Need::Command("python3.11")),
+        Scenario::new("languages::python_answers_logs_and_fails", python)
+            .needing(Need::Command("python3.11")),
         Scenario::new("languages::native_executables_answer", native),
     ]
 }

@@ -7,7 +7,8 @@ use crate::scenario::{Need, Scenario};
 pub(crate) fn scenarios() -> Vec<Scenario> {
     vec![
         Scenario::blocking("run::native_files_answer_with_their_result_and_code", native),
-        Scenario::blocking("run::nodejs_files_answer_with_their_result_and_code", nodejs).needing(Need::Command("node")),
+        Scenario::blocking("run::nodejs_files_answer_with_their_result_and_code", nodejs)
+            .needing(Need::Command("node")),
         Scenario::blocking("run::usage_is_checked_before_anything_starts", usage).needing_nothing(),
     ]
 }
@@ -23,7 +24,11 @@ fn run_file(name: &str, code: &str, arguments: &[&str]) -> Finished {
 }
 
 fn native() {
-    let echo = run_file("echo.sh", "#!/bin/sh\necho seen\nprintf '%s' \"$1\"\n", &["--param", "n", "4", "--param", "s", "x y"]);
+    let echo = run_file(
+        "echo.sh",
+        "#!/bin/sh\necho seen\nprintf '%s' \"$1\"\n",
+        &["--param", "n", "4", "--param", "s", "x y"],
+    );
     assert_eq!((echo.code, echo.stdout.as_str()), (Some(0), "{\"n\":4,\"s\":\"x y\"}\n"), "{echo:?}");
     assert!(echo.stderr.contains("seen"), "{echo:?}");
     let error = run_file("error.sh", "#!/bin/sh\necho '{\"error\":\"no\"}'\n", &[]);

@@ -116,7 +116,12 @@ async fn survives_kill() {
     node.restart();
     let client = node.client();
     let found = client.activation(&id).await.unwrap();
-    assert_eq!((found.status.as_u16(), &found.json()["response"]), (200, &record["response"]), "{}", found.text());
+    assert_eq!(
+        (found.status.as_u16(), &found.json()["response"]),
+        (200, &record["response"]),
+        "{}",
+        found.text()
+    );
     let again = client.invoke("hello", &json!({}), true).await.unwrap();
     assert_eq!(again.status.as_u16(), 200, "{}", again.text());
 }

@@ -6,7 +6,8 @@ use crate::scenario::Scenario;
 
 pub(crate) fn scenarios() -> Vec<Scenario> {
     vec![
-        Scenario::blocking("settings::unknown_keys_are_errors_with_the_nearest_name", unknown_key).needing_nothing(),
+        Scenario::blocking("settings::unknown_keys_are_errors_with_the_nearest_name", unknown_key)
+            .needing_nothing(),
         Scenario::blocking("settings::later_layers_win_and_are_named", layers).needing_nothing(),
     ]
 }
@@ -14,7 +15,9 @@ pub(crate) fn scenarios() -> Vec<Scenario> {
 fn unknown_key() {
     for command in ["serve", "config"] {
         let mut chasen = chasen();
-        chasen.args([command, "--set", "limits.fires-per-minut=3"]).env("CHASEN_SERVER__DRAIN_TIMEOUT", "soon");
+        chasen
+            .args([command, "--set", "limits.fires-per-minut=3"])
+            .env("CHASEN_SERVER__DRAIN_TIMEOUT", "soon");
         let finished = run(chasen);
         assert_eq!(finished.code, Some(2), "{finished:?}");
         assert!(finished.stderr.contains("did you mean limits.fires-per-minute?"), "{finished:?}");
@@ -25,7 +28,8 @@ fn unknown_key() {
 fn layers() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("chasen.toml");
-    std::fs::write(&file, "[limits]\nfires-per-minute = 1\nsequence-length = 2\n[log]\nfilter = 'warn'\n").unwrap();
+    std::fs::write(&file, "[limits]\nfires-per-minute = 1\nsequence-length = 2\n[log]\nfilter = 'warn'\n")
+        .unwrap();
     let mut chasen = chasen();
     chasen.args(["config", "--set", "limits.fires-per-minute=4", "--config"]).arg(&file);
     chasen.env("CHASEN_LIMITS__FIRES_PER_MINUTE", "3").env("CHASEN_LOG__FILTER", "debug");

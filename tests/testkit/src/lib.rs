@@ -21,5 +21,5 @@ pub use binary::{binary, chasen};
 pub use chasen_client::{ActionCode, Client, ClientError, Reply, Target};
 pub use machine::{allow_many_files, children, descendants, has_command, has_descendant, is_root, signal};
 pub use node::{Builder, GUEST, Node, node};
-pub use rustix::process::Signal;
 pub use process::{Finished, PATIENCE, Process, run};
+pub use rustix::process::Signal;

@@ -6,9 +6,9 @@ use std::process::{Command, ExitStatus};
 use rustix::process::Signal;
 use tempfile::TempDir;
 
+use crate::Client;
 use crate::binary::chasen;
 use crate::process::{PATIENCE, Process};
-use crate::Client;
 
 /// Credentials of the well-known guest.
 pub const GUEST: &str =
@@ -119,7 +119,8 @@ impl Node {
     #[must_use]
     pub fn memory_peak(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("the node runs");
-        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("processes have a peak");
+        let peak =
+            status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("processes have a peak");
         peak.trim().trim_end_matches(" kB").parse::<u64>().expect("a number of kilobytes") << 10
     }
 

@@ -62,7 +62,8 @@ impl Process {
 
     /// Waits for the end. Panics when it does not come in time.
     pub fn wait(&mut self, patience: Duration) -> ExitStatus {
-        self.ended_within(patience).unwrap_or_else(|| panic!("process {} still runs after {patience:?}", self.pid()))
+        self.ended_within(patience)
+            .unwrap_or_else(|| panic!("process {} still runs after {patience:?}", self.pid()))
     }
 
     fn ended_within(&mut self, patience: Duration) -> Option<ExitStatus> {
