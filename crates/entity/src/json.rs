@@ -99,6 +99,26 @@ impl RawJson {
         entries.into_iter().rfind(|(name, _)| name == key).map(|(_, value)| value.into())
     }
 
+    /// The same value without white space between its tokens.
+    #[must_use]
+    pub fn compact(self) -> Self {
+        const SPACE: [char; 4] = [' ', '\t', '\n', '\r'];
+        if !self.as_str().contains(SPACE) {
+            return self;
+        }
+        let (mut quoted, mut escaped) = (false, false);
+        let keep = |letter: &char| {
+            let kept = quoted || !SPACE.contains(letter);
+            if !escaped && *letter == '"' {
+                quoted = !quoted;
+            }
+            escaped = quoted && !escaped && *letter == '\\';
+            kept
+        };
+        let text: String = self.as_str().chars().filter(keep).collect();
+        RawValue::from_string(text).map_or(self, Self)
+    }
+
     /// The value as a `T`.
     pub fn read<'a, T: Deserialize<'a>>(&'a self) -> Result<T, serde_json::Error> {
         serde_json::from_str(self.as_str())
@@ -214,6 +234,17 @@ mod tests {
         assert_eq!(raw.get("a").unwrap().json_type(), JsonType::String);
         assert!(RawJson::parse(b"[1]").unwrap().entries().is_none());
         assert!(RawJson::parse(b"{} {}").is_err());
+    }
+
+    #[test]
+    fn compact_texts_keep_what_is_quoted() {
+        for (text, compact) in [
+            ("{ \"a b\" :\t[ 1.50 ,\r\n\"\u{20} ☃ \" ] }", "{\"a b\":[1.50,\"\u{20} ☃ \"]}"),
+            (r#"[ "\" \\" , "\\\\" , " " ]"#, r#"["\" \\","\\\\"," "]"#),
+            ("null", "null"),
+        ] {
+            assert_eq!(RawJson::parse(text.as_bytes()).unwrap().compact().as_str(), compact);
+        }
     }
 
     #[test]

@@ -2,8 +2,11 @@
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
+use std::fmt;
 
+use serde::de::{SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::value::RawValue;
 
 use crate::RawJson;
 use crate::json::{JsonType, ObjectSplice};
@@ -13,7 +16,7 @@ use crate::json::{JsonType, ObjectSplice};
 pub struct Parameter {
     /// Name.
     pub key: String,
-    /// Value, untouched.
+    /// Value, untouched but for white space between its tokens.
     pub value: RawJson,
     /// Given to the function's environment at initialisation instead of its arguments.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -99,6 +102,13 @@ impl Parameters {
         self.0.iter().map(|parameter| (parameter.key.len() + parameter.value.as_str().len()) as u64).sum()
     }
 
+    /// The [`size`](Self::size) of parameters as sent, doubles included, told without holding them in memory; `None`
+    /// if the text is not an array of parameters.
+    #[must_use]
+    pub fn size_of(text: &str) -> Option<u64> {
+        serde_json::from_str::<SentSize>(text).ok().map(|sent| sent.0)
+    }
+
     /// Truth of an annotation: `true`, a number other than 0, a text other than `""`, any object or array.
     #[must_use]
     pub fn is_truthy(&self, key: &str) -> bool {
@@ -168,7 +178,40 @@ impl<'de> Deserialize<'de> for Parameters {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let parameters = Vec::<Parameter>::deserialize(deserializer)
             .map_err(|_| serde::de::Error::custom("parameters malformed!"))?;
-        Ok(parameters.into_iter().collect())
+        let compact = |one: Parameter| Parameter { value: one.value.compact(), ..one };
+        Ok(parameters.into_iter().map(compact).collect())
+    }
+}
+
+/// Σ bytes of keys and values of an array of parameters.
+struct SentSize(u64);
+
+impl<'de> Deserialize<'de> for SentSize {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        struct Sent<'a> {
+            #[serde(borrow)]
+            key: Cow<'a, str>,
+            #[serde(borrow)]
+            value: &'a RawValue,
+        }
+        struct Sum;
+        impl<'de> Visitor<'de> for Sum {
+            type Value = SentSize;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an array of parameters")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut sent: A) -> Result<SentSize, A::Error> {
+                let mut sum = 0;
+                while let Some(Sent { key, value }) = sent.next_element()? {
+                    sum += (key.len() + RawJson::from(value).compact().as_str().len()) as u64;
+                }
+                Ok(SentSize(sum))
+            }
+        }
+        deserializer.deserialize_seq(Sum)
     }
 }
 
@@ -193,6 +236,13 @@ mod tests {
     }
 
     #[test]
+    fn sizes_count_compact_values() {
+        let spaced = parameters(r#"[{"key":"é","value":{ "a" : [ 1, " " ] }}]"#);
+        assert_eq!(serde_json::to_string(&spaced).unwrap(), r#"[{"key":"é","value":{"a":[1," "]}}]"#);
+        assert_eq!(spaced.size(), 2 + 13);
+    }
+
+    #[test]
     fn requests_win_over_parameters_and_init_ones_stay_out() {
         let base =
             parameters(r#"[{"key":"a","value":1},{"key":"b","value":2},{"key":"i","value":3,"init":true}]"#);
@@ -200,6 +250,15 @@ mod tests {
         assert_eq!(base.arguments(request).as_str(), r#"{"a":1,"b":1.50,"c":"x"}"#);
         let untouched = RawJson::parse(br#"{ "b" : 1.50 }"#).unwrap();
         assert_eq!(Parameters::new().arguments(untouched.clone()), untouched);
+    }
+
+    #[test]
+    fn sizes_are_told_from_the_text() {
+        let text = r#"[{"key":"ab","value":[1, 2]},{"key":"c","value":"x","init":true}]"#;
+        assert_eq!(Parameters::size_of(text), Some(parameters(text).size()));
+        for bad in ["{}", "[1]", r#"[{"key":"a"}]"#] {
+            assert_eq!(Parameters::size_of(bad), None, "{bad}");
+        }
     }
 
     #[test]

@@ -115,15 +115,14 @@ impl Update {
         let fields = Fields::of_body(body, EXEC)?;
         let exec = fields.optional(EXEC).map(|value| NewExec::read(value, &controller.manifest)).transpose();
         let exec = exec.map_err(ApiError::malformed)?;
-        let parameters = read_parameters(&fields, "parameters")?;
-        let annotations = read_parameters(&fields, "annotations")?;
-
         let config = &controller.config;
         let max_parameters = own.max_parameter_size.unwrap_or(config.max_parameters);
         let max_parameters = max_parameters.min(config.max_parameters).as_bytes();
-        within(EXEC, exec.as_ref().map(NewExec::size), config.max_exec.as_bytes())?;
-        within("parameters", parameters.as_ref().map(Parameters::size), max_parameters)?;
-        within("annotations", annotations.as_ref().map(Parameters::size), max_parameters)?;
+        let (parameters, parameters_size) = read_parameters(&fields, "parameters", max_parameters)?;
+        let (annotations, annotations_size) = read_parameters(&fields, "annotations", max_parameters)?;
+        within(EXEC, exec.as_ref().map_or(0, NewExec::size), config.max_exec.as_bytes())?;
+        within("parameters", parameters_size, max_parameters)?;
+        within("annotations", annotations_size, max_parameters)?;
 
         Ok(Self {
             exec,
@@ -158,7 +157,7 @@ impl Update {
             return Err(ApiError::bad_request(text));
         }
         match (self.limits.instances, call.controller.throttles.concurrency(own)) {
-            (Some(instances), Some(allowed)) if instances > allowed => {
+            (Some(instances), Some(allowed)) if instances > allowed.into() => {
                 Err(ApiError::bad_request(error_text::too_many_instances(allowed)))
             }
             _ => Ok(()),
@@ -223,10 +222,19 @@ impl NewExec {
     }
 }
 
-fn read_parameters(fields: &Fields<'_>, name: &str) -> Result<Option<Parameters>, ApiError> {
-    read_field(fields, name, |value| {
-        serde_json::from_str(value.get()).map_err(|_| "parameters malformed!".to_owned())
-    })
+/// Parameters and their size. What is larger than allowed is measured, not read.
+fn read_parameters(
+    fields: &Fields<'_>,
+    name: &str,
+    allowed: u64,
+) -> Result<(Option<Parameters>, u64), ApiError> {
+    let size = fields.optional(name).and_then(|value| Parameters::size_of(value.get())).unwrap_or_default();
+    if size > allowed {
+        return Ok((None, size));
+    }
+    let read =
+        |value: &RawValue| serde_json::from_str(value.get()).map_err(|_| "parameters malformed!".to_owned());
+    Ok((read_field(fields, name, read)?, size))
 }
 
 fn read_field<T>(
@@ -247,11 +255,8 @@ fn read_names(value: &RawValue) -> Result<Vec<String>, String> {
     names.iter().map(name).collect()
 }
 
-fn within(field: &str, is: Option<u64>, allowed: u64) -> Result<(), ApiError> {
-    match is {
-        Some(is) if is > allowed => Err(ApiError::too_large(field, is, allowed)),
-        _ => Ok(()),
-    }
+fn within(field: &str, is: u64, allowed: u64) -> Result<(), ApiError> {
+    if is > allowed { Err(ApiError::too_large(field, is, allowed)) } else { Ok(()) }
 }
 
 fn excerpt(value: &RawValue) -> String {
