@@ -18,11 +18,11 @@ pub(crate) struct Segments<'a> {
 
 impl<'a> Segments<'a> {
     /// Cuts a path; what is longer than any route comes out with its first segments only, and as
-    /// [`overlong`](Self::is_overlong).
+    /// [`overlong`](Self::is_overlong). Clients whose host setting ends with a slash send two at the start.
     pub(crate) fn of(path: &'a str) -> Self {
         let mut segments = [""; MAX_SEGMENTS];
         let mut length = 0;
-        for segment in path.strip_prefix('/').unwrap_or(path).split('/') {
+        for segment in path.trim_start_matches('/').split('/') {
             if let Some(slot) = segments.get_mut(length) {
                 *slot = segment;
             }
@@ -83,6 +83,7 @@ mod tests {
             ("/a", &["a"]),
             ("/a/", &["a", ""]),
             ("/a//b", &["a", "", "b"]),
+            ("//a/b", &["a", "b"]),
             ("/1/2/3/4/5/6/7/8/9", &["1", "2", "3", "4", "5", "6", "7", "8"]),
         ] {
             assert_eq!(Segments::of(path).as_slice(), segments, "{path}");

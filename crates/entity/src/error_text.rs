@@ -258,6 +258,12 @@ pub fn invalid_init_response(raw: &str) -> String {
     with_detail("The action failed during initialization", raw)
 }
 
+/// Result of an action whose image cannot be had.
+#[must_use]
+pub fn image_not_pulled(image: &str) -> String {
+    format!("Failed to pull container image '{image}'.")
+}
+
 /// Result of an action of a kind that this node advertises but cannot run.
 #[must_use]
 pub fn kind_not_runnable(kind: &str, missing: &str) -> String {

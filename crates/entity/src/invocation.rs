@@ -125,11 +125,11 @@ impl Invocation {
     }
 }
 
-/// An environment value: texts as they are, null as nothing, everything else as its JSON text.
+/// An environment value: texts as they are, null as nothing, everything else as its compact JSON text.
 fn env_text(value: &RawJson) -> String {
     match value.as_str() {
         "null" => String::new(),
-        text => value.read::<String>().unwrap_or_else(|_| text.to_owned()),
+        _ => value.read::<String>().unwrap_or_else(|_| value.clone().compact().as_str().to_owned()),
     }
 }
 
@@ -198,7 +198,7 @@ pub(crate) mod tests {
     #[test]
     fn init_parameters_become_texts() {
         let mut one = invocation("{}");
-        for (key, value) in [("S", "\"x\""), ("N", "null"), ("B", "true"), ("O", r#"{"a":1}"#)] {
+        for (key, value) in [("S", "\"x\""), ("N", "null"), ("B", "true"), ("O", r#"{ "a": 1 }"#)] {
             one.init_parameters.insert(Parameter {
                 key: key.to_owned(),
                 value: RawJson::parse(value.as_bytes()).unwrap(),

@@ -58,19 +58,19 @@ impl Default for LimitBounds {
     }
 }
 
-/// Limits in a request: each field may be left out.
+/// Limits in a request, as sent: each field may be left out, or be out of every bound.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct LimitsUpdate {
     /// Milliseconds.
-    pub timeout: Option<u32>,
+    pub timeout: Option<i64>,
     /// MB.
-    pub memory: Option<u32>,
+    pub memory: Option<i64>,
     /// MB.
-    pub logs: Option<u32>,
+    pub logs: Option<i64>,
     /// Activations.
-    pub concurrency: Option<u32>,
+    pub concurrency: Option<i64>,
     /// Sandboxes.
-    pub instances: Option<u32>,
+    pub instances: Option<i64>,
 }
 
 impl LimitsUpdate {
@@ -103,7 +103,7 @@ impl LimitsUpdate {
     /// First violation of the bounds, as the whole text for the client.
     #[must_use]
     pub fn violation(&self, bounds: &LimitBounds) -> Option<String> {
-        let size = |noun: &str, value: Option<u32>, range: Range| {
+        let size = |noun: &str, value: Option<i64>, range: Range| {
             violation(value, range, |v| format!("{noun} size {v} MB"), |b| format!("{b} MB"))
         };
         size("memory", self.memory, bounds.memory)
@@ -126,48 +126,43 @@ impl LimitsUpdate {
             })
     }
 
-    /// The limits after this update of `old`.
+    /// The limits after this update of `old`; what [`violation`](Self::violation) refuses may stay as it was.
     #[must_use]
     pub fn apply(&self, old: ActionLimits) -> ActionLimits {
+        let taken = |new: Option<i64>| new.and_then(|new| u32::try_from(new).ok());
         ActionLimits {
-            timeout: self.timeout.unwrap_or(old.timeout),
-            memory: self.memory.unwrap_or(old.memory),
-            logs: self.logs.unwrap_or(old.logs),
-            concurrency: self.concurrency.unwrap_or(old.concurrency),
-            instances: self.instances.or(old.instances),
+            timeout: taken(self.timeout).unwrap_or(old.timeout),
+            memory: taken(self.memory).unwrap_or(old.memory),
+            logs: taken(self.logs).unwrap_or(old.logs),
+            concurrency: taken(self.concurrency).unwrap_or(old.concurrency),
+            instances: taken(self.instances).or(old.instances),
         }
     }
 }
 
-/// Numbers below zero that have no text of their own become 0, which is below every lower bound.
-fn whole_number(number: &serde_json::Number, noun: &str, negative: &str) -> Result<u32, String> {
-    let not_whole = || format!("requirement failed: {noun} must be whole number");
-    if let Some(value) = number.as_u64() {
-        return u32::try_from(value).map_err(|_| not_whole());
-    }
-    match number.as_i64() {
-        Some(_) if !negative.is_empty() => Err(negative.to_owned()),
-        Some(_) => Ok(0),
-        None => match number.as_f64() {
-            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "whole and in range")]
-            Some(value) if value.fract() == 0.0 && (0.0..=f64::from(u32::MAX)).contains(&value) => {
-                Ok(value as u32)
-            }
-            _ => Err(not_whole()),
-        },
+/// A whole number, `1e3` too. Of limits that have a text for values below zero, `negative` is it.
+fn whole_number(number: &serde_json::Number, noun: &str, negative: &str) -> Result<i64, String> {
+    /// Beyond it not every whole number has a float.
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+    #[expect(clippy::cast_possible_truncation, reason = "whole and in range")]
+    let whole = |float: f64| (float.fract() == 0.0 && float.abs() <= EXACT).then_some(float as i64);
+    match number.as_i64().or_else(|| number.as_f64().and_then(whole)) {
+        Some(value) if value < 0 && !negative.is_empty() => Err(negative.to_owned()),
+        Some(value) => Ok(value),
+        None => Err(format!("requirement failed: {noun} must be whole number")),
     }
 }
 
 fn violation(
-    value: Option<u32>,
+    value: Option<i64>,
     range: Range,
-    subject: impl Fn(u32) -> String,
+    subject: impl Fn(i64) -> String,
     bound: impl Fn(u32) -> String,
 ) -> Option<String> {
     let value = value?;
     let (relation, limit) = match value {
-        v if v > range.max => ("exceeds", range.max),
-        v if v < range.min => ("below", range.min),
+        v if v > range.max.into() => ("exceeds", range.max),
+        v if v < range.min.into() => ("below", range.min),
         _ => return None,
     };
     Some(format!("requirement failed: {} {relation} allowed threshold of {}", subject(value), bound(limit)))
@@ -192,6 +187,15 @@ mod tests {
             ),
             (json!({"logs": 11}), "requirement failed: log size 11 MB exceeds allowed threshold of 10 MB"),
             (json!({"concurrency": 2}), "requirement failed: concurrency 2 exceeds allowed threshold of 1"),
+            (json!({"concurrency": -3}), "requirement failed: concurrency -3 below allowed threshold of 1"),
+            (
+                json!({"timeout": -5e0}),
+                "requirement failed: duration -5 milliseconds below allowed threshold of 100 milliseconds",
+            ),
+            (
+                json!({"memory": 5_000_000_000u64}),
+                "requirement failed: memory size 5000000000 MB exceeds allowed threshold of 512 MB",
+            ),
         ] {
             assert_eq!(LimitsUpdate::parse(&limits).unwrap().violation(&bounds).as_deref(), Some(text));
         }

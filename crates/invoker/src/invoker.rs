@@ -45,10 +45,11 @@ impl NodeInvoker {
         Self { node }
     }
 
-    /// True if one of the factories is responsible for this kind and image.
+    /// True if one of the factories is responsible for this kind and image, or if it is an image that none of them
+    /// has: its activations end in records that say so.
     #[must_use]
     pub fn serves(&self, kind: &str, image: Option<&str>) -> bool {
-        self.node.factories.iter().any(|factory| factory.serves(kind, image))
+        image.is_some() || self.node.factories.iter().any(|factory| factory.serves(kind, image))
     }
 
     /// Memory of all containers, stem cells and stopping ones included.

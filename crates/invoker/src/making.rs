@@ -122,7 +122,10 @@ impl Node {
             factory.serves(&spec.kind, spec.image.as_deref())
         };
         let Some(factory) = self.factories.iter().find(serves) else {
-            return failed("no container factory of this node serves the kind");
+            return match &spec.image {
+                Some(image) => Err(CreateError::Pull(image.clone())),
+                None => failed("no container factory of this node serves the kind"),
+            };
         };
         let mut attempt = 1;
         loop {

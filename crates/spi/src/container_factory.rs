@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use chasen_entity::response::Answer;
-use chasen_entity::{ActionLimits, ActivationId, ByteSize, ExecutableAction, Invocation, Millis};
+use chasen_entity::{ActionLimits, ActivationId, ByteSize, ExecutableAction, Invocation, Millis, error_text};
 
 /// What a new container is for.
 #[derive(Debug, Clone)]
@@ -25,7 +25,7 @@ pub enum CreateError {
     #[error("{0}")]
     NotRunnable(String),
     /// An image could not be had.
-    #[error("Failed to pull container image '{0}'.")]
+    #[error("{}", error_text::image_not_pulled(.0))]
     Pull(String),
     /// Anything else; the text is for the operator's log.
     #[error("the container could not be started: {0}")]

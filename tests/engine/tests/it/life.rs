@@ -216,5 +216,12 @@ async fn unknown_kinds_and_missing_ones_differ() {
     let record = bench.run(missing).await;
     assert_eq!(outcome(&record), Outcome::DeveloperError);
     assert!(result(&record).contains("install it"));
+    let image = with_action(call("guest", "c", "{}"), |action| {
+        action.exec.kind = "blackbox".to_owned();
+        action.exec.image = Some("example/none".to_owned());
+    });
+    let record = bench.run(image).await;
+    assert_eq!(outcome(&record), Outcome::DeveloperError);
+    assert!(result(&record).contains("Failed to pull container image 'example/none'."));
     bench.assert_sound();
 }
