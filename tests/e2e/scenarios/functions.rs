@@ -10,6 +10,9 @@ use crate::scenario::Need;
 /// Time between two looks at something that is about to happen.
 const LOOK: Duration = Duration::from_millis(20);
 
+/// An executable that says hello.
+pub(crate) const HELLO: &str = "#!/bin/sh\necho '{\"hello\":true}'\n";
+
 /// What a function is written in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Language {

@@ -10,11 +10,10 @@ use std::time::{Duration, Instant};
 use chasen_testkit::{Client, Node, Signal, children, descendants, internet, node};
 use serde_json::{Value, json};
 
-use crate::functions::{Function, call, eventually, record, start};
+use crate::functions::{Function, HELLO, call, eventually, path, record, start};
 use crate::scenario::{Need, Scenario, wait_for};
 
 const INTERRUPTED: &str = "The activation was interrupted before its result was known.";
-const HELLO: &str = "#!/bin/sh\necho '{\"hello\":true}'\n";
 const SLOW: &str = "#!/bin/sh\nsleep 600\n";
 /// A store that a test can fill.
 const DISK: &str = "320m";
@@ -48,7 +47,7 @@ async fn kill() {
         let called = call(&client, "hello", &json!({})).await;
         records.push(record(&client, called.id()).await);
     }
-    let action = client.get(&crate::functions::path("hello")).await.unwrap().json();
+    let action = client.get(&path("hello")).await.unwrap().json();
     node.kill();
     node.restart();
     let client = node.client();
@@ -58,8 +57,8 @@ async fn kill() {
     }
     let list = client.get("/api/v1/namespaces/_/activations?count=true").await.unwrap().json();
     assert_eq!(list, json!({"activations": records.len()}));
-    assert_eq!(client.get(&crate::functions::path("hello")).await.unwrap().json(), action);
-    assert_eq!(client.get(&crate::functions::path("gone")).await.unwrap().status.as_u16(), 404);
+    assert_eq!(client.get(&path("hello")).await.unwrap().json(), action);
+    assert_eq!(client.get(&path("gone")).await.unwrap().status.as_u16(), 404);
     assert_eq!(call(&client, "hello", &json!({})).await.result(), &json!({"hello": true}));
 }
 

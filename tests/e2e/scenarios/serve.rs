@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use chasen_testkit::{PATIENCE, Signal, chasen, node, run};
 use serde_json::json;
 
+use crate::functions::{Function, HELLO};
 use crate::scenario::{Need, Scenario};
 
 pub(crate) fn scenarios() -> Vec<Scenario> {
@@ -52,7 +53,7 @@ async fn ready_line() {
 async fn drain() {
     let mut node = node().start();
     let client = node.client();
-    crate::languages::put_native(&client, "slow", "#!/bin/sh\nsleep 2\necho '{\"done\":true}'\n").await;
+    Function::native("slow", "#!/bin/sh\nsleep 2\necho '{\"done\":true}'\n").put(&client).await;
     let slow = tokio::spawn(async move { client.invoke("slow", &json!({}), true).await });
     until_in_flight(&node).await;
     node.signal(Signal::TERM);
@@ -64,7 +65,7 @@ async fn drain() {
 async fn second_signal() {
     let mut node = node().start();
     let client = node.client();
-    crate::languages::put_native(&client, "slow", "#!/bin/sh\nsleep 50\n").await;
+    Function::native("slow", "#!/bin/sh\nsleep 50\n").put(&client).await;
     let slow = tokio::spawn(async move { client.invoke("slow", &json!({}), true).await });
     until_in_flight(&node).await;
     let begun = Instant::now();
@@ -109,7 +110,7 @@ async fn second_node() {
 
 async fn survives_kill() {
     let mut node = node().start();
-    crate::languages::put_native(&node.client(), "hello", crate::languages::HELLO).await;
+    Function::native("hello", HELLO).put(&node.client()).await;
     let record = node.client().invoke("hello", &json!({}), true).await.unwrap().json();
     let id = record["activationId"].as_str().unwrap().to_owned();
     node.kill();
@@ -150,7 +151,7 @@ async fn door_everywhere() {
     let node = node().listen("0.0.0.0:0").argument("--allow-guest").start();
     let client = node.client();
     let code = "const main = async () => ({ text: await (await fetch(`${process.env.__OW_API_HOST}/ping`)).text() })";
-    crate::languages::put(&client, "ping", chasen_testkit::Target::Kind("nodejs:default"), code).await;
+    Function::nodejs("ping", code).put(&client).await;
     let record = client.invoke("ping", &json!({}), true).await.unwrap().json();
     assert_eq!(record["response"]["result"], json!({"text": "pong"}), "{record}");
 }
@@ -159,7 +160,7 @@ async fn no_network() {
     let node = node().set("sandbox.network", "false").start();
     let client = node.client();
     let code = "#!/bin/sh\nprintf '{\"door\":\"%s\",\"routes\":%d}' \"$__OW_API_HOST\" $(($(wc -l < /proc/net/route) - 1))\n";
-    crate::languages::put_native(&client, "look", code).await;
+    Function::native("look", code).put(&client).await;
     let record = client.invoke("look", &json!({}), true).await.unwrap().json();
     assert_eq!(record["response"]["result"], json!({"door": "", "routes": 0}), "{record}");
 }
