@@ -1,5 +1,6 @@
 //! Requests about actions and activations in the caller's own namespace.
 
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::{Client, ClientError, Reply};
@@ -43,7 +44,12 @@ impl Client {
     }
 
     /// Invokes an action; `blocking` waits for its record.
-    pub async fn invoke(&self, name: &str, arguments: &Value, blocking: bool) -> Result<Reply, ClientError> {
+    pub async fn invoke(
+        &self,
+        name: &str,
+        arguments: &(impl Serialize + Sync + ?Sized),
+        blocking: bool,
+    ) -> Result<Reply, ClientError> {
         self.post(&format!("{}?blocking={blocking}", action_path(name)), arguments).await
     }
 

@@ -10,12 +10,14 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
+use chasen_entity::RawJson;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper_util::client::legacy::Client as Pool;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
+use serde::Serialize;
 use serde_json::Value;
 
 pub use actions::{ActionCode, Target};
@@ -135,8 +137,13 @@ impl Client {
     }
 
     /// `POST` of a document.
-    pub async fn post(&self, path: &str, body: &Value) -> Result<Reply, ClientError> {
-        self.request(Method::POST, path, Some(body)).await
+    pub async fn post(
+        &self,
+        path: &str,
+        body: &(impl Serialize + Sync + ?Sized),
+    ) -> Result<Reply, ClientError> {
+        let body = RawJson::from_value(body).as_str().to_owned();
+        self.request_text(Method::POST, path, Some(body)).await
     }
 
     /// Any method, with a JSON body or none.
@@ -146,11 +153,18 @@ impl Client {
         path: &str,
         body: Option<&Value>,
     ) -> Result<Reply, ClientError> {
+        self.request_text(method, path, body.map(Value::to_string)).await
+    }
+
+    async fn request_text(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<String>,
+    ) -> Result<Reply, ClientError> {
         let builder = Request::builder().method(method).uri(format!("{}{path}", self.base));
         let request = match body {
-            Some(body) => {
-                builder.header(CONTENT_TYPE, "application/json").body(Bytes::from(body.to_string()))
-            }
+            Some(body) => builder.header(CONTENT_TYPE, "application/json").body(Bytes::from(body)),
             None => builder.body(Bytes::new()),
         };
         let failed =

@@ -103,6 +103,7 @@ impl Node {
         let mut node = Self { address, parts, stopping, doors: Vec::new() };
         node.open_doors(listener)?;
         node.parts.scheduler.recover(unfinished);
+        tracing::info!(%address, data = %folder.display(), version = env!("CARGO_PKG_VERSION"), "the node takes work");
         Ok(node)
     }
 
@@ -126,6 +127,10 @@ impl Node {
 
     /// Takes no more work, waits for what runs no longer than `limit`, and closes everything.
     pub async fn stop(self, limit: Duration) {
+        tracing::info!(
+            limit_s = limit.as_secs(),
+            "the node takes no more work and lets running activations end"
+        );
         let deadline = Instant::now() + limit;
         self.stopping.send_replace(true);
         let cut = self.parts.scheduler.drain(deadline).await;

@@ -1,6 +1,8 @@
 //! `chasen run`: one invocation of one file through the whole platform, in one process.
 
 use std::ffi::OsStr;
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -8,8 +10,8 @@ use std::time::{Duration, Instant};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use chasen_client::{ActionCode, Client, ClientError, Record, Reply, Target};
-use chasen_entity::Outcome;
-use serde_json::{Map, Value};
+use chasen_entity::json::ObjectSplice;
+use chasen_entity::{Outcome, RawJson};
 
 use crate::console;
 
@@ -60,7 +62,7 @@ pub struct Job {
     /// Entry point.
     pub main: Option<String>,
     /// Arguments.
-    pub arguments: Value,
+    pub arguments: RawJson,
 }
 
 /// Why nothing was run.
@@ -75,13 +77,8 @@ pub enum JobError {
         source: std::io::Error,
     },
     /// The file is too large to be an action.
-    #[error("{path}: {length} bytes, more than the {MAX_FILE} that an action can have")]
-    TooLarge {
-        /// Which.
-        path: PathBuf,
-        /// Its length.
-        length: u64,
-    },
+    #[error("{0}: more than the {MAX_FILE} bytes that an action can have")]
+    TooLarge(PathBuf),
     /// The name does not tell the kind.
     #[error("{0}: the name does not tell the kind; give it with --kind, for example --kind nodejs:default")]
     Kind(PathBuf),
@@ -107,12 +104,13 @@ impl Job {
         parameters: &[String],
     ) -> Result<Self, JobError> {
         let failed = |source| JobError::File { path: path.to_owned(), source };
-        let length = std::fs::metadata(path).map_err(failed)?.len();
-        if length > MAX_FILE {
-            return Err(JobError::TooLarge { path: path.to_owned(), length });
-        }
+        let file = File::open(path).map_err(failed)?;
         let kind = kind.or_else(|| kind_of(path)).ok_or_else(|| JobError::Kind(path.to_owned()))?;
-        let bytes = std::fs::read(path).map_err(failed)?;
+        let mut bytes = Vec::new();
+        let length = file.take(MAX_FILE + 1).read_to_end(&mut bytes).map_err(failed)?;
+        if length as u64 > MAX_FILE {
+            return Err(JobError::TooLarge(path.to_owned()));
+        }
         let code = String::from_utf8(bytes).unwrap_or_else(|error| BASE64.encode(error.as_bytes()));
         Ok(Self {
             kind: kind.to_owned(),
@@ -150,20 +148,20 @@ fn kind_of(path: &Path) -> Option<&'static str> {
     }
 }
 
-/// Pairs of key and value as one object. A value that is JSON is taken as that, else as text.
-fn arguments(parameters: &[String]) -> Value {
-    let mut object = Map::new();
-    for pair in parameters.chunks(2) {
-        if let [key, text] = pair {
-            let value = serde_json::from_str(text).unwrap_or_else(|_| Value::from(text.as_str()));
-            object.insert(key.clone(), value);
-        }
+/// Pairs of key and value as one object. A value that is JSON is taken as it is written, else as text.
+fn arguments(parameters: &[String]) -> RawJson {
+    let value = |text: &String| RawJson::parse(text.as_bytes()).unwrap_or_else(|_| RawJson::from_value(text));
+    let (pairs, _) = parameters.as_chunks::<2>();
+    let values: Vec<(&String, RawJson)> = pairs.iter().map(|[key, text]| (key, value(text))).collect();
+    let mut object = ObjectSplice::default();
+    for (key, value) in &values {
+        object.set(key.as_str().into(), value.raw());
     }
-    Value::Object(object)
+    object.finish()
 }
 
 /// Invokes and gives the record with its logs, however long that takes.
-async fn record(client: &Client, arguments: &Value) -> Result<Record, JobError> {
+async fn record(client: &Client, arguments: &RawJson) -> Result<Record, JobError> {
     let answer = client.invoke(ACTION, arguments, true).await?;
     let id = answer.activation_id().ok_or_else(|| unexpected(&answer))?;
     let begun = Instant::now();
@@ -215,8 +213,14 @@ mod tests {
 
     #[test]
     fn parameters_are_json_or_text() {
-        let texts = ["n", "4", "s", "x y", "o", "{\"a\":[1]}"].map(str::to_owned);
-        assert_eq!(arguments(&texts), serde_json::json!({"n": 4, "s": "x y", "o": {"a": [1]}}));
+        let texts = ["s", "x y", "n", "12345678901234567890.10", "o", "{\"a\":[1]}"].map(str::to_owned);
+        assert_eq!(arguments(&texts).as_str(), r#"{"s":"x y","n":12345678901234567890.10,"o":{"a":[1]}}"#);
+    }
+
+    #[test]
+    fn files_are_read_within_bounds() {
+        let endless = Job::read(Path::new("/dev/zero"), Some(NATIVE), None, &[]);
+        assert!(matches!(endless, Err(JobError::TooLarge(_))), "{endless:?}");
     }
 
     #[test]

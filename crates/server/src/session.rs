@@ -9,9 +9,13 @@ use tokio::runtime::{Builder, Runtime};
 
 use crate::bind::BindError;
 use crate::cli::Failure;
+use crate::console;
 use crate::node::Node;
 use crate::settings::Settings;
 use crate::signals::{Signals, StopSignal};
+
+/// What is said while running activations are awaited.
+const STOPPING: &str = "running activations may end; a second signal ends the node at once";
 
 /// How the work around a node ended.
 #[derive(Debug)]
@@ -53,7 +57,7 @@ pub fn with_node<T>(
             Node::start(settings, listener).await.map_err(|error| Failure::Failed(error.to_string()))
         };
         let node = tokio::select! {
-            node = start => node?,
+            node = console::with_progress("the node starts", start) => node?,
             signal = signals.next() => return Ok(Ended::Stopped(signal)),
         };
         let ended = tokio::select! {
@@ -61,7 +65,7 @@ pub fn with_node<T>(
             signal = signals.next() => Ended::Stopped(signal),
         };
         Ok(tokio::select! {
-            () = node.stop(settings.server.drain_timeout) => ended,
+            () = console::with_progress(STOPPING, node.stop(settings.server.drain_timeout)) => ended,
             signal = signals.next() => Ended::Forced(signal),
         })
     });

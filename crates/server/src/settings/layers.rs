@@ -49,6 +49,8 @@ pub(super) struct Given {
 pub struct Layers {
     pub(super) given: BTreeMap<String, Given>,
     pub(super) problems: Vec<Problem>,
+    /// Variables with the prefix but without a section.
+    pub(super) undivided: Vec<String>,
 }
 
 impl Layers {
@@ -73,9 +75,11 @@ impl Layers {
     /// Adds the environment variables that are settings: `CHASEN_SECTION__KEY`.
     pub fn add_environment(&mut self, variables: impl IntoIterator<Item = (String, String)>) {
         for (name, text) in variables {
-            let Some(key) = name.strip_prefix(ENVIRONMENT_PREFIX).filter(|rest| rest.contains("__")) else {
+            let Some(key) = name.strip_prefix(ENVIRONMENT_PREFIX) else { continue };
+            if !key.contains("__") {
+                self.undivided.push(name);
                 continue;
-            };
+            }
             let key = key.to_ascii_lowercase().replace("__", ".").replace('_', "-");
             self.set(key, text, Origin::Environment(name));
         }

@@ -32,6 +32,14 @@ pub enum Problem {
         /// The known key that looks most like it.
         near: Option<&'static str>,
     },
+    /// A variable that names a setting but for one underscore.
+    #[error("environment {name}: sections are followed by two underscores; write {meant}")]
+    Undivided {
+        /// As given.
+        name: String,
+        /// As it must be.
+        meant: String,
+    },
     /// A text that is no value of its setting.
     #[error("{key} = {text:?} ({origin}): expected {expected}")]
     Value {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::layers::{Given, Layers, Origin};
+use super::layers::{Given, Layers, Origin, environment_name};
 use super::problem::{Problem, SettingsError, nearest};
 use super::value::Value;
 
@@ -27,12 +27,13 @@ pub struct Row {
 pub(super) struct Reader {
     given: BTreeMap<String, Given>,
     problems: Vec<Problem>,
+    undivided: Vec<String>,
     rows: Vec<Row>,
 }
 
 impl Reader {
     pub(super) fn new(layers: Layers) -> Self {
-        Self { given: layers.given, problems: layers.problems, rows: Vec::new() }
+        Self { given: layers.given, problems: layers.problems, undivided: layers.undivided, rows: Vec::new() }
     }
 
     /// Declares a key and reads its value. A text that cannot be read is a problem, and the default stands in.
@@ -72,6 +73,12 @@ impl Reader {
         for (key, given) in self.given {
             let near = nearest(&key, self.rows.iter().map(|row| row.key));
             self.problems.push(Problem::Unknown { key, origin: given.origin, near });
+        }
+        for name in self.undivided {
+            let meant = self.rows.iter().map(|row| environment_name(row.key));
+            if let Some(meant) = meant.into_iter().find(|meant| meant.replace("__", "_") == name) {
+                self.problems.push(Problem::Undivided { name, meant });
+            }
         }
         if self.problems.is_empty() { Ok(self.rows) } else { Err(SettingsError(self.problems)) }
     }

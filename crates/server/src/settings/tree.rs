@@ -244,6 +244,16 @@ mod tests {
     }
 
     #[test]
+    fn variables_with_one_underscore_are_not_passed_over() {
+        let mut layers = Layers::default();
+        let names = ["CHASEN_LIMITS_FIRES_PER_MINUTE", "CHASEN_BIN"];
+        layers.add_environment(names.map(|name| (name.to_owned(), "7".to_owned())));
+        let error = Settings::read(layers).unwrap_err().to_string();
+        assert!(error.contains("write CHASEN_LIMITS__FIRES_PER_MINUTE"), "{error}");
+        assert!(!error.contains("CHASEN_BIN"), "{error}");
+    }
+
+    #[test]
     fn the_effective_tree_is_a_settings_file_that_says_the_same() {
         let (_, rows) = read(&["server.listen=[::1]:0", "limits.fires-per-minute=60"]).unwrap();
         let folder = tempfile::tempdir().unwrap();
