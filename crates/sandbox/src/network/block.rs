@@ -4,12 +4,11 @@
 //! on a file of the run folder; the kernel frees it when the node dies, however it dies.
 
 use std::collections::VecDeque;
-use std::fs::File;
 use std::net::Ipv4Addr;
 use std::path::Path;
 
 use super::error::NetworkError;
-use super::lock;
+use super::lock::{self, Held};
 use super::subnet::Subnet;
 
 /// Addresses set aside for sharing between customers of a network: nobody's public ones.
@@ -27,7 +26,7 @@ pub(super) const SLOTS: usize = 4093;
 #[derive(Debug)]
 pub(super) struct Block {
     index: u32,
-    _lock: File,
+    _lock: Held,
 }
 
 impl Block {

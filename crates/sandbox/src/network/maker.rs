@@ -1,6 +1,5 @@
 //! Making and removing networks of sandboxes, one at a time, on a thread of its own.
 
-use std::fs::File;
 use std::net::Ipv4Addr;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -12,6 +11,7 @@ use super::connections;
 use super::error::NetworkError;
 use super::forwarding;
 use super::link::{self, End, SANDBOX_LINK, Uplink};
+use super::lock::Held;
 use super::names::Names;
 use super::namespace::Namespace;
 use super::netlink::Socket;
@@ -32,7 +32,7 @@ const LOOPBACK: &str = "lo";
 pub(super) struct Maker {
     names: Names,
     block: Block,
-    _alive: File,
+    _alive: Held,
     run_dir: PathBuf,
     links: Socket,
     filter: Socket,
@@ -47,7 +47,7 @@ pub(super) struct Maker {
 impl Maker {
     pub(super) fn new(
         names: Names,
-        alive: File,
+        alive: Held,
         block: Block,
         run_dir: &Path,
         resolvers: &[Ipv4Addr],

@@ -28,7 +28,6 @@ mod resolver;
 mod rules;
 mod subnet;
 
-use std::fs::File;
 use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -40,6 +39,7 @@ pub use subnet::Subnet;
 
 use crate::requirements::Missing;
 use block::Block;
+use lock::Held;
 use maker::Maker;
 use names::Names;
 use netlink::Socket;
@@ -215,7 +215,7 @@ pub fn cleanup(node_id: &str, run_dir: &Path) -> Result<(), NetworkError> {
 }
 
 /// Cleans up and returns the file by which the node is known to be alive.
-fn clean(names: Names, run_dir: &Path) -> Result<File, NetworkError> {
+fn clean(names: Names, run_dir: &Path) -> Result<Held, NetworkError> {
     let alive = lock::hold(run_dir, &names.lock())?.ok_or(NetworkError::Running)?;
     maker::remove_all(names, run_dir, &mut Socket::route()?, &mut Socket::netfilter()?)?;
     Ok(alive)

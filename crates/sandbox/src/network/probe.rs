@@ -64,5 +64,11 @@ fn try_rules() -> Result<(), NetworkError> {
 }
 
 fn lacking(what: &str, why: &str, error: &NetworkError) -> Missing {
-    Missing { what: what.into(), why: why.into(), how: error.to_string() }
+    let (what, how) = match error {
+        NetworkError::Kernel { step, source, hint } => {
+            (format!("{what} (cannot {step}: {source})"), (*hint).to_owned())
+        }
+        other => (what.to_owned(), other.to_string()),
+    };
+    Missing { what, why: why.into(), how }
 }
