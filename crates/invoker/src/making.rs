@@ -64,7 +64,7 @@ impl Node {
             Ok(handle) => handle,
             Err(error) => return Made::Failed(self.not_created(container, error)),
         };
-        container.set_slots(request.action.limits.concurrency);
+        container.set_slots(request.action.limits.concurrency.min(handle.container.concurrency()));
         if container.apply(Event::Claimed) != Effect::Initialize {
             return if self.is_closing() { Made::Failed(StartFailure::Draining) } else { Made::Lost };
         }

@@ -151,6 +151,8 @@ impl<C: Clone, W> Queue<C, W> {
                     return;
                 }
                 self.shape.cold_estimate = cold_estimate;
+                // Its runtime may take fewer than its action allows.
+                self.shape.concurrency = slots.max(1);
                 self.receive(container, id, slots, init_time, effects);
             }
             Event::StartFailed { revision } => {

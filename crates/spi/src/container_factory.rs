@@ -65,11 +65,15 @@ impl RunReply {
     }
 }
 
-/// One container. All methods may be called from any task; `run` up to the agreed concurrency at once.
+/// One container. All methods may be called from any task; `run` up to the action's concurrency and up to
+/// `concurrency` at once.
 #[async_trait]
 pub trait Container: Send + Sync {
     /// Name in logs.
     fn name(&self) -> &str;
+
+    /// Most runs that the runtime takes at once, whatever its action allows.
+    fn concurrency(&self) -> u32;
 
     /// Gives the container its action, once. Bounded by the action's time limit.
     async fn init(&self, invocation: &Invocation, code: InitCode) -> RunReply;

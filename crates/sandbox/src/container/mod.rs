@@ -181,6 +181,10 @@ impl Container for SandboxContainer {
         self.parts.cell.name()
     }
 
+    fn concurrency(&self) -> u32 {
+        self.parts.runtime.concurrency()
+    }
+
     async fn init(&self, invocation: &Invocation, code: InitCode) -> RunReply {
         let bounds = RunBounds::new(&code.action.limits, self.keep(invocation));
         self.parts.output.set_limit(bounds.logs.as_bytes());

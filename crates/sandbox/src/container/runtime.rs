@@ -64,6 +64,14 @@ impl Runtime {
         }
     }
 
+    /// Most runs that it takes at once.
+    pub(super) fn concurrency(&self) -> u32 {
+        match self {
+            Self::Framed { turn: None, .. } => u32::MAX,
+            Self::Framed { turn: Some(_), .. } | Self::Lines(_) => 1,
+        }
+    }
+
     /// Waits until a run may be sent.
     pub(super) async fn turn(&self) -> Option<MutexGuard<'_, ()>> {
         match self {

@@ -9,7 +9,7 @@ use chasen_entity::{Millis, Revision};
 pub struct Shape {
     /// Stored state; containers of an older one get no more work.
     pub revision: Revision,
-    /// Activations that share a container.
+    /// Activations that share a container, unless its runtime takes fewer.
     pub concurrency: u32,
     /// Most containers; absent means no own bound.
     pub instances: Option<u32>,

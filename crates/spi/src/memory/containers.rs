@@ -1,6 +1,6 @@
 //! A container factory in memory: containers that do what the arguments say, and notes of what was done to them.
 //!
-//! Kinds: `memory:1` runs; `missing:1` is served but not installed; `failing:1` cannot be created.
+//! Kinds: `memory:1` runs; `serial:1` runs one call at a time; `missing:1` is served but not installed; `failing:1` cannot be created.
 //! Entry points: `refuses`, `dies` and `hangs` at initialisation, everything else takes the action.
 //! Arguments, by the key `do`: `sleep` (for `ms`), `refuse`, `die`, `die-unsent`, `hang` (until the time limit),
 //! `stuck` (for ever, limit or not); everything else is echoed.
@@ -118,7 +118,7 @@ impl MemoryContainerFactory {
 #[async_trait]
 impl ContainerFactory for MemoryContainerFactory {
     fn serves(&self, kind: &str, _image: Option<&str>) -> bool {
-        matches!(kind, "memory:1" | "missing:1" | "failing:1")
+        matches!(kind, "memory:1" | "serial:1" | "missing:1" | "failing:1")
     }
 
     async fn create(&self, spec: &ContainerSpec) -> Result<Arc<dyn Container>, CreateError> {
@@ -139,6 +139,7 @@ impl ContainerFactory for MemoryContainerFactory {
             number,
             name: format!("memory-{number}"),
             memory: spec.memory,
+            concurrency: if spec.kind == "serial:1" { 1 } else { u32::MAX },
             stop_time: self.stop_time,
             dead: watch::Sender::new(false),
             frozen: watch::Sender::new(false),
@@ -158,6 +159,7 @@ struct MemoryContainer {
     number: u64,
     name: String,
     memory: ByteSize,
+    concurrency: u32,
     stop_time: Duration,
     dead: watch::Sender<bool>,
     frozen: watch::Sender<bool>,
@@ -221,9 +223,13 @@ impl Container for MemoryContainer {
         &self.name
     }
 
+    fn concurrency(&self) -> u32 {
+        self.concurrency
+    }
+
     async fn init(&self, invocation: &Invocation, code: InitCode) -> RunReply {
         let begun = tokio::time::Instant::now();
-        let concurrency = code.action.limits.concurrency;
+        let concurrency = code.action.limits.concurrency.min(self.concurrency);
         let before = self.action.lock().replace((invocation.key(), invocation.action.revision, concurrency));
         self.check("initialised once", before.is_none());
         self.check("initialised with its action", code.action.revision == invocation.action.revision);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use chasen_entity::invocation::Delivery;
-use chasen_entity::{Event, Invocation, Outcome, error_text};
+use chasen_entity::{ByteSize, Event, Invocation, Outcome, RawJson, error_text};
 use chasen_scheduler::SchedulerConfig;
 use chasen_spi::event_log::Unfinished;
 use chasen_spi::{EventLog, Invoke, Rejection};
@@ -58,6 +58,33 @@ async fn errors_of_the_action_are_its_own() {
         assert_eq!(line.find("stderr"), Some(31), "{line}");
     }
     assert_eq!(outcome(bench.run(call("guest", "hello", "{}")).await.as_ref()), Outcome::Success);
+    bench.assert_sound();
+}
+
+#[tokio::test(start_paused = true)]
+async fn runtimes_that_take_one_run_get_one_whatever_the_action_allows() {
+    let bench = bench(1024);
+    let serial = |arguments| {
+        with_action(call("guest", "hello", arguments), |action| {
+            action.exec.kind = "serial:1".to_owned();
+            action.limits.concurrency = 10;
+            action.limits.timeout = 1000;
+        })
+    };
+    let tickets: Vec<_> = (0..6)
+        .map(|_| tokio::spawn(bench.scheduler.invoke(serial(r#"{"do":"sleep","ms":900}"#)).unwrap()))
+        .collect();
+    let hung = tokio::spawn(bench.scheduler.invoke(serial(r#"{"do":"hang"}"#)).unwrap());
+    for ticket in tickets {
+        let record = ticket.await.unwrap();
+        assert_eq!(
+            outcome(&record),
+            Outcome::Success,
+            "neither the wait nor the one that hangs is its fault"
+        );
+    }
+    assert_eq!(result(&hung.await.unwrap()), RawJson::error(&error_text::run_timed_out(1000)).as_str());
+    assert!(bench.factory.notes().peak_memory >= ByteSize::mb(512), "more containers share the load");
     bench.assert_sound();
 }
 
