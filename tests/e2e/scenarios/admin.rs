@@ -1,15 +1,17 @@
 //! Administration of subjects, beside a running node and without one.
 
 use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
-use chasen_testkit::{Finished, PATIENCE, chasen, node, run};
+use chasen_testkit::{Finished, PATIENCE, binary, chasen, node, run};
 
 use crate::scenario::Scenario;
 
 pub(crate) fn scenarios() -> Vec<Scenario> {
     vec![
         Scenario::blocking("admin::a_subject_lives_from_create_to_delete", life).needing_nothing(),
+        Scenario::blocking("admin::a_key_can_come_from_stdin", piped).needing_nothing(),
         Scenario::blocking("admin::mistakes_are_named_and_counted", mistakes).needing_nothing(),
         Scenario::new("admin::a_running_node_sees_changes", running),
     ]
@@ -37,6 +39,16 @@ fn life() {
     assert_eq!(user(data, &["delete", "whisker", "-ns", "other"]).stdout, "Namespace deleted\n");
     assert_eq!(user(data, &["delete", "whisker"]).stdout, "Subject deleted\n");
     assert_eq!(user(data, &["get", "whisker"]).code, Some(1));
+}
+
+fn piped() {
+    let folder = tempfile::tempdir().unwrap();
+    let key = format!("23bc46b1-71f6-4ed5-8c54-816aa4f8c503:{}", "k".repeat(64));
+    let mut shell = Command::new("sh");
+    shell.args(["-c", r#"printf '%s\n' "$1" | "$0" admin user create whisker -u - --data "$2""#]);
+    shell.arg(binary()).arg(&key).arg(folder.path());
+    let created = run(shell);
+    assert_eq!((created.code, created.stdout.trim()), (Some(0), key.as_str()), "{created:?}");
 }
 
 fn mistakes() {

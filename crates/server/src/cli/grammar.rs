@@ -121,8 +121,8 @@ pub(super) enum UserCommand {
     Create {
         #[command(flatten)]
         target: UserTarget,
-        /// Use this key (uuid:key)
-        #[arg(short = 'u', long = "auth", value_name = "UUID:KEY")]
+        /// Use this key (uuid:key); `-` reads it from stdin, where other users of the machine cannot see it
+        #[arg(short = 'u', long = "auth", value_name = "UUID:KEY", allow_hyphen_values = true)]
         credentials: Option<String>,
         /// Replace the key of a namespace that is there already
         #[arg(short = 'r', long = "revoke")]

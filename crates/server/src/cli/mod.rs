@@ -4,6 +4,7 @@
 
 mod grammar;
 
+use std::io::{self, BufRead as _, Read as _};
 use std::process::ExitCode;
 
 use chasen_embedded::Subjects;
@@ -142,7 +143,7 @@ fn user(command: &UserCommand) -> Result<ExitCode, Failure> {
                 let wanted = admin::Create {
                     subject: subject.to_owned(),
                     namespace: namespace.map(str::to_owned),
-                    credentials: credentials.clone(),
+                    credentials: credentials.as_deref().map(given_or_from_stdin).transpose()?,
                     renew: *renew,
                     dry: *dry,
                 };
@@ -163,6 +164,18 @@ fn user(command: &UserCommand) -> Result<ExitCode, Failure> {
     })?;
     console::out(&format!("{text}\n"));
     Ok(ExitCode::SUCCESS)
+}
+
+/// The text itself, or the first line of stdin for `-`: arguments stand in the process list.
+fn given_or_from_stdin(text: &str) -> Result<String, Failure> {
+    /// Longer than any key.
+    const LONGEST_LINE: u64 = 1024;
+    if text != "-" {
+        return Ok(text.to_owned());
+    }
+    let mut line = String::new();
+    io::BufReader::new(io::stdin().take(LONGEST_LINE)).read_line(&mut line).map_err(failed)?;
+    Ok(line.trim_end().to_owned())
 }
 
 /// The log of commands that people watch: warnings only, unless somebody says otherwise.
