@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use chasen_testkit::{Client, Node, descendants, node};
+use chasen_testkit::{Client, Node, children, descendants, node};
 use serde_json::json;
 
 use crate::functions::{
@@ -494,7 +494,10 @@ async fn freezing() {
 }
 
 async fn stem_cells() {
-    let (_node, client) = stage();
+    let (node, client) = stage();
+    let helpers = descendants(node.pid()).into_iter().filter(|(_, name)| name.starts_with("chasen"));
+    let cells: Vec<u32> = helpers.flat_map(|(helper, _)| children(helper)).collect();
+    assert!(cells.is_empty(), "an idle node keeps none before a kind is used: {cells:?}");
     let code = "function main() { return { pid: process.pid, up: process.uptime() }; }";
     Function::nodejs("first", code).put(&client).await;
     call(&client, "first", &json!({})).await;
