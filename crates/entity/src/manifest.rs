@@ -191,14 +191,19 @@ impl Manifest {
         self.runtimes.values().flatten()
     }
 
-    /// True if our own sandbox runs this image's semantics without the image.
+    /// True if our own sandbox runs this image's semantics without the image, whatever its tag.
     #[must_use]
     pub fn is_own_blackbox(&self, image: &str) -> bool {
-        let untagged = |image: &str| match image.rsplit_once(':') {
-            Some((name, tag)) if !tag.contains('/') => name.to_owned(),
-            _ => image.to_owned(),
-        };
-        self.blackboxes.iter().any(|own| untagged(&own.to_string()) == untagged(image))
+        self.blackboxes.iter().any(|own| repository(&own.to_string()) == repository(image))
+    }
+}
+
+/// An image without its tag, and without the registry that is meant when none is named.
+fn repository(image: &str) -> &str {
+    let image = image.strip_prefix("docker.io/").unwrap_or(image);
+    match image.rsplit_once(':') {
+        Some((name, tag)) if !tag.contains('/') => name,
+        _ => image,
     }
 }
 
@@ -259,6 +264,7 @@ mod tests {
         );
         assert!(manifest.resolve("nodejs").is_none());
         assert!(manifest.is_own_blackbox("openwhisk/dockerskeleton"));
+        assert!(manifest.is_own_blackbox("docker.io/openwhisk/dockerskeleton:latest"));
         assert!(!manifest.is_own_blackbox("example/other"));
     }
 
