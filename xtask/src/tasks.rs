@@ -70,7 +70,31 @@ fn launchers() -> Result<(), String> {
         println!("skipped: the launchers' cases need python3 to drive them");
         return Ok(());
     }
-    shell::run("python3", ["runtimes/check.py"])
+    let modules = target().join("launcher-modules");
+    if let Err(why) = install_modules(&modules) {
+        println!("warning: preinstalled modules cannot be had ({why}); the cases that need them are skipped");
+        return shell::run("python3", ["runtimes/check.py"]);
+    }
+    shell::run("python3", ["runtimes/check.py", "--modules", &modules.to_string_lossy()])
+}
+
+/// The modules that functions find installed, laid out as in a data folder.
+fn install_modules(folder: &Path) -> Result<(), String> {
+    let [node, python] = ["nodejs-20", "python-3.11/site-packages"].map(|name| folder.join(name));
+    if !node.join("node_modules").exists() {
+        std::fs::create_dir_all(&node).map_err(|error| error.to_string())?;
+        for file in ["package.json", "package-lock.json"] {
+            let source = shell::root().join("runtimes/nodejs").join(file);
+            std::fs::copy(source, node.join(file)).map_err(|error| format!("{file}: {error}"))?;
+        }
+        shell::run("npm", ["ci", "--silent", "--prefix", &node.to_string_lossy()])?;
+    }
+    if !python.exists() {
+        let install =
+            ["-m", "pip", "install", "--quiet", "--require-hashes", "--target", &python.to_string_lossy()];
+        shell::run("python3", install.into_iter().chain(["-r", "runtimes/python/requirements.txt"]))?;
+    }
+    Ok(())
 }
 
 /// Benchmarks against the whole node, and the start of sandboxes, which is measured below it.

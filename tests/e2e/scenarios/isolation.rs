@@ -23,6 +23,8 @@ pub(crate) fn scenarios() -> Vec<Scenario> {
         })
         .needing(Need::Command("ip")),
         Scenario::new("isolation::the_openwhisk_client_works_from_inside", client_inside),
+        Scenario::new("isolation::requests_reach_the_api_door", requests_inside)
+            .needing(Language::Python.need()),
     ];
     scenarios.into_iter().map(|scenario| scenario.needing(Language::Nodejs.need())).collect()
 }
@@ -203,4 +205,16 @@ async fn client_inside() {
     Function::nodejs("keyless", code).put(&client).await;
     let called = call(&client, "keyless", &json!({})).await;
     assert_eq!(called.status, 502, "without its key the client must not work: {}", called.text);
+}
+
+async fn requests_inside() {
+    let node = node().start();
+    let client = node.client();
+    let code = "import os, requests\n\ndef main(args):\n    \
+        answer = requests.get(os.environ['__OW_API_HOST'] + '/ping', timeout=10)\n    \
+        return {'status': answer.status_code, 'text': answer.text, 'version': requests.__version__}\n";
+    Function::python("ask", code).put(&client).await;
+    let called = call(&client, "ask", &json!({})).await;
+    let expected = json!({"status": 200, "text": "pong", "version": "2.32.2"});
+    assert_eq!(called.result(), &expected, "{}", node.log());
 }
