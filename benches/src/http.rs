@@ -42,6 +42,13 @@ impl Client {
         self.receive()
     }
 
+    /// The reference: an answer of the same HTTP server that does nothing.
+    pub(crate) fn ping(&mut self) -> Result<Reply, Failure> {
+        let request = format!("GET /ping HTTP/1.1\r\nHost: {}\r\n\r\n", self.host);
+        self.stream.get_mut().write_all(request.as_bytes())?;
+        self.receive()
+    }
+
     fn receive(&mut self) -> Result<Reply, Failure> {
         let mut line = String::new();
         self.stream.read_line(&mut line)?;

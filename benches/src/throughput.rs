@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::http::Client;
+use crate::http::{Client, Reply};
 use crate::kinds;
 use crate::node::Node;
 use crate::stats::{Samples, millis};
@@ -21,21 +21,27 @@ pub(crate) fn run() -> Result<(), Failure> {
     client.invoke("stub")?.expect(200)?;
 
     let mut rates = Vec::new();
+    let mut pings = Vec::new();
     let mut latencies = String::new();
     let mut ids = Vec::new();
     for _ in 0..REPETITIONS {
-        load(&node.host, WARM_UP)?;
-        let (calls, mut these, samples) = load(&node.host, MEASURED)?;
+        pings.push(load(&node.host, WARM_UP, |client| client.ping())?.0);
+        load(&node.host, WARM_UP, invoke)?;
+        let (calls, mut these, samples) = load(&node.host, MEASURED, invoke)?;
+        if these.len() as u64 != samples.count() {
+            return Err("a call was answered without an activation id".into());
+        }
         rates.push(calls);
         ids.append(&mut these);
         latencies = format!("{:.2} / {:.2} ms", millis(samples.at(0.5)), millis(samples.at(0.99)));
     }
-    let rate = rates.iter().copied().fold(0.0, f64::max);
+    let [rate, ping] = [&rates, &pings].map(|rates| rates.iter().copied().fold(0.0, f64::max));
     report(
         "warm blocking throughput, native stub, 8 clients on the node's cores",
         &format!("{rate:.0}/s"),
         "≥ 5 000/s",
     );
+    report("  the same server answering `/ping`, same clients", &format!("{ping:.0}/s"), "");
     report("  latency p50 / p99 of the last run", &latencies, "");
     let missing = missing_records(&mut client, &ids)?;
     report(&format!("  ids without a record, of {}", ids.len()), &missing.to_string(), "0");
@@ -45,13 +51,19 @@ pub(crate) fn run() -> Result<(), Failure> {
     Ok(())
 }
 
+type Call = fn(&mut Client) -> Result<Reply, Failure>;
+
+fn invoke(client: &mut Client) -> Result<Reply, Failure> {
+    client.invoke("stub")
+}
+
 /// Calls for a while from all clients; calls per second, the ids, and the latencies.
-fn load(host: &str, time: Duration) -> Result<(f64, Vec<String>, Samples), Failure> {
+fn load(host: &str, time: Duration, call: Call) -> Result<(f64, Vec<String>, Samples), Failure> {
     let begun = Instant::now();
     let workers: Vec<_> = (0..CLIENTS)
         .map(|_| {
             let host = host.to_owned();
-            std::thread::spawn(move || worker(&host, begun + time).map_err(|error| error.to_string()))
+            std::thread::spawn(move || worker(&host, begun + time, call).map_err(|error| error.to_string()))
         })
         .collect();
     let (mut ids, mut samples) = (Vec::new(), Samples::new()?);
@@ -63,15 +75,15 @@ fn load(host: &str, time: Duration) -> Result<(f64, Vec<String>, Samples), Failu
     Ok((samples.count() as f64 / begun.elapsed().as_secs_f64(), ids, samples))
 }
 
-fn worker(host: &str, until: Instant) -> Result<(Vec<String>, Samples), Failure> {
+fn worker(host: &str, until: Instant, call: Call) -> Result<(Vec<String>, Samples), Failure> {
     let mut client = Client::connect(host)?;
     let (mut ids, mut samples) = (Vec::new(), Samples::new()?);
     while Instant::now() < until {
         let begun = Instant::now();
-        let reply = client.invoke("stub")?;
+        let reply = call(&mut client)?;
         samples.record(begun.elapsed());
         reply.expect(200)?;
-        ids.push(reply.activation_id.ok_or("a reply without activation id")?);
+        ids.extend(reply.activation_id);
     }
     Ok((ids, samples))
 }

@@ -24,6 +24,8 @@ use chasen_sandbox::helper::{Helper, HelperConfig, Mode};
 use chasen_sandbox::root::RootSpec;
 
 const ROUNDS: usize = 300;
+/// Repetitions of what has a bound; the best counts.
+const REPETITIONS: usize = 5;
 /// Lets the kernel finish what it puts off of the last cell's end, which would be measured along otherwise.
 const PAUSE: Duration = Duration::from_millis(10);
 /// Says one byte on descriptor 3 and waits for its end.
@@ -104,13 +106,16 @@ async fn measure() {
         Err(error) => return println!("skipped: {error}"),
     };
     let program = static_program(data.path()).unwrap_or(exe);
-    let root = Arc::new(RootSpec::host_system(&[]).with_bind(program, "/opt/program"));
+    let root = Arc::new(RootSpec::host_system(&[]).with_bind(program.clone(), "/opt/program"));
     let layer = data.path().join("layer");
     std::fs::create_dir(&layer).unwrap();
     let network = std::thread::spawn(new_network).join().unwrap().map(Arc::new);
     let mut bench = Bench { helper, root, network, next: 0 };
     println!("{ROUNDS} rounds each, milliseconds");
-    rounds("prepared network", PAUSE, &mut bench, &layer).await;
+    for _ in 0..REPETITIONS {
+        plain_children(&program);
+        rounds("prepared network", PAUSE, &mut bench, &layer).await;
+    }
     rounds("prepared network, back to back", Duration::ZERO, &mut bench, &layer).await;
     bench.network = None;
     rounds("fresh network", PAUSE, &mut bench, &layer).await;
@@ -141,17 +146,51 @@ async fn rounds(what: &str, pause: Duration, bench: &mut Bench, layer: &Path) {
         timed(&mut kills, before);
     }
     println!("{what}:");
-    for (step, mut times) in [
+    for (step, times) in [
         ("start to first byte", starts),
         ("mount code", mounts),
         ("freeze", freezes),
         ("thaw", thaws),
         ("kill", kills),
     ] {
-        times.sort_unstable();
-        let at = |part: usize| times[times.len() * part / 100].as_secs_f64() * 1000.0;
-        println!("  {step:<20} p50 {:7.3}  p90 {:7.3}  p99 {:7.3}", at(50), at(90), at(99));
+        report(step, times);
     }
+}
+
+fn report(step: &str, mut times: Vec<Duration>) {
+    times.sort_unstable();
+    let at = |part: usize| times[times.len() * part / 100].as_secs_f64() * 1000.0;
+    println!("  {step:<20} p50 {:7.3}  p90 {:7.3}  p99 {:7.3}", at(50), at(90), at(99));
+}
+
+/// The reference: the same program as a plain child of this process, which isolates nothing.
+#[allow(unsafe_code)]
+fn plain_children(program: &Path) {
+    use std::os::fd::AsRawFd;
+    use std::os::unix::process::CommandExt;
+    let mut starts = vec![];
+    for _ in 0..ROUNDS {
+        std::thread::sleep(PAUSE);
+        let (mut ours, theirs) = UnixStream::pair().unwrap();
+        let theirs = OwnedFd::from(theirs);
+        let mut command = Command::new(program);
+        command.arg("payload");
+        // SAFETY: between fork and exec the child only calls dup2, which is safe to call there.
+        unsafe {
+            command.pre_exec(move || match libc::dup2(theirs.as_raw_fd(), 3) {
+                -1 => Err(std::io::Error::last_os_error()),
+                _ => Ok(()),
+            });
+        }
+        let before = Instant::now();
+        let mut child = command.spawn().unwrap();
+        ours.read_exact(&mut [0]).unwrap();
+        starts.push(before.elapsed());
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    println!("plain child process:");
+    report("start to first byte", starts);
 }
 
 fn static_program(folder: &Path) -> Option<PathBuf> {
