@@ -167,7 +167,7 @@ mod tests {
                 namespace: EntityPath::parse("guest").unwrap(),
                 name: EntityName::new(name).unwrap(),
             },
-            exec: Exec { kind: "k:1".to_owned(), code: None, binary: false, main: None, image: None },
+            exec: Exec { kind: "k:1".to_owned(), ..Exec::default() },
             parameters: serde_json::from_str(parameters).unwrap(),
             limits: ActionLimits::default(),
             version: Version::default(),

@@ -2,14 +2,14 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ActionLimits, Exec, FullyQualifiedName, Millis, Parameters, Revision, Version};
+use crate::{ActionLimits, Exec, FullyQualifiedName, Location, Millis, Parameters, Revision, Version};
 
 /// A stored action. On the wire its code stands in place of the reference.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Action {
     /// Where it lies and its name.
     #[serde(flatten)]
-    pub name: ActionName,
+    pub location: Location,
     /// What it executes.
     pub exec: Exec,
     /// Default arguments.
@@ -27,23 +27,6 @@ pub struct Action {
     pub annotations: Parameters,
     /// Last write, epoch milliseconds.
     pub updated: Millis,
-}
-
-/// `namespace` (with package) and `name`, as documents carry them.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct ActionName {
-    /// `ns` or `ns/package`.
-    pub namespace: crate::EntityPath,
-    /// Own name.
-    pub name: crate::EntityName,
-}
-
-impl ActionName {
-    /// The name in one piece.
-    #[must_use]
-    pub fn qualified(&self) -> FullyQualifiedName {
-        FullyQualifiedName::new(self.namespace.clone(), self.name.clone())
-    }
 }
 
 /// What an invocation needs of an action: everything but default arguments and the code's text.
@@ -68,7 +51,7 @@ impl ExecutableAction {
     #[must_use]
     pub fn of(action: &Action, revision: Revision) -> Self {
         Self {
-            name: action.name.qualified(),
+            name: action.location.qualified(),
             version: action.version,
             revision,
             exec: action.exec.clone(),

@@ -20,6 +20,8 @@ pub enum Event {
     },
     /// It ended in this record.
     Finished(Arc<Activation>),
+    /// It ended, and no record of it is kept.
+    Ended(ActivationId),
 }
 
 impl Event {
@@ -30,6 +32,7 @@ impl Event {
             Self::Accepted(invocation) => invocation.activation_id,
             Self::Started { activation_id, .. } => *activation_id,
             Self::Finished(activation) => activation.activation_id,
+            Self::Ended(activation_id) => *activation_id,
         }
     }
 }

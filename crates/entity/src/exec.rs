@@ -2,8 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::FullyQualifiedName;
+
 /// Kind of an action that brings its own executable or image.
 pub const BLACKBOX: &str = "blackbox";
+/// Kind of an action that runs others one after the other.
+pub const SEQUENCE: &str = "sequence";
 /// Entry point where an action names none.
 pub const DEFAULT_MAIN: &str = "main";
 
@@ -17,9 +21,9 @@ pub struct Code {
 }
 
 /// The stored form of `exec`.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Exec {
-    /// Concrete kind (`nodejs:20`), or [`BLACKBOX`].
+    /// Concrete kind (`nodejs:20`), or [`BLACKBOX`], or [`SEQUENCE`].
     pub kind: String,
     /// Code; a blackbox image may come without.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -33,9 +37,37 @@ pub struct Exec {
     /// Image of a blackbox action.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<String>,
+    /// Actions of a sequence, in order; `/ns/[package/]name` on the wire.
+    #[serde(default, skip_serializing_if = "Vec::is_empty", with = "components")]
+    pub components: Vec<FullyQualifiedName>,
+}
+
+mod components {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use crate::FullyQualifiedName;
+
+    pub(super) fn serialize<S: Serializer>(
+        components: &[FullyQualifiedName],
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(components.iter().map(|component| format!("/{component}")))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Vec<FullyQualifiedName>, D::Error> {
+        Vec::deserialize(deserializer)
+    }
 }
 
 impl Exec {
+    /// True for a sequence.
+    #[must_use]
+    pub fn is_sequence(&self) -> bool {
+        self.kind == SEQUENCE
+    }
+
     /// Entry point, with the default filled in.
     #[must_use]
     pub fn entry_point(&self) -> &str {

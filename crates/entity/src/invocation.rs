@@ -1,12 +1,13 @@
 //! Invocations: one request to run one action, as plain data.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
     ActivationId, EntityName, ExecutableAction, FullyQualifiedName, Identity, Millis, Parameters, RawJson,
-    TransactionId,
+    StoreLevel, TransactionId,
 };
 
 /// What happens to work that was started and lost.
@@ -20,6 +21,28 @@ pub enum Delivery {
     AtLeastOnce,
 }
 
+/// What an invocation is to the platform.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Role {
+    /// A container or isolate runs the action.
+    #[default]
+    Action,
+    /// The platform runs the components of the action, a sequence, one after the other.
+    Sequence,
+    /// The platform runs the action, a conductor, and whatever it asks for, in turns.
+    Composition,
+    /// The platform fires a trigger: `action` has its name and version, kind [`TRIGGER`], and `arguments` the
+    /// payload; the actions of its rules get these parameters beneath the payload.
+    Fire {
+        /// Parameters of the trigger, then `__ow_headers`.
+        beneath: Parameters,
+    },
+}
+
+/// Kind in the `action` of an invocation that fires a trigger.
+pub const TRIGGER: &str = "trigger";
+
 /// Everything that is needed to run an action once. The invoke door takes nothing else.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -28,6 +51,9 @@ pub struct Invocation {
     pub activation_id: ActivationId,
     /// Request that asked for it.
     pub transaction_id: TransactionId,
+    /// What it is to the platform.
+    #[serde(default, skip_serializing_if = "Role::is_action")]
+    pub role: Role,
     /// Who asked; the activation lives in this namespace.
     pub identity: Arc<Identity>,
     /// What runs.
@@ -37,7 +63,10 @@ pub struct Invocation {
     pub binding: Option<String>,
     /// Arguments: a JSON object or array.
     pub arguments: RawJson,
-    /// Parameters for the environment at initialisation.
+    /// Algorithms that values of `arguments` are still locked with, by key.
+    #[serde(default, rename = "lockedArgs", skip_serializing_if = "BTreeMap::is_empty")]
+    pub locked: BTreeMap<String, String>,
+    /// Parameters for the environment at initialisation; locked ones say so themselves.
     #[serde(default, skip_serializing_if = "Parameters::is_empty")]
     pub init_parameters: Parameters,
     /// True if somebody waits for the result.
@@ -47,6 +76,9 @@ pub struct Invocation {
     pub cause: Option<ActivationId>,
     /// When the request arrived.
     pub accepted_at: Millis,
+    /// Which ends leave a record.
+    #[serde(default, skip_serializing_if = "StoreLevel::is_always")]
+    pub store: StoreLevel,
     /// What happens if it is lost.
     #[serde(default)]
     pub delivery: Delivery,
@@ -67,6 +99,14 @@ pub struct ActionKey {
     pub namespace: EntityName,
     /// Action that runs.
     pub action: FullyQualifiedName,
+}
+
+impl Role {
+    /// True if a container or isolate does the work.
+    #[must_use]
+    pub fn is_action(&self) -> bool {
+        *self == Self::Action
+    }
 }
 
 impl Invocation {
@@ -145,6 +185,7 @@ pub(crate) mod tests {
         Invocation {
             activation_id: ActivationId::from_bytes([9; 16]),
             transaction_id: TransactionId::from_client(Some("tid")),
+            role: Role::Action,
             identity: Arc::new(Identity {
                 subject: Subject::new("guest").unwrap(),
                 namespace: Namespace { name: name.clone(), uuid: "u".into() },
@@ -155,22 +196,18 @@ pub(crate) mod tests {
                 name: FullyQualifiedName::new(EntityPath::root(&name), EntityName::new("hello").unwrap()),
                 version: Version::default(),
                 revision: 1,
-                exec: Exec {
-                    kind: "nodejs:20".to_owned(),
-                    code: None,
-                    binary: false,
-                    main: None,
-                    image: None,
-                },
+                exec: Exec { kind: "nodejs:20".to_owned(), ..Exec::default() },
                 limits: ActionLimits::default(),
                 annotations: Parameters::new(),
             }),
             binding: None,
             arguments: RawJson::parse(arguments.as_bytes()).unwrap(),
+            locked: BTreeMap::new(),
             init_parameters: Parameters::new(),
             blocking: true,
             cause: None,
             accepted_at: 1,
+            store: StoreLevel::StoreAlways,
             delivery: Delivery::AtMostOnce,
             attempt: 1,
             epoch: 0,

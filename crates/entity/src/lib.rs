@@ -16,10 +16,14 @@ pub mod json;
 pub mod limits;
 pub mod manifest;
 pub mod name;
+pub mod package;
 pub mod parameters;
 pub mod response;
+pub mod rule;
 pub mod size;
+pub mod store_level;
 pub mod transaction_id;
+pub mod trigger;
 pub mod version;
 
 pub use action::{Action, ExecutableAction};
@@ -29,15 +33,19 @@ pub use event::Event;
 pub use exec::{Code, Exec};
 pub use fault::{Blame, Fault};
 pub use identity::{AuthKey, Identity, Namespace, Subject, UserLimits};
-pub use invocation::{ActionKey, Invocation};
+pub use invocation::{ActionKey, Invocation, Role};
 pub use json::RawJson;
 pub use limits::{ActionLimits, LimitBounds};
 pub use manifest::Manifest;
-pub use name::{EntityName, EntityPath, FullyQualifiedName};
+pub use name::{EntityName, EntityPath, FullyQualifiedName, Location};
+pub use package::{Binding, Package};
 pub use parameters::{Parameter, Parameters};
 pub use response::{Outcome, Response};
+pub use rule::Rule;
 pub use size::ByteSize;
+pub use store_level::StoreLevel;
 pub use transaction_id::TransactionId;
+pub use trigger::{RuleLink, Status, Trigger};
 pub use version::Version;
 
 /// Milliseconds since the epoch: every time in documents and messages.

@@ -172,6 +172,20 @@ impl FullyQualifiedName {
     }
 }
 
+impl FullyQualifiedName {
+    /// The name with `_` at its root replaced by this namespace.
+    #[must_use]
+    pub fn resolved(self, namespace: &EntityName) -> Self {
+        match self.path.as_str().strip_prefix('_') {
+            Some("") => Self { path: EntityPath::root(namespace), ..self },
+            Some(rest) if rest.starts_with('/') => {
+                Self { path: EntityPath(format!("{namespace}{rest}").into()), ..self }
+            }
+            _ => self,
+        }
+    }
+}
+
 impl fmt::Display for FullyQualifiedName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.path, self.name)
@@ -191,6 +205,23 @@ impl<'de> Deserialize<'de> for FullyQualifiedName {
             Ok(Form::Object { path, name }) => Ok(Self { path, name }),
             Err(_) => Err(serde::de::Error::custom("fully qualified name malformed")),
         }
+    }
+}
+
+/// `namespace` (with package) and `name`, as documents carry them.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Location {
+    /// `ns` or `ns/package`.
+    pub namespace: EntityPath,
+    /// Own name.
+    pub name: EntityName,
+}
+
+impl Location {
+    /// The name in one piece.
+    #[must_use]
+    pub fn qualified(&self) -> FullyQualifiedName {
+        FullyQualifiedName::new(self.namespace.clone(), self.name.clone())
     }
 }
 

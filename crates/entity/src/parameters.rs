@@ -1,7 +1,7 @@
 //! Parameters and annotations: arrays of `{key, value}` on the wire, values kept as raw JSON.
 
 use std::borrow::Cow;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 
 use serde::de::{SeqAccess, Visitor};
@@ -143,12 +143,35 @@ impl Parameters {
         splice.finish()
     }
 
+    /// Algorithms of the locked ones that the request leaves as they are; init ones are not among the arguments.
+    #[must_use]
+    pub fn locked(&self, request: &RawJson) -> BTreeMap<String, String> {
+        let mut locked: BTreeMap<String, String> = self
+            .0
+            .iter()
+            .filter(|parameter| !parameter.init)
+            .filter_map(|parameter| Some((parameter.key.clone(), parameter.encryption.clone()?)))
+            .collect();
+        if !locked.is_empty() {
+            for (key, _) in request.entries().unwrap_or_default() {
+                locked.remove(&*key);
+            }
+        }
+        locked
+    }
+
+    /// True if some value is locked.
+    #[must_use]
+    pub fn has_locked(&self) -> bool {
+        self.0.iter().any(|parameter| parameter.encryption.is_some())
+    }
+
     /// Parameters for the environment; the request may override their values.
     #[must_use]
     pub fn environment(&self, request: &RawJson) -> Parameters {
         let given: HashMap<_, _> = request.entries().unwrap_or_default().into_iter().collect();
         let over = |parameter: &Parameter| match given.get(parameter.key.as_str()) {
-            Some(value) => Parameter { value: RawJson::from(*value), ..parameter.clone() },
+            Some(value) => Parameter { value: RawJson::from(*value), encryption: None, ..parameter.clone() },
             None => parameter.clone(),
         };
         self.init().map(over).collect()

@@ -14,6 +14,8 @@ pub struct ActivationQuery {
     pub namespace: String,
     /// Only records whose [`Activation::filter_name`] is this.
     pub name: Option<String>,
+    /// Only records caused by this activation: the steps of a sequence or composition.
+    pub cause: Option<ActivationId>,
     /// Earliest start, inclusive.
     pub since: Option<Millis>,
     /// Latest start, inclusive.

@@ -1,4 +1,4 @@
-//! Entities: actions now, and every later kind of document.
+//! Entities: packages, actions, triggers and rules.
 
 use async_trait::async_trait;
 use chasen_entity::{Millis, Revision};
@@ -10,6 +10,12 @@ use crate::StoreError;
 pub enum Collection {
     /// Actions.
     Actions,
+    /// Packages and bindings.
+    Packages,
+    /// Rules.
+    Rules,
+    /// Triggers.
+    Triggers,
 }
 
 impl Collection {
@@ -18,13 +24,18 @@ impl Collection {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Actions => "actions",
+            Self::Packages => "packages",
+            Self::Rules => "rules",
+            Self::Triggers => "triggers",
         }
     }
 
     /// The collection of this name.
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
-        [Self::Actions].into_iter().find(|collection| collection.as_str() == name)
+        [Self::Actions, Self::Packages, Self::Rules, Self::Triggers]
+            .into_iter()
+            .find(|collection| collection.as_str() == name)
     }
 }
 
@@ -48,6 +59,8 @@ pub struct Document {
     pub revision: Revision,
     /// Last write, epoch milliseconds; lists are sorted by it, newest first.
     pub updated: Millis,
+    /// True if other namespaces find it in lists.
+    pub public: bool,
     /// Digest of the attachment it refers to, so that unused ones can be found.
     pub attachment: Option<String>,
     /// The entity as JSON.
@@ -63,10 +76,21 @@ pub struct DocumentQuery {
     pub path: String,
     /// Only documents whose path is exactly `path`.
     pub path_exact: bool,
+    /// Only public ones.
+    pub public_only: bool,
     /// Newest ones to leave out.
     pub skip: u64,
     /// Most to return.
     pub limit: u64,
+}
+
+/// One change of the store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// Writes a document. `revision` is that of the state it replaces, 0 for a new one.
+    Put(Document),
+    /// Removes a document in this very state.
+    Delete(DocumentId, Revision),
 }
 
 /// The store of entities. Writes are durable when they return.
@@ -75,12 +99,21 @@ pub trait ArtifactStore: Send + Sync {
     /// The document of this id, of whatever collection.
     async fn get(&self, id: &DocumentId) -> Result<Option<Document>, StoreError>;
 
-    /// Writes a document. `document.revision` is the state it replaces, 0 for a new one; anything else
-    /// stored by now is a [`StoreError::Conflict`]. Returns the new revision.
-    async fn put(&self, document: Document) -> Result<Revision, StoreError>;
+    /// Makes all changes, or none: a document that is stored in another state than its change names is a
+    /// [`StoreError::Conflict`]. Returns one revision per change: of a written document its new one, of a removed one
+    /// that which it had.
+    async fn apply(&self, changes: Vec<Change>) -> Result<Vec<Revision>, StoreError>;
 
-    /// Removes a document in this very state.
-    async fn delete(&self, id: &DocumentId, revision: Revision) -> Result<(), StoreError>;
+    /// Writes one document and returns its new revision.
+    async fn put(&self, document: Document) -> Result<Revision, StoreError> {
+        let revisions = self.apply(vec![Change::Put(document)]).await?;
+        revisions.first().copied().ok_or_else(|| StoreError::Unavailable("no revision".to_owned()))
+    }
+
+    /// Removes one document.
+    async fn delete(&self, id: &DocumentId, revision: Revision) -> Result<(), StoreError> {
+        self.apply(vec![Change::Delete(id.clone(), revision)]).await.map(drop)
+    }
 
     /// A page, newest first; equal times by path and name.
     async fn list(&self, query: &DocumentQuery) -> Result<Vec<Document>, StoreError>;

@@ -18,6 +18,7 @@ fn document(path: &str, name: &str, updated: u64) -> Document {
         collection: Collection::Actions,
         revision: 0,
         updated,
+        public: false,
         attachment: None,
         body: format!(r#"{{"name":"{name}"}}"#),
     }
@@ -28,6 +29,7 @@ fn all_of(path: &str) -> DocumentQuery {
         collection: Collection::Actions,
         path: path.to_owned(),
         path_exact: false,
+        public_only: false,
         skip: 0,
         limit: 100,
     }

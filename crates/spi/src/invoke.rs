@@ -10,8 +10,29 @@ use crate::BoxFuture;
 
 /// Runs invocations.
 pub trait Invoke: Send + Sync {
-    /// Takes an invocation: from `Ok` on it ends in a record, whatever happens to the ticket.
+    /// Takes an invocation of role [`Action`](chasen_entity::Role::Action): from `Ok` on it ends in a record, whatever
+    /// happens to the ticket.
     fn invoke(&self, invocation: Invocation) -> Result<Ticket, Rejection>;
+
+    /// Takes work that the caller does itself: a sequence, a composition, the fire of a trigger, or an activation that
+    /// ends before it reaches a container. From `Ok` on it ends in a record: the caller's, or, if the session is
+    /// dropped before, one that says it was interrupted.
+    fn open(&self, invocation: Arc<Invocation>) -> Result<Session, Rejection>;
+
+    /// Like [`open`](Self::open) for work that an earlier life of the node accepted.
+    fn reopen(&self, invocation: Arc<Invocation>) -> Result<Session, Rejection>;
+}
+
+/// Work that its opener does itself, as the books know it.
+pub type Session = Box<dyn OpenSession>;
+
+/// See [`Session`].
+pub trait OpenSession: Send + Sync {
+    /// Notes that the work begins: from here on it is not begun again after a crash.
+    fn started(&self);
+
+    /// Ends it with this record, which is kept if the invocation's store level says so.
+    fn finish(self: Box<Self>, record: Activation) -> Arc<Activation>;
 }
 
 /// Why an invocation was not taken. Nothing was recorded.

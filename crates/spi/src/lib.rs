@@ -8,22 +8,30 @@ pub mod artifact_store;
 pub mod attachment_store;
 pub mod conformance;
 pub mod container_factory;
+pub mod entitlement;
 pub mod event_log;
 pub mod invoke;
 pub mod invoker;
 pub mod memory;
+pub mod node_status;
+pub mod parameter_lock;
+pub mod runtimes;
 pub mod store_error;
 pub mod subject_store;
 
 pub use activation_store::{ActivationQuery, ActivationStore};
-pub use artifact_store::{ArtifactStore, Collection, Document, DocumentId, DocumentQuery};
+pub use artifact_store::{ArtifactStore, Change, Collection, Document, DocumentId, DocumentQuery};
 pub use attachment_store::AttachmentStore;
 pub use container_factory::{Container, ContainerFactory, ContainerSpec, CreateError, RunReply};
+pub use entitlement::{Entitlement, NoGrants, Privilege, Resource};
 pub use event_log::{EventLog, Position};
-pub use invoke::{Invoke, Rejection, Ticket};
+pub use invoke::{Invoke, OpenSession, Rejection, Session, Ticket};
 pub use invoker::{
     Invoker, ReadyContainer, RunFailure, RunReport, StartFailure, StartRequest, StartedContainer,
 };
+pub use node_status::{InvokerState, NodeStatus};
+pub use parameter_lock::{LockError, NoLock, ParameterLock};
+pub use runtimes::Runtimes;
 pub use store_error::StoreError;
 pub use subject_store::{SubjectDocument, SubjectNamespace, SubjectStore};
 

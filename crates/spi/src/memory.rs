@@ -2,7 +2,7 @@
 
 mod containers;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -18,8 +18,9 @@ pub use containers::{MemoryContainerFactory, Notes, invocation};
 
 use crate::event_log::Unfinished;
 use crate::{
-    ActivationQuery, ActivationStore, ArtifactStore, AttachmentStore, Document, DocumentId, DocumentQuery,
-    EventLog, Position, StoreError, SubjectDocument, SubjectStore,
+    ActivationQuery, ActivationStore, ArtifactStore, AttachmentStore, Change, Document, DocumentId,
+    DocumentQuery, Entitlement, EventLog, Position, Privilege, Resource, StoreError, SubjectDocument,
+    SubjectNamespace, SubjectStore,
 };
 
 /// A record for tests.
@@ -61,6 +62,7 @@ impl MemoryArtifactStore {
             .1
             .values()
             .filter(|document| document.collection == query.collection)
+            .filter(|document| document.public || !query.public_only)
             .filter(|document| {
                 document.id.path == query.path || (!query.path_exact && document.id.path.starts_with(&below))
             })
@@ -77,27 +79,34 @@ impl ArtifactStore for MemoryArtifactStore {
         Ok(self.documents.lock().1.get(id).cloned())
     }
 
-    async fn put(&self, mut document: Document) -> Result<Revision, StoreError> {
-        let (last, documents) = &mut *self.documents.lock();
-        let stored = documents.get(&document.id).map_or(0, |stored| stored.revision);
-        if stored != document.revision {
-            return Err(StoreError::Conflict);
-        }
-        *last += 1;
-        document.revision = *last;
-        documents.insert(document.id.clone(), document);
-        Ok(*last)
-    }
-
-    async fn delete(&self, id: &DocumentId, revision: Revision) -> Result<(), StoreError> {
-        let documents = &mut self.documents.lock().1;
-        match documents.get(id) {
-            Some(stored) if stored.revision == revision => {
-                documents.remove(id);
-                Ok(())
+    async fn apply(&self, changes: Vec<Change>) -> Result<Vec<Revision>, StoreError> {
+        let mut stored = self.documents.lock();
+        let (mut last, mut documents) = stored.clone();
+        let mut revisions = Vec::new();
+        for change in changes {
+            let (id, expected) = match &change {
+                Change::Put(document) => (document.id.clone(), document.revision),
+                Change::Delete(id, revision) => (id.clone(), *revision),
+            };
+            let found = documents.get(&id).map_or(0, |document| document.revision);
+            if found != expected || (found == 0 && matches!(change, Change::Delete(..))) {
+                return Err(StoreError::Conflict);
             }
-            _ => Err(StoreError::Conflict),
+            match change {
+                Change::Put(mut document) => {
+                    last += 1;
+                    document.revision = last;
+                    documents.insert(id, document);
+                    revisions.push(last);
+                }
+                Change::Delete(..) => {
+                    documents.remove(&id);
+                    revisions.push(expected);
+                }
+            }
         }
+        *stored = (last, documents);
+        Ok(revisions)
     }
 
     async fn list(&self, query: &DocumentQuery) -> Result<Vec<Document>, StoreError> {
@@ -156,6 +165,7 @@ impl MemoryEventLog {
             })
             .filter(|record| record.namespace.as_str() == query.namespace)
             .filter(|record| query.name.as_ref().is_none_or(|name| record.filter_name() == *name))
+            .filter(|record| query.cause.is_none() || record.cause == query.cause)
             .filter(|record| query.since.is_none_or(|since| record.start >= since))
             .filter(|record| query.upto.is_none_or(|upto| record.start <= upto))
             .collect();
@@ -189,7 +199,9 @@ impl EventLog for MemoryEventLog {
                         work.started = work.started.max(Some(*attempt));
                     }
                 }
-                Event::Finished(_) => open.retain(|work| work.invocation.activation_id != id),
+                Event::Finished(_) | Event::Ended(_) => {
+                    open.retain(|work| work.invocation.activation_id != id)
+                }
             }
         }
         Ok(open)
@@ -221,10 +233,21 @@ pub struct MemorySubjectStore {
 }
 
 impl MemorySubjectStore {
-    /// Sets the limits of a namespace.
-    pub fn set_limits(&self, namespace: &str, limits: UserLimits) {
-        self.limits.lock().insert(namespace.to_owned(), limits);
-        self.generation.fetch_add(1, Ordering::Release);
+    fn identity_where(&self, wanted: impl Fn(&SubjectNamespace) -> bool) -> Option<Arc<Identity>> {
+        let subjects = self.subjects.lock();
+        let mut unblocked: Vec<_> = subjects.values().filter(|subject| !subject.blocked).collect();
+        unblocked.sort_by(|a, b| a.subject.as_str().cmp(b.subject.as_str()));
+        let (subject, namespace) = unblocked.into_iter().find_map(|subject| {
+            let namespace = subject.namespaces.iter().find(|namespace| wanted(namespace))?;
+            Some((subject.subject.clone(), namespace.clone()))
+        })?;
+        let limits = self.limits.lock().get(namespace.name.as_str()).cloned().unwrap_or_default();
+        Some(Arc::new(Identity {
+            subject,
+            namespace: Namespace { name: namespace.name, uuid: namespace.auth_key.uuid.clone() },
+            auth_key: namespace.auth_key,
+            limits,
+        }))
     }
 }
 
@@ -246,26 +269,69 @@ impl SubjectStore for MemorySubjectStore {
     }
 
     async fn identity(&self, key: &AuthKey) -> Result<Option<Arc<Identity>>, StoreError> {
-        let found = self.subjects.lock().values().filter(|subject| !subject.blocked).find_map(|subject| {
-            let namespace = subject.namespaces.iter().find(|namespace| namespace.auth_key == *key)?;
-            Some((subject.subject.clone(), namespace.clone()))
-        });
-        let Some((subject, namespace)) = found else { return Ok(None) };
-        let limits = self.limits(namespace.name.as_str()).await?;
-        Ok(Some(Arc::new(Identity {
-            subject,
-            namespace: Namespace { name: namespace.name, uuid: namespace.auth_key.uuid.clone() },
-            auth_key: namespace.auth_key,
-            limits,
-        })))
+        Ok(self.identity_where(|namespace| namespace.auth_key == *key))
     }
 
-    async fn limits(&self, namespace: &str) -> Result<UserLimits, StoreError> {
-        Ok(self.limits.lock().get(namespace).cloned().unwrap_or_default())
+    async fn identity_of_namespace(&self, namespace: &str) -> Result<Option<Arc<Identity>>, StoreError> {
+        Ok(self.identity_where(|owned| owned.name.as_str() == namespace))
+    }
+
+    async fn owners(&self, namespace: &str) -> Result<Vec<SubjectDocument>, StoreError> {
+        let owns = |subject: &&SubjectDocument| {
+            subject.namespaces.iter().any(|owned| owned.name.as_str() == namespace)
+        };
+        let mut owners: Vec<_> = self.subjects.lock().values().filter(owns).cloned().collect();
+        owners.sort_by(|a, b| a.subject.as_str().cmp(b.subject.as_str()));
+        Ok(owners)
+    }
+
+    async fn limits(&self, namespace: &str) -> Result<Option<UserLimits>, StoreError> {
+        Ok(self.limits.lock().get(namespace).cloned())
+    }
+
+    async fn set_limits(&self, namespace: &str, limits: Option<&UserLimits>) -> Result<(), StoreError> {
+        let mut all = self.limits.lock();
+        match limits {
+            Some(limits) => all.insert(namespace.to_owned(), limits.clone()),
+            None => all.remove(namespace),
+        };
+        self.generation.fetch_add(1, Ordering::Release);
+        Ok(())
     }
 
     fn generation(&self) -> u64 {
         self.generation.load(Ordering::Acquire)
+    }
+}
+
+/// Grants in a set.
+#[derive(Default)]
+pub struct MemoryEntitlement {
+    grants: Mutex<HashSet<(String, Privilege, Resource)>>,
+}
+
+impl MemoryEntitlement {
+    /// Gives a subject a right.
+    pub fn grant(&self, subject: &str, privilege: Privilege, resource: Resource) {
+        self.grants.lock().insert((subject.to_owned(), privilege, resource));
+    }
+
+    /// Takes a right back.
+    pub fn revoke(&self, subject: &str, privilege: Privilege, resource: Resource) {
+        self.grants.lock().remove(&(subject.to_owned(), privilege, resource));
+    }
+}
+
+#[async_trait]
+impl Entitlement for MemoryEntitlement {
+    async fn is_granted(
+        &self,
+        identity: &Identity,
+        privilege: Privilege,
+        resource: &Resource,
+    ) -> Result<bool, StoreError> {
+        let key = (identity.subject.as_str().to_owned(), privilege, resource.clone());
+        Ok(self.grants.lock().contains(&key))
     }
 }
 

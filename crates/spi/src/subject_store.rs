@@ -43,8 +43,17 @@ pub trait SubjectStore: Send + Sync {
     /// every wrong key.
     async fn identity(&self, key: &AuthKey) -> Result<Option<Arc<Identity>>, StoreError>;
 
-    /// Limits set for a namespace.
-    async fn limits(&self, namespace: &str) -> Result<UserLimits, StoreError>;
+    /// The identity that speaks for a namespace: that of its owner who is not blocked, of several the first by name.
+    async fn identity_of_namespace(&self, namespace: &str) -> Result<Option<Arc<Identity>>, StoreError>;
+
+    /// The subjects that own a namespace, blocked ones too, by name.
+    async fn owners(&self, namespace: &str) -> Result<Vec<SubjectDocument>, StoreError>;
+
+    /// Limits set for a namespace, if there are any.
+    async fn limits(&self, namespace: &str) -> Result<Option<UserLimits>, StoreError>;
+
+    /// Sets or, with `None`, removes the limits of a namespace.
+    async fn set_limits(&self, namespace: &str, limits: Option<&UserLimits>) -> Result<(), StoreError>;
 
     /// A number that changes with every write, from whichever process, at most a second later.
     /// Reading it is free: caches compare it on every use.

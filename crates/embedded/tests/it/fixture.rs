@@ -41,7 +41,7 @@ pub(crate) fn invocation(arguments: &str) -> Arc<Invocation> {
             name: FullyQualifiedName::new(EntityPath::root(&name), action),
             version: Version::default(),
             revision: 1,
-            exec: Exec { kind: "nodejs:20".to_owned(), code: None, binary: false, main: None, image: None },
+            exec: Exec { kind: "nodejs:20".to_owned(), ..Exec::default() },
             limits: ActionLimits::default(),
             annotations: Parameters::new(),
         }),

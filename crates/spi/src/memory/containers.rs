@@ -14,7 +14,7 @@ use async_trait::async_trait;
 use chasen_entity::response::Answer;
 use chasen_entity::{ActionKey, ActivationId, ByteSize, EntityName, FullyQualifiedName, Invocation, Millis};
 use chasen_entity::{
-    ActionLimits, AuthKey, Exec, ExecutableAction, Identity, Namespace, Parameters, RawJson,
+    ActionLimits, AuthKey, Exec, ExecutableAction, Identity, Namespace, Parameters, RawJson, Role, StoreLevel,
 };
 use chasen_entity::{Revision, Subject, TransactionId, UserLimits, Version};
 use parking_lot::Mutex;
@@ -31,6 +31,7 @@ pub fn invocation(namespace: &str, action: &str, kind: &str, arguments: &str) ->
     Invocation {
         activation_id: ActivationId::generate(),
         transaction_id: TransactionId::generate(),
+        role: Role::Action,
         identity: Arc::new(Identity {
             subject: Subject::new("guest").unwrap(),
             namespace: Namespace { name, uuid: "id".into() },
@@ -41,16 +42,18 @@ pub fn invocation(namespace: &str, action: &str, kind: &str, arguments: &str) ->
             name: FullyQualifiedName::parse(&format!("{namespace}/{action}")).unwrap(),
             version: Version::default(),
             revision: 1,
-            exec: Exec { kind: kind.to_owned(), code: None, binary: false, main: None, image: None },
+            exec: Exec { kind: kind.to_owned(), ..Exec::default() },
             limits: ActionLimits::default(),
             annotations: Parameters::new(),
         }),
         binding: None,
         arguments: RawJson::parse(arguments.as_bytes()).unwrap(),
+        locked: BTreeMap::new(),
         init_parameters: Parameters::new(),
         blocking: true,
         cause: None,
         accepted_at: ActivationId::generate().created_at(),
+        store: StoreLevel::StoreAlways,
         delivery: chasen_entity::invocation::Delivery::AtMostOnce,
         attempt: 1,
         epoch: 0,

@@ -1,0 +1,59 @@
+//! The kinds of the platform, as they are at the moment: an operator may change them while the node runs.
+
+use std::sync::Arc;
+
+use arc_swap::{ArcSwap, Guard};
+use chasen_entity::Manifest;
+use tokio::sync::watch;
+
+/// The manifest in force. Reading it costs no lock; whoever keeps something made from it follows its changes.
+#[derive(Debug)]
+pub struct Runtimes {
+    current: ArcSwap<Manifest>,
+    changes: watch::Sender<Arc<Manifest>>,
+}
+
+impl Runtimes {
+    /// Runtimes that begin with this manifest.
+    #[must_use]
+    pub fn new(manifest: Manifest) -> Arc<Self> {
+        let manifest = Arc::new(manifest);
+        let (changes, _) = watch::channel(manifest.clone());
+        Arc::new(Self { current: ArcSwap::new(manifest), changes })
+    }
+
+    /// The manifest in force.
+    #[must_use]
+    pub fn manifest(&self) -> Guard<Arc<Manifest>> {
+        self.current.load()
+    }
+
+    /// Puts another manifest in force, as a whole.
+    pub fn replace(&self, manifest: Manifest) {
+        let manifest = Arc::new(manifest);
+        self.current.store(manifest.clone());
+        self.changes.send_replace(manifest);
+    }
+
+    /// Follows the changes.
+    #[must_use]
+    pub fn changes(&self) -> watch::Receiver<Arc<Manifest>> {
+        self.changes.subscribe()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn changes_are_seen_by_readers_and_followers() {
+        let runtimes = Runtimes::new(Manifest::default());
+        let mut changes = runtimes.changes();
+        assert!(runtimes.manifest().resolve("k:1").is_none());
+        let text = r#"{"runtimes":{"k":[{"kind":"k:1","default":true,"image":{"prefix":"p","name":"n","tag":"t"}}]}}"#;
+        runtimes.replace(Manifest::parse(text).unwrap());
+        changes.changed().await.unwrap();
+        assert!(changes.borrow().resolve("k:1").is_some() && runtimes.manifest().resolve("k:1").is_some());
+    }
+}
