@@ -80,8 +80,8 @@ impl Attachments {
     }
 
     /// An entity does not refer to this text any more: from now on it has its grace.
-    pub(crate) fn let_go(&self, digest: Option<&str>) {
-        let Some(place) = digest.and_then(|digest| self.shelves.place(digest)) else { return };
+    pub(crate) fn let_go(&self, digest: &str) {
+        let Some(place) = self.shelves.place(digest) else { return };
         if let Err(error) = self.shelves.renew(&place, None) {
             tracing::debug!(%error, "code that was let go of may be removed early");
         }
@@ -268,6 +268,7 @@ mod tests {
             collection: Collection::Actions,
             revision: 0,
             updated: 1,
+            public: false,
             attachment: Some(used.digest.clone()),
             body: "{}".to_owned(),
         };

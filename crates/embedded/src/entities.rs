@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use chasen_entity::Revision;
-use chasen_spi::{ArtifactStore, Collection, Document, DocumentId, DocumentQuery, StoreError};
+use chasen_spi::{ArtifactStore, Change, Collection, Document, DocumentId, DocumentQuery, StoreError};
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 
 use crate::attachments::Attachments;
@@ -30,9 +30,13 @@ pub(crate) const MIGRATIONS: Migrations = &["
         PRIMARY KEY (subject, position)
     ) WITHOUT ROWID;
     CREATE TABLE limits (namespace TEXT PRIMARY KEY, body TEXT NOT NULL) WITHOUT ROWID;
+", "
+    ALTER TABLE documents ADD COLUMN public INTEGER NOT NULL DEFAULT 0;
+    CREATE INDEX documents_for_others ON documents (collection, namespace, updated DESC, path, name) WHERE public;
+    CREATE INDEX subjects_of_namespace ON subject_namespaces (name, subject);
 "];
 
-const COLUMNS: &str = "path, name, collection, revision, updated, attachment, body";
+const COLUMNS: &str = "path, name, collection, revision, updated, attachment, body, public";
 
 /// Adds one to a counter that outlives everything it counts, and gives its new value.
 pub(crate) fn count_up(transaction: &Transaction<'_>, counter: &str) -> Result<i64, StoreError> {
@@ -71,35 +75,22 @@ impl ArtifactStore for Entities {
             .await
     }
 
-    async fn put(&self, document: Document) -> Result<Revision, StoreError> {
+    async fn apply(&self, changes: Vec<Change>) -> Result<Vec<Revision>, StoreError> {
         let attachments = self.attachments.clone();
         self.database
             .write(move |transaction| {
-                let replaced = replaced(transaction, &document.id, document.revision)?;
-                let revision = count_up(transaction, "revision")?;
-                write(transaction, &document, revision)?;
-                attachments
-                    .let_go(replaced.filter(|code| document.attachment.as_ref() != Some(code)).as_deref());
-                Ok(unsigned(revision))
-            })
-            .await
-    }
-
-    async fn delete(&self, id: &DocumentId, revision: Revision) -> Result<(), StoreError> {
-        let (id, attachments) = (id.clone(), self.attachments.clone());
-        self.database
-            .write(move |transaction| {
-                let deleted: Option<Option<String>> = transaction
-                    .prepare_cached(
-                        "DELETE FROM documents WHERE path = ?1 AND name = ?2 AND revision = ?3 RETURNING attachment",
-                    )
-                    .and_then(|mut statement| {
-                        let key = params![id.path, id.name, integer(revision)];
-                        statement.query_row(key, |row| row.get(0)).optional()
-                    })
-                    .map_err(store_error)?;
-                attachments.let_go(deleted.ok_or(StoreError::Conflict)?.as_deref());
-                Ok(())
+                let mut revisions = Vec::with_capacity(changes.len());
+                let mut let_go = Vec::new();
+                for change in &changes {
+                    let (revision, attachment) = match change {
+                        Change::Put(document) => put(transaction, document)?,
+                        Change::Delete(id, revision) => (*revision, delete(transaction, id, *revision)?),
+                    };
+                    revisions.push(revision);
+                    let_go.extend(attachment);
+                }
+                let_go.iter().for_each(|code| attachments.let_go(code));
+                Ok(revisions)
             })
             .await
     }
@@ -113,10 +104,7 @@ impl ArtifactStore for Entities {
         let query = query.clone();
         self.database
             .read(move |connection| {
-                let sql = format!(
-                    "SELECT count(*) FROM documents WHERE collection = ?1 AND {} = ?2",
-                    scope(&query)
-                );
+                let sql = format!("SELECT count(*) FROM documents WHERE {}", matching(&query));
                 let mut statement = connection.prepare_cached(&sql).map_err(store_error)?;
                 let count = statement.query_row([query.collection.as_str(), &query.path], |row| row.get(0));
                 count.map(unsigned).map_err(store_error)
@@ -125,16 +113,23 @@ impl ArtifactStore for Entities {
     }
 }
 
-/// The column that a query's path is compared with. Nothing lies below a package.
-fn scope(query: &DocumentQuery) -> &'static str {
-    if query.path_exact || query.path.contains('/') { "path" } else { "namespace" }
+/// The condition for collection `?1` and path `?2`. Nothing lies below a package.
+fn matching(query: &DocumentQuery) -> &'static str {
+    match (query.path_exact || query.path.contains('/'), query.public_only) {
+        (false, false) => "collection = ?1 AND namespace = ?2",
+        (false, true) => "collection = ?1 AND namespace = ?2 AND public",
+        (true, false) => "collection = ?1 AND path = ?2",
+        // The plus keeps SQLite from walking all documents of the path: few are public.
+        (true, true) => {
+            "collection = ?1 AND namespace = substr(?2, 1, instr(?2 || '/', '/') - 1) AND +path = ?2 AND public"
+        }
+    }
 }
 
 fn list(connection: &Connection, query: &DocumentQuery) -> Result<Vec<Document>, StoreError> {
     let sql = format!(
-        "SELECT {COLUMNS} FROM documents WHERE collection = ?1 AND {} = ?2
-         ORDER BY updated DESC, path, name LIMIT ?3 OFFSET ?4",
-        scope(query)
+        "SELECT {COLUMNS} FROM documents WHERE {} ORDER BY updated DESC, path, name LIMIT ?3 OFFSET ?4",
+        matching(query)
     );
     let mut statement = connection.prepare_cached(&sql).map_err(store_error)?;
     let page = params![query.collection.as_str(), query.path, integer(query.limit), integer(query.skip)];
@@ -142,12 +137,9 @@ fn list(connection: &Connection, query: &DocumentQuery) -> Result<Vec<Document>,
     rows.map(|row| row.map_err(store_error)?.document()).collect()
 }
 
-/// The attachment of the document that is to be replaced, which must be in this state.
-fn replaced(
-    transaction: &Transaction<'_>,
-    id: &DocumentId,
-    revision: Revision,
-) -> Result<Option<String>, StoreError> {
+/// Writes a document over the state that it names. Gives its new revision, and the attachment that it let go of.
+fn put(transaction: &Transaction<'_>, document: &Document) -> Result<(Revision, Option<String>), StoreError> {
+    let id = &document.id;
     let stored: Option<(i64, Option<String>)> = transaction
         .prepare_cached("SELECT revision, attachment FROM documents WHERE path = ?1 AND name = ?2")
         .and_then(|mut statement| {
@@ -155,14 +147,13 @@ fn replaced(
         })
         .map_err(store_error)?;
     let (stored, attachment) = stored.unwrap_or_default();
-    if stored == integer(revision) { Ok(attachment) } else { Err(StoreError::Conflict) }
-}
-
-fn write(transaction: &Transaction<'_>, document: &Document, revision: i64) -> Result<(), StoreError> {
-    let id = &document.id;
+    if stored != integer(document.revision) {
+        return Err(StoreError::Conflict);
+    }
+    let revision = count_up(transaction, "revision")?;
     let namespace = id.path.split('/').next().unwrap_or_default();
     transaction
-        .prepare_cached("INSERT OR REPLACE INTO documents VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)")
+        .prepare_cached(UPSERT)
         .and_then(|mut statement| {
             statement.execute(params![
                 id.path,
@@ -173,10 +164,35 @@ fn write(transaction: &Transaction<'_>, document: &Document, revision: i64) -> R
                 integer(document.updated),
                 document.attachment,
                 document.body,
+                document.public,
             ])
         })
         .map_err(store_error)?;
-    Ok(())
+    Ok((unsigned(revision), attachment.filter(|code| document.attachment.as_ref() != Some(code))))
+}
+
+/// Unlike `INSERT OR REPLACE` it leaves indexes alone whose columns stay the same.
+const UPSERT: &str = "
+    INSERT INTO documents (path, name, namespace, collection, revision, updated, attachment, body, public)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
+    ON CONFLICT (path, name) DO UPDATE SET collection = ?4, revision = ?5, updated = ?6, attachment = ?7, body = ?8,
+        public = ?9";
+
+/// Removes a document in this state, and gives the attachment that it let go of.
+fn delete(
+    transaction: &Transaction<'_>,
+    id: &DocumentId,
+    revision: Revision,
+) -> Result<Option<String>, StoreError> {
+    let deleted: Option<Option<String>> = transaction
+        .prepare_cached(
+            "DELETE FROM documents WHERE path = ?1 AND name = ?2 AND revision = ?3 RETURNING attachment",
+        )
+        .and_then(|mut statement| {
+            statement.query_row(params![id.path, id.name, integer(revision)], |row| row.get(0)).optional()
+        })
+        .map_err(store_error)?;
+    deleted.ok_or(StoreError::Conflict)
 }
 
 /// A row whose collection is still a text.
@@ -196,6 +212,7 @@ impl Stored {
                 updated: unsigned(row.get(4)?),
                 attachment: row.get(5)?,
                 body: row.get(6)?,
+                public: row.get(7)?,
             },
         })
     }

@@ -14,7 +14,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use chasen_entity::{AuthKey, EntityName, Identity, Namespace, Subject, UserLimits};
 use chasen_spi::{StoreError, SubjectDocument, SubjectNamespace, SubjectStore};
-use rusqlite::{Connection, OptionalExtension, Transaction, params};
+use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 use sha2::{Digest, Sha256};
 
 use crate::background::Background;
@@ -60,26 +60,6 @@ impl Subjects {
         Ok(Self { database, key, generation, _poll: poll })
     }
 
-    /// Sets or, with `None`, removes the limits of a namespace.
-    pub async fn set_limits(&self, namespace: &str, limits: Option<&UserLimits>) -> Result<(), StoreError> {
-        let namespace = namespace.to_owned();
-        let body = limits
-            .map(serde_json::to_string)
-            .transpose()
-            .map_err(|error| StoreError::Unavailable(format!("limits cannot be written: {error}")))?;
-        self.change(move |transaction| {
-            match body {
-                Some(body) => {
-                    transaction.execute("INSERT OR REPLACE INTO limits VALUES (?1, ?2)", [namespace, body])
-                }
-                None => transaction.execute("DELETE FROM limits WHERE namespace = ?1", [namespace]),
-            }
-            .map_err(store_error)
-            .map(drop)
-        })
-        .await
-    }
-
     /// A write that moves the generation.
     async fn change<T: Send + 'static>(
         &self,
@@ -123,9 +103,38 @@ impl SubjectStore for Subjects {
         self.database.read(move |connection| identify(connection, key)).await
     }
 
-    async fn limits(&self, namespace: &str) -> Result<UserLimits, StoreError> {
+    async fn identity_of_namespace(&self, namespace: &str) -> Result<Option<Arc<Identity>>, StoreError> {
+        let (namespace, key) = (namespace.to_owned(), self.key.clone());
+        self.database.read(move |connection| speaker(connection, &key, &namespace)).await
+    }
+
+    async fn owners(&self, namespace: &str) -> Result<Vec<SubjectDocument>, StoreError> {
+        let (namespace, key) = (namespace.to_owned(), self.key.clone());
+        self.database.read(move |connection| owners(connection, &key, &namespace)).await
+    }
+
+    async fn limits(&self, namespace: &str) -> Result<Option<UserLimits>, StoreError> {
         let namespace = namespace.to_owned();
         self.database.read(move |connection| limits(connection, &namespace)).await
+    }
+
+    async fn set_limits(&self, namespace: &str, limits: Option<&UserLimits>) -> Result<(), StoreError> {
+        let namespace = namespace.to_owned();
+        let body = limits
+            .map(serde_json::to_string)
+            .transpose()
+            .map_err(|error| StoreError::Unavailable(format!("limits cannot be written: {error}")))?;
+        self.change(move |transaction| {
+            match body {
+                Some(body) => {
+                    transaction.execute("INSERT OR REPLACE INTO limits VALUES (?1, ?2)", [namespace, body])
+                }
+                None => transaction.execute("DELETE FROM limits WHERE namespace = ?1", [namespace]),
+            }
+            .map_err(store_error)
+            .map(drop)
+        })
+        .await
     }
 
     fn generation(&self) -> u64 {
@@ -215,35 +224,45 @@ fn store(transaction: &Transaction<'_>, key: &NodeKey, document: &SubjectDocumen
 
 fn load(connection: &Connection, key: &NodeKey, name: &str) -> Result<Option<SubjectDocument>, StoreError> {
     let blocked: Option<bool> = connection
-        .query_row("SELECT blocked FROM subjects WHERE subject = ?1", [name], |row| row.get(0))
-        .optional()
+        .prepare_cached("SELECT blocked FROM subjects WHERE subject = ?1")
+        .and_then(|mut statement| statement.query_row([name], |row| row.get(0)).optional())
         .map_err(store_error)?;
     let Some(blocked) = blocked else { return Ok(None) };
     let mut statement = connection
         .prepare_cached(
-            "SELECT name, uuid, sealed_key FROM subject_namespaces WHERE subject = ?1 ORDER BY position",
+            "SELECT subject, name, uuid, sealed_key FROM subject_namespaces WHERE subject = ?1 ORDER BY position",
         )
         .map_err(store_error)?;
-    let rows = statement
-        .query_map([name], |row| {
-            Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?, row.get::<_, Vec<u8>>(2)?))
-        })
-        .map_err(store_error)?;
-    let mut namespaces = Vec::new();
-    for row in rows {
-        let (namespace, uuid, sealed) = row.map_err(store_error)?;
+    let rows = statement.query_map([name], Owned::read).map_err(store_error)?;
+    let namespaces =
+        rows.map(|row| row.map_err(store_error)?.open(key)).collect::<Result<_, StoreError>>()?;
+    Ok(Some(SubjectDocument { subject: subject_name(name)?, blocked, namespaces }))
+}
+
+/// A namespace of a subject, its key sealed.
+struct Owned {
+    subject: String,
+    name: String,
+    uuid: String,
+    sealed_key: Vec<u8>,
+}
+
+impl Owned {
+    fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
+        Ok(Self { subject: row.get(0)?, name: row.get(1)?, uuid: row.get(2)?, sealed_key: row.get(3)? })
+    }
+
+    fn open(self, key: &NodeKey) -> Result<SubjectNamespace, StoreError> {
         let secret = key
-            .open_sealed(&sealed, uuid.as_bytes())
+            .open_sealed(&self.sealed_key, self.uuid.as_bytes())
             .ok()
             .and_then(|secret| String::from_utf8(secret).ok())
-            .ok_or_else(|| corrupt(name, "its key cannot be opened"))?;
-        namespaces.push(SubjectNamespace {
-            name: entity_name(name, &namespace)?,
-            auth_key: AuthKey { uuid: uuid.into(), key: secret.into() },
-        });
+            .ok_or_else(|| corrupt(&self.subject, "its key cannot be opened"))?;
+        Ok(SubjectNamespace {
+            name: entity_name(&self.subject, &self.name)?,
+            auth_key: AuthKey { uuid: self.uuid.into(), key: secret.into() },
+        })
     }
-    let subject = subject_name(name)?;
-    Ok(Some(SubjectDocument { subject, blocked, namespaces }))
 }
 
 fn identify(connection: &Connection, key: AuthKey) -> Result<Option<Arc<Identity>>, StoreError> {
@@ -257,24 +276,66 @@ fn identify(connection: &Connection, key: AuthKey) -> Result<Option<Arc<Identity
         })
         .map_err(store_error)?;
     let Some((subject, namespace)) = found else { return Ok(None) };
-    Ok(Some(Arc::new(Identity {
-        subject: subject_name(&subject)?,
-        namespace: Namespace { name: entity_name(&subject, &namespace)?, uuid: key.uuid.clone() },
-        auth_key: key,
-        limits: limits(connection, &namespace)?,
-    })))
+    let namespace = SubjectNamespace { name: entity_name(&subject, &namespace)?, auth_key: key };
+    identity(connection, &subject, namespace).map(Some)
 }
 
-fn limits(connection: &Connection, namespace: &str) -> Result<UserLimits, StoreError> {
+/// The identity that speaks for a namespace.
+fn speaker(
+    connection: &Connection,
+    key: &NodeKey,
+    namespace: &str,
+) -> Result<Option<Arc<Identity>>, StoreError> {
+    let found = connection
+        .prepare_cached(
+            "SELECT subject, name, uuid, sealed_key FROM subject_namespaces JOIN subjects USING (subject)
+             WHERE name = ?1 AND NOT blocked ORDER BY subject, position LIMIT 1",
+        )
+        .and_then(|mut statement| statement.query_row([namespace], Owned::read).optional())
+        .map_err(store_error)?;
+    let Some(owned) = found else { return Ok(None) };
+    let subject = owned.subject.clone();
+    identity(connection, &subject, owned.open(key)?).map(Some)
+}
+
+fn identity(
+    connection: &Connection,
+    subject: &str,
+    namespace: SubjectNamespace,
+) -> Result<Arc<Identity>, StoreError> {
+    let SubjectNamespace { name, auth_key } = namespace;
+    let limits = limits(connection, name.as_str())?.unwrap_or_default();
+    let namespace = Namespace { name, uuid: auth_key.uuid.clone() };
+    Ok(Arc::new(Identity { subject: subject_name(subject)?, namespace, auth_key, limits }))
+}
+
+fn owners(
+    connection: &Connection,
+    key: &NodeKey,
+    namespace: &str,
+) -> Result<Vec<SubjectDocument>, StoreError> {
+    let mut statement = connection
+        .prepare_cached("SELECT DISTINCT subject FROM subject_namespaces WHERE name = ?1 ORDER BY subject")
+        .map_err(store_error)?;
+    let names: Vec<String> = statement
+        .query_map([namespace], |row| row.get(0))
+        .and_then(Iterator::collect)
+        .map_err(store_error)?;
+    names.iter().filter_map(|name| load(connection, key, name).transpose()).collect()
+}
+
+fn limits(connection: &Connection, namespace: &str) -> Result<Option<UserLimits>, StoreError> {
     let body: Option<String> = connection
         .prepare_cached("SELECT body FROM limits WHERE namespace = ?1")
         .and_then(|mut statement| statement.query_row([namespace], |row| row.get(0)).optional())
         .map_err(store_error)?;
-    let Some(body) = body else { return Ok(UserLimits::default()) };
-    serde_json::from_str(&body).map_err(|error| StoreError::Corrupt {
-        what: format!("the limits of {namespace}"),
-        why: error.to_string(),
-    })
+    let read = |body: String| {
+        serde_json::from_str(&body).map_err(|error| StoreError::Corrupt {
+            what: format!("the limits of {namespace}"),
+            why: error.to_string(),
+        })
+    };
+    body.map(read).transpose()
 }
 
 fn subject_name(text: &str) -> Result<Subject, StoreError> {

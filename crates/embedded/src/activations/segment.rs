@@ -24,6 +24,9 @@ const MIGRATIONS: Migrations = &["
         one INTEGER PRIMARY KEY CHECK (one = 1),
         first_id BLOB NOT NULL, last_id BLOB NOT NULL, first_start INTEGER NOT NULL, last_start INTEGER NOT NULL
     );
+", "
+    ALTER TABLE records ADD COLUMN cause BLOB;
+    CREATE INDEX records_of_cause ON records (namespace, cause, start, id) WHERE cause IS NOT NULL;
 "];
 
 /// Connections that a file keeps for the next reader, until it is put to rest.
@@ -167,6 +170,7 @@ impl Segment {
                         entry.name,
                         integer(entry.start),
                         slice.bytes(),
+                        entry.cause.map(|cause| cause.to_bytes()),
                     ])
                     .map_err(store_error)?;
             }
@@ -219,16 +223,16 @@ impl Segment {
     ) -> Result<Vec<Key>, StoreError> {
         self.read(|connection| {
             let sql = format!(
-                "SELECT start, id FROM records WHERE {} AND start >= ?3 AND (start, id) < (?4, ?5)
-                 ORDER BY start DESC, id DESC LIMIT ?6",
+                "SELECT start, id FROM records WHERE {} AND start >= ?4 AND (start, id) < (?5, ?6)
+                 ORDER BY start DESC, id DESC LIMIT ?7",
                 filter(query)
             );
             let mut statement = connection.prepare_cached(&sql)?;
             let since = integer(query.since.unwrap_or(0));
             let (start, id) = (integer(after.0), after.1.to_bytes());
-            let most = integer(most as u64);
+            let (cause, most) = (query.cause.map(|cause| cause.to_bytes()), integer(most as u64));
             let rows = statement
-                .query_map(params![query.namespace, query.name, since, start, id, most], |row| {
+                .query_map(params![query.namespace, query.name, cause, since, start, id, most], |row| {
                     Ok((unsigned(row.get(0)?), ActivationId::from_bytes(row.get(1)?)))
                 })?;
             rows.collect()
@@ -239,11 +243,12 @@ impl Segment {
     pub(super) fn count(&self, query: &ActivationQuery) -> Result<u64, StoreError> {
         self.read(|connection| {
             let sql =
-                format!("SELECT count(*) FROM records WHERE {} AND start BETWEEN ?3 AND ?4", filter(query));
+                format!("SELECT count(*) FROM records WHERE {} AND start BETWEEN ?4 AND ?5", filter(query));
             let mut statement = connection.prepare_cached(&sql)?;
+            let cause = query.cause.map(|cause| cause.to_bytes());
             let (since, upto) = (integer(query.since.unwrap_or(0)), integer(query.upto.unwrap_or(u64::MAX)));
             statement
-                .query_row(params![query.namespace, query.name, since, upto], |row| row.get(0))
+                .query_row(params![query.namespace, query.name, cause, since, upto], |row| row.get(0))
                 .map(unsigned)
         })
     }
@@ -260,10 +265,17 @@ impl Segment {
     }
 }
 
-const UPSERT: &str = "INSERT INTO records VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT (id) DO UPDATE SET
-    namespace = excluded.namespace, name = excluded.name, start = excluded.start, body = excluded.body";
+const UPSERT: &str = "
+    INSERT INTO records (id, namespace, name, start, body, cause) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+    ON CONFLICT (id) DO UPDATE SET namespace = ?2, name = ?3, start = ?4, body = ?5, cause = ?6";
 
-/// The condition for namespace `?1` and name `?2`. Without a name both are used, the second one as nothing.
+/// The condition for namespace `?1`, name `?2` and cause `?3`, all used, those not asked for as nothing. A cause is
+/// had by few: the plus keeps SQLite from walking all records of the name.
 fn filter(query: &ActivationQuery) -> &'static str {
-    if query.name.is_some() { "namespace = ?1 AND name = ?2" } else { "namespace = ?1 AND ?2 IS NULL" }
+    match (query.name.is_some(), query.cause.is_some()) {
+        (false, false) => "namespace = ?1 AND ?2 IS NULL AND ?3 IS NULL",
+        (true, false) => "namespace = ?1 AND name = ?2 AND ?3 IS NULL",
+        (false, true) => "namespace = ?1 AND ?2 IS NULL AND cause = ?3",
+        (true, true) => "namespace = ?1 AND +name = ?2 AND cause = ?3",
+    }
 }

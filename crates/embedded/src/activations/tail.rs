@@ -23,6 +23,7 @@ const BATCH: usize = 1024;
 pub(crate) struct Entry {
     pub(crate) id: ActivationId,
     pub(crate) start: Millis,
+    pub(crate) cause: Option<ActivationId>,
     pub(crate) namespace: EntityPath,
     /// What the list filter `name` is compared with.
     pub(crate) name: Box<str>,
@@ -34,6 +35,7 @@ impl Entry {
         Self {
             id: record.activation_id,
             start: record.start,
+            cause: record.cause,
             namespace: record.namespace.clone(),
             name: record.filter_name().into(),
         }
@@ -157,6 +159,7 @@ impl Tail {
             .rev()
             .map(|(_, record)| record)
             .filter(|record| query.name.as_deref().is_none_or(|name| *record.entry.name == *name))
+            .filter(|record| query.cause.is_none() || record.entry.cause == query.cause)
             .take(most)
             .cloned()
             .collect()

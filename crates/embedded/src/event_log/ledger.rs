@@ -61,7 +61,7 @@ impl Ledger {
                     open.started = open.started.max(Some((header.attempt, header.time)));
                 }
             }
-            Kind::Finished => self.forget(&header.id),
+            Kind::Finished | Kind::Ended => self.forget(&header.id),
         }
     }
 

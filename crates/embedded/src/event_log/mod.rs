@@ -12,8 +12,8 @@
 //! | `recovery`, `checkpoint` | the next life |
 //!
 //! A full disk: the next segment cannot be made, so no new work is accepted, while all of the active segment is
-//! left for what accepted work still has to say. Should even that be used up, finished events of accepted work
-//! stay in memory, readable, until there is room.
+//! left for what accepted work still has to say. Should even that be used up, the ends of accepted work stay in
+//! memory, their records readable, until there is room.
 
 mod checkpoint;
 mod cleaner;
@@ -33,7 +33,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use chasen_entity::{Activation, ActivationId, Event};
+use chasen_entity::{ActivationId, Event};
 use chasen_spi::event_log::Unfinished;
 use chasen_spi::{EventLog, Position, StoreError};
 use chasen_telemetry::clock;
@@ -189,21 +189,20 @@ impl EventLog for Log {
 impl Shared {
     fn append(&self, event: &Event, buffer: &mut Vec<u8>) -> Result<Position, StoreError> {
         let header = self.payloads.encode(event, clock::now(), buffer)?;
-        let finished = match event {
-            Event::Finished(record) => Some((record, Entry::of(record))),
+        let entry = match event {
+            Event::Finished(record) => Some(Entry::of(record)),
             Event::Accepted(_) if self.tail.is_full() => return Err(too_slow()),
-            Event::Accepted(_) | Event::Started { .. } => None,
+            Event::Accepted(_) | Event::Started { .. } | Event::Ended(_) => None,
         };
         let mut state = self.state.lock();
         if let (Event::Accepted(_), Spare::Failed(why)) = (event, &state.spare) {
             return Err(StoreError::Full(why.clone()));
         }
         if let Err(error) = self.make_room(&mut state, buffer.len()) {
-            let Some((record, entry)) = finished else { return Err(error) };
-            return self.hold(&mut state, record, entry, error);
+            return self.hold(&mut state, event, entry, error);
         }
         let slice = state.append(&header, buffer).ok_or_else(no_room)?;
-        if let Some((_, entry)) = finished {
+        if let Some(entry) = entry {
             state.ledger.await_writing(&slice);
             // Under the log's lock, so that the tail has the order of the log.
             self.tail.insert(entry.at(Source::Logged(slice)));
@@ -248,43 +247,48 @@ impl Shared {
         Ok(())
     }
 
-    /// Keeps a finished event of accepted work in memory until there is room.
+    /// Keeps the end of accepted work in memory until there is room.
     fn hold(
         &self,
         state: &mut State,
-        record: &Arc<Activation>,
-        entry: Entry,
+        event: &Event,
+        entry: Option<Entry>,
         error: StoreError,
     ) -> Result<Position, StoreError> {
-        if state.closed || !state.ledger.open.contains_key(&record.activation_id) {
+        let id = event.activation_id();
+        let is_end = matches!(event, Event::Finished(_) | Event::Ended(_));
+        if state.closed || !is_end || !state.ledger.open.contains_key(&id) {
             return Err(error);
         }
-        state.held.retain(|held| held.activation_id != record.activation_id);
-        state.held.push_back(record.clone());
-        self.tail.insert(entry.at(Source::Held(record.clone())));
+        state.held.retain(|held| held.activation_id() != id);
+        state.held.push_back(event.clone());
+        if let (Event::Finished(record), Some(entry)) = (event, entry) {
+            self.tail.insert(entry.at(Source::Held(record.clone())));
+        }
         Ok(NOWHERE)
     }
 
     /// Appends held events, as many as there is room for.
     fn append_held(&self, state: &mut State) {
         let mut buffer = Vec::new();
-        while let Some(record) = state.held.pop_front() {
+        while let Some(event) = state.held.pop_front() {
             buffer.clear();
-            let encoded = self.payloads.encode(&Event::Finished(record.clone()), clock::now(), &mut buffer);
-            let header = match encoded {
+            let header = match self.payloads.encode(&event, clock::now(), &mut buffer) {
                 Ok(header) => header,
                 Err(error) => {
-                    tracing::error!(id = %record.activation_id, %error, "a record is lost");
+                    tracing::error!(id = %event.activation_id(), %error, "a record is lost");
                     continue;
                 }
             };
             let room = self.has_spare(state, buffer.len());
             let Some(slice) = room.then(|| state.append(&header, &buffer)).flatten() else {
-                state.held.push_front(record);
+                state.held.push_front(event);
                 return;
             };
-            state.ledger.await_writing(&slice);
-            self.tail.insert(Entry::of(&record).at(Source::Logged(slice)));
+            if let Event::Finished(record) = &event {
+                state.ledger.await_writing(&slice);
+                self.tail.insert(Entry::of(record).at(Source::Logged(slice)));
+            }
         }
     }
 
@@ -293,7 +297,9 @@ impl Shared {
         let state = self.state.lock();
         match state.held.len() {
             0 => Ok(state.end()),
-            held => Err(StoreError::Full(format!("{held} records wait in memory for room on the disk"))),
+            held => Err(StoreError::Full(format!(
+                "{held} ends of activations wait in memory for room on the disk"
+            ))),
         }
     }
 
@@ -308,7 +314,7 @@ impl Shared {
             let lost = state.held.len();
             tracing::error!(
                 lost,
-                "the disk had no room for these records; their activations end as interrupted"
+                "the disk had no room for how these activations ended; they end as interrupted"
             );
         }
         let (segment, used) = (state.active.segment(), state.active.used());

@@ -51,6 +51,7 @@ impl Payloads {
                 write(buffer, record.as_ref())?;
                 Header { kind: Kind::Finished, attempt: 0, time: now, id }
             }
+            Event::Ended(_) => Header { kind: Kind::Ended, attempt: 0, time: now, id },
         };
         if buffer.len() > MOST {
             let length = buffer.len();

@@ -5,7 +5,7 @@
 //! | word | bits 0–31 | bits 32–63 |
 //! |---|---|---|
 //! | 0 | bytes of payload | CRC-32, started with the segment's number, of the length, words 1–4 and the payload |
-//! | 1 | kind: 1 accepted, 2 started, 3 finished | attempt of a started event, else 0 |
+//! | 1 | kind: 1 accepted, 2 started, 3 finished, 4 ended | attempt of a started event, else 0 |
 //! | 2 | time of the append, epoch milliseconds | |
 //! | 3, 4 | bytes of the activation id | |
 //!
@@ -31,6 +31,8 @@ pub(super) enum Kind {
     Started,
     /// The payload is a record of an activation.
     Finished,
+    /// No payload: it ended, and no record of it is kept.
+    Ended,
 }
 
 impl Kind {
@@ -39,11 +41,12 @@ impl Kind {
             Self::Accepted => 1,
             Self::Started => 2,
             Self::Finished => 3,
+            Self::Ended => 4,
         }
     }
 
     fn of(number: u32) -> Option<Self> {
-        [Self::Accepted, Self::Started, Self::Finished]
+        [Self::Accepted, Self::Started, Self::Finished, Self::Ended]
             .into_iter()
             .find(|kind| kind.number() == u64::from(number))
     }
@@ -223,9 +226,9 @@ mod tests {
     }
 
     fn any_record() -> impl Strategy<Value = (Header, Vec<u8>)> {
-        let header = (0..3usize, any::<u32>(), any::<u64>(), any::<[u8; 16]>()).prop_map(
+        let header = (0..4usize, any::<u32>(), any::<u64>(), any::<[u8; 16]>()).prop_map(
             |(kind, attempt, time, id)| {
-                let kind = [Kind::Accepted, Kind::Started, Kind::Finished][kind];
+                let kind = [Kind::Accepted, Kind::Started, Kind::Finished, Kind::Ended][kind];
                 Header { kind, attempt, time, id: ActivationId::from_bytes(id) }
             },
         );

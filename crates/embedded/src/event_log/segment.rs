@@ -22,8 +22,9 @@ use crate::files;
 
 /// Bytes before the first record.
 pub(super) const PREAMBLE: usize = 64;
-/// Version of the format, of segments and of what is in them.
-pub(super) const VERSION: u32 = 1;
+/// Version of the format, of segments and of what is in them. The second one added [`record::Kind::Ended`], which a
+/// reader of the first would take for damage; otherwise they are the same.
+pub(super) const VERSION: u32 = 2;
 /// Most bytes of a segment: positions inside one are 32 bits wide.
 pub(super) const MOST: usize = 1 << 30;
 
@@ -393,10 +394,10 @@ mod tests {
         assert_eq!(check(&[1; 20]), None);
         assert_eq!(check(&[0; 100]), Some(Preamble::Blank));
         assert_eq!(check(&[1; 100]), Some(Preamble::Damaged));
-        let newer = [MAGIC, 2, 9, 0];
+        let newer = [MAGIC, u64::from(VERSION) + 1, 9, 0];
         let mut bytes: Vec<u8> = newer.iter().flat_map(|word| word.to_le_bytes()).collect();
         bytes.extend(preamble_sum(newer).to_le_bytes());
         bytes.resize(PREAMBLE, 0);
-        assert_eq!(check(&bytes), Some(Preamble::Newer(2)));
+        assert_eq!(check(&bytes), Some(Preamble::Newer(VERSION + 1)));
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use chasen_entity::Activation;
+use chasen_entity::Event;
 use chasen_spi::Position;
 
 use super::ledger::Ledger;
@@ -20,8 +20,8 @@ pub(super) struct State {
     pub(super) next_number: u64,
     /// What is still needed of what was appended.
     pub(super) ledger: Ledger,
-    /// Records of open work that found no room. They are appended as soon as there is some.
-    pub(super) held: VecDeque<Arc<Activation>>,
+    /// Ends of open work that found no room. They are appended as soon as there is some.
+    pub(super) held: VecDeque<Event>,
     /// No more appends.
     pub(super) closed: bool,
 }
@@ -58,7 +58,7 @@ impl State {
         let slice = self.active.append(header, payload)?;
         self.ledger.note(header, &slice);
         if !self.held.is_empty() {
-            self.held.retain(|held| held.activation_id != header.id);
+            self.held.retain(|held| held.activation_id() != header.id);
         }
         Some(slice)
     }

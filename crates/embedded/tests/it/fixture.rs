@@ -6,8 +6,8 @@ use std::sync::Arc;
 use chasen_embedded::{Embedded, EmbeddedConfig};
 use chasen_entity::{
     ActionLimits, Activation, ActivationId, AuthKey, ByteSize, EntityName, EntityPath, Event, Exec,
-    ExecutableAction, FullyQualifiedName, Identity, Invocation, Namespace, Parameters, RawJson, Subject,
-    TransactionId, UserLimits, Version,
+    ExecutableAction, FullyQualifiedName, Identity, Invocation, Namespace, Parameters, RawJson, Role,
+    StoreLevel, Subject, TransactionId, UserLimits, Version,
 };
 use chasen_spi::ActivationQuery;
 
@@ -31,6 +31,7 @@ pub(crate) fn invocation(arguments: &str) -> Arc<Invocation> {
     Arc::new(Invocation {
         activation_id: ActivationId::generate(),
         transaction_id: TransactionId::from_client(Some("tid")),
+        role: Role::Action,
         identity: Arc::new(Identity {
             subject: Subject::new("guest").unwrap(),
             namespace: Namespace { name: name.clone(), uuid: "u".into() },
@@ -47,10 +48,12 @@ pub(crate) fn invocation(arguments: &str) -> Arc<Invocation> {
         }),
         binding: None,
         arguments: RawJson::parse(arguments.as_bytes()).unwrap(),
+        locked: std::collections::BTreeMap::new(),
         init_parameters: Parameters::new(),
         blocking: false,
         cause: None,
         accepted_at: 1,
+        store: StoreLevel::StoreAlways,
         delivery: chasen_entity::invocation::Delivery::AtMostOnce,
         attempt: 1,
         epoch: 0,

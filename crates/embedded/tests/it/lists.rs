@@ -36,6 +36,7 @@ fn any_query() -> impl Strategy<Value = ActivationQuery> {
         |(namespace, name, since, upto, skip, limit)| ActivationQuery {
             namespace: namespace.to_owned(),
             name,
+            cause: None,
             since,
             upto,
             skip,
