@@ -10,7 +10,7 @@ use chasen_entity::{Event, Invocation};
 use chasen_scheduler::{KindRouter, NullDomain, Scheduler, SchedulerConfig};
 use chasen_spi::event_log::Unfinished;
 use chasen_spi::memory::invocation;
-use chasen_spi::{EventLog, Invoke, Position, StoreError};
+use chasen_spi::{EventLog, Invoke, OpenActivation, Position, StoreError};
 
 const WARM_UP: u32 = 20_000;
 const ROUNDS: u32 = 300_000;
@@ -31,6 +31,14 @@ impl EventLog for NoLog {
 
     fn unfinished(&self) -> Result<Vec<Unfinished>, StoreError> {
         Ok(Vec::new())
+    }
+
+    fn open(&self, _most: usize) -> Result<Vec<OpenActivation>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    fn open_count(&self) -> usize {
+        0
     }
 }
 

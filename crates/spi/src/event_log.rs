@@ -1,7 +1,10 @@
 //! The one log of what happened to activations.
 
+use std::fmt;
+use std::sync::Arc;
+
 use async_trait::async_trait;
-use chasen_entity::Event;
+use chasen_entity::{ActivationId, Event, FullyQualifiedName, Invocation, Version};
 
 use crate::StoreError;
 
@@ -14,8 +17,8 @@ pub struct Position(pub u64);
 pub trait EventLog: Send + Sync {
     /// Appends one event. A copy into memory: never waits for a disk. Of a `Finished` event the record is
     /// readable in the activation store when this returns.
-    /// Errors: [`StoreError::Full`] when no segment can be made; `Finished` is taken even then, as long as
-    /// its `Accepted` was.
+    /// Errors: [`StoreError::Full`] when no segment can be made; `Finished` and `Ended` are taken even then, as long
+    /// as their `Accepted` was.
     fn append(&self, event: &Event) -> Result<Position, StoreError>;
 
     /// Waits until everything up to this position is on the disk.
@@ -24,13 +27,37 @@ pub trait EventLog: Send + Sync {
     /// Activations that an earlier life of the node accepted and did not finish, oldest first, each with
     /// the attempts that were started. Asked once, at start.
     fn unfinished(&self) -> Result<Vec<Unfinished>, StoreError>;
+
+    /// Activations that are under way at the moment, accepted and neither finished nor ended: the oldest first, at most
+    /// this many. For operators: it reads the events of all that it returns, and must be called where that may block.
+    fn open(&self, most: usize) -> Result<Vec<OpenActivation>, StoreError>;
+
+    /// How many activations are under way at the moment.
+    fn open_count(&self) -> usize;
+}
+
+/// An activation under way. Displays as `ns/[package/]name@version`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpenActivation {
+    /// Its id.
+    pub activation_id: ActivationId,
+    /// What it runs.
+    pub action: FullyQualifiedName,
+    /// Version of that.
+    pub version: Version,
+}
+
+impl fmt::Display for OpenActivation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}@{}", self.action, self.version)
+    }
 }
 
 /// Work that the log knows to be accepted and not finished.
 #[derive(Debug, Clone)]
 pub struct Unfinished {
     /// What was accepted.
-    pub invocation: std::sync::Arc<chasen_entity::Invocation>,
+    pub invocation: Arc<Invocation>,
     /// Highest attempt that reached a runtime; `None` if none did.
     pub started: Option<u32>,
 }

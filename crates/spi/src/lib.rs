@@ -24,7 +24,7 @@ pub use artifact_store::{ArtifactStore, Change, Collection, Document, DocumentId
 pub use attachment_store::AttachmentStore;
 pub use container_factory::{Container, ContainerFactory, ContainerSpec, CreateError, RunReply};
 pub use entitlement::{Entitlement, NoGrants, Privilege, Resource};
-pub use event_log::{EventLog, Position};
+pub use event_log::{EventLog, OpenActivation, Position};
 pub use invoke::{Invoke, OpenSession, Rejection, Session, Ticket};
 pub use invoker::{
     Invoker, ReadyContainer, RunFailure, RunReport, StartFailure, StartRequest, StartedContainer,

@@ -35,7 +35,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use chasen_entity::{ActivationId, Event};
 use chasen_spi::event_log::Unfinished;
-use chasen_spi::{EventLog, Position, StoreError};
+use chasen_spi::{EventLog, OpenActivation, Position, StoreError};
 use chasen_telemetry::clock;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
@@ -183,6 +183,29 @@ impl EventLog for Log {
             }
         }
         Ok(unfinished)
+    }
+
+    fn open(&self, most: usize) -> Result<Vec<OpenActivation>, StoreError> {
+        let mut oldest: Vec<_> = {
+            let state = self.shared.state.lock();
+            state.under_way().map(|(id, open)| (open.time, *id)).collect()
+        };
+        oldest.sort_unstable();
+        oldest.truncate(most);
+        let mut found = Vec::with_capacity(oldest.len());
+        for (_, id) in oldest {
+            // Taken one by one, so that appends are not held up.
+            let accepted = self.shared.state.lock().ledger.open.get(&id).map(|open| open.accepted.clone());
+            let Some(accepted) = accepted else { continue };
+            let (action, version) = payload::action(accepted.bytes())?;
+            found.push(OpenActivation { activation_id: id, action, version });
+        }
+        Ok(found)
+    }
+
+    fn open_count(&self) -> usize {
+        let state = self.shared.state.lock();
+        state.ledger.open.len().saturating_sub(state.held.len())
     }
 }
 

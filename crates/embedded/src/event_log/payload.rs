@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
-use chasen_entity::{Activation, AuthKey, Event, Identity, Invocation, Millis};
+use chasen_entity::{Activation, AuthKey, Event, FullyQualifiedName, Identity, Invocation, Millis, Version};
 use chasen_spi::StoreError;
 use parking_lot::Mutex;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::record::{Header, Kind};
 use crate::node_key::NodeKey;
@@ -107,12 +107,27 @@ pub(crate) fn activation(payload: &[u8]) -> Result<Activation, StoreError> {
     read(payload)
 }
 
+/// Reads of an accepted invocation only what runs.
+pub(super) fn action(payload: &[u8]) -> Result<(FullyQualifiedName, Version), StoreError> {
+    #[derive(Deserialize)]
+    struct Accepted {
+        action: Action,
+    }
+    #[derive(Deserialize)]
+    struct Action {
+        name: FullyQualifiedName,
+        version: Version,
+    }
+    let Accepted { action: Action { name, version } } = read(payload)?;
+    Ok((name, version))
+}
+
 fn write<T: Serialize>(buffer: &mut Vec<u8>, value: &T) -> Result<(), StoreError> {
     serde_json::to_writer(buffer, value)
         .map_err(|error| StoreError::Unavailable(format!("an event cannot be written: {error}")))
 }
 
-fn read<'a, T: serde::Deserialize<'a>>(payload: &'a [u8]) -> Result<T, StoreError> {
+fn read<'a, T: Deserialize<'a>>(payload: &'a [u8]) -> Result<T, StoreError> {
     serde_json::from_slice(payload).map_err(|error| corrupt(&error.to_string()))
 }
 
@@ -156,6 +171,7 @@ pub(super) mod tests {
         let header = payloads.encode(&Event::Accepted(work.clone()), 7, &mut buffer).unwrap();
         assert_eq!((header.kind, header.time, header.id), (Kind::Accepted, 7, work.activation_id));
         assert_eq!(payloads.invocation(&buffer).unwrap(), *work);
+        assert_eq!(action(&buffer).unwrap(), (work.action.name.clone(), work.action.version));
         let text = String::from_utf8(buffer.clone()).unwrap();
         assert!(!text.contains(work.identity.auth_key.key.as_ref()) && !text.contains('\0'));
         assert!(self::payloads().invocation(&buffer).is_err(), "another node's key does not open it");

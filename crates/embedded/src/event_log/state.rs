@@ -1,12 +1,12 @@
 //! The log while it runs, behind one short lock.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 
-use chasen_entity::Event;
+use chasen_entity::{ActivationId, Event};
 use chasen_spi::Position;
 
-use super::ledger::Ledger;
+use super::ledger::{Ledger, Open};
 use super::record::Header;
 use super::segment::{Segment, SegmentWriter, Slice};
 
@@ -61,6 +61,12 @@ impl State {
             self.held.retain(|held| held.activation_id() != header.id);
         }
         Some(slice)
+    }
+
+    /// Work that is accepted and has not ended, be it that its end has no room yet.
+    pub(super) fn under_way(&self) -> impl Iterator<Item = (&ActivationId, &Open)> {
+        let held: HashSet<_> = self.held.iter().map(Event::activation_id).collect();
+        self.ledger.open.iter().filter(move |(id, _)| !held.contains(id))
     }
 
     /// Where the log ends.

@@ -1,0 +1,116 @@
+//! The event log and the records built from it, in a list.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use chasen_entity::{Activation, ActivationId, Event};
+use parking_lot::Mutex;
+
+use super::page;
+use crate::event_log::Unfinished;
+use crate::{ActivationQuery, ActivationStore, EventLog, OpenActivation, Position, StoreError};
+
+/// The log and the records built from it, in a list.
+#[derive(Default)]
+pub struct MemoryEventLog {
+    events: Mutex<Vec<Event>>,
+}
+
+impl MemoryEventLog {
+    /// Everything that was appended.
+    #[must_use]
+    pub fn events(&self) -> Vec<Event> {
+        self.events.lock().clone()
+    }
+
+    /// What was accepted and not finished, in the order of its coming.
+    fn under_way(&self) -> Vec<Unfinished> {
+        let mut open: Vec<Unfinished> = Vec::new();
+        for event in self.events.lock().iter() {
+            let id = event.activation_id();
+            match event {
+                Event::Accepted(invocation) => {
+                    open.push(Unfinished { invocation: invocation.clone(), started: None });
+                }
+                Event::Started { attempt, .. } => {
+                    for work in open.iter_mut().filter(|work| work.invocation.activation_id == id) {
+                        work.started = work.started.max(Some(*attempt));
+                    }
+                }
+                Event::Finished(_) | Event::Ended(_) => {
+                    open.retain(|work| work.invocation.activation_id != id);
+                }
+            }
+        }
+        open
+    }
+
+    fn records(&self, query: &ActivationQuery) -> Vec<Arc<Activation>> {
+        let newest: HashMap<ActivationId, Arc<Activation>> = self
+            .events
+            .lock()
+            .iter()
+            .filter_map(|event| match event {
+                Event::Finished(record) => Some((record.activation_id, record.clone())),
+                _ => None,
+            })
+            .collect();
+        let mut found: Vec<Arc<Activation>> = newest
+            .into_values()
+            .filter(|record| record.namespace.as_str() == query.namespace)
+            .filter(|record| query.name.as_ref().is_none_or(|name| record.filter_name() == *name))
+            .filter(|record| query.cause.is_none() || record.cause == query.cause)
+            .filter(|record| query.since.is_none_or(|since| record.start >= since))
+            .filter(|record| query.upto.is_none_or(|upto| record.start <= upto))
+            .collect();
+        found.sort_by(|a, b| b.start.cmp(&a.start).then_with(|| b.activation_id.cmp(&a.activation_id)));
+        found
+    }
+}
+
+#[async_trait]
+impl EventLog for MemoryEventLog {
+    fn append(&self, event: &Event) -> Result<Position, StoreError> {
+        let mut events = self.events.lock();
+        events.push(event.clone());
+        Ok(Position(events.len() as u64))
+    }
+
+    async fn sync(&self, _position: Position) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    fn unfinished(&self) -> Result<Vec<Unfinished>, StoreError> {
+        Ok(self.under_way())
+    }
+
+    fn open(&self, most: usize) -> Result<Vec<OpenActivation>, StoreError> {
+        let open = |Unfinished { invocation, .. }: Unfinished| OpenActivation {
+            activation_id: invocation.activation_id,
+            action: invocation.action.name.clone(),
+            version: invocation.action.version,
+        };
+        Ok(self.under_way().into_iter().take(most).map(open).collect())
+    }
+
+    fn open_count(&self) -> usize {
+        self.under_way().len()
+    }
+}
+
+#[async_trait]
+impl ActivationStore for MemoryEventLog {
+    async fn get(&self, namespace: &str, id: &ActivationId) -> Result<Option<Arc<Activation>>, StoreError> {
+        let query = ActivationQuery { namespace: namespace.to_owned(), ..ActivationQuery::default() };
+        Ok(self.records(&query).into_iter().find(|record| record.activation_id == *id))
+    }
+
+    async fn list(&self, query: &ActivationQuery) -> Result<Vec<Arc<Activation>>, StoreError> {
+        Ok(page(self.records(query), query.skip, query.limit))
+    }
+
+    async fn count(&self, query: &ActivationQuery) -> Result<u64, StoreError> {
+        Ok(self.records(query).len() as u64)
+    }
+}
