@@ -10,7 +10,7 @@ use chasen_entity::{Event, Invocation};
 use chasen_scheduler::{KindRouter, NullDomain, Scheduler, SchedulerConfig};
 use chasen_spi::event_log::Unfinished;
 use chasen_spi::memory::invocation;
-use chasen_spi::{EventLog, Invoke, OpenActivation, Position, StoreError};
+use chasen_spi::{EventLog, Invoke, NoLock, OpenActivation, Position, StoreError};
 
 const WARM_UP: u32 = 20_000;
 const ROUNDS: u32 = 300_000;
@@ -44,7 +44,7 @@ impl EventLog for NoLog {
 
 fn scheduler() -> Scheduler {
     let router = KindRouter::new().route(|kind, _| kind == "null", Arc::new(NullDomain::default()));
-    Scheduler::new(SchedulerConfig::default(), router, Arc::new(NoLog))
+    Scheduler::new(SchedulerConfig::default(), router, Arc::new(NoLog), Arc::new(NoLock))
 }
 
 async fn run(scheduler: &Scheduler, example: &Invocation, rounds: u32) -> Duration {

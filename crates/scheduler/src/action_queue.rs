@@ -18,11 +18,33 @@ type Container = Arc<dyn ReadyContainer>;
 /// Every action's queue, by key.
 pub(crate) type Queues = papaya::HashMap<ActionKey, Arc<ActionQueue>>;
 
-/// How many activations wait on the node, and the bytes they hold.
+/// How many activations wait on the node, opened ones among them, and the bytes they hold.
 #[derive(Debug, Default)]
 pub(crate) struct NodeLoad {
     pub(crate) queued: AtomicUsize,
     pub(crate) bytes: AtomicUsize,
+}
+
+impl NodeLoad {
+    /// Counts one that holds this many bytes, until the burden is dropped.
+    pub(crate) fn add(self: &Arc<Self>, bytes: usize) -> Burden {
+        self.queued.fetch_add(1, Ordering::Relaxed);
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        Burden { load: Arc::clone(self), bytes }
+    }
+}
+
+/// Somebody's part of the [`NodeLoad`].
+pub(crate) struct Burden {
+    load: Arc<NodeLoad>,
+    bytes: usize,
+}
+
+impl Drop for Burden {
+    fn drop(&mut self) {
+        self.load.queued.fetch_sub(1, Ordering::Relaxed);
+        self.load.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
 }
 
 /// What every queue of a node shares.
@@ -168,10 +190,9 @@ impl ActionQueue {
                 let waiter = Waiter { grant, number, invocation: Arc::clone(invocation) };
                 let outbox = self.advance(&mut state, Event::Queued { waiter, number, bytes });
                 drop(state);
-                self.node.load.queued.fetch_add(1, Ordering::Relaxed);
-                self.node.load.bytes.fetch_add(bytes, Ordering::Relaxed);
+                let _burden = self.node.load.add(bytes);
                 self.perform(outbox, None);
-                Arrival::Wait(Waiting { queue: Arc::clone(self), number, bytes, receiver, settled: false })
+                Arrival::Wait(Waiting { queue: Arc::clone(self), number, receiver, settled: false, _burden })
             }
             Some(Admission::Full) => {
                 drop(state);
@@ -352,9 +373,9 @@ impl Drop for HeldSlot {
 pub(crate) struct Waiting {
     queue: Arc<ActionQueue>,
     number: u64,
-    bytes: usize,
     receiver: oneshot::Receiver<Grant>,
     settled: bool,
+    _burden: Burden,
 }
 
 impl Waiting {
@@ -369,8 +390,6 @@ impl Waiting {
 
 impl Drop for Waiting {
     fn drop(&mut self) {
-        self.queue.node.load.queued.fetch_sub(1, Ordering::Relaxed);
-        self.queue.node.load.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
         if !self.settled {
             self.queue.step(Event::Abandoned { number: self.number }, None);
         }
@@ -403,6 +422,6 @@ pub(crate) fn upgraded(
 }
 
 /// Bytes that an invocation holds while it waits: its arguments and a round figure for the rest.
-fn size_in_queue(invocation: &Invocation) -> usize {
+pub(crate) fn size_in_queue(invocation: &Invocation) -> usize {
     invocation.arguments.as_str().len().saturating_add(512)
 }

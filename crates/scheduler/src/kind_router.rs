@@ -65,10 +65,8 @@ mod tests {
             .route(|kind, image| kind == "blackbox" && image.is_some(), Arc::clone(&other));
         let exec = |kind: &str, image: Option<&str>| Exec {
             kind: kind.to_owned(),
-            code: None,
-            binary: false,
-            main: None,
             image: image.map(str::to_owned),
+            ..Exec::default()
         };
         assert!(Arc::ptr_eq(router.domain(&exec("null", None)).unwrap(), &null));
         assert!(Arc::ptr_eq(router.domain(&exec("blackbox", Some("x"))).unwrap(), &other));

@@ -8,7 +8,9 @@
 //! free slot and runs in the task that awaits its ticket; nothing else is woken.
 
 mod action_queue;
+mod books;
 mod config;
+mod gate;
 mod kind_router;
 mod null_domain;
 pub mod queue;
@@ -16,6 +18,7 @@ mod record;
 mod recovery;
 mod run;
 mod scheduler;
+mod session;
 
 pub use config::SchedulerConfig;
 pub use kind_router::KindRouter;

@@ -60,6 +60,16 @@ impl Ending {
         Self::without_run(Response::error(Outcome::WhiskError, error_text::NOT_PROVISIONED), now)
     }
 
+    /// Its parameters cannot be unlocked.
+    pub(crate) fn not_unlocked(now: Millis) -> Self {
+        Self::without_run(Response::error(Outcome::WhiskError, error_text::NOT_UNLOCKED), now)
+    }
+
+    /// Its kind is not among those of the platform any more.
+    pub(crate) fn unsupported(kind: &str, now: Millis) -> Self {
+        Self::without_run(Response::error(Outcome::DeveloperError, &error_text::unsupported_kind(kind)), now)
+    }
+
     /// Its containers end as soon as they have taken the action.
     pub(crate) fn exited(now: Millis) -> Self {
         Self::without_run(Response::error(Outcome::DeveloperError, error_text::RUN_EXITED), now)

@@ -3,15 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use chasen_entity::{Activation, Event, Invocation};
+use chasen_entity::{Activation, Invocation};
 use chasen_spi::Rejection;
 use chasen_telemetry::clock;
 use tokio::time::Instant;
 
 use crate::action_queue::{Arrival, Grant, HeldSlot, Waiting, upgraded};
+use crate::gate::Inside;
 use crate::queue::Turn;
 use crate::record::Ending;
-use crate::scheduler::{Inside, Shared};
+use crate::scheduler::Shared;
 
 /// Fresh containers that may end between their initialisation and a run before the action is to blame.
 const MAX_EARLY_ENDS: u32 = 3;
@@ -102,26 +103,6 @@ impl Shared {
             Arrival::Wait(waiting) => Ok(Place::Queue(waiting)),
             Arrival::News | Arrival::Full | Arrival::Closed => self.place(invocation, Turn::LastAnyway),
         }
-    }
-
-    fn started(&self, invocation: &Invocation) {
-        let event = Event::Started {
-            activation_id: invocation.activation_id,
-            attempt: invocation.attempt,
-            at: clock::now(),
-        };
-        if let Err(error) = self.log.append(&event) {
-            tracing::error!(activation = %invocation.activation_id, %error, "a start could not be recorded");
-        }
-    }
-
-    /// Writes the record of an end.
-    pub(crate) fn record(&self, invocation: &Invocation, ending: Ending) -> Arc<Activation> {
-        let record = Arc::new(ending.into_record(invocation));
-        if let Err(error) = self.log.append(&Event::Finished(Arc::clone(&record))) {
-            tracing::error!(activation = %record.activation_id, %error, "a record could not be written");
-        }
-        record
     }
 }
 

@@ -1,17 +1,18 @@
 //! The scheduler: takes invocations in and sees them through to their record.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use chasen_entity::{ActionKey, Event, Invocation};
-use chasen_spi::{EventLog, Invoke, Invoker, Rejection, Ticket};
-use tokio::sync::Notify;
+use chasen_entity::{ActionKey, Event, Invocation, Role};
+use chasen_spi::{EventLog, Invoke, Invoker, ParameterLock, Rejection, Session, Ticket};
 use tokio::time::Instant;
 
 use crate::action_queue::{ActionQueue, Arrival, Queues, Surroundings};
+use crate::gate::Gate;
 use crate::queue::{Bounds, Turn};
 use crate::run::{Place, Run};
+use crate::session::OpenWork;
 use crate::{KindRouter, SchedulerConfig};
 
 /// How long a drain waits for records of work that it has just cut off.
@@ -27,41 +28,41 @@ pub(crate) struct Shared {
     pub(crate) config: SchedulerConfig,
     pub(crate) router: KindRouter,
     pub(crate) log: Arc<dyn EventLog>,
+    pub(crate) lock: Arc<dyn ParameterLock>,
     pub(crate) gate: Arc<Gate>,
+    pub(crate) surroundings: Surroundings,
     queues: Arc<Queues>,
-    surroundings: Surroundings,
-}
-
-/// Who is inside, and whether anybody may still come in.
-#[derive(Debug, Default)]
-pub(crate) struct Gate {
-    draining: AtomicBool,
-    cut: AtomicBool,
-    inside: AtomicUsize,
-    empty: Notify,
 }
 
 impl Scheduler {
-    /// A scheduler that hands work to the router's domains and writes what happens to the log.
+    /// A scheduler that hands work to the router's domains and writes what happens to the log. Locked parameters stay
+    /// locked in the log, and are unlocked for what runs.
     #[must_use]
-    pub fn new(config: SchedulerConfig, router: KindRouter, log: Arc<dyn EventLog>) -> Self {
+    pub fn new(
+        config: SchedulerConfig,
+        router: KindRouter,
+        log: Arc<dyn EventLog>,
+        lock: Arc<dyn ParameterLock>,
+    ) -> Self {
         let queues: Arc<Queues> = Arc::default();
         let surroundings =
             Surroundings { origin: Instant::now(), load: Arc::default(), queues: Arc::downgrade(&queues) };
-        let shared = Shared { config, router, log, gate: Arc::default(), queues, surroundings };
+        let shared = Shared { config, router, log, lock, gate: Arc::default(), surroundings, queues };
         Self { shared: Arc::new(shared) }
     }
 
-    /// Takes no more work and waits until what is there has ended. At the deadline the rest is cut off: its
-    /// containers are stopped and it ends in whisk errors. Returns how many activations were cut off.
+    /// Takes no more work and waits until what is there has ended; work that the caller of
+    /// [`open`](Invoke::open) does itself may still take its next steps. At the deadline the rest is cut off: its
+    /// containers are stopped, it takes no more steps, and it ends in whisk errors. Returns how many activations were
+    /// cut off.
     pub async fn drain(&self, deadline: Instant) -> usize {
         let gate = &self.shared.gate;
-        gate.draining.store(true, Ordering::SeqCst);
+        gate.drain();
         if tokio::time::timeout_at(deadline, gate.emptied()).await.is_ok() {
             return 0;
         }
-        let rest = gate.inside.load(Ordering::SeqCst);
-        gate.cut.store(true, Ordering::SeqCst);
+        let rest = gate.inside();
+        gate.cut();
         let queues: Vec<Arc<ActionQueue>> = self.shared.queues.pin().values().cloned().collect();
         for queue in queues {
             queue.cut();
@@ -71,7 +72,7 @@ impl Scheduler {
             gate.emptied().await;
         };
         if tokio::time::timeout(CUT_GRACE, end).await.is_err() {
-            let left = gate.inside.load(Ordering::SeqCst);
+            let left = gate.inside();
             tracing::error!(
                 left,
                 "activations did not end when they were cut off; the next start records them"
@@ -80,10 +81,10 @@ impl Scheduler {
         rest
     }
 
-    /// Activations under way: waiting or running.
+    /// Activations under way: waiting, running, or done by whoever opened them.
     #[must_use]
     pub fn in_flight(&self) -> usize {
-        self.shared.gate.inside.load(Ordering::SeqCst)
+        self.shared.gate.inside()
     }
 
     /// Actions that have a queue.
@@ -95,12 +96,48 @@ impl Scheduler {
 
 impl Invoke for Scheduler {
     fn invoke(&self, invocation: Invocation) -> Result<Ticket, Rejection> {
-        let inside = self.shared.gate.enter().ok_or(Rejection::Draining)?;
-        let invocation = Arc::new(invocation);
+        if let Some(name) = opened_as(&invocation.role) {
+            return Err(Rejection::NoDomain(name.to_owned()));
+        }
+        let accepted = Arc::new(invocation);
+        let inside = self.shared.gate.enter(&accepted).ok_or(Rejection::Draining)?;
+        let invocation = match self.shared.unlocked(&accepted) {
+            Ok(invocation) => invocation,
+            Err(ending) => {
+                self.shared.log.append(&Event::Accepted(Arc::clone(&accepted)))?;
+                let record = self.shared.record(&accepted, ending);
+                return Ok(Ticket::new(Box::pin(std::future::ready(record))));
+            }
+        };
         let place = self.shared.place(&invocation, Turn::Last)?;
-        self.shared.log.append(&Event::Accepted(Arc::clone(&invocation)))?;
+        self.shared.log.append(&Event::Accepted(accepted))?;
         let run = Run::new(Arc::clone(&self.shared), invocation, place, inside);
         Ok(Ticket::new(Box::pin(run.finish())))
+    }
+
+    fn open(&self, invocation: Arc<Invocation>) -> Result<Session, Rejection> {
+        // A step is part of work that was let in when there was room.
+        if invocation.cause.is_none() && self.shared.overloaded() {
+            return Err(Rejection::Overloaded);
+        }
+        let inside = self.shared.gate.enter(&invocation).ok_or(Rejection::Draining)?;
+        self.shared.log.append(&Event::Accepted(Arc::clone(&invocation)))?;
+        Ok(Box::new(OpenWork::new(Arc::clone(&self.shared), invocation, inside)))
+    }
+
+    fn reopen(&self, invocation: Arc<Invocation>) -> Result<Session, Rejection> {
+        let inside = self.shared.gate.enter(&invocation).ok_or(Rejection::Draining)?;
+        Ok(Box::new(OpenWork::new(Arc::clone(&self.shared), invocation, inside)))
+    }
+}
+
+/// What work is called that no domain does: whoever opens it does it.
+fn opened_as(role: &Role) -> Option<&'static str> {
+    match role {
+        Role::Action => None,
+        Role::Sequence => Some("sequence"),
+        Role::Composition => Some("composition"),
+        Role::Fire { .. } => Some("trigger"),
     }
 }
 
@@ -146,45 +183,5 @@ impl Shared {
         let load = &self.surroundings.load;
         load.queued.load(Ordering::Relaxed) > self.config.max_queued_node
             || load.bytes.load(Ordering::Relaxed) > self.config.max_queued_bytes_node
-    }
-}
-
-impl Gate {
-    /// Lets somebody in, unless the node drains.
-    pub(crate) fn enter(self: &Arc<Self>) -> Option<Inside> {
-        self.inside.fetch_add(1, Ordering::SeqCst);
-        let inside = Inside { gate: Arc::clone(self) };
-        (!self.draining.load(Ordering::SeqCst)).then_some(inside)
-    }
-
-    /// True once the rest is being cut off.
-    pub(crate) fn is_cut(&self) -> bool {
-        self.cut.load(Ordering::SeqCst)
-    }
-
-    async fn emptied(&self) {
-        loop {
-            let notified = self.empty.notified();
-            tokio::pin!(notified);
-            notified.as_mut().enable();
-            if self.inside.load(Ordering::SeqCst) == 0 {
-                return;
-            }
-            notified.await;
-        }
-    }
-}
-
-/// Somebody inside; leaves when dropped.
-pub(crate) struct Inside {
-    gate: Arc<Gate>,
-}
-
-impl Drop for Inside {
-    fn drop(&mut self) {
-        let last = self.gate.inside.fetch_sub(1, Ordering::SeqCst) == 1;
-        if last && self.gate.draining.load(Ordering::SeqCst) {
-            self.gate.empty.notify_waiters();
-        }
     }
 }

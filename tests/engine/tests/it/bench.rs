@@ -9,8 +9,8 @@ use chasen_entity::{
 };
 use chasen_invoker::{InvokerConfig, NodeInvoker};
 use chasen_scheduler::{KindRouter, Scheduler, SchedulerConfig};
-use chasen_spi::Invoke;
 use chasen_spi::memory::{MemoryAttachmentStore, MemoryContainerFactory, MemoryEventLog, invocation};
+use chasen_spi::{Invoke, NoLock, ParameterLock};
 
 pub(crate) const KIND: &str = "memory:1";
 
@@ -28,6 +28,10 @@ pub(crate) fn bench(memory: u64) -> Bench {
 }
 
 pub(crate) fn bench_with(memory: u64, config: SchedulerConfig) -> Bench {
+    locked_bench(memory, config, Arc::new(NoLock))
+}
+
+pub(crate) fn locked_bench(memory: u64, config: SchedulerConfig, lock: Arc<dyn ParameterLock>) -> Bench {
     let memory = ByteSize::mb(memory);
     let factory = Arc::new(MemoryContainerFactory::slow(Duration::from_millis(20), Duration::from_millis(5)));
     let invoker = NodeInvoker::new(
@@ -40,7 +44,7 @@ pub(crate) fn bench_with(memory: u64, config: SchedulerConfig) -> Bench {
     let router =
         KindRouter::new().route(move |kind, image| serves.serves(kind, image), Arc::new(invoker.clone()));
     let log = Arc::new(MemoryEventLog::default());
-    let scheduler = Scheduler::new(config, router, log.clone());
+    let scheduler = Scheduler::new(config, router, log.clone(), lock);
     Bench { factory, invoker, scheduler, log, memory }
 }
 
@@ -88,7 +92,7 @@ impl Bench {
             let (accepted, finished) = records.entry(event.activation_id()).or_default();
             match event {
                 Event::Accepted(_) => *accepted += 1,
-                Event::Finished(_) => *finished += 1,
+                Event::Finished(_) | Event::Ended(_) => *finished += 1,
                 Event::Started { .. } => {}
             }
         }

@@ -214,7 +214,7 @@ async fn unfinished_work_of_an_earlier_life_is_taken_up() {
     for one in &work {
         bench.log.append(&Event::Accepted(one.invocation.clone())).unwrap();
     }
-    bench.scheduler.recover(work.clone());
+    assert!(bench.scheduler.recover(work.clone()).is_empty());
     until("all are over", || bench.log.unfinished().unwrap().is_empty()).await;
     until("and gone", || bench.scheduler.in_flight() == 0).await;
     let end = |index: usize| {

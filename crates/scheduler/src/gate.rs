@@ -1,0 +1,74 @@
+//! The gate: how many are inside, and who may still come in.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use chasen_entity::Invocation;
+use tokio::sync::Notify;
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(crate) struct Gate {
+    draining: AtomicBool,
+    cut: AtomicBool,
+    inside: AtomicUsize,
+    empty: Notify,
+}
+
+impl Gate {
+    /// Lets an activation in. When the node drains, only steps of work that is inside already, and they too only until
+    /// the cut.
+    pub(crate) fn enter(self: &Arc<Self>, invocation: &Invocation) -> Option<Inside> {
+        self.inside.fetch_add(1, Ordering::SeqCst);
+        let inside = Inside { gate: Arc::clone(self) };
+        let closed = if invocation.cause.is_some() { &self.cut } else { &self.draining };
+        (!closed.load(Ordering::SeqCst)).then_some(inside)
+    }
+
+    /// Lets nobody in any more but steps.
+    pub(crate) fn drain(&self) {
+        self.draining.store(true, Ordering::SeqCst);
+    }
+
+    /// Lets nobody in at all.
+    pub(crate) fn cut(&self) {
+        self.cut.store(true, Ordering::SeqCst);
+    }
+
+    /// True once the rest is being cut off.
+    pub(crate) fn is_cut(&self) -> bool {
+        self.cut.load(Ordering::SeqCst)
+    }
+
+    /// How many are inside.
+    pub(crate) fn inside(&self) -> usize {
+        self.inside.load(Ordering::SeqCst)
+    }
+
+    /// Waits until nobody is inside; to be asked once the node drains.
+    pub(crate) async fn emptied(&self) {
+        loop {
+            let notified = self.empty.notified();
+            tokio::pin!(notified);
+            notified.as_mut().enable();
+            if self.inside() == 0 {
+                return;
+            }
+            notified.await;
+        }
+    }
+}
+
+/// Somebody inside; leaves when dropped.
+pub(crate) struct Inside {
+    gate: Arc<Gate>,
+}
+
+impl Drop for Inside {
+    fn drop(&mut self) {
+        let last = self.gate.inside.fetch_sub(1, Ordering::SeqCst) == 1;
+        if last && self.gate.draining.load(Ordering::SeqCst) {
+            self.gate.empty.notify_waiters();
+        }
+    }
+}
