@@ -9,7 +9,7 @@
 //! | `events/<number>.log` | what happened to activations | `event_log` |
 //! | `activations/<created>.db` | records of activations, a file per time segment | `activations` |
 //!
-//! [`Embedded::open`] opens them all. This room never decides what runs; it keeps what others decided.
+//! [`Embedded::open`] opens them all; [`ParameterKeys`] locks what entities hold of secrets before it comes here. This room never decides what runs; it keeps what others decided.
 
 mod activations;
 mod attachments;
@@ -22,9 +22,11 @@ mod files;
 pub mod lock;
 mod node_key;
 mod open_error;
+mod parameter_keys;
 mod sqlite;
 mod subjects;
 
 pub use embedded::{Embedded, EmbeddedConfig};
 pub use open_error::OpenError;
+pub use parameter_keys::{ParameterKeyError, ParameterKeys, ParameterKeysConfig};
 pub use subjects::Subjects;
