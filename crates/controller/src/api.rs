@@ -3,4 +3,5 @@
 pub(crate) mod actions;
 pub(crate) mod activations;
 pub(crate) mod info;
+pub(crate) mod listing;
 pub(crate) mod namespaces;

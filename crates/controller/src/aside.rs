@@ -2,7 +2,7 @@
 
 use tokio::sync::Semaphore;
 
-use crate::error::ApiError;
+use crate::wire::error::ApiError;
 
 /// Bytes that are worked through in place: well under a millisecond.
 const IN_PLACE: usize = 256 * 1024;

@@ -12,8 +12,8 @@ use http::StatusCode;
 use http::header::{AUTHORIZATION, HeaderMap};
 use subtle::ConstantTimeEq;
 
-use crate::error::ApiError;
 use crate::throttle::{Throttles, Usage};
+use crate::wire::error::ApiError;
 
 /// Longest encoded credentials that are looked at; keys are far shorter.
 const MAX_ENCODED: usize = 1024;
@@ -36,6 +36,8 @@ pub(crate) struct Caller {
 pub(crate) struct Identities {
     subjects: Arc<dyn SubjectStore>,
     known: papaya::HashMap<Arc<str>, Known>,
+    /// The identities that speak for namespaces, by name.
+    speakers: papaya::HashMap<Arc<str>, Known>,
     /// Generation that entries of earlier ones were last removed in.
     swept: AtomicU64,
 }
@@ -47,7 +49,12 @@ struct Known {
 
 impl Identities {
     pub(crate) fn new(subjects: Arc<dyn SubjectStore>) -> Self {
-        Self { subjects, known: papaya::HashMap::new(), swept: AtomicU64::new(0) }
+        Self {
+            subjects,
+            known: papaya::HashMap::new(),
+            speakers: papaya::HashMap::new(),
+            swept: AtomicU64::new(0),
+        }
     }
 
     /// The caller that the headers speak for.
@@ -63,8 +70,29 @@ impl Identities {
         };
         let identity = self.subjects.identity(&key).await?.ok_or_else(refused)?;
         let caller = Caller { usage: throttles.usage_of(&identity.namespace.uuid), identity };
-        self.remember(key.uuid, Known { generation, caller: caller.clone() });
+        self.remember(&self.known, key.uuid, Known { generation, caller: caller.clone() });
         Ok(caller)
+    }
+
+    /// The caller that a request without one acts for: the owner of a namespace.
+    pub(crate) async fn of_namespace(
+        &self,
+        namespace: &str,
+        throttles: &Throttles,
+    ) -> Result<Option<Caller>, ApiError> {
+        let generation = self.subjects.generation();
+        let known = {
+            let speakers = self.speakers.pin();
+            let found = speakers.get(namespace).filter(|found| found.generation == generation);
+            found.map(|found| found.caller.clone())
+        };
+        if known.is_some() {
+            return Ok(known);
+        }
+        let Some(identity) = self.subjects.identity_of_namespace(namespace).await? else { return Ok(None) };
+        let caller = Caller { usage: throttles.usage_of(&identity.namespace.uuid), identity };
+        self.remember(&self.speakers, namespace.into(), Known { generation, caller: caller.clone() });
+        Ok(Some(caller))
     }
 
     /// The caller where it is known, else the key to look it up with.
@@ -89,12 +117,13 @@ impl Identities {
         bool::from(same).then(|| found.caller.clone())
     }
 
-    fn remember(&self, uuid: Arc<str>, entry: Known) {
+    fn remember(&self, among: &papaya::HashMap<Arc<str>, Known>, key: Arc<str>, entry: Known) {
         let generation = entry.generation;
-        let known = self.known.pin();
-        known.insert(uuid, entry);
+        among.pin().insert(key, entry);
         if self.swept.swap(generation, Ordering::AcqRel) != generation {
-            known.retain(|_, entry| entry.generation == generation);
+            for all in [&self.known, &self.speakers] {
+                all.pin().retain(|_, entry| entry.generation == generation);
+            }
         }
     }
 }
@@ -150,7 +179,7 @@ mod tests {
         store.put(&subject(false)).await.unwrap();
         assert_eq!(limits().await.unwrap(), UserLimits::default());
         let five = UserLimits { fires_per_minute: Some(5), ..UserLimits::default() };
-        store.set_limits("guest", five.clone());
+        store.set_limits("guest", Some(&five)).await.unwrap();
         assert_eq!(limits().await.unwrap(), five);
         store.put(&subject(true)).await.unwrap();
         assert_eq!(limits().await.unwrap_err().text(), error_text::BAD_CREDENTIALS);

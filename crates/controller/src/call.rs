@@ -3,18 +3,26 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use chasen_entity::{EntityName, EntityPath, FullyQualifiedName, Millis, TransactionId};
+use chasen_entity::{EntityName, EntityPath, FullyQualifiedName, Millis, RawJson, TransactionId};
 use http::StatusCode;
-use http::header::HeaderMap;
+use http::header::{HeaderMap, HeaderName};
 use serde::Serialize;
 
+use crate::activate;
 use crate::authenticate::Caller;
 use crate::controller::Controller;
-use crate::error::ApiError;
-use crate::memory::Held;
-use crate::query::Query;
-use crate::reply::{Cors, Reply};
-use crate::{media, path};
+use crate::entities::{ActionAddress, ResolvedAction};
+use crate::entitle::Rights;
+use crate::wire::error::ApiError;
+use crate::wire::memory::Held;
+use crate::wire::query::Query;
+use crate::wire::reply::{Cors, Reply};
+use crate::wire::{media, path};
+
+/// Longest `traceparent` that is taken over.
+const MAX_TRACE_CONTEXT: usize = 128;
+/// Header that asks for a record whatever the store level says.
+pub(crate) const EXTRA_LOGGING: HeaderName = HeaderName::from_static("x-ow-extra-logging");
 
 /// What every handler gets.
 pub(crate) struct Call<'a> {
@@ -27,14 +35,6 @@ pub(crate) struct Call<'a> {
     pub(crate) caller: Caller,
 }
 
-/// Where an action lies, as a path names it.
-#[derive(Debug, Clone)]
-pub(crate) struct ActionAddress {
-    pub(crate) namespace: EntityName,
-    pub(crate) package: Option<EntityName>,
-    pub(crate) name: EntityName,
-}
-
 impl Call<'_> {
     /// The caller's own namespace.
     pub(crate) fn own(&self) -> &EntityName {
@@ -44,6 +44,12 @@ impl Call<'_> {
     /// Reads the namespace segment of a path.
     pub(crate) fn namespace(&self, segment: &str) -> Result<EntityName, ApiError> {
         path::namespace(segment, self.own())
+    }
+
+    /// Reads the segments that name a package, a trigger or a rule.
+    pub(crate) fn entity(&self, namespace: &str, name: &str) -> Result<FullyQualifiedName, ApiError> {
+        let namespace = self.namespace(namespace)?;
+        Ok(FullyQualifiedName::new(EntityPath::root(&namespace), path::entity(name)?))
     }
 
     /// Reads the segments that name an action.
@@ -58,6 +64,32 @@ impl Call<'_> {
             package: package.map(path::entity).transpose()?,
             name: path::entity(name)?,
         })
+    }
+
+    /// What the caller may do.
+    pub(crate) fn rights(&self) -> Rights<'_> {
+        self.controller.rights(&self.caller.identity)
+    }
+
+    /// An activation that this request asks for.
+    pub(crate) fn activation(
+        &self,
+        action: Arc<ResolvedAction>,
+        payload: RawJson,
+        blocking: bool,
+    ) -> activate::Request {
+        let trace = self.headers.get("traceparent").and_then(|value| value.to_str().ok());
+        activate::Request {
+            transaction_id: self.transaction_id.clone(),
+            identity: self.caller.identity.clone(),
+            action,
+            payload,
+            blocking,
+            cause: None,
+            arrived: self.arrived,
+            trace_context: trace.filter(|trace| trace.len() <= MAX_TRACE_CONTEXT).map(str::to_owned),
+            extra_logging: self.headers.get(EXTRA_LOGGING).is_some_and(|value| value == "on"),
+        }
     }
 
     /// 200 with JSON of a few fields, for a client that takes it.
@@ -87,20 +119,5 @@ impl Call<'_> {
     pub(crate) fn prepared(&self, json: Bytes) -> Result<Reply, ApiError> {
         media::require_acceptance(self.headers)?;
         Ok(Reply::prepared_json(json).with_cors(Cors::Rest))
-    }
-}
-
-impl ActionAddress {
-    /// `ns` or `ns/package`.
-    pub(crate) fn path(&self) -> EntityPath {
-        match &self.package {
-            Some(package) => EntityPath::package(&self.namespace, package),
-            None => EntityPath::root(&self.namespace),
-        }
-    }
-
-    /// The address as the name of an entity.
-    pub(crate) fn qualified(&self) -> FullyQualifiedName {
-        FullyQualifiedName::new(self.path(), self.name.clone())
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use chasen_entity::{ByteSize, LimitBounds};
+use chasen_entity::{ByteSize, LimitBounds, StoreLevel, UserLimits};
 
 /// Bounds and defaults of the REST front. Nothing a client sends is kept or waited for beyond them.
 #[derive(Debug, Clone)]
@@ -47,8 +47,12 @@ pub struct ControllerConfig {
     pub default_list_limit: u64,
     /// Elements of the longest list page.
     pub max_list_limit: u64,
-    /// Memory for resolved actions, counted in bytes of their documents.
-    pub action_cache: ByteSize,
+    /// Memory for entities that are ready to be used, counted in bytes of their documents.
+    pub entity_cache: ByteSize,
+    /// Which blocking activations leave a record.
+    pub store_blocking: StoreLevel,
+    /// Which other activations leave a record.
+    pub store_non_blocking: StoreLevel,
     /// Date that `GET /api/v1` shows as `build`; clients expect it to start with the year.
     pub build: String,
 }
@@ -67,6 +71,20 @@ pub struct Rates {
 impl Default for Rates {
     fn default() -> Self {
         Self { invocations_per_minute: None, concurrent_invocations: Some(10_000), fires_per_minute: None }
+    }
+}
+
+impl ControllerConfig {
+    /// Longest body of an invocation in a namespace with these limits.
+    #[must_use]
+    pub fn max_payload_of(&self, own: &UserLimits) -> ByteSize {
+        own.max_payload_size.map_or(self.max_payload, |own| own.min(self.max_payload))
+    }
+
+    /// Longest `parameters` and `annotations` in a namespace with these limits.
+    #[must_use]
+    pub fn max_parameters_of(&self, own: &UserLimits) -> ByteSize {
+        own.max_parameter_size.map_or(self.max_parameters, |own| own.min(self.max_parameters))
     }
 }
 
@@ -92,7 +110,9 @@ impl Default for ControllerConfig {
             max_blocking_wait: Duration::from_secs(60),
             default_list_limit: 30,
             max_list_limit: 200,
-            action_cache: ByteSize::mb(64),
+            entity_cache: ByteSize::mb(64),
+            store_blocking: StoreLevel::StoreAlways,
+            store_non_blocking: StoreLevel::StoreAlways,
             build: "2026".to_owned(),
         }
     }

@@ -2,16 +2,20 @@
 
 use std::sync::Arc;
 
-use chasen_entity::Manifest;
-use chasen_spi::{ActivationStore, ArtifactStore, AttachmentStore, Invoke, SubjectStore};
+use chasen_entity::Identity;
+use chasen_spi::{
+    ActivationStore, ArtifactStore, AttachmentStore, Entitlement, Invoke, ParameterLock, Runtimes,
+    SubjectStore,
+};
 
-use crate::action_cache::ActionCache;
 use crate::api::info::InfoDocuments;
+use crate::api::listing::Turns;
 use crate::authenticate::Identities;
 use crate::config::ControllerConfig;
-use crate::listing::Turns;
-use crate::memory::MemoryBound;
+use crate::entities::Entities;
+use crate::entitle::Rights;
 use crate::throttle::Throttles;
+use crate::wire::memory::MemoryBound;
 
 /// What a controller is wired from.
 pub struct Parts {
@@ -25,23 +29,29 @@ pub struct Parts {
     pub activations: Arc<dyn ActivationStore>,
     /// The door to every execution.
     pub invoke: Arc<dyn Invoke>,
+    /// Rights beyond ownership and sharing.
+    pub entitlement: Arc<dyn Entitlement>,
+    /// Locks parameters at rest.
+    pub parameter_lock: Arc<dyn ParameterLock>,
     /// Kinds of this platform.
-    pub manifest: Arc<Manifest>,
+    pub runtimes: Arc<Runtimes>,
     /// Bounds.
     pub config: ControllerConfig,
 }
 
 /// The REST front. One serves any number of listeners.
 pub struct Controller {
-    pub(crate) artifacts: Arc<dyn ArtifactStore>,
+    pub(crate) entities: Entities,
     pub(crate) attachments: Arc<dyn AttachmentStore>,
     pub(crate) activations: Arc<dyn ActivationStore>,
     pub(crate) invoke: Arc<dyn Invoke>,
-    pub(crate) manifest: Arc<Manifest>,
+    pub(crate) subjects: Arc<dyn SubjectStore>,
+    pub(crate) entitlement: Arc<dyn Entitlement>,
+    pub(crate) parameter_lock: Arc<dyn ParameterLock>,
+    pub(crate) runtimes: Arc<Runtimes>,
     pub(crate) config: ControllerConfig,
     pub(crate) identities: Identities,
     pub(crate) throttles: Throttles,
-    pub(crate) actions: ActionCache,
     pub(crate) info: InfoDocuments,
     /// Memory of bodies on their way in.
     pub(crate) uploads: MemoryBound,
@@ -54,21 +64,29 @@ impl Controller {
     /// A controller of these parts. It does nothing until [`serve`](Self::serve) is called.
     #[must_use]
     pub fn new(parts: Parts) -> Arc<Self> {
-        let Parts { artifacts, attachments, subjects, activations, invoke, manifest, config } = parts;
+        let Parts { artifacts, attachments, subjects, activations, invoke, .. } = parts;
+        let Parts { entitlement, parameter_lock, runtimes, config, .. } = parts;
         Arc::new(Self {
-            identities: Identities::new(subjects),
+            identities: Identities::new(subjects.clone()),
             throttles: Throttles::new(config.rates),
-            actions: ActionCache::new(config.action_cache),
-            info: InfoDocuments::new(&manifest, &config),
+            entities: Entities::new(artifacts, runtimes.clone(), config.entity_cache),
+            info: InfoDocuments::new(&config),
             uploads: MemoryBound::new(config.max_upload_memory),
             downloads: MemoryBound::new(config.max_download_memory),
             turns: Turns::new(),
-            artifacts,
             attachments,
             activations,
             invoke,
-            manifest,
+            subjects,
+            entitlement,
+            parameter_lock,
+            runtimes,
             config,
         })
+    }
+
+    /// What an identity may do.
+    pub(crate) fn rights<'a>(&'a self, identity: &'a Identity) -> Rights<'a> {
+        Rights { identity, entities: &self.entities, grants: &*self.entitlement }
     }
 }

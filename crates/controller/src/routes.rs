@@ -10,14 +10,14 @@ use http::request::Parts;
 use http::{Method, StatusCode};
 
 use crate::api::{actions, activations, info, namespaces};
-use crate::body::RequestBody;
 use crate::call::Call;
+use crate::clock;
 use crate::controller::Controller;
-use crate::error::ApiError;
-use crate::path::Segments;
-use crate::query::Query;
-use crate::reply::{Cors, Reply};
-use crate::{clock, invoke};
+use crate::wire::body::RequestBody;
+use crate::wire::error::ApiError;
+use crate::wire::path::Segments;
+use crate::wire::query::Query;
+use crate::wire::reply::{Cors, Reply};
 
 const DELETE: &Method = &Method::DELETE;
 const GET: &Method = &Method::GET;
@@ -68,7 +68,7 @@ async fn below_api(call: &Call<'_>, method: &Method, path: &[&str], body: Reques
     let ["namespaces", path @ ..] = path else { return Err(ApiError::no_route()) };
     match (method, path) {
         (GET,    [] | [""])                                  => namespaces::list(call),
-        (GET,    [ns, "limits"] | [ns, "limits", ""])        => namespaces::limits(call, ns),
+        (GET,    [ns, "limits"] | [ns, "limits", ""])        => namespaces::limits(call, ns).await,
         (GET,    [_, "limits", _])                           => Err(ApiError::bad_request(error_text::LIMITS_INNER_ROUTE)),
 
         (GET,    [ns, "actions"] | [ns, "actions", ""])      => actions::list(call, ns).await,
@@ -80,8 +80,8 @@ async fn below_api(call: &Call<'_>, method: &Method, path: &[&str], body: Reques
         (PUT,    [ns, "actions", package, name])             => actions::put(call, call.action(ns, Some(package), name)?, body).await,
         (DELETE, [ns, "actions", name])                      => actions::delete(call, call.action(ns, None, name)?).await,
         (DELETE, [ns, "actions", package, name])             => actions::delete(call, call.action(ns, Some(package), name)?).await,
-        (POST,   [ns, "actions", name])                      => invoke::invoke(call, call.action(ns, None, name)?, body).await,
-        (POST,   [ns, "actions", package, name])             => invoke::invoke(call, call.action(ns, Some(package), name)?, body).await,
+        (POST,   [ns, "actions", name])                      => actions::invoke(call, call.action(ns, None, name)?, body).await,
+        (POST,   [ns, "actions", package, name])             => actions::invoke(call, call.action(ns, Some(package), name)?, body).await,
 
         (GET,    [ns, "activations"] | [ns, "activations", ""])         => activations::list(call, ns).await,
         (GET,    [ns, "activations", id] | [ns, "activations", id, ""]) => activations::get(call, ns, id).await,

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use chasen_entity::{Millis, UserLimits, error_text};
 
 use crate::config::Rates;
-use crate::error::ApiError;
+use crate::wire::error::ApiError;
 
 const MINUTE: Millis = 60_000;
 /// Seconds after which a slot may be free.

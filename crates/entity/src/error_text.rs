@@ -1,5 +1,15 @@
 //! Every text that clients match on, in one place. Wire texts are exact; our own diagnostics do not belong here.
 
+mod compositions;
+mod packages;
+mod rules;
+mod web;
+
+pub use compositions::*;
+pub use packages::*;
+pub use rules::*;
+pub use web::*;
+
 /// 401: no credentials, another scheme, undecodable or empty value.
 pub const NO_CREDENTIALS: &str =
     "The resource requires authentication, which was not supplied with the request";
@@ -70,6 +80,8 @@ pub const NOT_PROVISIONED: &str = "Failed to provision resources to run the acti
 pub const ACTION_GONE: &str = "Action could not be found or may have been deleted.";
 /// Result when the action could not be read at start.
 pub const ACTION_NOT_FETCHED: &str = "Action could not be fetched.";
+/// Result when the platform has no key for a locked parameter, or the key does not fit.
+pub const NOT_UNLOCKED: &str = "Failed to unlock parameters.";
 /// Result of work that was started but whose end the platform did not see.
 pub const INTERRUPTED: &str = "The activation was interrupted before its result was known.";
 
@@ -211,6 +223,14 @@ pub fn unknown_kind(kind: &str, valid: &[String]) -> String {
 pub fn deprecated_kind(kind: &str) -> String {
     format!(
         "The '{kind}' runtime is no longer supported. You may read and delete but not update or invoke this action."
+    )
+}
+
+/// 400: an action of a kind that the platform had once.
+#[must_use]
+pub fn unsupported_kind(kind: &str) -> String {
+    format!(
+        "The '{kind}' runtime is not supported by this platform. You may read and delete but not invoke this action."
     )
 }
 

@@ -186,6 +186,14 @@ impl FullyQualifiedName {
     }
 }
 
+impl FullyQualifiedName {
+    /// The name as the path of what lies in it: a package's actions.
+    #[must_use]
+    pub fn into_path(self) -> EntityPath {
+        EntityPath(format!("{}/{}", self.path, self.name).into())
+    }
+}
+
 impl fmt::Display for FullyQualifiedName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.path, self.name)

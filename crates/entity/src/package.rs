@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::{EntityName, EntityPath, Location, Millis, Parameters, Version};
+use crate::{EntityName, EntityPath, FullyQualifiedName, Location, Millis, Parameters, Version};
 
 /// A stored package or binding.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,10 +38,10 @@ pub struct Binding {
 }
 
 impl Binding {
-    /// The path of the actions in that package.
+    /// That package, as the name of an entity.
     #[must_use]
-    pub fn path(&self) -> EntityPath {
-        EntityPath::package(&self.namespace, &self.name)
+    pub fn qualified(&self) -> FullyQualifiedName {
+        FullyQualifiedName::new(EntityPath::root(&self.namespace), self.name.clone())
     }
 }
 

@@ -4,23 +4,24 @@ use std::cmp::Reverse;
 use std::sync::Arc;
 
 use chasen_entity::{Activation, ActivationId, EntityName, error_text};
-use chasen_spi::ActivationQuery;
+use chasen_spi::{ActivationQuery, Privilege};
 use http::StatusCode;
 use serde::Serialize;
 use serde_json::json;
 
+use crate::api::listing::Listing;
 use crate::call::Call;
-use crate::error::ApiError;
-use crate::listing::Listing;
-use crate::reply::Reply;
-use crate::{entitle, percent};
+use crate::entitle::Verdict;
+use crate::wire::error::ApiError;
+use crate::wire::percent;
+use crate::wire::reply::Reply;
 
 const COLLECTION: &str = "activations";
 
 /// `GET …/activations`
 pub(crate) async fn list(call: &Call<'_>, namespace: &str) -> Result<Reply, ApiError> {
     let namespace = call.namespace(namespace)?;
-    entitle::owner(call, &namespace, || namespace.to_string())?;
+    call.rights().collection(Privilege::Read, COLLECTION, &namespace).await?.required()?;
     let config = &call.controller.config;
     let page = call.query.page(COLLECTION, config.default_list_limit, config.max_list_limit)?;
     let docs = call.query.flag("docs", false)?;
@@ -33,6 +34,7 @@ pub(crate) async fn list(call: &Call<'_>, namespace: &str) -> Result<Reply, ApiE
     let mut query = ActivationQuery {
         namespace: namespace.to_string(),
         name,
+        cause: None,
         since: since.map(|since| u64::try_from(since).unwrap_or(0)),
         upto: upto.map(|upto| u64::try_from(upto).unwrap_or(0)),
         skip: page.skip,
@@ -79,7 +81,14 @@ async fn record(call: &Call<'_>, namespace: &str, id: &str) -> Result<Arc<Activa
     let namespace = call.namespace(namespace)?;
     let id = ActivationId::parse(&percent::decode(id))
         .map_err(|text| ApiError::rejection(StatusCode::BAD_REQUEST, text))?;
-    entitle::owner(call, &namespace, || format!("{namespace}/{id}"))?;
+    let rights = call.rights();
+    if !rights.owns(namespace.as_str()) {
+        // Ids are no names, so no right beyond the collection's is asked for.
+        let verdict = rights.collection(Privilege::Read, COLLECTION, &namespace).await?;
+        if verdict != Verdict::Allowed {
+            return Err(ApiError::forbidden(&format!("{namespace}/{id}")));
+        }
+    }
     let found = call.controller.activations.get(namespace.as_str(), &id).await?;
     found.ok_or_else(ApiError::not_found)
 }

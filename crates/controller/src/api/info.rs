@@ -1,35 +1,44 @@
 //! What the platform says about itself to anybody.
 
+use std::sync::Arc;
+
+use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use chasen_entity::Manifest;
 use serde_json::{Value, json};
 
 use crate::config::ControllerConfig;
 use crate::controller::Controller;
-use crate::reply::{Cors, Reply};
+use crate::wire::reply::{Cors, Reply};
 
 /// What clients are told where there is no bound: they read 32-bit integers.
 pub(crate) const UNLIMITED: u32 = i32::MAX.unsigned_abs();
 const MB: u64 = 1024 * 1024;
 
-/// Both documents, written once.
+/// Both documents, each written once: that of the deployment for every manifest.
 pub(crate) struct InfoDocuments {
-    deployment: Bytes,
+    deployment: ArcSwapOption<(Arc<Manifest>, Bytes)>,
     api: Bytes,
 }
 
 impl InfoDocuments {
-    pub(crate) fn new(manifest: &Manifest, config: &ControllerConfig) -> Self {
-        Self {
-            deployment: deployment_document(manifest, config).to_string().into(),
-            api: api_document(config).to_string().into(),
-        }
+    pub(crate) fn new(config: &ControllerConfig) -> Self {
+        Self { deployment: ArcSwapOption::empty(), api: api_document(config).to_string().into() }
     }
 }
 
 /// `GET /`
 pub(crate) fn deployment(controller: &Controller) -> Reply {
-    Reply::prepared_json(controller.info.deployment.clone())
+    let manifest = controller.runtimes.manifest();
+    let written = controller.info.deployment.load();
+    if let Some((of, text)) = written.as_deref()
+        && Arc::ptr_eq(of, &manifest)
+    {
+        return Reply::prepared_json(text.clone());
+    }
+    let text = Bytes::from(deployment_document(&manifest, &controller.config).to_string());
+    controller.info.deployment.store(Some(Arc::new((manifest.clone(), text.clone()))));
+    Reply::prepared_json(text)
 }
 
 /// `GET /api/v1`

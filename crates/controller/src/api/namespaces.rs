@@ -2,13 +2,13 @@
 
 use chasen_entity::limits::Range;
 use chasen_entity::{LimitBounds, UserLimits};
+use chasen_spi::Privilege;
 use serde_json::Value;
 
 use super::info::UNLIMITED;
 use crate::call::Call;
-use crate::entitle;
-use crate::error::ApiError;
-use crate::reply::Reply;
+use crate::wire::error::ApiError;
+use crate::wire::reply::Reply;
 
 /// `GET …/namespaces`
 pub(crate) fn list(call: &Call<'_>) -> Result<Reply, ApiError> {
@@ -16,9 +16,9 @@ pub(crate) fn list(call: &Call<'_>) -> Result<Reply, ApiError> {
 }
 
 /// `GET …/namespaces/{ns}/limits`: those of the caller, with the system's filled in.
-pub(crate) fn limits(call: &Call<'_>, namespace: &str) -> Result<Reply, ApiError> {
+pub(crate) async fn limits(call: &Call<'_>, namespace: &str) -> Result<Reply, ApiError> {
     let namespace = call.namespace(namespace)?;
-    entitle::owner(call, &namespace, || namespace.to_string())?;
+    call.rights().collection(Privilege::Read, "limits", &namespace).await?.required()?;
     let controller = call.controller;
     let own = &call.caller.identity.limits;
     let rates = controller.throttles.rates();

@@ -1,6 +1,7 @@
 //! Actions: create, read, update, delete, list.
 
 use chasen_entity::UserLimits;
+use chasen_spi::SubjectStore as _;
 use chasen_spi::{ArtifactStore, Collection, Document, DocumentId};
 use serde_json::{Value, json};
 
@@ -140,7 +141,7 @@ async fn bad_fields_are_malformed_with_their_reasons() {
 async fn limits_are_refused_outside_the_bounds_of_the_namespace() {
     let world = World::with(|config| config.rates.concurrent_invocations = Some(3)).await;
     let own = UserLimits { max_action_timeout: Some(1000), ..UserLimits::default() };
-    world.subjects.set_limits("guest", own);
+    world.subjects.set_limits("guest", Some(&own)).await.unwrap();
     for (limits, text) in [
         (
             json!({"memory":1024,"timeout":1}),
@@ -173,7 +174,7 @@ async fn limits_are_refused_outside_the_bounds_of_the_namespace() {
 async fn kinds_may_be_forbidden_and_deprecated_ones_only_read() {
     let world = World::new().await;
     let allowed = UserLimits { allowed_kinds: Some(vec!["python:3.11".to_owned()]), ..UserLimits::default() };
-    world.subjects.set_limits("guest", allowed);
+    world.subjects.set_limits("guest", Some(&allowed)).await.unwrap();
     for (exec, kind) in [
         (json!({"kind":"nodejs:default","code":""}), "nodejs:20"),
         (json!({"kind":"blackbox","image":"a/b"}), "blackbox"),
@@ -183,7 +184,7 @@ async fn kinds_may_be_forbidden_and_deprecated_ones_only_read() {
             format!("The supplied authentication is not authorized to access actions of kind '{kind}'.");
         assert_eq!((response.status, response.error()), (403, text));
     }
-    world.subjects.set_limits("guest", UserLimits::default());
+    world.subjects.set_limits("guest", None).await.unwrap();
 
     let old = json!({"namespace":"guest","name":"old","exec":{"kind":"nodejs:6","binary":false},
         "limits":{"timeout":60000,"memory":256,"logs":10,"concurrency":1},"version":"0.0.1","updated":1});
@@ -207,6 +208,7 @@ async fn store_document(world: &World, name: &str, body: &str) {
         collection: Collection::Actions,
         revision: 0,
         updated: 1,
+        public: false,
         attachment: None,
         body: body.to_owned(),
     };

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use chasen_entity::Revision;
 use chasen_spi::memory::MemoryArtifactStore;
-use chasen_spi::{ArtifactStore, Document, DocumentId, DocumentQuery, StoreError};
+use chasen_spi::{ArtifactStore, Change, Document, DocumentId, DocumentQuery, StoreError};
 use tokio::sync::watch;
 
 /// Passes everything on; while it is closed, writes wait.
@@ -41,14 +41,9 @@ impl ArtifactStore for GatedStore {
         self.inner.get(id).await
     }
 
-    async fn put(&self, document: Document) -> Result<Revision, StoreError> {
+    async fn apply(&self, changes: Vec<Change>) -> Result<Vec<Revision>, StoreError> {
         self.pass().await;
-        self.inner.put(document).await
-    }
-
-    async fn delete(&self, id: &DocumentId, revision: Revision) -> Result<(), StoreError> {
-        self.pass().await;
-        self.inner.delete(id, revision).await
+        self.inner.apply(changes).await
     }
 
     async fn list(&self, query: &DocumentQuery) -> Result<Vec<Document>, StoreError> {

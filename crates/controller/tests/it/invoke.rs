@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use chasen_entity::UserLimits;
 use chasen_entity::invocation::Delivery;
+use chasen_spi::SubjectStore as _;
 use serde_json::json;
 
 use crate::client::{Connection, Request, Response};
@@ -220,7 +221,7 @@ async fn rates_are_charged_before_rights_and_existence() {
     let other = world.send(Request::new(&format!("POST {ACTIONS}/x")).auth(&alice())).await;
     assert_eq!(other.status, 404, "another namespace has its own window");
     let more = UserLimits { invocations_per_minute: Some(100), ..UserLimits::default() };
-    world.subjects.set_limits("guest", more);
+    world.subjects.set_limits("guest", Some(&more)).await.unwrap();
     assert_eq!(invoke(&world, "hello", "{}").await.status, 202);
 }
 

@@ -1,5 +1,6 @@
 //! Bad input: names, media types, bodies and sizes, each with its status, its text and its place in the order.
 
+use chasen_spi::SubjectStore as _;
 use serde_json::json;
 
 use crate::client::{Connection, Request, Response};
@@ -192,7 +193,7 @@ async fn sizes_are_bounded_each_with_its_text() {
 
     let limits =
         serde_json::from_value(json!({"maxPayloadSize": "10 B", "maxParameterSize": "5 B"})).unwrap();
-    world.subjects.set_limits("guest", limits);
+    world.subjects.set_limits("guest", Some(&limits)).await.unwrap();
     let post = Request::new(&format!("POST {ACTIONS}/hello")).auth(&guest()).json(r#"{"a":"0123"}"#);
     expect(&world, post, 413, "Request larger than allowed: 12 > 10 bytes.").await;
     let error = "parameters larger than allowed: 7 > 5 bytes.";

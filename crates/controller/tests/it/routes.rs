@@ -1,5 +1,6 @@
 //! Which paths exist, for whom, and what everything around them answers.
 
+use chasen_spi::SubjectStore as _;
 use serde_json::json;
 
 use crate::client::Request;
@@ -155,7 +156,7 @@ async fn limits_are_filled_in_and_a_namespace_may_have_its_own() {
         "invocationsPerMinute": 5, "maxActionMemory": 256, "allowedKinds": ["nodejs:20"], "storeActivations": false
     }))
     .unwrap();
-    world.subjects.set_limits("guest", own);
+    world.subjects.set_limits("guest", Some(&own)).await.unwrap();
     let limits = world.guest("GET /api/v1/namespaces/_/limits").await.json();
     assert_eq!(limits["invocationsPerMinute"], 5);
     assert_eq!(limits["maxActionMemory"], 256);

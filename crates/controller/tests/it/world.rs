@@ -10,7 +10,10 @@ use chasen_entity::{
     Response as ActivationResponse, Subject,
 };
 use chasen_spi::memory::{MemoryAttachmentStore, MemoryEventLog, MemorySubjectStore};
-use chasen_spi::{EventLog, Invoke, Rejection, SubjectDocument, SubjectNamespace, SubjectStore, Ticket};
+use chasen_spi::{
+    EventLog, Invoke, NoGrants, NoLock, OpenSession, Rejection, Runtimes, Session, SubjectDocument,
+    SubjectNamespace, SubjectStore, Ticket,
+};
 use parking_lot::Mutex;
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, oneshot, watch};
@@ -76,6 +79,36 @@ impl Invoke for FakeInvoke {
             record
         })))
     }
+
+    fn open(&self, invocation: Arc<Invocation>) -> Result<Session, Rejection> {
+        self.log.append(&Event::Accepted(invocation.clone())).unwrap();
+        self.reopen(invocation)
+    }
+
+    fn reopen(&self, invocation: Arc<Invocation>) -> Result<Session, Rejection> {
+        Ok(Box::new(FakeSession { log: self.log.clone(), invocation }))
+    }
+}
+
+/// Work that the controller does itself; a session that is dropped writes nothing.
+struct FakeSession {
+    log: Arc<MemoryEventLog>,
+    invocation: Arc<Invocation>,
+}
+
+impl OpenSession for FakeSession {
+    fn started(&self) {
+        let activation_id = self.invocation.activation_id;
+        self.log.append(&Event::Started { activation_id, attempt: self.invocation.attempt, at: 1 }).unwrap();
+    }
+
+    fn finish(self: Box<Self>, record: Activation) -> Arc<Activation> {
+        let record = Arc::new(record);
+        let kept = self.invocation.store.keeps(record.response.outcome);
+        let event = if kept { Event::Finished(record.clone()) } else { Event::Ended(record.activation_id) };
+        self.log.append(&event).unwrap();
+        record
+    }
 }
 
 fn record(invocation: &Invocation, name: &str) -> Activation {
@@ -131,7 +164,9 @@ impl World {
             subjects: subjects.clone(),
             activations: log.clone(),
             invoke: invoker.clone(),
-            manifest: Arc::new(Manifest::parse(MANIFEST).unwrap()),
+            entitlement: Arc::new(NoGrants),
+            parameter_lock: Arc::new(NoLock),
+            runtimes: Runtimes::new(Manifest::parse(MANIFEST).unwrap()),
             config,
         });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -5,7 +5,7 @@ use chasen_entity::manifest::RuntimeKind;
 use chasen_entity::{Manifest, error_text};
 use serde_json::value::RawValue;
 
-use crate::body::Fields;
+use crate::wire::body::Fields;
 
 /// Longest part of a refused value that an error repeats, in characters.
 const ECHO: usize = 256;

@@ -1,28 +1,26 @@
 //! Creating and updating an action: reading the request, merging it into what is there, storing both halves.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
-use chasen_entity::action::ActionName;
 use chasen_entity::exec::is_binary_code;
 use chasen_entity::limits::LimitsUpdate;
 use chasen_entity::{
-    Action, ActionLimits, Exec, Millis, Parameters, Revision, UserLimits, Version, error_text,
+    Action, ActionLimits, Exec, Location, Millis, Parameters, UserLimits, Version, error_text,
 };
-use chasen_spi::{Collection, Document, DocumentId};
+use chasen_spi::Privilege;
 use http::StatusCode;
 use serde_json::value::RawValue;
 
 use super::exec::NewExec;
-use super::{answer, find, read_code, room};
-use crate::action_cache::ResolvedAction;
+use super::{answer, read_code, room, writable};
 use crate::api::namespaces::bounds_for;
-use crate::body::{Fields, RequestBody};
-use crate::call::{ActionAddress, Call};
+use crate::call::Call;
 use crate::controller::Controller;
-use crate::error::ApiError;
-use crate::reply::Reply;
-use crate::{aside, clock, entitle, media};
+use crate::entities::{ActionAddress, Batch, optional};
+use crate::wire::body::{Fields, RequestBody};
+use crate::wire::error::ApiError;
+use crate::wire::media;
+use crate::wire::reply::Reply;
+use crate::{aside, clock};
 
 const EXEC: &str = "exec";
 const PROVIDE_API_KEY: &str = "provide-api-key";
@@ -35,7 +33,7 @@ pub(crate) async fn put(
     address: ActionAddress,
     body: RequestBody<'_>,
 ) -> Result<Reply, ApiError> {
-    entitle::write_action(call, &address)?;
+    call.rights().action(Privilege::Put, &address).await?.required()?;
     media::require_json(call.headers, body.is_absent())?;
     let max_entity = call.controller.config.max_entity;
     let body = body.read(call.controller, max_entity).await?.within(max_entity)?;
@@ -45,14 +43,12 @@ pub(crate) async fn put(
     let update = aside::compute(length, read).await??;
     let overwrite = call.query.flag("overwrite", false)?;
     update.check(call)?;
-    if let Some(package) = &address.package {
-        return Err(entitle::no_package(call, &address.namespace, package, ApiError::not_found()).await);
-    }
-    let found = find(call, &address).await?;
+    writable(call, &address).await?;
+    let found = optional(call.controller.entities.load::<Action>(&address.qualified()).await)?;
     if found.is_some() && !overwrite {
         return Err(ApiError::conflict(error_text::EXISTS));
     }
-    let (old, revision) = found.map(|stored| (stored.action, stored.revision)).unzip();
+    let (old, revision) = found.map(|stored| (stored.entity, stored.revision)).unzip();
     let (mut action, code) = update.apply(&address, old, clock::now())?;
     refuse_deprecated(call, &action.exec.kind)?;
     let code = match (code, &action.exec.code) {
@@ -64,35 +60,13 @@ pub(crate) async fn put(
         (None, None) => None,
     };
     let held = room(call, code.as_ref())?;
-    store(call, &action, revision.unwrap_or(0)).await?;
-    answer(call, action, code, held).await
-}
-
-/// Writes an action in place of this revision and lets invocations see it, whether the client still waits or not.
-async fn store(call: &Call<'_>, action: &Action, replaces: Revision) -> Result<(), ApiError> {
-    let body = serde_json::to_string(action).map_err(|_| ApiError::internal())?;
-    let document = Document {
-        id: DocumentId { path: action.name.namespace.to_string(), name: action.name.name.to_string() },
-        collection: Collection::Actions,
-        revision: replaces,
-        updated: action.updated,
-        attachment: action.exec.code.as_ref().map(|code| code.digest.clone()),
-        body,
-    };
-    let (controller, action) = (call.controller.clone(), action.clone());
-    aside::finish(async move {
-        let length = document.body.len();
-        let written = controller.artifacts.put(document).await;
-        let revision = written.inspect_err(|error| controller.actions.after(error))?;
-        let resolved = ResolvedAction::of(&action, revision, &controller.manifest);
-        controller.actions.written(&Arc::new(resolved), length);
-        Ok(())
-    })
-    .await
+    let batch = Batch::default().put(&action, revision.unwrap_or(0))?;
+    batch.commit(call.controller).await?;
+    answer(call, action, code, None, held).await
 }
 
 fn refuse_deprecated(call: &Call<'_>, kind: &str) -> Result<(), ApiError> {
-    match call.controller.manifest.resolve(kind) {
+    match call.controller.runtimes.manifest().resolve(kind) {
         Some(runtime) if runtime.deprecated => Err(ApiError::bad_request(error_text::deprecated_kind(kind))),
         _ => Ok(()),
     }
@@ -113,11 +87,11 @@ impl Update {
     /// Reads a body in the order of the API: the sized fields, their sizes, everything else.
     fn read(controller: &Controller, own: &UserLimits, body: &[u8]) -> Result<Self, ApiError> {
         let fields = Fields::of_body(body, EXEC)?;
-        let exec = fields.optional(EXEC).map(|value| NewExec::read(value, &controller.manifest)).transpose();
+        let manifest = controller.runtimes.manifest();
+        let exec = fields.optional(EXEC).map(|value| NewExec::read(value, &manifest)).transpose();
         let exec = exec.map_err(ApiError::malformed)?;
         let config = &controller.config;
-        let max_parameters = own.max_parameter_size.unwrap_or(config.max_parameters);
-        let max_parameters = max_parameters.min(config.max_parameters).as_bytes();
+        let max_parameters = config.max_parameters_of(own).as_bytes();
         let (parameters, parameters_size) = read_parameters(&fields, "parameters", max_parameters)?;
         let (annotations, annotations_size) = read_parameters(&fields, "annotations", max_parameters)?;
         within(EXEC, exec.as_ref().map_or(0, NewExec::size), config.max_exec.as_bytes())?;
@@ -202,7 +176,7 @@ fn blank(address: &ActionAddress, exec: Exec) -> Action {
     let mut annotations = Parameters::new();
     annotations.set(PROVIDE_API_KEY, &false);
     Action {
-        name: ActionName { namespace: address.path(), name: address.name.clone() },
+        location: Location { namespace: address.path(), name: address.name.clone() },
         exec,
         parameters: Parameters::new(),
         limits: ActionLimits::default(),
@@ -217,7 +191,7 @@ impl NewExec {
     /// The stored form, still without its code, and the text of the code.
     fn split(self) -> (Exec, Option<Bytes>) {
         let binary = self.code.as_deref().is_some_and(is_binary_code);
-        let exec = Exec { kind: self.kind, code: None, binary, main: self.main, image: self.image };
+        let exec = Exec { kind: self.kind, binary, main: self.main, image: self.image, ..Exec::default() };
         (exec, self.code.map(Bytes::from))
     }
 }

@@ -1,18 +1,17 @@
 //! Actions on the wire: documents with their code, and elements of lists.
 
-use chasen_entity::action::ActionName;
-use chasen_entity::{Action, ActionLimits, Millis, Parameters, Version};
+use chasen_entity::{Action, ActionLimits, FullyQualifiedName, Location, Millis, Parameters, Version};
 use chasen_spi::Document;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::error::ApiError;
+use crate::wire::error::ApiError;
 
 /// An action as clients see it.
 #[derive(Debug, Serialize)]
 pub(super) struct ActionView<'a> {
     #[serde(flatten)]
-    name: &'a ActionName,
+    location: &'a Location,
     exec: ExecView<'a>,
     parameters: &'a Parameters,
     limits: ActionLimits,
@@ -20,6 +19,9 @@ pub(super) struct ActionView<'a> {
     publish: bool,
     annotations: &'a Parameters,
     updated: Millis,
+    /// `ns/binding` of an action without code that was reached through one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    binding: Option<&'a str>,
 }
 
 #[derive(Debug, Serialize)]
@@ -27,27 +29,38 @@ struct ExecView<'a> {
     kind: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     code: Option<&'a str>,
-    binary: bool,
+    /// Sequences have none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    binary: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     main: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     image: Option<&'a str>,
+    /// `/ns/[package/]name` of each, of a sequence.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    components: Option<Vec<String>>,
 }
 
 impl<'a> ActionView<'a> {
     /// An action with the text of its code, or without.
-    pub(super) fn new(action: &'a Action, code: Option<&'a [u8]>) -> Result<Self, ApiError> {
+    pub(super) fn new(
+        action: &'a Action,
+        code: Option<&'a [u8]>,
+        binding: Option<&'a str>,
+    ) -> Result<Self, ApiError> {
+        let component = |name: &FullyQualifiedName| format!("/{name}");
         let exec = &action.exec;
         let code = code.map(std::str::from_utf8).transpose();
-        let code = code.map_err(|why| ApiError::corrupt(&action.name.qualified(), &why))?;
+        let code = code.map_err(|why| ApiError::corrupt(&action.location.qualified(), &why))?;
         Ok(Self {
-            name: &action.name,
+            location: &action.location,
             exec: ExecView {
                 kind: &exec.kind,
                 code,
-                binary: exec.binary,
+                binary: (!exec.is_sequence()).then_some(exec.binary),
                 main: exec.main.as_deref(),
                 image: exec.image.as_deref(),
+                components: exec.is_sequence().then(|| exec.components.iter().map(component).collect()),
             },
             parameters: &action.parameters,
             limits: action.limits,
@@ -55,6 +68,7 @@ impl<'a> ActionView<'a> {
             publish: action.publish,
             annotations: &action.annotations,
             updated: action.updated,
+            binding,
         })
     }
 }
@@ -79,6 +93,7 @@ pub(super) struct Summary<'a> {
 
 #[derive(Debug, Serialize, Deserialize)]
 struct ExecSummary {
+    #[serde(default)]
     binary: bool,
 }
 

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use chasen_entity::ByteSize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::error::ApiError;
+use crate::wire::error::ApiError;
 
 /// Bodies up to this many bytes are not counted: the bound on connections covers them.
 const UNCOUNTED: u64 = 64 * 1024;

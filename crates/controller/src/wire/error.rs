@@ -9,7 +9,7 @@ use http::StatusCode;
 use http::header::{ALLOW, CONNECTION, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use serde::Serialize;
 
-use crate::reply::{Cors, Reply};
+use crate::wire::reply::{Cors, Reply};
 
 const CHALLENGE: HeaderValue =
     HeaderValue::from_static("Basic realm=\"OpenWhisk secure realm\",charset=UTF-8");

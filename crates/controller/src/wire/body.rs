@@ -10,10 +10,10 @@ use hyper::body::{Body as _, Incoming};
 use serde_json::error::Category;
 use serde_json::value::RawValue;
 
-use crate::connection::Activity;
 use crate::controller::Controller;
-use crate::error::ApiError;
-use crate::memory::Held;
+use crate::wire::connection::Activity;
+use crate::wire::error::ApiError;
+use crate::wire::memory::Held;
 
 /// A body that has not been read. Dropping it unread makes the connection close slowly.
 pub(crate) struct RequestBody<'a> {

@@ -10,12 +10,12 @@ use http::{Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
 
-use crate::body::RequestBody;
-use crate::connection::Activity;
 use crate::controller::Controller;
-use crate::error::ApiError;
-use crate::reply::REQUEST_ID;
 use crate::routes;
+use crate::wire::body::RequestBody;
+use crate::wire::connection::Activity;
+use crate::wire::error::ApiError;
+use crate::wire::reply::REQUEST_ID;
 
 /// Answers a request, whatever it is.
 pub(crate) async fn respond(

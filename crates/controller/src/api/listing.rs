@@ -5,10 +5,10 @@ use serde::Serialize;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::call::Call;
-use crate::error::ApiError;
-use crate::memory::Held;
-use crate::query::Page;
-use crate::reply::Reply;
+use crate::wire::error::ApiError;
+use crate::wire::memory::Held;
+use crate::wire::query::Page;
+use crate::wire::reply::Reply;
 
 /// Elements read at once.
 const PIECE: u64 = 10;

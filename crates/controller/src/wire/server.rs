@@ -16,10 +16,10 @@ use tokio::sync::Notify;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 
-use crate::admission::{Admission, Place};
-use crate::connection::{Activity, WatchedStream};
 use crate::controller::Controller;
-use crate::service;
+use crate::wire::admission::{Admission, Place};
+use crate::wire::connection::{Activity, WatchedStream};
+use crate::wire::service;
 
 /// Pause after a failed accept, which means that the process or the machine is out of something.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);

@@ -4,8 +4,8 @@ use chasen_entity::name::MAX_NAME_LENGTH;
 use chasen_entity::{EntityName, error_text};
 use http::StatusCode;
 
-use crate::error::ApiError;
-use crate::percent;
+use crate::wire::error::ApiError;
+use crate::wire::percent;
 
 /// No route has more segments.
 const MAX_SEGMENTS: usize = 8;

@@ -5,8 +5,8 @@ use std::str::FromStr;
 
 use chasen_entity::error_text;
 
-use crate::error::ApiError;
-use crate::percent;
+use crate::wire::error::ApiError;
+use crate::wire::percent;
 
 /// The query of one request.
 #[derive(Debug, Clone, Copy)]

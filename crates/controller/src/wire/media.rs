@@ -6,7 +6,7 @@ use chasen_entity::error_text;
 use http::StatusCode;
 use http::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, TRANSFER_ENCODING};
 
-use crate::error::ApiError;
+use crate::wire::error::ApiError;
 
 /// What a body of no or of an unreadable type is reported as.
 const UNKNOWN: &str = "application/octet-stream";

@@ -1,0 +1,86 @@
+//! Activations: the one way in for everything that runs, whoever asks: the API, web actions, rules, sequences.
+//!
+//! On the path of an action that is known there is no database, no lock held across a wait, and no second reading of
+//! the arguments. The work happens in the task that awaits the ticket; whatever ends the wait, the activation goes on
+//! to its record.
+
+mod primitive;
+mod running;
+
+use std::sync::Arc;
+
+use chasen_entity::{ActivationId, Identity, Millis, RawJson, StoreLevel, TransactionId};
+use chasen_spi::{Rejection, Ticket};
+
+pub(crate) use self::running::Running;
+use crate::config::ControllerConfig;
+use crate::controller::Controller;
+use crate::entities::ResolvedAction;
+
+/// One activation to be.
+#[derive(Debug, Clone)]
+pub(crate) struct Request {
+    pub(crate) transaction_id: TransactionId,
+    /// Who asks; the activation lives in this namespace.
+    pub(crate) identity: Arc<Identity>,
+    pub(crate) action: Arc<ResolvedAction>,
+    /// Arguments of the call: an object, or an array between the components of a sequence.
+    pub(crate) payload: RawJson,
+    pub(crate) blocking: bool,
+    /// Sequence or composition that this is a step of.
+    pub(crate) cause: Option<ActivationId>,
+    /// When the request arrived, or the step began; epoch milliseconds.
+    pub(crate) arrived: Millis,
+    /// W3C `traceparent`.
+    pub(crate) trace_context: Option<String>,
+    /// True if the record is wanted whatever the store level says.
+    pub(crate) extra_logging: bool,
+}
+
+/// Begins an activation. From `Ok` on it ends in a record.
+pub(crate) fn begin(
+    controller: &Arc<Controller>,
+    request: Request,
+) -> Result<(ActivationId, Ticket), Rejection> {
+    primitive::begin(controller, request)
+}
+
+/// Which ends of an activation leave a record.
+fn store_level(config: &ControllerConfig, identity: &Identity, blocking: bool, extra: bool) -> StoreLevel {
+    match (identity.limits.store_activations, extra) {
+        (Some(false), _) => StoreLevel::StoreNever,
+        (_, true) => StoreLevel::StoreAlways,
+        (_, false) if blocking => config.store_blocking,
+        (_, false) => config.store_non_blocking,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use chasen_entity::{AuthKey, EntityName, Namespace, Subject, UserLimits};
+
+    use super::*;
+
+    #[test]
+    fn the_namespace_wins_over_the_request_and_the_request_over_the_level() {
+        let config = ControllerConfig {
+            store_blocking: StoreLevel::StoreFailures,
+            store_non_blocking: StoreLevel::StoreFailuresNotApplicationErrors,
+            ..ControllerConfig::default()
+        };
+        let identity = |store_activations| Identity {
+            subject: Subject::new("guest").unwrap(),
+            namespace: Namespace { name: EntityName::new("guest").unwrap(), uuid: "id".into() },
+            auth_key: AuthKey { uuid: "id".into(), key: "k".into() },
+            limits: UserLimits { store_activations, ..UserLimits::default() },
+        };
+        for (own, blocking, extra, level) in [
+            (None, true, false, StoreLevel::StoreFailures),
+            (Some(true), false, false, StoreLevel::StoreFailuresNotApplicationErrors),
+            (None, true, true, StoreLevel::StoreAlways),
+            (Some(false), true, true, StoreLevel::StoreNever),
+        ] {
+            assert_eq!(store_level(&config, &identity(own), blocking, extra), level);
+        }
+    }
+}

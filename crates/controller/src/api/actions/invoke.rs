@@ -1,0 +1,131 @@
+//! Invoking an action: charge, read, resolve, begin, wait.
+
+use std::time::Duration;
+
+use chasen_entity::json::JsonType;
+use chasen_entity::{Activation, ActivationId, Outcome, RawJson, error_text};
+use chasen_spi::Privilege;
+use http::StatusCode;
+use serde::Serialize;
+
+use crate::activate::{self, Running};
+use crate::call::Call;
+use crate::clock;
+use crate::entities::{ActionAddress, KindState, ResolvedAction};
+use crate::wire::body::RequestBody;
+use crate::wire::error::ApiError;
+use crate::wire::media;
+use crate::wire::reply::Reply;
+
+/// `POST …/actions/{name}`
+pub(crate) async fn invoke(
+    call: &Call<'_>,
+    address: ActionAddress,
+    body: RequestBody<'_>,
+) -> Result<Reply, ApiError> {
+    let controller = call.controller;
+    let caller = &call.caller;
+    let permit = controller.throttles.charge(&caller.usage, &caller.identity.limits, call.arrived)?;
+    call.rights().action(Privilege::Activate, &address).await?.required()?;
+    let allowed = controller.config.max_payload_of(&caller.identity.limits);
+    let absent = body.is_absent();
+    let body = body.read(controller, allowed).await?.within(allowed)?;
+    let options = Options::read(call)?;
+    let payload = payload(call, &body, absent)?;
+    drop(body);
+    let action = controller.entities.resolve_action(&address).await?;
+    check(&action, &payload)?;
+    let request = call.activation(action, payload, options.blocking);
+    let (id, ticket) = activate::begin(controller, request)?;
+    let running = Running::new(ticket, permit);
+    if !options.blocking {
+        drop(running);
+        return accepted(call, id);
+    }
+    match tokio::time::timeout(options.wait, running).await {
+        Ok(record) => finished(call, &record, options.result_only),
+        Err(_) => accepted(call, id),
+    }
+}
+
+/// What the query asks for.
+struct Options {
+    blocking: bool,
+    result_only: bool,
+    wait: Duration,
+}
+
+impl Options {
+    fn read(call: &Call<'_>) -> Result<Self, ApiError> {
+        let longest = clock::millis(call.controller.config.max_blocking_wait);
+        let blocking = call.query.flag("blocking", false)?;
+        let result_only = call.query.flag("result", false)?;
+        let text = |_: &str| error_text::timeout_range(longest);
+        let wait = match call.query.parse::<u64>("timeout", text)? {
+            None => longest,
+            Some(millis) if (1..=longest).contains(&millis) => millis,
+            Some(_) => return Err(ApiError::query("timeout", &text(""))),
+        };
+        Ok(Self { blocking, result_only, wait: Duration::from_millis(wait) })
+    }
+}
+
+/// The arguments that a request brings: an object, or nothing.
+fn payload(call: &Call<'_>, body: &[u8], absent: bool) -> Result<RawJson, ApiError> {
+    media::require_json(call.headers, absent)?;
+    if body.is_empty() {
+        return Ok(RawJson::empty_object());
+    }
+    let value = RawJson::parse(body).map_err(|error| ApiError::malformed(error.to_string()))?;
+    if value.json_type() == JsonType::Object {
+        Ok(value)
+    } else {
+        Err(ApiError::malformed("JSON object expected"))
+    }
+}
+
+/// What keeps an action from being invoked with these arguments.
+fn check(action: &ResolvedAction, payload: &RawJson) -> Result<(), ApiError> {
+    let kind = &action.executable.exec.kind;
+    match action.kind {
+        KindState::Runs => {}
+        KindState::Deprecated => return Err(ApiError::bad_request(error_text::deprecated_kind(kind))),
+        KindState::Removed => return Err(ApiError::bad_request(error_text::unsupported_kind(kind))),
+    }
+    if action.finals.is_empty() {
+        return Ok(());
+    }
+    let entries = payload.entries().unwrap_or_default();
+    if entries.iter().any(|(key, _)| action.finals.contains(&**key)) {
+        return Err(ApiError::bad_request(error_text::FINAL_PARAMETERS));
+    }
+    Ok(())
+}
+
+/// 202: the id alone.
+fn accepted(call: &Call<'_>, id: ActivationId) -> Result<Reply, ApiError> {
+    #[derive(Serialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Accepted {
+        activation_id: ActivationId,
+    }
+    let reply = call.answer(StatusCode::ACCEPTED, &Accepted { activation_id: id })?;
+    Ok(reply.with_activation_id(id))
+}
+
+/// The record of a blocking call, or its result; a result that is an array always goes alone.
+fn finished(call: &Call<'_>, record: &Activation, result_only: bool) -> Result<Reply, ApiError> {
+    let status = match record.response.outcome {
+        Outcome::Success => StatusCode::OK,
+        Outcome::ApplicationError | Outcome::DeveloperError => StatusCode::BAD_GATEWAY,
+        Outcome::WhiskError => StatusCode::INTERNAL_SERVER_ERROR,
+    };
+    let reply = match &record.response.result {
+        Some(result) if result_only || result.json_type() == JsonType::Array => {
+            call.answer(status, result)?
+        }
+        None if result_only => call.answer(status, &RawJson::empty_object())?,
+        _ => call.answer(status, &record.api_without_logs())?,
+    };
+    Ok(reply.with_activation_id(record.activation_id))
+}

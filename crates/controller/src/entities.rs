@@ -1,0 +1,92 @@
+//! Entities: loaded, resolved through packages and bindings, written, and cached. Every other part of the controller
+//! reads and writes them through here, so what one request wrote the next one sees.
+
+pub(crate) mod address;
+pub(crate) mod batch;
+pub(crate) mod cache;
+pub(crate) mod document;
+pub(crate) mod resolve;
+pub(crate) mod resolved_action;
+
+use std::sync::Arc;
+
+use chasen_entity::{ByteSize, FullyQualifiedName, Package, Revision, Trigger};
+use chasen_spi::{ArtifactStore, Runtimes};
+
+pub(crate) use self::address::ActionAddress;
+pub(crate) use self::batch::Batch;
+use self::cache::{Cached, EntityCache, Found};
+use self::document::id_of;
+pub(crate) use self::document::{Entity, LoadError, Stored, optional};
+use self::resolve::Merged;
+pub(crate) use self::resolved_action::{KindState, ResolvedAction};
+
+/// See the module.
+pub(crate) struct Entities {
+    store: Arc<dyn ArtifactStore>,
+    runtimes: Arc<Runtimes>,
+    cache: EntityCache,
+    merged: Merged,
+}
+
+impl Entities {
+    /// The entities in this store; `bound` is the memory of the cache.
+    pub(crate) fn new(store: Arc<dyn ArtifactStore>, runtimes: Arc<Runtimes>, bound: ByteSize) -> Self {
+        Self { store, runtimes, cache: EntityCache::new(bound), merged: Merged::default() }
+    }
+
+    /// The store itself, for lists.
+    pub(crate) fn store(&self) -> &Arc<dyn ArtifactStore> {
+        &self.store
+    }
+
+    /// An entity as the store has it, past the cache: what a change is made from.
+    pub(crate) async fn load<T: Entity>(&self, name: &FullyQualifiedName) -> Result<Stored<T>, LoadError> {
+        let document = self.store.get(&id_of(name)).await?.ok_or(LoadError::Missing)?;
+        let entity = document::read(&document)?;
+        Ok(Stored { entity, revision: document.revision })
+    }
+
+    /// A package, by preference from memory.
+    pub(crate) async fn package(
+        &self,
+        name: &FullyQualifiedName,
+    ) -> Result<(Arc<Package>, Revision), LoadError> {
+        let found = self.find(name).await?;
+        match found.entity {
+            Cached::Package(package) => Ok((package, found.revision)),
+            other => Err(other.wrong_type()),
+        }
+    }
+
+    /// A trigger, by preference from memory.
+    pub(crate) async fn trigger(
+        &self,
+        name: &FullyQualifiedName,
+    ) -> Result<(Arc<Trigger>, Revision), LoadError> {
+        let found = self.find(name).await?;
+        match found.entity {
+            Cached::Trigger(trigger) => Ok((trigger, found.revision)),
+            other => Err(other.wrong_type()),
+        }
+    }
+
+    /// Forgets what was prepared under another manifest.
+    pub(crate) fn runtimes_changed(&self) {
+        self.cache.clear();
+        self.merged.clear();
+    }
+
+    /// Whatever has this name, by preference from memory.
+    async fn find(&self, name: &FullyQualifiedName) -> Result<Found, LoadError> {
+        if let Some(found) = self.cache.get(name) {
+            return Ok(found);
+        }
+        let entries = self.cache.before_read();
+        let document = self.store.get(&id_of(name)).await?.ok_or(LoadError::Missing)?;
+        let entity = Cached::read(&document, &self.runtimes.manifest())?;
+        let found = Found { revision: document.revision, entity };
+        self.cache.remember(&entries, name, found.clone(), document.body.len());
+        Ok(found)
+    }
+}

@@ -1,0 +1,70 @@
+//! Changes of entities: made together or not at all, and seen by the next reader.
+
+use std::sync::Arc;
+
+use chasen_entity::{FullyQualifiedName, Revision};
+use chasen_spi::{Change, Document};
+
+use super::cache::{Cached, Found};
+use super::document::{Entity, document_of, id_of};
+use crate::aside;
+use crate::controller::Controller;
+use crate::wire::error::ApiError;
+
+/// Changes that belong together.
+#[derive(Debug, Default)]
+pub(crate) struct Batch {
+    changes: Vec<(FullyQualifiedName, Change)>,
+}
+
+impl Batch {
+    /// Writes an entity in place of this revision, 0 for a new one.
+    pub(crate) fn put<T: Entity>(mut self, entity: &T, replaces: Revision) -> Result<Self, ApiError> {
+        let document = document_of(entity, replaces)?;
+        self.changes.push((entity.location().qualified(), Change::Put(document)));
+        Ok(self)
+    }
+
+    /// Removes what has this name, in this very state.
+    pub(crate) fn delete(mut self, name: FullyQualifiedName, revision: Revision) -> Self {
+        let change = Change::Delete(id_of(&name), revision);
+        self.changes.push((name, change));
+        self
+    }
+
+    /// Makes the changes, whether the client still waits or not. Returns the new revisions.
+    /// A state that is not what a change names is a 409.
+    pub(crate) async fn commit(self, controller: &Arc<Controller>) -> Result<Vec<Revision>, ApiError> {
+        let controller = controller.clone();
+        aside::finish(async move {
+            let entities = &controller.entities;
+            let (names, changes): (Vec<_>, Vec<_>) = self.changes.into_iter().unzip();
+            let applied = entities.store.apply(changes.clone()).await;
+            let revisions = applied.inspect_err(|error| entities.cache.after(error))?;
+            for ((name, change), revision) in names.into_iter().zip(changes).zip(&revisions) {
+                match change {
+                    Change::Put(document) => {
+                        entities.written(name, &Document { revision: *revision, ..document });
+                    }
+                    Change::Delete(_, revision) => entities.cache.deleted(name, revision),
+                }
+            }
+            Ok(revisions)
+        })
+        .await
+    }
+}
+
+impl super::Entities {
+    /// Lets readers see what was written.
+    fn written(&self, name: FullyQualifiedName, document: &Document) {
+        match Cached::read(document, &self.runtimes.manifest()) {
+            Ok(entity) => {
+                let found = Found { revision: document.revision, entity };
+                self.cache.written(&name, found, document.body.len());
+            }
+            // What is not kept in memory must not be found there in an older state either.
+            Err(_) => self.cache.deleted(name, document.revision),
+        }
+    }
+}

@@ -1,0 +1,14 @@
+//! HTTP: connections, heads, bodies, answers, and every bound on them.
+
+pub(crate) mod admission;
+pub(crate) mod body;
+pub(crate) mod connection;
+pub(crate) mod error;
+pub(crate) mod media;
+pub(crate) mod memory;
+pub(crate) mod path;
+pub(crate) mod percent;
+pub(crate) mod query;
+pub(crate) mod reply;
+mod server;
+mod service;
