@@ -9,6 +9,7 @@ use chasen_entity::{TransactionId, error_text};
 use http::request::Parts;
 use http::{Method, StatusCode};
 
+use crate::api::docs::{self, Described};
 use crate::api::{actions, activations, info, namespaces};
 use crate::call::Call;
 use crate::clock;
@@ -40,6 +41,11 @@ pub(crate) async fn route(
     match (method, below) {
         (OPTIONS, _) => return Ok(Reply::text(StatusCode::OK, "OK").with_cors(Cors::Rest)),
         (GET, [] | [""]) => return Ok(info::api(controller)),
+        (GET, ["api-docs"] | ["api-docs", ""]) => {
+            return Ok(docs::document(Described::Api).with_cors(Cors::Rest));
+        }
+        (GET, ["docs"]) => return Ok(docs::redirect(Described::Api).with_cors(Cors::Rest)),
+        (GET, ["docs", file]) if let Some(page) = docs::page(file) => return Ok(page.with_cors(Cors::Rest)),
         _ => {}
     }
     let arrived = clock::now();
@@ -55,11 +61,14 @@ pub(crate) async fn route(
 #[rustfmt::skip]
 fn beside_api(controller: &Controller, method: &Method, path: &[&str]) -> Result<Reply, ApiError> {
     match (method, path) {
-        (OPTIONS, _)           => Ok(Reply::text(StatusCode::OK, "OK").with_cors(Cors::Server)),
-        (GET, [""])            => Ok(info::deployment(controller)),
-        (GET, ["ping"])        => Ok(Reply::text(StatusCode::OK, "pong")),
-        (_, [""] | ["ping"])   => Err(ApiError::method_not_allowed("GET, OPTIONS")),
-        _                      => Err(ApiError::method_not_allowed("OPTIONS")),
+        (OPTIONS, _)                           => Ok(Reply::text(StatusCode::OK, "OK").with_cors(Cors::Server)),
+        (GET, [""])                            => Ok(info::deployment(controller)),
+        (GET, ["ping"])                        => Ok(Reply::text(StatusCode::OK, "pong")),
+        (GET, ["api-docs"] | ["api-docs", ""]) => Ok(docs::document(Described::Server)),
+        (GET, ["docs"])                        => Ok(docs::redirect(Described::Server)),
+        (GET, ["docs", file]) if let Some(page) = docs::page(file) => Ok(page),
+        (_, [""] | ["ping"] | ["docs"] | ["api-docs"] | ["api-docs", ""]) => Err(ApiError::method_not_allowed("GET, OPTIONS")),
+        _                                      => Err(ApiError::method_not_allowed("OPTIONS")),
     }
 }
 

@@ -64,7 +64,8 @@ impl Reply {
         Self::whole(status, TEXT, body)
     }
 
-    fn whole(status: StatusCode, content_type: HeaderValue, body: Bytes) -> Self {
+    /// A body of any type.
+    pub(crate) fn whole(status: StatusCode, content_type: HeaderValue, body: Bytes) -> Self {
         let mut response = Response::new(Full::new(body));
         *response.status_mut() = status;
         // Room for the usual set: type, request id, three of CORS, activation id, date, length.
