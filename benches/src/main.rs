@@ -8,10 +8,13 @@
 
 mod cold;
 mod direct;
+mod entities;
 mod http;
 mod kinds;
+mod load;
 mod node;
 mod ready;
+mod records;
 mod stats;
 mod throughput;
 mod warm;
@@ -21,8 +24,15 @@ use std::process::ExitCode;
 pub(crate) type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 type Bench = (&'static str, fn() -> Result<(), Failure>);
-const BENCHES: [Bench; 4] =
-    [("ready", ready::run), ("cold", cold::run), ("warm", warm::run), ("throughput", throughput::run)];
+const BENCHES: [Bench; 7] = [
+    ("ready", ready::run),
+    ("cold", cold::run),
+    ("warm", warm::run),
+    ("throughput", throughput::run),
+    ("records", records::run),
+    ("entities", entities::run),
+    ("fire", entities::fire),
+];
 
 fn main() -> ExitCode {
     let wanted: Vec<String> = std::env::args().skip(1).collect();
