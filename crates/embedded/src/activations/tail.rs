@@ -97,6 +97,8 @@ struct Index {
     by_start: HashMap<Box<str>, ByStart>,
     /// What is to be written to segment files, in the order of the log.
     queue: VecDeque<Arc<TailRecord>>,
+    /// The log went on to another segment: there may be one to remove.
+    rolled: bool,
     ending: bool,
 }
 
@@ -165,11 +167,12 @@ impl Tail {
             .collect()
     }
 
-    /// Waits for records to write: for a whole batch, or for some and the linger, or for the patience to pass.
+    /// Waits for records to write: for a whole batch, or for some and the linger. Without any it waits for the patience
+    /// to pass, or for the log to go on to another segment.
     pub(crate) fn next_batch(&self, linger: Duration, patience: Duration) -> Batch {
         let mut index = self.index.lock();
         let patience = Instant::now() + patience;
-        while index.queue.is_empty() && !index.ending {
+        while index.queue.is_empty() && !std::mem::take(&mut index.rolled) && !index.ending {
             if self.grown.wait_until(&mut index, patience).timed_out() {
                 break;
             }
@@ -181,6 +184,12 @@ impl Tail {
             }
         }
         Batch { records: index.queue.iter().take(BATCH).cloned().collect(), ending: index.ending }
+    }
+
+    /// The log went on to another segment. Work that ends without a record leaves nothing else to notice.
+    pub(crate) fn rolled(&self) {
+        self.index.lock().rolled = true;
+        self.grown.notify_one();
     }
 
     /// Waits for this long, or until the end.

@@ -25,6 +25,7 @@ pub(super) fn run(tail: &Tail, catalog: &Arc<Catalog>, log: &Log) {
         }
         filing.expire(clock::now());
         if records.is_empty() {
+            log.clean();
             continue;
         }
         match filing.write(&records, clock::now()) {

@@ -100,8 +100,7 @@ impl Shared {
         }
         match std::mem::replace(&mut state.spare, Spare::Wanted) {
             Spare::Ready(next) => {
-                state.roll(next);
-                self.spare_wanted.notify_one();
+                self.roll(state, next);
                 state.active.fits(payload)
             }
             other => {

@@ -45,8 +45,8 @@ use crate::{OpenError, background, files};
 use checkpoint::Checkpoint;
 use commit::Commit;
 use payload::Payloads;
-use segment::Segment;
 pub(crate) use segment::Slice;
+use segment::{Segment, SegmentWriter};
 use state::{Spare, State};
 
 /// Smallest segment that makes sense.
@@ -126,6 +126,11 @@ impl Log {
     /// Notes that these records are safe in files of records, and removes segments that nobody needs.
     pub(crate) fn written(&self, records: &[Arc<TailRecord>]) {
         self.shared.written(records);
+        self.shared.clean();
+    }
+
+    /// Removes segments that nobody needs.
+    pub(crate) fn clean(&self) {
         self.shared.clean();
     }
 
@@ -265,9 +270,15 @@ impl Shared {
         if let Spare::Ready(overtaken) = std::mem::replace(&mut state.spare, Spare::Wanted) {
             spare::discard(&overtaken);
         }
-        state.roll(large);
-        self.spare_wanted.notify_one();
+        self.roll(state, large);
         Ok(())
+    }
+
+    /// Goes on in this segment.
+    fn roll(&self, state: &mut State, next: SegmentWriter) {
+        state.roll(next);
+        self.spare_wanted.notify_one();
+        self.tail.rolled();
     }
 
     /// Keeps the end of accepted work in memory until there is room.

@@ -147,6 +147,59 @@ async fn segments_go_when_their_work_is_done_even_if_some_stays_open() {
 }
 
 #[tokio::test]
+async fn work_that_ends_without_a_record_leaves_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let node = open(folder.path());
+    let log = node.event_log();
+    let inherited = invocation("{}");
+    log.append(&Event::Accepted(inherited.clone())).unwrap();
+    node.close().await;
+
+    let node = open(folder.path());
+    let log = node.event_log();
+    let events_folder = folder.path().join("events");
+    let mut ended = Vec::new();
+    for round in 0..4000 {
+        let [accepted, started, _] = events(r#"{"payload":"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"}"#, round);
+        ended.push(accepted.activation_id());
+        for event in [accepted, started, Event::Ended(ended[ended.len() - 1])] {
+            log.append(&event).unwrap();
+        }
+        if round == 2000 {
+            assert_eq!(log.open(10).unwrap().len(), 1, "of the earlier life");
+            log.append(&Event::Ended(inherited.activation_id)).unwrap();
+        }
+    }
+    assert!(log.unfinished().unwrap().is_empty() && log.open_count() == 0);
+    eventually("segments are removed", async || files(&events_folder, ".log").len() <= 3).await;
+    assert_eq!(node.activation_store().get("guest", &ended[0]).await, Ok(None));
+    assert_eq!(node.activation_store().count(&newest(0)).await, Ok(0));
+    node.close().await;
+    let node = open(folder.path());
+    assert!(node.event_log().unfinished().unwrap().is_empty(), "in the next life too");
+    node.close().await;
+}
+
+#[tokio::test]
+async fn what_is_under_way_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let node = open(folder.path());
+    let log = node.event_log();
+    let work: Vec<_> = (0..5).map(|_| invocation("{}")).collect();
+    for one in &work {
+        log.append(&Event::Accepted(one.clone())).unwrap();
+    }
+    log.append(&Event::Finished(record(work[0].activation_id, 1))).unwrap();
+    log.append(&Event::Ended(work[3].activation_id)).unwrap();
+    assert_eq!(log.open_count(), 3);
+    let open: Vec<_> =
+        log.open(2).unwrap().into_iter().map(|open| (open.activation_id, open.to_string())).collect();
+    let text = "guest/hello@0.0.1".to_owned();
+    assert_eq!(open, [(work[1].activation_id, text.clone()), (work[2].activation_id, text)], "oldest first");
+    node.close().await;
+}
+
+#[tokio::test]
 async fn a_record_written_again_replaces_the_first() {
     let folder = tempfile::tempdir().unwrap();
     let id = ActivationId::generate();
