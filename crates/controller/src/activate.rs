@@ -4,6 +4,7 @@
 //! the arguments. The work happens in the task that awaits the ticket; whatever ends the wait, the activation goes on
 //! to its record.
 
+pub(crate) mod admission;
 mod primitive;
 mod running;
 

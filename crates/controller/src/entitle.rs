@@ -24,6 +24,18 @@ pub(crate) enum Verdict {
 }
 
 impl Verdict {
+    /// Of several: a refusal of any names all that were refused, in order of their paths.
+    pub(crate) fn all(verdicts: impl IntoIterator<Item = Self>) -> Self {
+        let refused = |verdict| match verdict {
+            Self::Allowed => None,
+            Self::Refused(path) => Some(path),
+        };
+        let mut refused: Vec<String> = verdicts.into_iter().filter_map(refused).collect();
+        refused.sort_unstable();
+        refused.dedup();
+        if refused.is_empty() { Self::Allowed } else { Self::Refused(refused.join(", ")) }
+    }
+
     /// 403 for a refusal.
     pub(crate) fn required(self) -> Result<(), ApiError> {
         match self {

@@ -8,10 +8,10 @@ use chasen_spi::Privilege;
 use http::StatusCode;
 use serde::Serialize;
 
-use crate::activate::{self, Running};
+use crate::activate::admission;
 use crate::call::Call;
 use crate::clock;
-use crate::entities::{ActionAddress, KindState, ResolvedAction};
+use crate::entities::ActionAddress;
 use crate::wire::body::RequestBody;
 use crate::wire::error::ApiError;
 use crate::wire::media;
@@ -33,11 +33,9 @@ pub(crate) async fn invoke(
     let options = Options::read(call)?;
     let payload = payload(call, &body, absent)?;
     drop(body);
-    let action = controller.entities.resolve_action(&address).await?;
-    check(&action, &payload)?;
+    let action = admission::prepare(controller, &caller.identity, &address, &payload).await?;
     let request = call.activation(action, payload, options.blocking);
-    let (id, ticket) = activate::begin(controller, request)?;
-    let running = Running::new(ticket, permit);
+    let (id, running) = admission::start(controller, request, permit)?;
     if !options.blocking {
         drop(running);
         return accepted(call, id);
@@ -82,24 +80,6 @@ fn payload(call: &Call<'_>, body: &[u8], absent: bool) -> Result<RawJson, ApiErr
     } else {
         Err(ApiError::malformed("JSON object expected"))
     }
-}
-
-/// What keeps an action from being invoked with these arguments.
-fn check(action: &ResolvedAction, payload: &RawJson) -> Result<(), ApiError> {
-    let kind = &action.executable.exec.kind;
-    match action.kind {
-        KindState::Runs => {}
-        KindState::Deprecated => return Err(ApiError::bad_request(error_text::deprecated_kind(kind))),
-        KindState::Removed => return Err(ApiError::bad_request(error_text::unsupported_kind(kind))),
-    }
-    if action.finals.is_empty() {
-        return Ok(());
-    }
-    let entries = payload.entries().unwrap_or_default();
-    if entries.iter().any(|(key, _)| action.finals.contains(&**key)) {
-        return Err(ApiError::bad_request(error_text::FINAL_PARAMETERS));
-    }
-    Ok(())
 }
 
 /// 202: the id alone.

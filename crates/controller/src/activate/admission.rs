@@ -1,0 +1,65 @@
+//! What lies between a request and its activation, whoever asks: the API, a web action, a rule. The order of the steps
+//! and what else is checked between them is the asker's: charge, rights, [`prepare`], [`start`].
+
+use std::sync::Arc;
+
+use chasen_entity::{ActivationId, Identity, RawJson, error_text};
+use chasen_spi::Privilege;
+
+use super::{Request, Running, begin};
+use crate::controller::Controller;
+use crate::entities::{ActionAddress, KindState, ResolvedAction};
+use crate::entitle::Verdict;
+use crate::throttle::Permit;
+use crate::wire::error::ApiError;
+
+/// The action at an address that the identity may invoke, if it may be invoked with this payload. A sequence asks for
+/// the right to invoke each of its components, too.
+pub(crate) async fn prepare(
+    controller: &Controller,
+    identity: &Identity,
+    address: &ActionAddress,
+    payload: &RawJson,
+) -> Result<Arc<ResolvedAction>, ApiError> {
+    let action = controller.entities.resolve_action(address).await?;
+    let mut verdicts = Vec::new();
+    for component in action.executable.exec.components.iter().filter_map(ActionAddress::of) {
+        verdicts.push(controller.rights(identity).action(Privilege::Activate, &component).await?);
+    }
+    Verdict::all(verdicts).required()?;
+    require_runnable(&action)?;
+    require_finals(&action, payload)?;
+    Ok(action)
+}
+
+/// Refuses an action of a kind that the platform runs no more.
+pub(crate) fn require_runnable(action: &ResolvedAction) -> Result<(), ApiError> {
+    let kind = &action.executable.exec.kind;
+    match action.kind {
+        KindState::Runs => Ok(()),
+        KindState::Deprecated => Err(ApiError::bad_request(error_text::deprecated_kind(kind))),
+        KindState::Removed => Err(ApiError::bad_request(error_text::unsupported_kind(kind))),
+    }
+}
+
+/// Refuses a payload that sets what the action declares final.
+pub(crate) fn require_finals(action: &ResolvedAction, payload: &RawJson) -> Result<(), ApiError> {
+    if action.finals.is_empty() {
+        return Ok(());
+    }
+    let entries = payload.entries().unwrap_or_default();
+    if entries.iter().any(|(key, _)| action.finals.contains(&**key)) {
+        return Err(ApiError::bad_request(error_text::FINAL_PARAMETERS));
+    }
+    Ok(())
+}
+
+/// Begins an activation that holds this place among those in flight until it ends.
+pub(crate) fn start(
+    controller: &Arc<Controller>,
+    request: Request,
+    permit: Permit,
+) -> Result<(ActivationId, Running), ApiError> {
+    let (id, ticket) = begin(controller, request)?;
+    Ok((id, Running::new(ticket, permit)))
+}
