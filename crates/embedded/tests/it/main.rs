@@ -11,6 +11,7 @@ mod conformance;
 mod crash;
 mod damage;
 mod disk_full;
+mod entities;
 mod event_log;
 mod expiry;
 mod fixture;

@@ -1,0 +1,111 @@
+//! What every event log and activation store must do.
+
+use std::sync::Arc;
+
+use chasen_entity::{Activation, ActivationId, Event};
+
+use crate::memory::{activation, invocation};
+use crate::{ActivationQuery, ActivationStore, EventLog};
+
+fn of_guest() -> ActivationQuery {
+    ActivationQuery { namespace: "guest".to_owned(), limit: 10, ..ActivationQuery::default() }
+}
+
+fn starts(found: Vec<Arc<Activation>>) -> Vec<u64> {
+    found.iter().map(|record| record.start).collect()
+}
+
+/// Records: visible at once, newest first, filters and pages; and what the log knows to be open.
+pub async fn event_log(log: &dyn EventLog, records: &dyn ActivationStore) {
+    under_way(log, records).await;
+    let mut ids = Vec::new();
+    for (name, start) in [("a", 10), ("b", 20), ("a", 30)] {
+        let record = Arc::new(activation("guest", name, start));
+        ids.push(record.activation_id);
+        let position = log.append(&Event::Finished(record.clone())).unwrap();
+        assert_eq!(
+            records.get("guest", &record.activation_id).await.unwrap(),
+            Some(record),
+            "readable at once"
+        );
+        log.sync(position).await.unwrap();
+    }
+    assert_eq!(records.get("other", &ids[0]).await.unwrap(), None, "another namespace sees nothing");
+    let query = of_guest();
+    assert_eq!(starts(records.list(&query).await.unwrap()), [30, 20, 10]);
+    let named = ActivationQuery { name: Some("a".to_owned()), ..query.clone() };
+    assert_eq!(starts(records.list(&named).await.unwrap()), [30, 10]);
+    assert_eq!(records.count(&named).await, Ok(2));
+    let between = ActivationQuery { since: Some(20), upto: Some(20), ..query.clone() };
+    assert_eq!(starts(records.list(&between).await.unwrap()), [20]);
+    assert_eq!(records.count(&between).await, Ok(1));
+    let page = ActivationQuery { skip: 1, limit: 1, ..query.clone() };
+    assert_eq!(starts(records.list(&page).await.unwrap()), [20]);
+    assert_eq!(records.count(&page).await, Ok(3));
+    caused_ones(log, records).await;
+    triggers(log, records).await;
+    assert!(log.unfinished().unwrap().is_empty());
+}
+
+/// Work is under way from its accepted event to its end, with a record or without.
+async fn under_way(log: &dyn EventLog, records: &dyn ActivationStore) {
+    assert_eq!(log.open_count(), 0);
+    let work = ["kept", "dropped", "open"].map(|name| Arc::new(invocation("guest", name, "memory:1", "{}")));
+    for one in &work {
+        log.append(&Event::Accepted(one.clone())).unwrap();
+    }
+    let [kept, dropped, open] = &work;
+    log.append(&Event::Started { activation_id: dropped.activation_id, attempt: 1, at: 1 }).unwrap();
+    let told: Vec<_> =
+        log.open(10).unwrap().iter().map(|open| (open.activation_id, open.to_string())).collect();
+    let expected = work.each_ref().map(|one| {
+        let action = &one.action;
+        (one.activation_id, format!("{}@{}", action.name, action.version))
+    });
+    assert_eq!(told, expected, "oldest first");
+    assert_eq!((log.open(2).unwrap().len(), log.open_count()), (2, 3));
+
+    let record = Activation { activation_id: kept.activation_id, ..activation("elsewhere", "kept", 1) };
+    log.append(&Event::Finished(Arc::new(record))).unwrap();
+    let position = log.append(&Event::Ended(dropped.activation_id)).unwrap();
+    log.sync(position).await.unwrap();
+    assert_eq!(log.open(10).unwrap()[0].activation_id, open.activation_id);
+    assert_eq!((log.open(10).unwrap().len(), log.open_count()), (1, 1));
+    assert!(records.get("elsewhere", &kept.activation_id).await.unwrap().is_some());
+    assert_eq!(records.get("guest", &dropped.activation_id).await, Ok(None), "it has no record");
+    log.append(&Event::Ended(open.activation_id)).unwrap();
+    assert_eq!(log.open_count(), 0);
+    assert_eq!(records.count(&of_guest()).await, Ok(0));
+}
+
+/// The steps of a sequence, by what caused them.
+async fn caused_ones(log: &dyn EventLog, records: &dyn ActivationStore) {
+    let (sequence, other) = (ActivationId::generate(), ActivationId::generate());
+    for (cause, name, start) in
+        [(Some(sequence), "x", 50), (Some(other), "x", 51), (None, "x", 52), (Some(sequence), "y", 53)]
+    {
+        let record = Activation { cause, ..activation("guest", name, start) };
+        log.append(&Event::Finished(Arc::new(record))).unwrap();
+    }
+    let steps = ActivationQuery { cause: Some(sequence), ..of_guest() };
+    assert_eq!(starts(records.list(&steps).await.unwrap()), [53, 50]);
+    assert_eq!(records.count(&steps).await, Ok(2));
+    let named = ActivationQuery { name: Some("x".to_owned()), ..steps.clone() };
+    assert_eq!(starts(records.list(&named).await.unwrap()), [50]);
+    assert_eq!(records.count(&named).await, Ok(1));
+    let late = ActivationQuery { since: Some(51), ..steps.clone() };
+    assert_eq!(starts(records.list(&late).await.unwrap()), [53]);
+    assert_eq!(records.count(&late).await, Ok(1));
+    let elsewhere = ActivationQuery { namespace: "elsewhere".to_owned(), ..steps };
+    assert_eq!(records.count(&elsewhere).await, Ok(0));
+}
+
+/// Records without an end lie where they started.
+async fn triggers(log: &dyn EventLog, records: &dyn ActivationStore) {
+    let fired = Arc::new(Activation { end: 0, ..activation("guest", "trigger", 40) });
+    log.append(&Event::Finished(fired.clone())).unwrap();
+    let between = ActivationQuery { since: Some(35), upto: Some(50), ..of_guest() };
+    assert_eq!(starts(records.list(&between).await.unwrap()), [50, 40]);
+    assert_eq!(records.count(&between).await, Ok(2));
+    assert_eq!(records.get("guest", &fired.activation_id).await, Ok(Some(fired)));
+}
