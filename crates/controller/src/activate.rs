@@ -6,6 +6,7 @@
 
 pub(crate) mod admission;
 mod primitive;
+mod recovery;
 mod running;
 
 use std::sync::Arc;

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chasen_client::Client;
-use chasen_embedded::{Embedded, EmbeddedConfig, OpenError};
+use chasen_embedded::{Embedded, EmbeddedConfig, OpenError, ParameterKeyError, ParameterKeys};
 use chasen_sandbox::factory::OpenError as SandboxError;
-use chasen_spi::{Invoker, StoreError};
+use chasen_spi::{Invoker, Runtimes, StoreError};
 use chasen_telemetry::task;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -45,6 +45,9 @@ pub enum StartError {
     /// No runtimes.
     #[error(transparent)]
     Runtimes(#[from] RuntimesError),
+    /// A key that parameters are locked with is not one.
+    #[error(transparent)]
+    ParameterKey(#[from] ParameterKeyError),
     /// No sandboxes.
     #[error(transparent)]
     Sandbox(#[from] SandboxError),
@@ -86,7 +89,8 @@ impl Node {
         let stores = open_stores(wiring::embedded_config(settings, &folder, address.to_string())).await?;
         admit_guest(&stores, settings, address).await?;
         runtimes::lay_out(&folder.join("runtimes"))?;
-        let manifest = Arc::new(runtimes::manifest(settings.runtimes.manifest.0.as_deref())?);
+        let runtimes = Runtimes::new(runtimes::manifest(settings.runtimes.manifest.0.as_deref())?);
+        let keys = ParameterKeys::new(&settings.parameter_storage.keys())?;
         if settings.sandbox.insecure_process {
             tracing::warn!(
                 "functions run as plain processes: they are NOT isolated from this machine and each other"
@@ -95,14 +99,15 @@ impl Node {
         let executable = std::env::current_exe().map_err(system("asking for the own program"))?;
         let door_port = door_port(address).map_err(system("looking for a port for sandboxes"))?;
         let config =
-            wiring::sandbox_config(settings, executable, &folder, manifest.clone(), address, door_port);
+            wiring::sandbox_config(settings, executable, &folder, runtimes.clone(), address, door_port);
         let sandboxes = Arc::new(Sandboxes::open(config, &data::cache_folder().join("modules")).await?);
         let unfinished = stores.event_log().unfinished()?;
-        let parts = Parts::wire(settings, stores, manifest, sandboxes);
+        let parts = Parts::wire(settings, stores, keys, runtimes, sandboxes);
         let (stopping, _) = watch::channel(false);
         let mut node = Self { address, parts, stopping, doors: Vec::new() };
         node.open_doors(listener)?;
-        node.parts.scheduler.recover(unfinished);
+        let others = node.parts.scheduler.recover(unfinished);
+        node.parts.controller.recover(others);
         tracing::info!(%address, data = %folder.display(), version = env!("CARGO_PKG_VERSION"), "the node takes work");
         Ok(node)
     }

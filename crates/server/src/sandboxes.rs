@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use chasen_entity::Manifest;
+use chasen_entity::manifest::Launch;
 use chasen_sandbox::factory::{OpenError, SandboxConfig, SandboxFactory};
+use chasen_spi::Runtimes;
 use chasen_spi::container_factory::{Container, ContainerFactory, ContainerSpec, CreateError};
 
 use crate::runtimes::{ModuleSet, Modules, Wanted};
@@ -19,16 +21,16 @@ const MODULES_WAIT: Duration = Duration::from_secs(30);
 pub struct Sandboxes {
     factory: Arc<SandboxFactory>,
     modules: Modules,
-    manifest: Arc<Manifest>,
+    runtimes: Arc<Runtimes>,
 }
 
 impl Sandboxes {
     /// Opens the factory and begins to provide modules from the cache.
     pub async fn open(config: SandboxConfig, cache: &Path) -> Result<Self, OpenError> {
-        let (manifest, folder) = (config.manifest.clone(), config.modules_dir.clone());
+        let (runtimes, folder) = (config.runtimes.clone(), config.modules_dir.clone());
         let factory = Arc::new(SandboxFactory::open(config).await?);
-        let modules = Modules::provide(cache, &folder, wanted(&factory, &manifest));
-        Ok(Self { factory, modules, manifest })
+        let modules = Modules::provide(cache, &folder, wanted(&factory, &runtimes.manifest()));
+        Ok(Self { factory, modules, runtimes })
     }
 
     /// The factory.
@@ -44,14 +46,18 @@ impl Sandboxes {
 
     /// Why this machine cannot run a kind; `None` if it can.
     pub async fn missing(&self, kind: &str) -> Option<String> {
-        let launch = self.manifest.resolve(kind)?.launch.as_ref()?;
+        let launch = self.launch(kind)?;
         self.factory.interpreters().find(&launch.interpreter).await.err().map(|missing| missing.to_string())
     }
 
+    /// How sandboxes run a kind, as it is at the moment.
+    fn launch(&self, kind: &str) -> Option<Launch> {
+        self.runtimes.manifest().resolve(kind)?.launch.clone()
+    }
+
     async fn await_modules(&self, kind: &str) {
-        let launch = self.manifest.resolve(kind).and_then(|kind| kind.launch.as_ref());
-        let Some(name) = launch.and_then(|launch| launch.modules.as_deref()) else { return };
-        if tokio::time::timeout(MODULES_WAIT, self.modules.settled(name)).await.is_err() {
+        let Some(name) = self.launch(kind).and_then(|launch| launch.modules) else { return };
+        if tokio::time::timeout(MODULES_WAIT, self.modules.settled(&name)).await.is_err() {
             tracing::warn!(
                 kind,
                 "a container starts without the kind's modules, which are still being installed"

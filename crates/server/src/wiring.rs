@@ -6,15 +6,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chasen_controller::{Controller, ControllerConfig, Rates};
-use chasen_embedded::{Embedded, EmbeddedConfig};
+use chasen_embedded::{Embedded, EmbeddedConfig, ParameterKeys};
 use chasen_entity::limits::Range;
-use chasen_entity::{ByteSize, LimitBounds, Manifest};
+use chasen_entity::{ByteSize, LimitBounds};
 use chasen_invoker::{InvokerConfig, NodeInvoker};
 use chasen_sandbox::factory::SandboxConfig;
 use chasen_sandbox::helper::Mode;
 use chasen_sandbox::network::NetworkConfig;
 use chasen_scheduler::{KindRouter, Scheduler, SchedulerConfig};
-use chasen_spi::ContainerFactory;
+use chasen_spi::{ContainerFactory, NoGrants, Runtimes};
 
 use crate::node::reachable;
 use crate::sandboxes::Sandboxes;
@@ -41,23 +41,31 @@ impl Parts {
     pub fn wire(
         settings: &Settings,
         stores: Embedded,
-        manifest: Arc<Manifest>,
+        keys: ParameterKeys,
+        runtimes: Arc<Runtimes>,
         sandboxes: Arc<Sandboxes>,
     ) -> Self {
+        let keys = Arc::new(keys);
         let factories: Vec<Arc<dyn ContainerFactory>> = vec![sandboxes.clone()];
-        let invoker =
-            NodeInvoker::new(invoker_config(settings), &manifest, factories, stores.attachment_store());
+        let invoker = NodeInvoker::new(
+            invoker_config(settings),
+            runtimes.clone(),
+            factories,
+            stores.attachment_store(),
+        );
         let serving = invoker.clone();
         let router = KindRouter::new()
             .route(move |kind, image| serving.serves(kind, image), Arc::new(invoker.clone()));
-        let scheduler = Scheduler::new(SchedulerConfig::default(), router, stores.event_log());
+        let scheduler = Scheduler::new(SchedulerConfig::default(), router, stores.event_log(), keys.clone());
         let controller = Controller::new(chasen_controller::Parts {
             artifacts: stores.artifact_store(),
             attachments: stores.attachment_store(),
             subjects: stores.subject_store(),
             activations: stores.activation_store(),
             invoke: Arc::new(scheduler.clone()),
-            manifest,
+            entitlement: Arc::new(NoGrants),
+            parameter_lock: keys,
+            runtimes,
             config: controller_config(settings),
         });
         Self { stores, sandboxes, invoker, scheduler, controller }
@@ -81,7 +89,7 @@ pub fn sandbox_config(
     settings: &Settings,
     executable: PathBuf,
     folder: &Path,
-    manifest: Arc<Manifest>,
+    runtimes: Arc<Runtimes>,
     address: SocketAddr,
     door_port: u16,
 ) -> SandboxConfig {
@@ -99,7 +107,7 @@ pub fn sandbox_config(
         }),
         api_host: settings.server.api_host.0.clone().or(own_address),
         node_memory: node_memory(settings),
-        ..SandboxConfig::new(executable, folder, node_id, manifest)
+        ..SandboxConfig::new(executable, folder, node_id, runtimes)
     }
 }
 

@@ -14,5 +14,5 @@ pub use layers::{Layers, Origin};
 pub use problem::{Problem, SettingsError};
 pub use reader::Row;
 pub use reference::{effective, reference};
-pub use tree::{Activations, Limits, Log, Node, Runtimes, Sandbox, Server, Settings};
-pub use value::{Auto, Bound, Listen, Value};
+pub use tree::{Activations, Limits, Log, Node, ParameterStorage, Runtimes, Sandbox, Server, Settings};
+pub use value::{Auto, Bound, Listen, Secret, Value};

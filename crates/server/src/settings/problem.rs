@@ -52,6 +52,14 @@ pub enum Problem {
         /// What would be right.
         expected: String,
     },
+    /// A secret among the arguments.
+    #[error("{key}: arguments stand in the process list; give secrets in a settings file or in {variable}")]
+    SecretFlag {
+        /// Which setting.
+        key: &'static str,
+        /// Its variable.
+        variable: String,
+    },
     /// Values that do not go together.
     #[error("{0}")]
     Conflict(String),

@@ -21,6 +21,8 @@ pub struct Row {
     pub expected: String,
     /// What the setting does.
     pub about: &'static str,
+    /// True if the value is not shown.
+    pub secret: bool,
 }
 
 /// Takes values out of layers, one declaration at a time.
@@ -41,6 +43,10 @@ impl Reader {
         let default_text = default.print();
         let (value, origin) = match self.given.remove(key) {
             None => (default, Origin::Default),
+            Some(Given { origin: Origin::Flag(_), .. }) if T::SECRET => {
+                self.problems.push(Problem::SecretFlag { key, variable: environment_name(key) });
+                (default, Origin::Default)
+            }
             Some(given) => match T::read(&given.text) {
                 Some(value) => (value, given.origin),
                 None => {
@@ -57,6 +63,7 @@ impl Reader {
             origin,
             expected: T::expected(),
             about,
+            secret: T::SECRET,
         });
         value
     }

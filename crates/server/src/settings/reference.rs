@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::layers::environment_name;
+use super::layers::{Origin, environment_name};
 use super::reader::Row;
 
 /// The effective tree as a settings file; each value says in a comment where it came from.
@@ -18,7 +18,11 @@ pub fn effective(rows: &[Row]) -> String {
             let _ = writeln!(text, "{gap}[{own}]");
             section = own;
         }
-        let _ = writeln!(text, "{:width$}  # {}", assignment(row), row.origin);
+        let line = match row.secret && row.origin != Origin::Default {
+            true => format!("# {} is given and not shown", name_of(row.key)),
+            false => assignment(row),
+        };
+        let _ = writeln!(text, "{line:width$}  # {}", row.origin);
     }
     text
 }
@@ -57,9 +61,13 @@ fn section_of(key: &str) -> &str {
     key.split_once('.').map_or("", |(section, _)| section)
 }
 
+fn name_of(key: &str) -> &str {
+    key.split_once('.').map_or(key, |(_, name)| name)
+}
+
 /// `key = value` as TOML; numbers and truth values stay bare.
 fn assignment(row: &Row) -> String {
-    let name = row.key.split_once('.').map_or(row.key, |(_, name)| name);
+    let name = name_of(row.key);
     let bare = row.value.parse::<u64>().is_ok() || row.value.parse::<bool>().is_ok();
     if bare { format!("{name} = {}", row.value) } else { format!("{name} = {:?}", row.value) }
 }

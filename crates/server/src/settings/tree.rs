@@ -4,13 +4,14 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use chasen_embedded::{ParameterKeys, ParameterKeysConfig};
 use chasen_entity::{ByteSize, LimitBounds};
 use chasen_telemetry::log::Format;
 
 use super::layers::Layers;
 use super::problem::SettingsError;
 use super::reader::{Reader, Row};
-use super::value::{Auto, Bound, Listen};
+use super::value::{Auto, Bound, Listen, Secret};
 
 /// Most network namespaces that are kept ready.
 const MAX_PREPARED_NETWORKS: u32 = 256;
@@ -26,6 +27,7 @@ pub struct Settings {
     pub sandbox: Sandbox,
     pub activations: Activations,
     pub runtimes: Runtimes,
+    pub parameter_storage: ParameterStorage,
 }
 
 /// The node's doors and its folder.
@@ -95,6 +97,27 @@ pub struct Activations {
 #[allow(missing_docs, reason = "each field is described where its key is declared")]
 pub struct Runtimes {
     pub manifest: Auto<PathBuf>,
+}
+
+/// Parameters at rest.
+#[derive(Debug, Clone)]
+#[allow(missing_docs, reason = "each field is described where its key is declared")]
+pub struct ParameterStorage {
+    pub current: String,
+    pub aes_128: Secret,
+    pub aes_256: Secret,
+}
+
+impl ParameterStorage {
+    /// What the keys are made from.
+    #[must_use]
+    pub fn keys(&self) -> ParameterKeysConfig {
+        ParameterKeysConfig {
+            current: self.current.clone(),
+            aes_128: self.aes_128.0.clone(),
+            aes_256: self.aes_256.0.clone(),
+        }
+    }
 }
 
 impl Settings {
@@ -179,6 +202,14 @@ impl Settings {
                 manifest: reader.value("runtimes.manifest", Auto(None),
                     "A runtimes manifest to use in place of the built-in one."),
             },
+            parameter_storage: ParameterStorage {
+                current: reader.value("parameter-storage.current", "off".to_owned(),
+                    "What new parameters of actions and packages are locked with before they are stored: `aes-128` or `aes-256`; everything else, and one without its key, leaves them open."),
+                aes_128: reader.value("parameter-storage.aes-128", Secret(None),
+                    "Key of 16 bytes. Any key that is given unlocks what it locked, whatever is current."),
+                aes_256: reader.value("parameter-storage.aes-256", Secret(None),
+                    "Key of 32 bytes. Any key that is given unlocks what it locked, whatever is current."),
+            },
         }
     }
 
@@ -201,6 +232,9 @@ impl Settings {
                 "sandbox.prepared-networks is larger than {MAX_PREPARED_NETWORKS}, which no start can use up"
             )
         });
+        if let Err(error) = ParameterKeys::new(&self.parameter_storage.keys()) {
+            reader.require(false, || format!("parameter-storage: {error}"));
+        }
         reader.require(limits.action_concurrency_max >= 1, || {
             "limits.action-concurrency-max is 0: no action could run; give at least 1".to_owned()
         });

@@ -1,5 +1,6 @@
 //! Kinds of values that settings have: how each is written, read and printed.
 
+use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -13,6 +14,9 @@ const LONGEST: Duration = Duration::from_hours(100 * 365 * 24);
 
 /// A value that a setting can have.
 pub trait Value: Sized {
+    /// True if the value must not be shown, and not be given where others can read it.
+    const SECRET: bool = false;
+
     /// What a good text looks like; goes after "expected".
     fn expected() -> String;
     /// Reads a text; `None` if it is not of this kind.
@@ -144,6 +148,33 @@ impl Value for Format {
             Self::Json => "json",
         }
         .to_owned()
+    }
+}
+
+/// A value that nobody is shown; empty is none.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(pub Option<String>);
+
+impl Value for Secret {
+    const SECRET: bool = true;
+
+    fn expected() -> String {
+        "a secret, or nothing".to_owned()
+    }
+
+    fn read(text: &str) -> Option<Self> {
+        let text = text.trim();
+        Some(Self((!text.is_empty()).then(|| text.to_owned())))
+    }
+
+    fn print(&self) -> String {
+        String::new()
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_some() { "Secret(…)" } else { "Secret(none)" })
     }
 }
 
