@@ -35,7 +35,7 @@ pub use fault::{Blame, Fault};
 pub use identity::{AuthKey, Identity, Namespace, Subject, UserLimits};
 pub use invocation::{ActionKey, Invocation, Role};
 pub use json::RawJson;
-pub use limits::{ActionLimits, LimitBounds};
+pub use limits::{ActionLimits, LimitBounds, PayloadLimits};
 pub use manifest::Manifest;
 pub use name::{EntityName, EntityPath, FullyQualifiedName, Location};
 pub use package::{Binding, Package};

@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::{ByteSize, UserLimits};
+
 /// Limits that an action carries. Times in milliseconds, sizes in MB.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ActionLimits {
@@ -55,6 +57,39 @@ impl Default for LimitBounds {
             logs: Range { min: 0, max: 10 },
             concurrency: Range { min: 1, max: 1 },
         }
+    }
+}
+
+/// Bounds of what a function answers. A namespace may lower the system's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PayloadLimits {
+    /// Longest answer.
+    pub max: ByteSize,
+    /// How much is kept of a longer one.
+    pub truncation: ByteSize,
+}
+
+impl Default for PayloadLimits {
+    fn default() -> Self {
+        Self { max: ByteSize::mb(1), truncation: ByteSize::mb(1) }
+    }
+}
+
+impl PayloadLimits {
+    /// The bounds of a namespace with these limits.
+    #[must_use]
+    pub fn of_namespace(&self, limits: &UserLimits) -> Self {
+        let lowered = |own: Option<ByteSize>, system: ByteSize| own.map_or(system, |own| own.min(system));
+        Self {
+            max: lowered(limits.max_payload_size, self.max),
+            truncation: lowered(limits.truncation_size, self.truncation),
+        }
+    }
+
+    /// Bytes of an answer that are needed to tell and show what these bounds make of it.
+    #[must_use]
+    pub fn kept(&self) -> ByteSize {
+        self.max.max(self.truncation)
     }
 }
 
@@ -200,6 +235,26 @@ mod tests {
             assert_eq!(LimitsUpdate::parse(&limits).unwrap().violation(&bounds).as_deref(), Some(text));
         }
         assert_eq!(LimitsUpdate::parse(&json!({"memory": null, "x": 1})).unwrap().violation(&bounds), None);
+    }
+
+    #[test]
+    fn namespaces_lower_payload_limits_and_never_raise_them() {
+        let system = PayloadLimits { max: ByteSize::bytes(1000), truncation: ByteSize::bytes(100) };
+        for (max, truncation, expected) in [
+            (None, None, (1000, 100)),
+            (Some(10), None, (10, 100)),
+            (None, Some(5), (1000, 5)),
+            (Some(9999), Some(9999), (1000, 100)),
+        ] {
+            let limits = UserLimits {
+                max_payload_size: max.map(ByteSize::bytes),
+                truncation_size: truncation.map(ByteSize::bytes),
+                ..UserLimits::default()
+            };
+            let bounds = system.of_namespace(&limits);
+            assert_eq!((bounds.max.as_bytes(), bounds.truncation.as_bytes()), expected);
+        }
+        assert_eq!(system.kept(), ByteSize::bytes(1000));
     }
 
     #[test]

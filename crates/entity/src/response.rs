@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error_text;
 use crate::json::JsonType;
-use crate::{ByteSize, RawJson};
+use crate::{PayloadLimits, RawJson};
 
 /// The four ends of an activation; stored as `statusCode` 0 to 3.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -84,7 +84,7 @@ pub enum Answer {
     Ok(Vec<u8>),
     /// A non-200: the body.
     Refused(Vec<u8>),
-    /// A body over the bound: its whole length, and the part that was kept.
+    /// A body over the bound: its whole length, and what was kept of it.
     TooLong {
         /// Length of the whole body in bytes.
         length: u64,
@@ -101,6 +101,18 @@ pub enum Answer {
     NotProvided,
 }
 
+impl Answer {
+    /// The answer with a body over the bound told as such, whoever read it.
+    fn bounded(self, payload: &PayloadLimits) -> Self {
+        match self {
+            Self::Ok(body) | Self::Refused(body) if body.len() as u64 > payload.max.as_bytes() => {
+                Self::TooLong { length: body.len() as u64, kept: body }
+            }
+            other => other,
+        }
+    }
+}
+
 impl Response {
     /// An error made by the platform: no answer, so no size.
     #[must_use]
@@ -110,12 +122,12 @@ impl Response {
 
     /// Response to a run.
     #[must_use]
-    pub fn of_run(answer: Answer, time_limit: Duration, max_payload: ByteSize) -> Self {
-        match answer {
+    pub fn of_run(answer: Answer, time_limit: Duration, payload: &PayloadLimits) -> Self {
+        match answer.bounded(payload) {
             Answer::Ok(body) => Self::of_body(body),
             Answer::Refused(body) => Self::of_refusal(&body, error_text::invalid_run_response),
             Answer::TooLong { length, kept } => {
-                Self::of_truncated(Outcome::ApplicationError, length, &kept, max_payload)
+                Self::of_truncated(Outcome::ApplicationError, length, &kept, payload)
             }
             Answer::Gone => Self::error(Outcome::DeveloperError, error_text::RUN_EXITED),
             Answer::OutOfMemory => Self::error(Outcome::DeveloperError, error_text::OUT_OF_MEMORY),
@@ -128,13 +140,13 @@ impl Response {
 
     /// Response to a failed initialisation.
     #[must_use]
-    pub fn of_failed_init(answer: Answer, time_limit: Duration, max_payload: ByteSize) -> Self {
-        match answer {
+    pub fn of_failed_init(answer: Answer, time_limit: Duration, payload: &PayloadLimits) -> Self {
+        match answer.bounded(payload) {
             Answer::Ok(body) | Answer::Refused(body) => {
                 Self::of_refusal(&body, error_text::invalid_init_response)
             }
             Answer::TooLong { length, kept } => {
-                Self::of_truncated(Outcome::DeveloperError, length, &kept, max_payload)
+                Self::of_truncated(Outcome::DeveloperError, length, &kept, payload)
             }
             Answer::Gone => Self::error(Outcome::DeveloperError, error_text::INIT_EXITED),
             Answer::OutOfMemory => Self::error(Outcome::DeveloperError, error_text::OUT_OF_MEMORY),
@@ -172,10 +184,22 @@ impl Response {
         Self { outcome: Outcome::DeveloperError, result: Some(result), size: Some(utf16_length(body)) }
     }
 
-    fn of_truncated(outcome: Outcome, length: u64, kept: &[u8], max_payload: ByteSize) -> Self {
-        let text =
-            error_text::result_truncated(length, max_payload.as_bytes(), &String::from_utf8_lossy(kept));
+    fn of_truncated(outcome: Outcome, length: u64, kept: &[u8], payload: &PayloadLimits) -> Self {
+        let most = usize::try_from(payload.truncation.as_bytes()).unwrap_or(usize::MAX);
+        let kept = String::from_utf8_lossy(whole_characters(kept.get(..most).unwrap_or(kept)));
+        let text = error_text::result_truncated(length, payload.max.as_bytes(), &kept);
         Self { outcome, result: Some(RawJson::error(&text)), size: Some(length) }
+    }
+}
+
+/// The bytes without the beginning of a character that goes on beyond them.
+fn whole_characters(bytes: &[u8]) -> &[u8] {
+    let last = bytes.utf8_chunks().last().map(|chunk| chunk.invalid()).unwrap_or_default();
+    match std::str::from_utf8(last) {
+        Err(error) if error.error_len().is_none() => {
+            bytes.get(..bytes.len() - last.len()).unwrap_or_default()
+        }
+        _ => bytes,
     }
 }
 
@@ -194,12 +218,23 @@ fn utf16_length(body: &[u8]) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ByteSize;
 
     const LIMIT: Duration = Duration::from_millis(100);
-    const MAX: ByteSize = ByteSize::mb(1);
+
+    fn run_within(answer: Answer, max: u64, truncation: u64) -> (Outcome, String, Option<u64>) {
+        let payload = PayloadLimits { max: ByteSize::bytes(max), truncation: ByteSize::bytes(truncation) };
+        let response = Response::of_run(answer, LIMIT, &payload);
+        (response.outcome, response.result.unwrap().read::<ErrorText>().unwrap().error, response.size)
+    }
+
+    #[derive(Deserialize)]
+    struct ErrorText {
+        error: String,
+    }
 
     fn run(answer: Answer) -> (Outcome, String, Option<u64>) {
-        let response = Response::of_run(answer, LIMIT, MAX);
+        let response = Response::of_run(answer, LIMIT, &PayloadLimits::default());
         (response.outcome, response.result.unwrap().as_str().to_owned(), response.size)
     }
 
@@ -233,6 +268,36 @@ mod tests {
     }
 
     #[test]
+    fn answers_over_the_bound_show_their_beginning_in_whole_characters() {
+        let body = r#"{"a":"é𝄞é"}"#;
+        let text = |max: u64, kept: &str| {
+            format!(
+                "The action produced a response that exceeded the allowed length: 16 > {max} bytes. The truncated response was: {kept}"
+            )
+        };
+        for (max, truncation, kept) in [
+            (15, 100, body),
+            (15, 16, body),
+            (1, 15, r#"{"a":"é𝄞é""#),
+            (15, 14, r#"{"a":"é𝄞é"#),
+            (15, 13, r#"{"a":"é𝄞"#),
+            (15, 11, r#"{"a":"é"#),
+            (15, 8, r#"{"a":"é"#),
+            (15, 7, r#"{"a":""#),
+            (15, 0, ""),
+        ] {
+            for answer in [Answer::Ok(body.into()), Answer::Refused(body.into())] {
+                let expected = (Outcome::ApplicationError, text(max, kept), Some(16));
+                assert_eq!(run_within(answer, max, truncation), expected, "{truncation}");
+            }
+        }
+        let (outcome, .., size) = run_within(Answer::Ok(br#"{"error":"x"}"#.into()), 13, 0);
+        assert_eq!((outcome, size), (Outcome::ApplicationError, Some(13)), "just within");
+        let cut = Answer::TooLong { length: 9_000, kept: b"ab\xff\xe2\x82".to_vec() };
+        assert!(run_within(cut, 5, 5).1.ends_with(": ab\u{fffd}"), "what was no character is marked");
+    }
+
+    #[test]
     fn failed_initialisations_are_developer_errors() {
         for (answer, text) in [
             (Answer::Refused(br#"{"error":"boom"}"#.to_vec()), "boom"),
@@ -244,7 +309,7 @@ mod tests {
                 "The action exceeded its time limits of 100 milliseconds during initialization.",
             ),
         ] {
-            let response = Response::of_failed_init(answer, LIMIT, MAX);
+            let response = Response::of_failed_init(answer, LIMIT, &PayloadLimits::default());
             assert_eq!(response.outcome, Outcome::DeveloperError);
             assert_eq!(response.result, Some(RawJson::error(text)));
         }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use chasen_entity::ByteSize;
+use chasen_entity::{ByteSize, PayloadLimits};
 
 /// Settings of a [`crate::NodeInvoker`].
 #[derive(Debug, Clone)]
@@ -16,8 +16,8 @@ pub struct InvokerConfig {
     pub pause_grace: Duration,
     /// How long a container is idle before it is stopped. Default 10 min.
     pub idle_container: Duration,
-    /// Largest answer of a function where its namespace sets no own bound. Default 1 MB.
-    pub max_payload: ByteSize,
+    /// Bounds of what functions answer; a namespace may lower them. Default 1 MB each.
+    pub payload: PayloadLimits,
     /// Longest creation of a container, without its initialisation. Default 60 s.
     pub create_timeout: Duration,
     /// How often the demand for reactive stem cells is looked at. Default 10 min.
@@ -34,7 +34,7 @@ impl Default for InvokerConfig {
             reserve: None,
             pause_grace: Duration::from_millis(100),
             idle_container: Duration::from_secs(10 * 60),
-            max_payload: ByteSize::mb(1),
+            payload: PayloadLimits::default(),
             create_timeout: Duration::from_secs(60),
             stem_check_interval: Duration::from_secs(10 * 60),
             quiet_below: (processors / 2).max(1),

@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-pub(crate) use call::{Serving, payload_bound};
+pub(crate) use call::Serving;
 pub(crate) use keeper::keep;
 use latch::Latch;
 use state::{Effect, Event, State, step};
@@ -139,6 +139,12 @@ impl PooledContainer {
             self.wake.notify_one();
         }
         effect
+    }
+
+    /// Its kind is gone: it goes now if it is idle, else its keeper is to see to it.
+    pub(crate) fn discontinue(&self) {
+        self.apply(Event::Evicted);
+        self.wake.notify_one();
     }
 
     fn announce(&self, before: State, after: State) {

@@ -1,9 +1,11 @@
-//! How long a cold start of each kind takes: a guess first, then what was measured.
+//! How long a cold start of each kind takes: the manifest's guess first, then what was measured.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use chasen_entity::Manifest;
+use chasen_spi::Runtimes;
 use parking_lot::Mutex;
 
 /// Guess for kinds of which the manifest says nothing.
@@ -12,32 +14,36 @@ const UNKNOWN: Duration = Duration::from_millis(500);
 /// Estimates by kind.
 #[derive(Debug)]
 pub(crate) struct Estimates {
+    runtimes: Arc<Runtimes>,
     means: Mutex<HashMap<String, Duration>>,
 }
 
 impl Estimates {
-    /// The manifest's guesses.
-    pub(crate) fn of(manifest: &Manifest) -> Self {
-        let guess = |kind: &chasen_entity::manifest::RuntimeKind| {
-            let launch = kind.launch.as_ref()?;
-            Some((kind.kind.clone(), Duration::from_millis(launch.cold_millis)))
-        };
-        Self { means: Mutex::new(manifest.kinds().filter_map(guess).collect()) }
+    pub(crate) fn new(runtimes: Arc<Runtimes>) -> Self {
+        Self { runtimes, means: Mutex::default() }
     }
 
     pub(crate) fn get(&self, kind: &str) -> Duration {
-        self.means.lock().get(kind).copied().unwrap_or(UNKNOWN)
+        let measured = self.means.lock().get(kind).copied();
+        measured.or_else(|| self.guess(kind)).unwrap_or(UNKNOWN)
     }
 
-    /// Takes a measured start into the mean, with a weight of a quarter.
+    fn guess(&self, kind: &str) -> Option<Duration> {
+        let manifest = self.runtimes.manifest();
+        Some(Duration::from_millis(manifest.resolve(kind)?.launch.as_ref()?.cold_millis))
+    }
+
+    /// Takes a measured start into the mean, with a weight of a quarter where there is one.
     pub(crate) fn measured(&self, kind: &str, time: Duration) {
+        let guess = self.guess(kind);
         let mut means = self.means.lock();
-        match means.get_mut(kind) {
-            Some(mean) => *mean = (*mean * 3 + time) / 4,
-            None => {
-                means.insert(kind.to_owned(), time);
-            }
-        }
+        let known = means.get(kind).copied().or(guess);
+        means.insert(kind.to_owned(), known.map_or(time, |mean| (mean * 3 + time) / 4));
+    }
+
+    /// Forgets kinds that this manifest does not know, so that what is kept stays bounded.
+    pub(crate) fn forget_others(&self, manifest: &Manifest) {
+        self.means.lock().retain(|kind, _| manifest.resolve(kind).is_some());
     }
 }
 
@@ -45,12 +51,21 @@ impl Estimates {
 mod tests {
     use super::*;
 
+    const GUESSED: &str = r#"{"runtimes":{"k":[{"kind":"k:1","image":{"name":"k"},
+        "chasen":{"interpreter":{"command":"k","version":"1"},"launcher":"k","coldMillis":100}}]}}"#;
+
     #[test]
     fn measurements_replace_the_guess_by_and_by() {
-        let estimates = Estimates::of(&Manifest::default());
-        assert_eq!(estimates.get("k"), UNKNOWN);
-        estimates.measured("k", Duration::from_millis(100));
-        estimates.measured("k", Duration::from_millis(20));
-        assert_eq!(estimates.get("k"), Duration::from_millis(80));
+        let runtimes = Runtimes::new(Manifest::default());
+        let estimates = Estimates::new(runtimes.clone());
+        assert_eq!(estimates.get("k:1"), UNKNOWN);
+        runtimes.replace(Manifest::parse(GUESSED).unwrap());
+        assert_eq!(estimates.get("k:1"), Duration::from_millis(100));
+        estimates.measured("k:1", Duration::from_millis(20));
+        assert_eq!(estimates.get("k:1"), Duration::from_millis(80));
+        estimates.measured("other", Duration::from_millis(20));
+        assert_eq!(estimates.get("other"), Duration::from_millis(20));
+        estimates.forget_others(&runtimes.manifest());
+        assert_eq!([estimates.get("k:1"), estimates.get("other")], [Duration::from_millis(80), UNKNOWN]);
     }
 }

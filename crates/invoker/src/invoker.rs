@@ -4,10 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use chasen_entity::{ByteSize, Manifest, Outcome, Response, error_text};
-use chasen_spi::{AttachmentStore, ContainerFactory, Invoker, StartFailure, StartRequest, StartedContainer};
+use chasen_entity::{ByteSize, Outcome, Response, error_text};
+use chasen_spi::{
+    AttachmentStore, ContainerFactory, Invoker, InvokerState, Runtimes, StartFailure, StartRequest,
+    StartedContainer,
+};
 use chasen_telemetry::task;
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use crate::InvokerConfig;
 use crate::making::{Made, make};
@@ -21,35 +25,50 @@ pub struct NodeInvoker {
 }
 
 impl NodeInvoker {
-    /// An invoker that makes containers with these factories, the first that serves a kind, and fetches code
-    /// from the attachment store. To be called inside a runtime.
+    /// An invoker that makes containers of these runtimes with these factories, the first that serves a kind, and
+    /// fetches code from the attachment store. To be called inside a runtime.
     #[must_use]
     pub fn new(
         config: InvokerConfig,
-        manifest: &Manifest,
+        runtimes: Arc<Runtimes>,
         factories: Vec<Arc<dyn ContainerFactory>>,
         attachments: Arc<dyn AttachmentStore>,
     ) -> Self {
-        let interval = config.stem_check_interval;
-        let node = Arc::new(Node::new(config, manifest, factories, attachments));
-        if node.has_reactive_stems() {
-            let node = Arc::downgrade(&node);
-            drop(task::spawn("stem cell check", async move {
-                loop {
-                    tokio::time::sleep(interval).await;
-                    let Some(node) = node.upgrade() else { return };
-                    node.tell(Event::Adjust);
+        let interval = config.stem_check_interval.max(Duration::from_millis(1));
+        let mut changes = runtimes.changes();
+        let node = Arc::new(Node::new(config, runtimes, factories, attachments));
+        let follower = Arc::downgrade(&node);
+        drop(task::spawn("runtimes follower", async move {
+            let mut check = tokio::time::interval_at(Instant::now() + interval, interval);
+            loop {
+                let changed = tokio::select! {
+                    changed = changes.changed() => changed.is_ok(),
+                    _ = check.tick() => false,
+                };
+                let Some(node) = follower.upgrade() else { return };
+                match changed {
+                    true => node.follow(&changes.borrow_and_update().clone()),
+                    false => node.tell(Event::Adjust),
                 }
-            }));
-        }
+            }
+        }));
         Self { node }
     }
 
-    /// True if one of the factories is responsible for this kind and image, or if it is an image that none of them
-    /// has: its activations end in records that say so.
+    /// True if the platform has this kind and one of the factories is responsible for it, or if it is an image that
+    /// none of them has: its activations end in records that say so.
     #[must_use]
     pub fn serves(&self, kind: &str, image: Option<&str>) -> bool {
-        image.is_some() || self.node.factories.iter().any(|factory| factory.serves(kind, image))
+        let is_made =
+            image.is_some() || self.node.factories.iter().any(|factory| factory.serves(kind, image));
+        is_made && self.node.has_kind(kind)
+    }
+
+    /// How it is: unhealthy while one of its factories cannot make containers, and once it closes.
+    #[must_use]
+    pub fn state(&self) -> InvokerState {
+        let is_up = !self.node.is_closing() && self.node.factories.iter().all(|factory| factory.is_up());
+        if is_up { InvokerState::Up } else { InvokerState::Unhealthy }
     }
 
     /// Memory of all containers, stem cells and stopping ones included.
@@ -72,6 +91,7 @@ impl Invoker for NodeInvoker {
             let container = match self.node.grant(&request).await? {
                 Grant::Container(container) => container,
                 Grant::Withdrawn => return Err(StartFailure::Withdrawn),
+                Grant::NoKind => return Err(no_kind(&request.action.exec.kind)),
                 Grant::TooSmall => {
                     let memory = ByteSize::mb(u64::from(request.action.limits.memory));
                     let reason = format!("the action asks for {memory}, more than this node's memory");
@@ -96,6 +116,14 @@ impl Invoker for NodeInvoker {
 
     async fn close(&self) {
         self.node.close().await;
+    }
+}
+
+/// The platform has lost the kind since the activation was accepted.
+pub(crate) fn no_kind(kind: &str) -> StartFailure {
+    StartFailure::Provision {
+        response: Response::error(Outcome::DeveloperError, &error_text::unsupported_kind(kind)),
+        reason: format!("the runtimes manifest has no kind '{kind}'"),
     }
 }
 

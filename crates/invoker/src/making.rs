@@ -13,7 +13,8 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::container::state::{Effect, Event, State};
-use crate::container::{Handle, PooledContainer, Serving, keep, payload_bound};
+use crate::container::{Handle, PooledContainer, Serving, keep};
+use crate::invoker::no_kind;
 use crate::node::Node;
 use crate::pool;
 
@@ -82,7 +83,7 @@ impl Node {
                 }
                 self.estimates.measured(&container.spec.kind, begun.elapsed());
                 self.tell(pool::Event::Made(container.id));
-                let serving = Serving::new(handle, self.config.max_payload);
+                let serving = Serving::new(handle, self.config.payload);
                 Made::Started(StartedContainer { container: Arc::new(serving), init_started_at, init_time })
             }
             Err(failure) => Made::Failed(failure),
@@ -121,6 +122,9 @@ impl Node {
         let serves = |factory: &&Arc<dyn chasen_spi::ContainerFactory>| {
             factory.serves(&spec.kind, spec.image.as_deref())
         };
+        if !self.has_kind(&spec.kind) {
+            return failed("the runtimes manifest has the kind no more");
+        }
         let Some(factory) = self.factories.iter().find(serves) else {
             return match &spec.image {
                 Some(image) => Err(CreateError::Pull(image.clone())),
@@ -146,6 +150,9 @@ impl Node {
     fn not_created(&self, container: &PooledContainer, error: CreateError) -> StartFailure {
         if self.is_closing() {
             return StartFailure::Draining;
+        }
+        if !self.has_kind(&container.spec.kind) {
+            return no_kind(&container.spec.kind);
         }
         let reason = error.to_string();
         let response = match error {
@@ -195,11 +202,8 @@ impl Node {
         }
         Err(StartFailure::Init {
             timed_out: reply.answer == Answer::TimedOut,
-            response: Response::of_failed_init(
-                reply.answer,
-                limit,
-                payload_bound(&request.first, self.config.max_payload),
-            ),
+            // The namespace's own bounds are those of results.
+            response: Response::of_failed_init(reply.answer, limit, &self.config.payload),
             init_started_at,
             init_time: reply.duration,
             logs: reply.logs,

@@ -4,8 +4,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
+use chasen_entity::exec::BLACKBOX;
 use chasen_entity::{ByteSize, Manifest};
-use chasen_spi::{AttachmentStore, ContainerFactory, ContainerSpec, StartFailure, StartRequest};
+use chasen_spi::{AttachmentStore, ContainerFactory, ContainerSpec, Runtimes, StartFailure, StartRequest};
 use chasen_telemetry::task;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
@@ -26,6 +27,8 @@ pub(crate) enum Grant {
     Withdrawn,
     /// The node is smaller than that.
     TooSmall,
+    /// The platform has no such kind.
+    NoKind,
 }
 
 /// The pool's appetite, for containers to look at without its lock.
@@ -50,6 +53,7 @@ pub(crate) struct Node {
     pub(crate) factories: Vec<Arc<dyn ContainerFactory>>,
     pub(crate) attachments: Arc<dyn AttachmentStore>,
     pub(crate) estimates: Estimates,
+    runtimes: Arc<Runtimes>,
     pub(crate) appetite: Arc<SharedAppetite>,
     closing: AtomicBool,
     origin: Instant,
@@ -82,7 +86,7 @@ enum Errand {
 impl Node {
     pub(crate) fn new(
         config: InvokerConfig,
-        manifest: &Manifest,
+        runtimes: Arc<Runtimes>,
         factories: Vec<Arc<dyn ContainerFactory>>,
         attachments: Arc<dyn AttachmentStore>,
     ) -> Self {
@@ -91,16 +95,18 @@ impl Node {
             reserve: config.reserve(),
             quiet_below: config.quiet_below,
         };
+        let pool = Pool::new(bounds, &runtimes.manifest());
         Self {
             config,
             factories,
             attachments,
-            estimates: Estimates::of(manifest),
+            estimates: Estimates::new(Arc::clone(&runtimes)),
+            runtimes,
             appetite: Arc::default(),
             closing: AtomicBool::new(false),
             origin: Instant::now(),
             books: Mutex::new(Books {
-                pool: Pool::new(bounds, manifest),
+                pool,
                 pending: HashMap::new(),
                 containers: HashMap::new(),
                 next_request: 1,
@@ -113,8 +119,20 @@ impl Node {
         self.closing.load(Ordering::SeqCst)
     }
 
-    pub(crate) fn has_reactive_stems(&self) -> bool {
-        self.books.lock().pool.has_reactive_stems()
+    /// True if the platform has this kind at the moment.
+    pub(crate) fn has_kind(&self, kind: &str) -> bool {
+        kind == BLACKBOX || self.runtimes.manifest().resolve(kind).is_some()
+    }
+
+    /// Follows a change of the kinds. Containers of a kind that is gone go when they are idle: what is idle goes now,
+    /// and the keeper of each sees to the rest.
+    pub(crate) fn follow(self: &Arc<Self>, manifest: &Arc<Manifest>) {
+        self.estimates.forget_others(manifest);
+        self.tell(Event::Changed(Arc::clone(manifest)));
+        let containers: Vec<_> = self.books.lock().containers.values().cloned().collect();
+        for container in containers.iter().filter(|container| !self.has_kind(&container.spec.kind)) {
+            container.discontinue();
+        }
     }
 
     pub(crate) fn used(&self) -> ByteSize {
@@ -135,6 +153,9 @@ impl Node {
             let mut books = self.books.lock();
             if self.is_closing() {
                 return Err(StartFailure::Draining);
+            }
+            if !self.has_kind(&exec.kind) {
+                return Ok(Grant::NoKind);
             }
             let id = books.next_request;
             books.next_request += 1;
@@ -255,15 +276,21 @@ impl Books {
     fn step(&mut self, event: Event, node: &Arc<Node>, errands: &mut Vec<Errand>) {
         let mut effects = Vec::new();
         let now = node.origin.elapsed();
-        let unneeded: Vec<RequestId> = self
-            .pending
-            .iter()
-            .filter(|(_, pending)| !pending.needed.load(Ordering::Acquire))
-            .map(|(id, _)| *id)
-            .collect();
-        for id in unneeded {
+        let changed = matches!(event, Event::Changed(_));
+        let is_over = |pending: &Pending| {
+            if !pending.needed.load(Ordering::Acquire) {
+                Some(Grant::Withdrawn)
+            } else if changed && !node.has_kind(&pending.spec.kind) {
+                Some(Grant::NoKind)
+            } else {
+                None
+            }
+        };
+        let over: Vec<_> =
+            self.pending.iter().filter_map(|(id, pending)| Some((*id, is_over(pending)?))).collect();
+        for (id, answer) in over {
             if let Some(pending) = self.pending.remove(&id) {
-                errands.push(Errand::Answer(pending.grant, Grant::Withdrawn));
+                errands.push(Errand::Answer(pending.grant, answer));
             }
             self.pool.step(Event::Withdrawn(id), now, &mut effects);
         }

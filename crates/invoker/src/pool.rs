@@ -17,7 +17,8 @@
 //! - A container between two calls is not idle for everybody: only for a first container, and only once it has
 //!   served ten times as long as its start took. So two busy actions share a full node by turns that are worth
 //!   their cold starts, and an action that has a container never takes another one's between two calls.
-//! - Stem cells are made while nobody waits and the node is quiet, and never from the reserve.
+//! - Stem cells are made while nobody waits and the node is quiet, and never from the reserve. When the kinds change,
+//!   those that are too many go, and those that are not what a new container of their kind would be.
 
 mod event;
 mod stems;
@@ -56,6 +57,14 @@ struct Entry {
     phase: Phase,
     owner: Option<ActionKey>,
     since: Duration,
+    /// A stem cell that is not what new containers of its kind are.
+    stale: bool,
+}
+
+impl Entry {
+    fn is_stem(&self) -> bool {
+        matches!(self.phase, Phase::Stem | Phase::StemMaking)
+    }
 }
 
 /// See the module.
@@ -107,12 +116,6 @@ impl Pool {
         ByteSize::bytes(self.used)
     }
 
-    /// True if stem cells are made by demand, so that [`Event::Adjust`] is of use.
-    #[must_use]
-    pub fn has_reactive_stems(&self) -> bool {
-        self.stems.has_reactive()
-    }
-
     /// Takes an event in at a time, and adds what is to be done to `effects`.
     pub fn step(&mut self, event: Event, now: Duration, effects: &mut Vec<Effect>) {
         match event {
@@ -135,6 +138,7 @@ impl Pool {
                     entry.since = now;
                 }
                 self.enter(id, &Phase::StemMaking, Phase::Stem);
+                self.trim(effects);
             }
             Event::Idle(containers) => {
                 for (id, worth) in containers {
@@ -152,6 +156,13 @@ impl Pool {
             }
             Event::Dead { id, failed } => self.forget(id, failed),
             Event::Adjust => self.adjust(now, effects),
+            Event::Changed(manifest) => {
+                let changed = self.stems.follow(&manifest);
+                for entry in self.entries.values_mut() {
+                    entry.stale |= entry.is_stem() && changed.contains(&entry.kind);
+                }
+                self.trim(effects);
+            }
         }
         self.serve(effects);
         if self.waiting.is_empty() {
@@ -197,7 +208,8 @@ impl Pool {
         if let Some(key) = &owner {
             self.own(key);
         }
-        let entry = Entry { kind: kind.to_owned(), memory, phase, owner, since: Duration::ZERO };
+        let entry =
+            Entry { kind: kind.to_owned(), memory, phase, owner, since: Duration::ZERO, stale: false };
         self.entries.insert(id, entry);
         id
     }
@@ -310,16 +322,32 @@ impl Pool {
         let free = self.config.capacity.as_bytes().saturating_sub(self.used);
         let room = free.saturating_sub(self.config.reserve.as_bytes());
         let present = |kind: &str, memory: ByteSize| {
-            let stems = self.entries.values().filter(|entry| {
-                matches!(entry.phase, Phase::Stem | Phase::StemMaking)
-                    && entry.kind == kind
-                    && entry.memory == memory
-            });
+            let stems = self
+                .entries
+                .values()
+                .filter(|entry| entry.is_stem() && entry.kind == kind && entry.memory == memory);
             stems.count()
         };
         if let Some((kind, memory)) = self.stems.wanted(present, room) {
             let id = self.reserve(&kind, memory, Phase::StemMaking, None);
             effects.push(Effect::CreateStem { id, kind, memory });
+        }
+    }
+
+    /// Has stem cells go that are stale or too many; those in the making go when they are up.
+    fn trim(&mut self, effects: &mut Vec<Effect>) {
+        let mut kept: HashMap<(&str, ByteSize), u32> = HashMap::new();
+        for (id, Entry { kind, memory, phase, stale, .. }) in &mut self.entries {
+            if *phase != Phase::Stem {
+                continue;
+            }
+            let kept = kept.entry((kind, *memory)).or_default();
+            if *stale || *kept >= self.stems.most(kind, *memory) {
+                *phase = Phase::Leaving;
+                effects.push(Effect::Evict(*id));
+            } else {
+                *kept += 1;
+            }
         }
     }
 

@@ -35,6 +35,11 @@ pub enum CreateError {
 /// Makes containers.
 #[async_trait]
 pub trait ContainerFactory: Send + Sync {
+    /// False while it cannot make containers, whatever their kind.
+    fn is_up(&self) -> bool {
+        true
+    }
+
     /// True if this factory is responsible for the kind and image, runnable at the moment or not.
     fn serves(&self, kind: &str, image: Option<&str>) -> bool;
 
@@ -104,13 +109,11 @@ pub struct InitCode {
     pub text: Option<bytes::Bytes>,
 }
 
-/// Bounds that follow from an action's limits and the platform's.
+/// Bounds that follow from an action's limits.
 #[derive(Debug, Clone, Copy)]
 pub struct RunBounds {
     /// Longest initialisation or run.
     pub time: Duration,
-    /// Largest answer.
-    pub payload: ByteSize,
     /// Largest log; 0 keeps none.
     pub logs: ByteSize,
 }
@@ -118,10 +121,9 @@ pub struct RunBounds {
 impl RunBounds {
     /// Bounds of these limits.
     #[must_use]
-    pub fn new(limits: &ActionLimits, payload: ByteSize) -> Self {
+    pub fn new(limits: &ActionLimits) -> Self {
         Self {
             time: Duration::from_millis(u64::from(limits.timeout)),
-            payload,
             logs: ByteSize::mb(u64::from(limits.logs)),
         }
     }

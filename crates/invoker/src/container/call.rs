@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use chasen_entity::response::Answer;
-use chasen_entity::{ByteSize, Invocation, Response};
+use chasen_entity::{Invocation, PayloadLimits, Response};
 use chasen_spi::{ReadyContainer, RunFailure, RunReply, RunReport};
 use chasen_telemetry::clock;
 
@@ -19,12 +19,12 @@ pub(crate) const OVERTIME: Duration = Duration::from_secs(1);
 /// A container in the hands of a scheduler.
 pub(crate) struct Serving {
     handle: Handle,
-    max_payload: ByteSize,
+    payload: PayloadLimits,
 }
 
 impl Serving {
-    pub(crate) fn new(handle: Handle, max_payload: ByteSize) -> Self {
-        Self { handle, max_payload }
+    pub(crate) fn new(handle: Handle, payload: PayloadLimits) -> Self {
+        Self { handle, payload }
     }
 
     /// The way in: at once, after a thaw, or not at all.
@@ -76,6 +76,7 @@ impl ReadyContainer for Serving {
         let limit = Duration::from_millis(u64::from(invocation.action.limits.timeout));
         let deadline = clock::now().saturating_add(u64::from(invocation.action.limits.timeout));
         let reply = self.handle.answer(limit, self.handle.container.run(invocation, deadline, &sent)).await;
+        let payload = self.payload.of_namespace(&invocation.identity.limits);
         let started_at = sent_at.load(Ordering::Relaxed);
         inside.leave(reply.keeps_container());
         if started_at == 0 && reply.answer == Answer::Gone {
@@ -86,7 +87,7 @@ impl ReadyContainer for Serving {
             duration: reply.duration,
             container_lives: reply.keeps_container(),
             timed_out: reply.answer == Answer::TimedOut,
-            response: Response::of_run(reply.answer, limit, payload_bound(invocation, self.max_payload)),
+            response: Response::of_run(reply.answer, limit, &payload),
             logs: reply.logs,
         })
     }
@@ -118,11 +119,6 @@ impl Handle {
     pub(crate) fn share(&self) -> Self {
         Self { pooled: Arc::clone(&self.pooled), container: Arc::clone(&self.container) }
     }
-}
-
-/// The largest answer to this invocation.
-pub(crate) fn payload_bound(invocation: &Invocation, default: ByteSize) -> ByteSize {
-    invocation.identity.limits.max_payload_size.unwrap_or(default)
 }
 
 /// A call in the container. Dropped without an answer, it leaves a container that nobody should use.

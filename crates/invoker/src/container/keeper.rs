@@ -24,8 +24,10 @@ enum Plan {
 
 impl PooledContainer {
     fn plan(&self, config: &InvokerConfig) -> Plan {
+        let is_wanted = self.node.upgrade().is_some_and(|node| node.has_kind(&self.spec.kind));
         let mut inner = self.inner.lock();
         match inner.state {
+            State::Ready { running: 0 } if !is_wanted => due(&inner, config.pause_grace, Plan::Evict),
             State::Ready { running: 0 } if inner.can_freeze => due(&inner, config.pause_grace, Plan::Freeze),
             State::Ready { running: 0 } | State::Frozen => due(&inner, config.idle_container, Plan::Evict),
             State::Ready { .. } => {

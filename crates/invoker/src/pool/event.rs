@@ -1,8 +1,9 @@
 //! What a pool is told and what it wants done.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use chasen_entity::ByteSize;
+use chasen_entity::{ByteSize, Manifest};
 
 use super::{Request, RequestId};
 
@@ -46,6 +47,8 @@ pub enum Event {
     },
     /// Time to look after stem cells: their life, and the demand for them.
     Adjust,
+    /// The kinds of the platform have changed.
+    Changed(Arc<Manifest>),
 }
 
 /// Which containers a pool wants to hear of.

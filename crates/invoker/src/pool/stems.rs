@@ -1,8 +1,9 @@
 //! How many stem cells of which kind and memory are to be there.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
-use chasen_entity::manifest::{Reactive, parse_duration_millis};
+use chasen_entity::manifest::{Image, Launch, Reactive, parse_duration_millis};
 use chasen_entity::{ByteSize, Manifest};
 
 /// Creations that fail in a row before no more are tried; the next container of the kind that works resets it.
@@ -14,6 +15,9 @@ struct Rule {
     kind: String,
     memory: ByteSize,
     reactive: Option<Reactive>,
+    /// What containers of the kind are made of.
+    image: Image,
+    launch: Option<Launch>,
     /// True from the first container of the kind on: an idle node keeps nothing.
     used: bool,
     /// Wanted now, once used.
@@ -36,6 +40,8 @@ impl Stems {
                 kind: kind.kind.clone(),
                 memory: cells.memory,
                 reactive: cells.reactive.clone(),
+                image: kind.image.clone(),
+                launch: kind.launch.clone(),
                 used: false,
                 target: cells.initial_count,
                 cold_starts: 0,
@@ -45,8 +51,35 @@ impl Stems {
         Self { rules: rules.collect() }
     }
 
-    pub(super) fn has_reactive(&self) -> bool {
-        self.rules.iter().any(|rule| rule.reactive.is_some())
+    /// Follows another manifest, and says which kinds' stem cells are not what new containers of the kind would be.
+    /// What is known of demand stays; creations that failed may succeed now.
+    pub(super) fn follow(&mut self, manifest: &Manifest) -> HashSet<String> {
+        let old = std::mem::replace(self, Self::of(manifest)).rules;
+        for new in &mut self.rules {
+            new.used = old.iter().any(|rule| rule.kind == new.kind && rule.used);
+            let same = |rule: &&Rule| {
+                rule.kind == new.kind && rule.memory == new.memory && rule.reactive == new.reactive
+            };
+            if let (Some(reactive), Some(rule)) = (&new.reactive, old.iter().find(same)) {
+                new.target = rule.target.clamp(reactive.min_count, reactive.max_count);
+                new.cold_starts = rule.cold_starts;
+            }
+        }
+        let is_made_alike = |rule: &Rule| {
+            manifest
+                .kinds()
+                .any(|kind| kind.kind == rule.kind && kind.image == rule.image && kind.launch == rule.launch)
+        };
+        old.into_iter().filter(|rule| !is_made_alike(rule)).map(|rule| rule.kind).collect()
+    }
+
+    /// How many there may be: demand that falls does not end those that are there.
+    pub(super) fn most(&self, kind: &str, memory: ByteSize) -> u32 {
+        let rule = self.rules.iter().find(|rule| rule.kind == kind && rule.memory == memory);
+        rule.map_or(0, |rule| {
+            let reactive = rule.reactive.as_ref().map_or(0, |reactive| reactive.max_count);
+            rule.target.max(reactive)
+        })
     }
 
     fn rule(&mut self, kind: &str, memory: ByteSize) -> Option<&mut Rule> {

@@ -1,6 +1,7 @@
 //! Scenarios and random histories of a pool.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use chasen_entity::{ActionKey, ByteSize, EntityName, FullyQualifiedName, Manifest};
@@ -216,6 +217,54 @@ fn reactive_stem_cells_follow_demand() {
     assert_eq!(bench.pool.entries.values().filter(|entry| entry.owner.is_none()).count(), 1, "at rest: one");
 }
 
+/// [`STEMS`] as an operator may change it: fewer, more, made of something else, none, and a kind gone.
+fn changed() -> [String; 6] {
+    let nodes = |text: &str| STEMS.replace(r#"{"initialCount":2,"memory":"256 MB"}"#, text);
+    [
+        STEMS.to_owned(),
+        nodes(r#"{"initialCount":1,"memory":"256 MB"}"#),
+        nodes(r#"{"initialCount":4,"memory":"256 MB"}"#),
+        STEMS.replace(r#""image":{"name":"n"}"#, r#""image":{"name":"newer"}"#),
+        nodes(""),
+        STEMS.replace("nodejs", "other"),
+    ]
+}
+
+fn change(manifest: &str) -> Event {
+    Event::Changed(Arc::new(Manifest::parse(manifest).unwrap()))
+}
+
+#[test]
+fn stem_cells_follow_the_manifest() {
+    let [before, fewer, more, newer, none, gone] = changed();
+    let mut bench = Bench::new(4096, 0, &before);
+    bench.request("a", "x", "nodejs:20", 256, 0);
+    bench.step(Event::Made(1));
+    bench.step(Event::StemUp(2));
+    bench.step(Event::StemUp(3));
+    assert_eq!(bench.step(change(&fewer)), [Effect::Evict(3)]);
+    bench.dead(3);
+    let stem = |id| Effect::CreateStem { id, kind: "nodejs:20".to_owned(), memory: ByteSize::mb(256) };
+    assert_eq!(bench.step(change(&more)), [stem(4)]);
+    assert_eq!(bench.step(Event::StemUp(4)), [stem(5)]);
+    assert_eq!(bench.step(change(&before)), [], "there are two, and one in the making");
+    assert_eq!(bench.step(Event::StemUp(5)), [Effect::Evict(5)], "which is one too many");
+    bench.dead(5);
+    assert_eq!(
+        bench.step(change(&newer)),
+        [Effect::Evict(2), Effect::Evict(4), stem(6)],
+        "made of something else"
+    );
+    assert_eq!(bench.step(change(&none)), [], "one is in the making");
+    assert_eq!(bench.step(Event::StemUp(6)), [Effect::Evict(6)]);
+    assert_eq!(bench.step(change(&gone)), []);
+    for id in [2, 4, 6] {
+        bench.dead(id);
+    }
+    assert_eq!(bench.step(change(&before)), [], "new to the platform, and not used yet");
+    assert_eq!(bench.request("a", "x", "nodejs:20", 256, 1), [Effect::Create(2, 7)]);
+}
+
 #[derive(Debug, Clone)]
 enum Move {
     Request { tenant: usize, action: usize, memory: u64, siblings: u32 },
@@ -224,6 +273,7 @@ enum Move {
     Die(usize),
     Idle(usize),
     EvictionRefused,
+    Change(usize),
 }
 
 fn moves() -> impl Strategy<Value = Vec<Move>> {
@@ -236,6 +286,7 @@ fn moves() -> impl Strategy<Value = Vec<Move>> {
         4 => which.clone().prop_map(Move::Die),
         3 => which.prop_map(Move::Idle),
         1 => Just(Move::EvictionRefused),
+        1 => (0usize..6).prop_map(Move::Change),
     ];
     proptest::collection::vec(one, 1..150)
 }
@@ -253,6 +304,20 @@ proptest! {
         let mut evicted: Vec<ContainerId> = Vec::new();
         let mut waiting: BTreeMap<RequestId, u64> = BTreeMap::new();
         let mut refused = None;
+        // What stem cells are made of, how many of a kind and memory may be there, and which are up.
+        let manifests = changed().map(|text| Manifest::parse(&text).unwrap());
+        let mut manifest = 0;
+        let mut made_of: BTreeMap<ContainerId, String> = BTreeMap::new();
+        let mut up: Vec<ContainerId> = Vec::new();
+        let image = |manifest: usize, kind: &str| {
+            manifests[manifest].resolve(kind).map(|kind| kind.image.to_string())
+        };
+        let most = |manifest: usize, memory: u64| {
+            let kind = manifests[manifest].resolve(if memory == 256 { "nodejs:20" } else { "python:3" });
+            let cells = kind.into_iter().flat_map(|kind| &kind.stem_cells);
+            let cells = cells.filter(|cells| cells.memory == ByteSize::mb(memory));
+            cells.map(|cells| cells.reactive.as_ref().map_or(cells.initial_count, |it| it.max_count)).sum::<u32>()
+        };
         let total = moves.len();
         for (round, step) in moves.into_iter().chain((0..total * 8).map(|_| Move::Die(0))).enumerate() {
             let effects = match step {
@@ -268,12 +333,20 @@ proptest! {
                 }
                 Move::Made(which) => {
                     let Some(id) = alive.keys().nth(which).copied() else { continue };
+                    if stems.contains(&id) && !up.contains(&id) && !evicted.contains(&id) {
+                        up.push(id);
+                    }
                     bench.step(if stems.contains(&id) { Event::StemUp(id) } else { Event::Made(id) })
+                }
+                Move::Change(which) => {
+                    manifest = which;
+                    bench.step(Event::Changed(Arc::new(manifests[which].clone())))
                 }
                 Move::Die(which) => {
                     let Some(id) = alive.keys().nth(which).copied() else { continue };
                     alive.remove(&id);
                     stems.retain(|stem| *stem != id);
+                    up.retain(|stem| *stem != id);
                     evicted.retain(|other| *other != id);
                     bench.step(Event::Dead { id, failed: round.is_multiple_of(3) })
                 }
@@ -297,23 +370,34 @@ proptest! {
                     Effect::Claim(request, id) => {
                         let memory = waiting.remove(&request).unwrap();
                         prop_assert_eq!(alive.get(&id), Some(&memory), "of the same size");
-                        prop_assert!(stems.contains(&id) && !evicted.contains(&id));
+                        prop_assert!(up.contains(&id) && !evicted.contains(&id));
+                        let kind = if memory == 256 { "nodejs:20" } else { "python:3" };
+                        prop_assert_eq!(made_of.get(&id).cloned(), image(manifest, kind), "as new ones are");
                         stems.retain(|stem| *stem != id);
+                        up.retain(|stem| *stem != id);
                     }
                     Effect::Refuse(request) => {
                         prop_assert!(waiting.remove(&request).unwrap() > CAPACITY);
                     }
-                    Effect::CreateStem { id, memory, .. } => {
+                    Effect::CreateStem { id, memory, kind } => {
                         prop_assert!(waiting.is_empty(), "nobody waits for a stem cell");
+                        let image = image(manifest, &kind);
+                        prop_assert!(image.is_some(), "of a kind that is there");
+                        made_of.insert(id, image.unwrap());
                         prop_assert!(alive.insert(id, memory.as_mb()).is_none());
                         stems.push(id);
                     }
                     Effect::Evict(id) => {
                         prop_assert!(alive.contains_key(&id) && !evicted.contains(&id));
                         evicted.push(id);
+                        up.retain(|stem| *stem != id);
                         refused = (!stems.contains(&id)).then_some(id);
                     }
                 }
+            }
+            for memory in [128, 256] {
+                let there = up.iter().filter(|id| alive.get(id) == Some(&memory)).count();
+                prop_assert!(there <= most(manifest, memory) as usize, "{} of {} MB", there, memory);
             }
             let memory: u64 = alive.values().sum();
             prop_assert_eq!(bench.pool.used(), ByteSize::mb(memory));

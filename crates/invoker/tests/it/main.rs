@@ -8,11 +8,19 @@ use std::time::Duration;
 use chasen_entity::{ByteSize, Code, ExecutableAction, Invocation, Manifest, Outcome, error_text};
 use chasen_invoker::{InvokerConfig, NodeInvoker};
 use chasen_spi::memory::{MemoryAttachmentStore, MemoryContainerFactory, invocation};
-use chasen_spi::{Invoker, RunFailure, StartFailure, StartRequest, StartedContainer};
+use chasen_spi::{Invoker, InvokerState, RunFailure, Runtimes, StartFailure, StartRequest, StartedContainer};
 
 const KIND: &str = "memory:1";
 
+/// The kinds of the factory, without stem cells.
+const KINDS: &str = r#"{"runtimes":{
+    "memory":[{"kind":"memory:1","image":{"name":"m"}}],
+    "serial":[{"kind":"serial:1","image":{"name":"s"}}],
+    "missing":[{"kind":"missing:1","image":{"name":"i"}}],
+    "failing":[{"kind":"failing:1","image":{"name":"f"}}]}}"#;
+
 struct Bench {
+    runtimes: Arc<Runtimes>,
     factory: Arc<MemoryContainerFactory>,
     invoker: NodeInvoker,
 }
@@ -29,14 +37,14 @@ fn config(memory: u64) -> InvokerConfig {
 
 fn bench_with(config: InvokerConfig, factory: MemoryContainerFactory, manifest: &str) -> Bench {
     let factory = Arc::new(factory);
-    let manifest = Manifest::parse(manifest).unwrap();
+    let runtimes = Runtimes::new(Manifest::parse(manifest).unwrap());
     let attachments = Arc::new(MemoryAttachmentStore::default());
-    let invoker = NodeInvoker::new(config, &manifest, vec![factory.clone()], attachments);
-    Bench { factory, invoker }
+    let invoker = NodeInvoker::new(config, runtimes.clone(), vec![factory.clone()], attachments);
+    Bench { runtimes, factory, invoker }
 }
 
 fn bench(memory: u64) -> Bench {
-    bench_with(config(memory), MemoryContainerFactory::default(), "{}")
+    bench_with(config(memory), MemoryContainerFactory::default(), KINDS)
 }
 
 fn request(invocation: &Invocation) -> StartRequest {
@@ -178,7 +186,11 @@ async fn failed_starts_say_whose_fault_it_is() {
             "is not installed on this node: install it",
         ),
         (invocation("guest", "b", "failing:1", "{}"), Outcome::WhiskError, error_text::NOT_PROVISIONED),
-        (invocation("guest", "c", "unknown:1", "{}"), Outcome::WhiskError, error_text::NOT_PROVISIONED),
+        (
+            invocation("guest", "c", "unknown:1", "{}"),
+            Outcome::DeveloperError,
+            "The 'unknown:1' runtime is not supported by this platform.",
+        ),
         (large, Outcome::WhiskError, error_text::NOT_PROVISIONED),
         (gone, Outcome::ApplicationError, error_text::ACTION_GONE),
     ] {
@@ -197,7 +209,7 @@ async fn failed_starts_say_whose_fault_it_is() {
 #[tokio::test(start_paused = true)]
 async fn who_waits_gets_the_memory_of_an_idle_container() {
     let factory = MemoryContainerFactory::slow(Duration::from_millis(10), Duration::from_millis(50));
-    let bench = bench_with(config(256), factory, "{}");
+    let bench = bench_with(config(256), factory, KINDS);
     let first = invocation("alice", "a", KIND, r#"{"do":"sleep","ms":500}"#);
     let second = invocation("bob", "b", KIND, "{}");
     let started = bench.start(&first).await;
@@ -231,7 +243,7 @@ async fn a_request_that_is_not_needed_or_given_up_takes_nothing() {
     assert_eq!(bench.factory.notes().created, 1);
 
     let factory = MemoryContainerFactory::slow(Duration::from_millis(100), Duration::ZERO);
-    let slow = bench_with(config(256), factory, "{}");
+    let slow = bench_with(config(256), factory, KINDS);
     let start = slow.invoker.start(request(&given_up));
     assert!(tokio::time::timeout(Duration::from_millis(10), start).await.is_err(), "left while it was made");
     until("nothing is left", || slow.factory.notes().stopped == 1 && slow.invoker.containers() == 0).await;
@@ -256,6 +268,93 @@ async fn stem_cells_are_claimed_and_replaced() {
     tokio::time::sleep(Duration::from_secs(1)).await;
     bench.factory.kill(2);
     until("one ended by itself and is replaced", || bench.factory.notes().created == 5).await;
+    bench.assert_clean();
+}
+
+#[tokio::test(start_paused = true)]
+async fn stem_cells_follow_the_manifest_while_the_node_runs() {
+    let kept = |stems: u32, memory: u32| {
+        let cells = format!(r#""stemCells":[{{"initialCount":{stems},"memory":"{memory} MB"}}]"#);
+        Manifest::parse(&KINDS.replace(r#"{"name":"m"}"#, &format!(r#"{{"name":"m"}},{cells}"#))).unwrap()
+    };
+    let bench = bench(4096);
+    bench.start(&invocation("guest", "a", KIND, "{}")).await;
+    bench.runtimes.replace(kept(3, 256));
+    // The kind is in use only from its next start on: it had no stem cells before.
+    bench.start(&invocation("guest", "b", KIND, "{}")).await;
+    until("three stem cells", || bench.factory.alive() == 5).await;
+    bench.runtimes.replace(kept(1, 256));
+    until("one", || bench.factory.alive() == 3).await;
+    bench.runtimes.replace(kept(2, 128));
+    until("two of another size", || bench.invoker.memory_used() == ByteSize::mb(2 * 256 + 2 * 128)).await;
+    bench.runtimes.replace(Manifest::parse(KINDS).unwrap());
+    until("none", || bench.factory.alive() == 2).await;
+    bench.assert_clean();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_kind_that_is_gone_ends_what_it_runs_and_begins_nothing() {
+    let bench = bench(1024);
+    let busy = invocation("guest", "busy", KIND, r#"{"do":"sleep","ms":5000}"#);
+    let idle = invocation("guest", "idle", KIND, "{}");
+    let (first, second) = (bench.start(&busy).await, bench.start(&idle).await);
+    let other = invocation("guest", "other", "serial:1", "{}");
+    let third = bench.start(&other).await;
+    assert!(bench.invoker.serves(KIND, None));
+    let gone = async {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        let waiting = bench.invoker.clone();
+        let large = with_action(idle.clone(), |action| action.limits.memory = 1024);
+        let waiting = tokio::spawn(async move { waiting.start(request(&large)).await });
+        tokio::task::yield_now().await;
+        bench.runtimes.replace(Manifest::parse(&KINDS.replace("memory:1", "memory:2")).unwrap());
+        second.container.gone().await;
+        for failure in [bench.failure(&idle).await, waiting.await.unwrap().err().unwrap()] {
+            let StartFailure::Provision { response, .. } = failure else { panic!("{failure:?}") };
+            assert_eq!(response.outcome, Outcome::DeveloperError);
+            assert!(response.result.unwrap().as_str().contains("is not supported by this platform"));
+        }
+        assert!(!bench.invoker.serves(KIND, None));
+    };
+    let (report, ()) = tokio::join!(first.container.run(&busy, &|| {}), gone);
+    let report = report.unwrap();
+    assert_eq!((report.response.outcome, report.container_lives), (Outcome::Success, true));
+    // What was accepted before finds its container as long as that is there.
+    let next = first.container.run(&idle_in(&busy), &|| {}).await.unwrap();
+    assert_eq!(next.response.outcome, Outcome::Success);
+    first.container.gone().await;
+    third.container.run(&other, &|| {}).await.unwrap();
+    until("others stay", || bench.factory.alive() == 1).await;
+    assert_eq!(bench.invoker.state(), InvokerState::Up);
+    bench.assert_clean();
+}
+
+/// Another call of the same action.
+fn idle_in(invocation: &Invocation) -> Invocation {
+    Invocation { arguments: chasen_entity::RawJson::empty_object(), ..invocation.clone() }
+}
+
+#[tokio::test(start_paused = true)]
+async fn answers_are_bounded_by_the_namespace_and_initialisations_by_the_system() {
+    let bench = bench(256);
+    let mut call = invocation("guest", "hello", KIND, r#"{"a":"0123456789"}"#);
+    let mut identity = chasen_entity::Identity::clone(&call.identity);
+    identity.limits.max_payload_size = Some(ByteSize::bytes(17));
+    identity.limits.truncation_size = Some(ByteSize::bytes(8));
+    call.identity = Arc::new(identity);
+    let started = bench.start(&call).await;
+    let report = started.container.run(&call, &|| {}).await.unwrap();
+    assert_eq!((report.response.outcome, report.response.size), (Outcome::ApplicationError, Some(18)));
+    let text = error_text::result_truncated(18, 17, r#"{"a":"01"#);
+    assert_eq!(report.response.result, Some(chasen_entity::RawJson::error(&text)));
+    assert!(report.container_lives);
+    call.arguments = chasen_entity::RawJson::parse(br#"{"a":"012345678"}"#).unwrap();
+    let report = started.container.run(&call, &|| {}).await.unwrap();
+    assert_eq!(report.response.outcome, Outcome::Success, "just within");
+    let refusing = with_action(call, |action| action.exec.main = Some("refuses".to_owned()));
+    started.container.retire();
+    let StartFailure::Init { response, .. } = bench.failure(&refusing).await else { panic!("no failure") };
+    assert_eq!(response.result.unwrap().as_str(), r#"{"error":"refused"}"#, "19 bytes");
     bench.assert_clean();
 }
 
@@ -300,7 +399,7 @@ async fn several_calls_share_a_container_and_a_thaw() {
 #[tokio::test(start_paused = true)]
 async fn closing_ends_everything_and_answers_everybody() {
     let factory = MemoryContainerFactory::slow(Duration::from_millis(50), Duration::from_millis(50));
-    let bench = bench_with(config(512), factory, "{}");
+    let bench = bench_with(config(512), factory, KINDS);
     let call = invocation("guest", "hello", KIND, r#"{"do":"stuck"}"#);
     let started = bench.start(&call).await;
     let other = invocation("guest", "other", KIND, "{}");
@@ -320,5 +419,6 @@ async fn closing_ends_everything_and_answers_everybody() {
     assert!(matches!(waiting, Err(StartFailure::Draining)));
     assert!(matches!(bench.failure(&other).await, StartFailure::Draining));
     assert_eq!((bench.factory.alive(), bench.invoker.containers()), (0, 0));
+    assert_eq!(bench.invoker.state(), InvokerState::Unhealthy);
     bench.assert_clean();
 }

@@ -8,7 +8,6 @@ use std::collections::hash_map::Entry;
 use std::io::{self, IoSlice};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream as StdUnixStream;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use chasen_entity::ActivationId;
 use chasen_entity::frame::{FrameKind, HEADER_LEN, PROTOCOL_VERSION, encode_header};
@@ -48,7 +47,7 @@ pub(crate) struct Connection {
     writing: AsyncMutex<()>,
     reading: AsyncMutex<Frames>,
     exchanges: Mutex<Exchanges>,
-    keep: AtomicUsize,
+    keep: usize,
 }
 
 /// Who waits for what.
@@ -82,13 +81,8 @@ impl Connection {
             writing: AsyncMutex::default(),
             reading: AsyncMutex::new(Frames::new()),
             exchanges: Mutex::default(),
-            keep: AtomicUsize::new(keep),
+            keep,
         })
-    }
-
-    /// Sets how many bytes of a payload are kept from now on.
-    pub(crate) fn set_keep(&self, keep: usize) {
-        self.keep.store(keep, Ordering::Relaxed);
     }
 
     /// Waits for the launcher's first word.
@@ -224,7 +218,7 @@ impl Connection {
 
     async fn next_frame(&self, frames: &mut Frames) -> Result<Frame, Broken> {
         loop {
-            if let Some(frame) = frames.next(self.keep.load(Ordering::Relaxed))? {
+            if let Some(frame) = frames.next(self.keep)? {
                 return Ok(frame);
             }
             self.socket.readable().await?;

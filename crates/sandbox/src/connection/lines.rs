@@ -43,11 +43,6 @@ impl LineConnection {
         Ok(Self { input, output, keep, buffer: Vec::new(), start: 0, may_acknowledge: true })
     }
 
-    /// Sets how many bytes of a line are kept from now on.
-    pub(crate) fn set_keep(&mut self, keep: usize) {
-        self.keep = keep;
-    }
-
     /// Sends `text` as one line and waits for one line. What the executable had written before is thrown away, so
     /// that a late acknowledgement or an answer too many is not taken for this one's.
     ///

@@ -45,8 +45,8 @@ pub(crate) struct Parts {
     pub(crate) lease: Option<Lease>,
     /// Size of the writable layer over the code, bytes.
     pub(crate) scratch: u64,
-    /// Largest answer where the namespace has no bound of its own.
-    pub(crate) max_payload: ByteSize,
+    /// Most bytes of an answer that are kept.
+    pub(crate) keep: ByteSize,
 }
 
 /// One sandbox.
@@ -93,7 +93,7 @@ impl SandboxContainer {
         Ok(Some(layer))
     }
 
-    async fn initialize(&self, invocation: &Invocation, code: &InitCode, keep: ByteSize) -> Answer {
+    async fn initialize(&self, invocation: &Invocation, code: &InitCode) -> Answer {
         let layer = match self.lay_code(code).await {
             Ok(layer) => layer,
             Err(Hindrance::Code(text)) => return Answer::Refused(personality::error_body(&text)),
@@ -108,7 +108,7 @@ impl SandboxContainer {
             shape: layer.map(|layer| layer.shape()),
             env: invocation.init_env(now().saturating_add(u64::from(code.action.limits.timeout))),
             folder: self.parts.cell.action_folder(),
-            keep,
+            keep: self.parts.keep,
         };
         let reply = self.parts.runtime.init(&self.parts.cell, &invocation.activation_id, &start).await;
         self.answer(reply, Personality::ended_in_init).await
@@ -169,10 +169,6 @@ impl SandboxContainer {
             () = std::future::ready(()) => false,
         }
     }
-
-    fn keep(&self, invocation: &Invocation) -> ByteSize {
-        invocation.identity.limits.max_payload_size.unwrap_or(self.parts.max_payload)
-    }
 }
 
 #[async_trait]
@@ -186,9 +182,9 @@ impl Container for SandboxContainer {
     }
 
     async fn init(&self, invocation: &Invocation, code: InitCode) -> RunReply {
-        let bounds = RunBounds::new(&code.action.limits, self.keep(invocation));
+        let bounds = RunBounds::new(&code.action.limits);
         self.parts.output.set_limit(bounds.logs.as_bytes());
-        let work = self.initialize(invocation, &code, bounds.payload);
+        let work = self.initialize(invocation, &code);
         let (answer, duration) = self.bounded(bounds.time, work).await;
         let logs = match answer {
             // What it printed belongs to the first run.
@@ -202,7 +198,7 @@ impl Container for SandboxContainer {
     }
 
     async fn run(&self, invocation: &Invocation, deadline: Millis, sent: &(dyn Fn() + Sync)) -> RunReply {
-        let limit = RunBounds::new(&invocation.action.limits, self.parts.max_payload).time;
+        let limit = RunBounds::new(&invocation.action.limits).time;
         let body = invocation.run_body(deadline);
         let _turn = self.parts.runtime.turn().await;
         if self.has_ended().await {

@@ -45,7 +45,7 @@ pub(super) struct Start<'a> {
     pub(super) env: Vec<(String, String)>,
     /// Where the code lies for the runtime.
     pub(super) folder: PathBuf,
-    /// Most bytes of an answer that are kept.
+    /// Most bytes of an answer that are kept: a launcher need not keep more.
     pub(super) keep: ByteSize,
 }
 
@@ -87,16 +87,13 @@ impl Runtime {
         id: &ActivationId,
         start: &Start<'_>,
     ) -> Result<Reply, Broken> {
-        let keep = usize::try_from(start.keep.as_bytes()).unwrap_or(usize::MAX);
         match self {
             Self::Framed { connection, .. } => {
-                connection.set_keep(keep);
                 connection.exchange(FrameKind::Init, id, start.body().as_bytes()).await
             }
             Self::Lines(_) if start.shape.is_none() => Ok(refused(NO_CODE)),
             Self::Lines(connection) => {
                 let mut connection = connection.lock().await;
-                connection.set_keep(keep);
                 start_executable(&mut connection, cell, start).await
             }
         }

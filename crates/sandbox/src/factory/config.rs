@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chasen_entity::ByteSize;
-use chasen_entity::manifest::Manifest;
+use chasen_entity::{ByteSize, PayloadLimits};
+use chasen_spi::Runtimes;
 
 use crate::helper::Mode;
 use crate::layer::{Bounds, Retention};
@@ -22,8 +22,8 @@ pub struct SandboxConfig {
     pub data_dir: PathBuf,
     /// Identity of the node, stable for its data folder: lower-case letters, digits and `-`.
     pub node_id: String,
-    /// The kinds.
-    pub manifest: Arc<Manifest>,
+    /// The kinds, as they are at the moment.
+    pub runtimes: Arc<Runtimes>,
     /// Folder with the launchers, as the manifest names them.
     pub runtimes_dir: PathBuf,
     /// Folder with the preinstalled modules, one folder per name in the manifest.
@@ -34,8 +34,8 @@ pub struct SandboxConfig {
     pub api_host: Option<String>,
     /// More environment variables for every function.
     pub extra_env: Vec<(String, String)>,
-    /// Largest answer where the namespace has no bound of its own.
-    pub max_payload: ByteSize,
+    /// Bounds of what functions answer.
+    pub payload: PayloadLimits,
     /// Memory of all cells together: a cell's share of it is its share of the processors.
     pub node_memory: ByteSize,
     /// How long an interpreter may take to be up.
@@ -53,21 +53,21 @@ impl SandboxConfig {
         executable: impl Into<PathBuf>,
         data_dir: impl Into<PathBuf>,
         node_id: impl Into<String>,
-        manifest: Arc<Manifest>,
+        runtimes: Arc<Runtimes>,
     ) -> Self {
         let data_dir = data_dir.into();
         Self {
             executable: executable.into(),
             mode: Mode::Isolated,
             node_id: node_id.into(),
-            manifest,
+            runtimes,
             runtimes_dir: data_dir.join("runtimes"),
             modules_dir: data_dir.join("runtimes"),
             data_dir,
             network: None,
             api_host: None,
             extra_env: Vec::new(),
-            max_payload: ByteSize::mb(1),
+            payload: PayloadLimits::default(),
             node_memory: ByteSize::mb(2048),
             start_deadline: Duration::from_secs(20),
             code_bounds: Bounds::default(),

@@ -167,7 +167,7 @@ impl SandboxFactory {
             layers: Arc::clone(&self.layers),
             lease,
             scratch: spec.memory.as_bytes() / 2,
-            max_payload: self.config.max_payload,
+            keep: self.config.payload.kept(),
         }))
     }
 
@@ -273,7 +273,7 @@ impl SandboxFactory {
     }
 
     fn keep(&self) -> usize {
-        usize::try_from(self.config.max_payload.as_bytes()).unwrap_or(usize::MAX)
+        usize::try_from(self.config.payload.kept().as_bytes()).unwrap_or(usize::MAX)
     }
 
     /// Ends a cell whose runtime does not come up. The text is for the operator, with what it printed.
@@ -331,8 +331,17 @@ fn failed(error: impl std::fmt::Display) -> CreateError {
 
 #[async_trait]
 impl ContainerFactory for SandboxFactory {
+    fn is_up(&self) -> bool {
+        match self.helper.try_lock().as_deref() {
+            Ok(HelperState::Running(helper)) => !helper.is_lost(),
+            Ok(HelperState::Lost | HelperState::Closed) => false,
+            // Somebody looks at it, or has another one started.
+            Err(_) => true,
+        }
+    }
+
     fn serves(&self, kind: &str, image: Option<&str>) -> bool {
-        let manifest = &self.config.manifest;
+        let manifest = self.config.runtimes.manifest();
         if kind == BLACKBOX {
             return image.is_some_and(|image| manifest.is_own_blackbox(image));
         }

@@ -93,12 +93,12 @@ impl Planner {
         if spec.kind == BLACKBOX {
             return self.native(config, spec.image.as_deref().unwrap_or_default());
         }
-        let kind = config.manifest.resolve(&spec.kind);
-        let Some(launch) = kind.and_then(|kind| kind.launch.as_ref()) else {
+        let launch = config.runtimes.manifest().resolve(&spec.kind).and_then(|kind| kind.launch.clone());
+        let Some(launch) = launch else {
             let text = format!("the runtimes manifest does not say how sandboxes run '{}'", spec.kind);
             return Err(CreateError::NotRunnable(text));
         };
-        self.interpreted(config, &spec.kind, launch).await
+        self.interpreted(config, &spec.kind, &launch).await
     }
 
     async fn interpreted(
@@ -180,6 +180,7 @@ fn text(path: &Path) -> Result<String, CreateError> {
 mod tests {
     use chasen_entity::ByteSize;
     use chasen_entity::manifest::Manifest;
+    use chasen_spi::Runtimes;
 
     use super::*;
 
@@ -188,7 +189,7 @@ mod tests {
     }
 
     fn config() -> SandboxConfig {
-        let mut config = SandboxConfig::new("/bin/chasen", "/data", "n", Arc::new(Manifest::default()));
+        let mut config = SandboxConfig::new("/bin/chasen", "/data", "n", Runtimes::new(Manifest::default()));
         config.extra_env.push(("X".to_owned(), "1".to_owned()));
         config
     }

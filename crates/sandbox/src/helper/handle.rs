@@ -185,6 +185,12 @@ impl Helper {
         self.inner.link.lost().await;
     }
 
+    /// True once the helper has ended.
+    #[must_use]
+    pub fn is_lost(&self) -> bool {
+        self.inner.link.is_lost()
+    }
+
     /// Process number of the helper.
     #[must_use]
     pub fn pid(&self) -> u32 {

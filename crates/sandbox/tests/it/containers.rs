@@ -388,10 +388,10 @@ async fn plain() {
 
 async fn not_runnable() {
     let world = World::open_with(|config| {
-        let text = serde_json::to_string(&*config.manifest)
+        let text = serde_json::to_string(&**config.runtimes.manifest())
             .unwrap()
             .replace("\"version\":\"20\"", "\"version\":\"4711\"");
-        config.manifest = std::sync::Arc::new(chasen_entity::manifest::Manifest::parse(&text).unwrap());
+        config.runtimes.replace(chasen_entity::manifest::Manifest::parse(&text).unwrap());
     })
     .await;
     let begun = Instant::now();

@@ -6,18 +6,19 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use chasen_entity::exec::{BLACKBOX, Code};
-use chasen_entity::invocation::Delivery;
 use chasen_entity::manifest::Manifest;
 use chasen_entity::response::Answer;
 use chasen_entity::{
-    ActionLimits, ActivationId, AuthKey, ByteSize, EntityName, EntityPath, Exec, ExecutableAction,
-    FullyQualifiedName, Identity, Invocation, Namespace, Parameters, RawJson, Response, Subject,
-    TransactionId, UserLimits, Version,
+    ActionLimits, ByteSize, EntityName, EntityPath, Exec, ExecutableAction, FullyQualifiedName, Invocation,
+    Parameters, PayloadLimits, Response, TransactionId, Version,
 };
 use chasen_sandbox::factory::{SandboxConfig, SandboxFactory};
 use chasen_spi::container_factory::{
     Container, ContainerFactory, ContainerSpec, CreateError, InitCode, RunReply,
 };
+
+use chasen_spi::Runtimes;
+use chasen_spi::memory::invocation;
 
 use crate::house::own_exe;
 
@@ -27,8 +28,6 @@ pub(crate) const PYTHON: &str = "python:3.11";
 pub(crate) const NATIVE: &str = "openwhisk/dockerskeleton";
 /// Executables that speak lines.
 pub(crate) const LINES: &str = "openwhisk/actionloop-base";
-
-const MAX_PAYLOAD: ByteSize = ByteSize::mb(1);
 
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
@@ -92,8 +91,8 @@ impl World {
         let node_id = format!("w{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let runtimes = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../runtimes").canonicalize().unwrap();
         let manifest = std::fs::read_to_string(runtimes.join("runtimes.json")).unwrap();
-        let manifest = Arc::new(Manifest::parse(&manifest).unwrap());
-        let mut config = SandboxConfig::new(own_exe(), data.path(), &node_id, manifest);
+        let runtimes_now = Runtimes::new(Manifest::parse(&manifest).unwrap());
+        let mut config = SandboxConfig::new(own_exe(), data.path(), &node_id, runtimes_now);
         config.runtimes_dir = runtimes;
         change(&mut config);
         Self { factory: SandboxFactory::open(config).await.unwrap(), node_id, data }
@@ -126,6 +125,7 @@ impl World {
                 binary: draft.binary,
                 main: draft.main,
                 image: spec.image,
+                ..Exec::default()
             },
             limits: draft.limits,
             annotations: Parameters::new(),
@@ -164,7 +164,7 @@ impl Guest {
     }
 
     pub(crate) fn text_of(&self, reply: &RunReply) -> String {
-        let response = Response::of_run(reply.answer.clone(), self.limit(), MAX_PAYLOAD);
+        let response = Response::of_run(reply.answer.clone(), self.limit(), &PayloadLimits::default());
         response.result.unwrap().as_str().to_owned()
     }
 
@@ -173,27 +173,10 @@ impl Guest {
     }
 
     pub(crate) fn invocation(&self, arguments: &str) -> Invocation {
-        let name = EntityName::new("guest").unwrap();
         Invocation {
-            activation_id: ActivationId::generate(),
             transaction_id: TransactionId::from_client(Some("tid")),
-            identity: Arc::new(Identity {
-                subject: Subject::new("guest").unwrap(),
-                namespace: Namespace { name, uuid: "u".into() },
-                auth_key: AuthKey::parse(&format!("u:{}", "k".repeat(64))).unwrap(),
-                limits: UserLimits::default(),
-            }),
             action: Arc::clone(&self.action),
-            binding: None,
-            arguments: RawJson::parse(arguments.as_bytes()).unwrap(),
-            init_parameters: Parameters::new(),
-            blocking: true,
-            cause: None,
-            accepted_at: 1,
-            delivery: Delivery::AtMostOnce,
-            attempt: 1,
-            epoch: 0,
-            trace_context: None,
+            ..invocation("guest", "hello", "any", arguments)
         }
     }
 }

@@ -10,11 +10,18 @@ use chasen_entity::{
 use chasen_invoker::{InvokerConfig, NodeInvoker};
 use chasen_scheduler::{KindRouter, Scheduler, SchedulerConfig};
 use chasen_spi::memory::{MemoryAttachmentStore, MemoryContainerFactory, MemoryEventLog, invocation};
-use chasen_spi::{Invoke, NoLock, ParameterLock};
+use chasen_spi::{Invoke, NoLock, ParameterLock, Runtimes};
 
 pub(crate) const KIND: &str = "memory:1";
 
+/// The kinds of the factory, without stem cells.
+pub(crate) const KINDS: &str = r#"{"runtimes":{
+    "memory":[{"kind":"memory:1","image":{"name":"m"}}],
+    "serial":[{"kind":"serial:1","image":{"name":"s"}}],
+    "missing":[{"kind":"missing:1","image":{"name":"i"}}]}}"#;
+
 pub(crate) struct Bench {
+    pub(crate) runtimes: Arc<Runtimes>,
     pub(crate) factory: Arc<MemoryContainerFactory>,
     pub(crate) invoker: NodeInvoker,
     pub(crate) scheduler: Scheduler,
@@ -34,9 +41,10 @@ pub(crate) fn bench_with(memory: u64, config: SchedulerConfig) -> Bench {
 pub(crate) fn locked_bench(memory: u64, config: SchedulerConfig, lock: Arc<dyn ParameterLock>) -> Bench {
     let memory = ByteSize::mb(memory);
     let factory = Arc::new(MemoryContainerFactory::slow(Duration::from_millis(20), Duration::from_millis(5)));
+    let runtimes = Runtimes::new(Manifest::parse(KINDS).unwrap());
     let invoker = NodeInvoker::new(
         InvokerConfig { memory, ..InvokerConfig::default() },
-        &Manifest::default(),
+        runtimes.clone(),
         vec![factory.clone()],
         Arc::new(MemoryAttachmentStore::default()),
     );
@@ -45,7 +53,7 @@ pub(crate) fn locked_bench(memory: u64, config: SchedulerConfig, lock: Arc<dyn P
         KindRouter::new().route(move |kind, image| serves.serves(kind, image), Arc::new(invoker.clone()));
     let log = Arc::new(MemoryEventLog::default());
     let scheduler = Scheduler::new(config, router, log.clone(), lock);
-    Bench { factory, invoker, scheduler, log, memory }
+    Bench { runtimes, factory, invoker, scheduler, log, memory }
 }
 
 /// A call of an action of a namespace.
