@@ -6,3 +6,4 @@ pub(crate) mod docs;
 pub(crate) mod info;
 pub(crate) mod listing;
 pub(crate) mod namespaces;
+pub(crate) mod put;

@@ -49,6 +49,10 @@ pub struct ControllerConfig {
     pub max_list_limit: u64,
     /// Memory for entities that are ready to be used, counted in bytes of their documents.
     pub entity_cache: ByteSize,
+    /// True if packages of other namespaces may be executed but not read.
+    pub shared_packages_execute_only: bool,
+    /// Kinds that every namespace may use, beside those that its own limits allow; with neither, all.
+    pub runtimes_whitelist: Vec<String>,
     /// Which blocking activations leave a record.
     pub store_blocking: StoreLevel,
     /// Which other activations leave a record.
@@ -75,6 +79,13 @@ impl Default for Rates {
 }
 
 impl ControllerConfig {
+    /// True if a namespace with these limits may have actions of this kind.
+    #[must_use]
+    pub fn allows_kind(&self, own: &UserLimits, kind: &str) -> bool {
+        let mut allowed = own.allowed_kinds.iter().flatten().chain(&self.runtimes_whitelist).peekable();
+        allowed.peek().is_none() || allowed.any(|allowed| allowed == kind)
+    }
+
     /// Longest body of an invocation in a namespace with these limits.
     #[must_use]
     pub fn max_payload_of(&self, own: &UserLimits) -> ByteSize {
@@ -111,6 +122,8 @@ impl Default for ControllerConfig {
             default_list_limit: 30,
             max_list_limit: 200,
             entity_cache: ByteSize::mb(64),
+            shared_packages_execute_only: false,
+            runtimes_whitelist: Vec::new(),
             store_blocking: StoreLevel::StoreAlways,
             store_non_blocking: StoreLevel::StoreAlways,
             build: "2026".to_owned(),

@@ -1,8 +1,11 @@
 //! What a caller may do: everything with what lies in its own namespace, reading and invoking what others share, and
 //! whatever the [`Entitlement`] socket grants beyond.
 
-use chasen_entity::{EntityName, FullyQualifiedName, Identity};
-use chasen_spi::{Collection, Entitlement, Privilege, Resource};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use chasen_entity::{EntityName, FullyQualifiedName, Identity, Package};
+use chasen_spi::{Collection, Entitlement, Privilege, Resource, StoreError};
 
 use crate::entities::{ActionAddress, Entities, LoadError};
 use crate::wire::error::ApiError;
@@ -19,28 +22,32 @@ pub(crate) struct Rights<'a> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Verdict {
     Allowed,
-    /// Refused, with the path that a 403 names.
-    Refused(String),
+    /// Refused, with the paths that a 403 names.
+    Refused(BTreeSet<String>),
 }
 
 impl Verdict {
-    /// Of several: a refusal of any names all that were refused, in order of their paths.
+    fn refused(path: impl ToString) -> Self {
+        Self::Refused(BTreeSet::from([path.to_string()]))
+    }
+
+    /// Of several that are needed together: a refusal of any names all that were refused.
     pub(crate) fn all(verdicts: impl IntoIterator<Item = Self>) -> Self {
         let refused = |verdict| match verdict {
-            Self::Allowed => None,
-            Self::Refused(path) => Some(path),
+            Self::Allowed => BTreeSet::new(),
+            Self::Refused(paths) => paths,
         };
-        let mut refused: Vec<String> = verdicts.into_iter().filter_map(refused).collect();
-        refused.sort_unstable();
-        refused.dedup();
-        if refused.is_empty() { Self::Allowed } else { Self::Refused(refused.join(", ")) }
+        let paths: BTreeSet<String> = verdicts.into_iter().flat_map(refused).collect();
+        if paths.is_empty() { Self::Allowed } else { Self::Refused(paths) }
     }
 
     /// 403 for a refusal.
     pub(crate) fn required(self) -> Result<(), ApiError> {
         match self {
             Self::Allowed => Ok(()),
-            Self::Refused(path) => Err(ApiError::forbidden(&path)),
+            Self::Refused(paths) => {
+                Err(ApiError::forbidden(&paths.into_iter().collect::<Vec<_>>().join(", ")))
+            }
         }
     }
 }
@@ -57,22 +64,20 @@ impl Rights<'_> {
         privilege: Privilege,
         collection: &'static str,
         namespace: &EntityName,
-    ) -> Result<Verdict, ApiError> {
-        self.owned(privilege, collection, namespace.as_str(), None, || namespace.to_string()).await
+    ) -> Result<Verdict, LoadError> {
+        let allowed = self.owned(privilege, collection, namespace.as_str(), None).await?;
+        Ok(if allowed { Verdict::Allowed } else { Verdict::refused(namespace) })
     }
 
-    /// Something in a namespace that is its owner's alone: a trigger, a rule, a record.
+    /// Something in a namespace that is its owner's alone: a trigger, a rule, a record, or the writing of anything.
     pub(crate) async fn entity(
         &self,
         privilege: Privilege,
         collection: &'static str,
         name: &FullyQualifiedName,
-    ) -> Result<Verdict, ApiError> {
-        let within = || match name.path.package_name() {
-            Some(package) => format!("{package}/{}", name.name),
-            None => name.name.to_string(),
-        };
-        self.owned(privilege, collection, name.path.namespace(), Some(&within), || name.to_string()).await
+    ) -> Result<Verdict, LoadError> {
+        let allowed = self.owned(privilege, collection, name.path.namespace(), Some(name)).await?;
+        Ok(if allowed { Verdict::Allowed } else { Verdict::refused(name) })
     }
 
     /// An action. Reading and invoking one in a package is the package's affair.
@@ -80,7 +85,7 @@ impl Rights<'_> {
         &self,
         privilege: Privilege,
         address: &ActionAddress,
-    ) -> Result<Verdict, ApiError> {
+    ) -> Result<Verdict, LoadError> {
         match (privilege, address.package_name()) {
             (Privilege::Read | Privilege::Activate, Some(package)) => self.package(&package).await,
             _ => self.entity(privilege, Collection::Actions.as_str(), &address.qualified()).await,
@@ -88,33 +93,35 @@ impl Rights<'_> {
     }
 
     /// Reading a package, which opens the actions in it. A package is its owner's and, once published, everybody's; a
-    /// binding is its owner's who may read what it stands for.
-    pub(crate) async fn package(&self, name: &FullyQualifiedName) -> Result<Verdict, ApiError> {
-        let owner = self.owns(name.path.namespace());
-        let refused = || Verdict::Refused(name.to_string());
+    /// binding is its owner's who may read what it stands for. An owner is told what is wrong with a package; who may
+    /// not see it is not even told whether it exists.
+    pub(crate) async fn package(&self, name: &FullyQualifiedName) -> Result<Verdict, LoadError> {
+        let Some(package) = self.readable(name).await? else { return Ok(Verdict::refused(name)) };
+        let Some(binding) = &package.binding else { return Ok(Verdict::Allowed) };
+        let target = binding.qualified();
+        if target == *name {
+            return Err(LoadError::Circular(name.to_string()));
+        }
+        match self.readable(&target).await? {
+            None => Ok(Verdict::refused(name)),
+            Some(provider) if provider.binding.is_some() => Err(LoadError::NestedBinding),
+            Some(_) => Ok(Verdict::Allowed),
+        }
+    }
+
+    /// The package, or nothing if the caller may not read it. What a binding stands for is not looked at.
+    async fn readable(&self, name: &FullyQualifiedName) -> Result<Option<Arc<Package>>, LoadError> {
+        let namespace = name.path.namespace();
         let package = match self.entities.package(name).await {
             Ok((package, _)) => package,
             Err(LoadError::Store(error)) => return Err(error.into()),
-            Err(error) if owner => return Err(error.into()),
-            // Who may not see it is not told whether it exists.
-            Err(_) => return Ok(refused()),
+            Err(error) if self.owns(namespace) => return Err(error),
+            Err(_) => return Ok(None),
         };
-        let Some(binding) = &package.binding else {
-            if package.publish {
-                return Ok(Verdict::Allowed);
-            }
-            return self.entity(Privilege::Read, Collection::Packages.as_str(), name).await;
-        };
-        let verdict = self.entity(Privilege::Read, Collection::Packages.as_str(), name).await?;
-        if verdict != Verdict::Allowed {
-            return Ok(verdict);
-        }
-        let target = binding.qualified();
-        if target == *name {
-            return Err(LoadError::Circular(name.to_string()).into());
-        }
-        let readable = Box::pin(self.package(&target)).await?;
-        Ok(if readable == Verdict::Allowed { readable } else { refused() })
+        let collection = Collection::Packages.as_str();
+        let allowed =
+            package.is_public() || self.owned(Privilege::Read, collection, namespace, Some(name)).await?;
+        Ok(allowed.then_some(package))
     }
 
     async fn owned(
@@ -122,15 +129,30 @@ impl Rights<'_> {
         privilege: Privilege,
         collection: &'static str,
         namespace: &str,
-        entity: Option<&(dyn Fn() -> String + Sync)>,
-        path: impl FnOnce() -> String,
-    ) -> Result<Verdict, ApiError> {
+        name: Option<&FullyQualifiedName>,
+    ) -> Result<bool, StoreError> {
         if self.owns(namespace) {
-            return Ok(Verdict::Allowed);
+            return Ok(true);
         }
-        let namespace = namespace.to_owned();
-        let resource = Resource { collection, namespace, entity: entity.map(|entity| entity()) };
-        let granted = self.grants.is_granted(self.identity, privilege, &resource).await?;
-        Ok(if granted { Verdict::Allowed } else { Verdict::Refused(path()) })
+        let within = |name: &FullyQualifiedName| match name.path.package_name() {
+            Some(package) => format!("{package}/{}", name.name),
+            None => name.name.to_string(),
+        };
+        let resource = Resource { collection, namespace: namespace.to_owned(), entity: name.map(within) };
+        self.grants.is_granted(self.identity, privilege, &resource).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refusals_together_name_every_path_once_in_order() {
+        assert_eq!(Verdict::all([Verdict::Allowed, Verdict::Allowed]), Verdict::Allowed);
+        let several =
+            Verdict::all(["b/x", "a/y", "b/x"].map(Verdict::refused).into_iter().chain([Verdict::Allowed]));
+        let text = several.required().unwrap_err().text().to_owned();
+        assert_eq!(text, "The supplied authentication is not authorized to access 'a/y, b/x'.");
     }
 }

@@ -5,17 +5,15 @@ mod invoke;
 mod put;
 mod view;
 
-use std::cmp::Reverse;
-
 use bytes::Bytes;
 use chasen_entity::{Action, Code, FullyQualifiedName, Parameters, error_text};
-use chasen_spi::{Collection, DocumentQuery, Privilege};
-use serde_json::json;
+use chasen_spi::{Collection, Document, DocumentQuery, Privilege};
 
+pub(crate) use self::exec::NewExec;
 pub(crate) use self::invoke::invoke;
 pub(crate) use self::put::put;
 use self::view::{ActionView, Summary};
-use crate::api::listing::Listing;
+use crate::api::listing::{self, EntityListing};
 use crate::aside;
 use crate::call::Call;
 use crate::entities::{ActionAddress, Batch, Stored};
@@ -33,32 +31,18 @@ pub(crate) async fn list(call: &Call<'_>, namespace: &str) -> Result<Reply, ApiE
 
 /// A page of the actions below a path.
 async fn list_path(call: &Call<'_>, path: String, path_exact: bool) -> Result<Reply, ApiError> {
-    let collection = Collection::Actions;
-    let config = &call.controller.config;
-    let page = call.query.page(collection.as_str(), config.default_list_limit, config.max_list_limit)?;
-    let mut query = DocumentQuery {
-        collection,
+    let query = DocumentQuery {
+        collection: Collection::Actions,
         path,
         path_exact,
         public_only: false,
-        skip: page.skip,
-        limit: page.limit,
+        skip: 0,
+        limit: 0,
     };
-    let store = call.controller.entities.store();
-    if page.count {
-        let count = store.count(&query).await?.saturating_sub(page.skip);
-        return call.success(&json!({ collection.as_str(): count }));
-    }
-    let mut listing = Listing::begin(call, page).await;
-    while let Some((skip, limit)) = listing.piece() {
-        (query.skip, query.limit) = (skip, limit);
-        let documents = store.list(&query).await?;
-        listing.received(documents.len());
-        for document in &documents {
-            listing.push((Reverse(document.updated), document.id.clone()), &Summary::of(document)?)?;
-        }
-    }
-    listing.finish()
+    let push = |listing: &mut EntityListing<'_>, document: &Document| {
+        listing.push_document(document, &Summary::of(document)?)
+    };
+    listing::entities(call, query, push).await
 }
 
 /// `GET …/actions/{package}/`: those of a package, or of the one that a binding stands for.

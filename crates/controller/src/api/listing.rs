@@ -1,7 +1,12 @@
 //! Lists: read from a store piece by piece and written as they come, so that a page of large entities never lies in
 //! memory as a whole but in its answer, which is counted.
 
+use std::cmp::Reverse;
+
+use chasen_entity::Millis;
+use chasen_spi::{Document, DocumentId, DocumentQuery};
 use serde::Serialize;
+use serde_json::json;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::call::Call;
@@ -22,6 +27,53 @@ impl Turns {
     pub(crate) fn new() -> Self {
         Self(Semaphore::new(AT_ONCE))
     }
+
+    /// Waits for a turn.
+    pub(crate) async fn take(&self) -> Option<SemaphorePermit<'_>> {
+        // The semaphore is never closed; a missing permit would only lift the bound.
+        self.0.acquire().await.ok()
+    }
+}
+
+/// Answers the page of entities that a request asks for, or their number. `query` says of which; its `skip` and
+/// `limit` are the request's. `push` writes one document with [`Listing::push_document`].
+pub(crate) async fn entities<'a>(
+    call: &'a Call<'a>,
+    mut query: DocumentQuery,
+    push: impl Fn(&mut EntityListing<'a>, &Document) -> Result<(), ApiError>,
+) -> Result<Reply, ApiError> {
+    let name = query.collection.as_str();
+    let config = &call.controller.config;
+    let page = call.query.page(name, config.default_list_limit, config.max_list_limit)?;
+    let store = call.controller.entities.store();
+    if page.count {
+        let count = store.count(&query).await?.saturating_sub(page.skip);
+        return call.success(&json!({ name: count }));
+    }
+    let mut listing = Listing::begin(call, page).await;
+    while let Some((skip, limit)) = listing.piece() {
+        (query.skip, query.limit) = (skip, limit);
+        let documents = store.list(&query).await?;
+        listing.received(documents.len());
+        for document in &documents {
+            push(&mut listing, document)?;
+        }
+    }
+    listing.finish()
+}
+
+/// A list of entities, newest first.
+pub(crate) type EntityListing<'a> = Listing<'a, (Reverse<Millis>, DocumentId)>;
+
+impl EntityListing<'_> {
+    /// Writes what the list shows of a document.
+    pub(crate) fn push_document<T: Serialize>(
+        &mut self,
+        document: &Document,
+        element: &T,
+    ) -> Result<(), ApiError> {
+        self.push((Reverse(document.updated), document.id.clone()), element)
+    }
 }
 
 /// A list in the making. `K` is what it is sorted by.
@@ -40,8 +92,7 @@ pub(crate) struct Listing<'a, K> {
 impl<'a, K: Ord> Listing<'a, K> {
     /// Waits for a turn to read this page.
     pub(crate) async fn begin(call: &'a Call<'a>, page: Page) -> Self {
-        // The semaphore is never closed; a missing permit would only lift the bound.
-        let turn = call.controller.turns.0.acquire().await.ok();
+        let turn = call.controller.turns.take().await;
         Self {
             call,
             next: page,

@@ -106,6 +106,8 @@ pub(crate) enum LoadError {
     Corrupt(String, String),
     /// A package's binding refers to itself: `ns/package`.
     Circular(String),
+    /// A binding stands for another binding, which took the place of a package.
+    NestedBinding,
     /// The store failed.
     Store(StoreError),
 }
@@ -119,6 +121,7 @@ impl From<LoadError> for ApiError {
             LoadError::Circular(binding) => {
                 Self::refusal(http::StatusCode::UNPROCESSABLE_ENTITY, error_text::circular_binding(&binding))
             }
+            LoadError::NestedBinding => Self::bad_request(error_text::BINDING_OF_BINDING),
             LoadError::Store(error) => error.into(),
         }
     }

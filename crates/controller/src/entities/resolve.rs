@@ -71,7 +71,7 @@ impl Entities {
         }
         let (provider, provided) = self.package(&target).await?;
         if provider.binding.is_some() {
-            return Err(LoadError::Circular(name.to_string()));
+            return Err(LoadError::NestedBinding);
         }
         Ok(ResolvedPackage { provider, binding: Some(package), revisions: [provided, revision] })
     }

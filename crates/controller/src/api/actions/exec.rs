@@ -12,7 +12,7 @@ const ECHO: usize = 256;
 
 /// `exec` as sent, of a kind that this platform has.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct NewExec {
+pub(crate) struct NewExec {
     /// Concrete kind, or `blackbox`.
     pub(super) kind: String,
     /// True if actions of the kind may only be read and deleted.
@@ -25,7 +25,7 @@ pub(super) struct NewExec {
 
 impl NewExec {
     /// Reads `exec`. The error is the reason for the client.
-    pub(super) fn read(value: &RawValue, manifest: &Manifest) -> Result<Self, String> {
+    pub(crate) fn read(value: &RawValue, manifest: &Manifest) -> Result<Self, String> {
         let fields = Fields::of(value).ok_or("JSON object expected")?;
         let kind = fields.get("kind").and_then(text).ok_or("'kind' must be a string defined in 'exec'")?;
         let kind = kind.trim().to_lowercase();
@@ -65,7 +65,7 @@ impl NewExec {
     }
 
     /// Bytes that count for the bound.
-    pub(super) fn size(&self) -> u64 {
+    pub(crate) fn size(&self) -> u64 {
         let parts = [&self.code, &self.main, &self.image];
         parts.into_iter().flatten().map(|part| part.len() as u64).sum()
     }

@@ -3,9 +3,7 @@
 use bytes::Bytes;
 use chasen_entity::exec::is_binary_code;
 use chasen_entity::limits::LimitsUpdate;
-use chasen_entity::{
-    Action, ActionLimits, Exec, Location, Millis, Parameters, UserLimits, Version, error_text,
-};
+use chasen_entity::{Action, ActionLimits, Exec, Location, Millis, Parameters, Version, error_text};
 use chasen_spi::Privilege;
 use http::StatusCode;
 use serde_json::value::RawValue;
@@ -13,19 +11,16 @@ use serde_json::value::RawValue;
 use super::exec::NewExec;
 use super::{answer, read_code, room, writable};
 use crate::api::namespaces::bounds_for;
+use crate::api::put::{self, PutBody};
 use crate::call::Call;
-use crate::controller::Controller;
+use crate::clock;
 use crate::entities::{ActionAddress, Batch, optional};
 use crate::wire::body::{Fields, RequestBody};
 use crate::wire::error::ApiError;
-use crate::wire::media;
 use crate::wire::reply::Reply;
-use crate::{aside, clock};
 
 const EXEC: &str = "exec";
 const PROVIDE_API_KEY: &str = "provide-api-key";
-/// Longest part of a refused value that an error repeats, in characters.
-const ECHO: usize = 256;
 
 /// `PUT …/actions/{name}`
 pub(crate) async fn put(
@@ -34,13 +29,8 @@ pub(crate) async fn put(
     body: RequestBody<'_>,
 ) -> Result<Reply, ApiError> {
     call.rights().action(Privilege::Put, &address).await?.required()?;
-    media::require_json(call.headers, body.is_absent())?;
-    let max_entity = call.controller.config.max_entity;
-    let body = body.read(call.controller, max_entity).await?.within(max_entity)?;
-    let length = body.len();
-    let (controller, identity) = (call.controller.clone(), call.caller.identity.clone());
-    let read = move || Update::read(&controller, &identity.limits, &body);
-    let update = aside::compute(length, read).await??;
+    let (common, own) = put::receive(call, body, Own::read).await?;
+    let update = Update { common, own };
     let overwrite = call.query.flag("overwrite", false)?;
     update.check(call)?;
     writable(call, &address).await?;
@@ -74,63 +64,45 @@ fn refuse_deprecated(call: &Call<'_>, kind: &str) -> Result<(), ApiError> {
 
 /// The body of a request, read.
 struct Update {
-    exec: Option<NewExec>,
-    parameters: Option<Parameters>,
-    annotations: Option<Parameters>,
+    common: PutBody,
+    own: Own,
+}
+
+/// Fields that only actions know.
+struct Own {
     limits: LimitsUpdate,
-    version: Option<Version>,
-    publish: Option<bool>,
     removed_annotations: Vec<String>,
 }
 
-impl Update {
-    /// Reads a body in the order of the API: the sized fields, their sizes, everything else.
-    fn read(controller: &Controller, own: &UserLimits, body: &[u8]) -> Result<Self, ApiError> {
-        let fields = Fields::of_body(body, EXEC)?;
-        let manifest = controller.runtimes.manifest();
-        let exec = fields.optional(EXEC).map(|value| NewExec::read(value, &manifest)).transpose();
-        let exec = exec.map_err(ApiError::malformed)?;
-        let config = &controller.config;
-        let max_parameters = config.max_parameters_of(own).as_bytes();
-        let (parameters, parameters_size) = read_parameters(&fields, "parameters", max_parameters)?;
-        let (annotations, annotations_size) = read_parameters(&fields, "annotations", max_parameters)?;
-        within(EXEC, exec.as_ref().map_or(0, NewExec::size), config.max_exec.as_bytes())?;
-        within("parameters", parameters_size, max_parameters)?;
-        within("annotations", annotations_size, max_parameters)?;
-
+impl Own {
+    fn read(fields: &Fields<'_>) -> Result<Self, ApiError> {
+        let limits = put::field(fields, "limits", |value| {
+            let value = serde_json::from_str(value.get()).map_err(|error| error.to_string())?;
+            LimitsUpdate::parse(&value)
+        })?;
+        let removed_annotations = put::field(fields, "delAnnotations", read_names)?;
         Ok(Self {
-            exec,
-            parameters,
-            annotations,
-            limits: read_field(&fields, "limits", |value| {
-                let value = serde_json::from_str(value.get()).map_err(|error| error.to_string())?;
-                LimitsUpdate::parse(&value)
-            })?
-            .unwrap_or_default(),
-            version: read_field(&fields, "version", |value| {
-                serde_json::from_str(value.get()).map_err(|_| "semantic version malformed".to_owned())
-            })?,
-            publish: read_field(&fields, "publish", |value| {
-                serde_json::from_str(value.get())
-                    .map_err(|_| format!("Expected JsBoolean, but got {}", excerpt(value)))
-            })?,
-            removed_annotations: read_field(&fields, "delAnnotations", read_names)?.unwrap_or_default(),
+            limits: limits.unwrap_or_default(),
+            removed_annotations: removed_annotations.unwrap_or_default(),
         })
     }
+}
 
+impl Update {
     /// What the namespace may not have.
     fn check(&self, call: &Call<'_>) -> Result<(), ApiError> {
         let own = &call.caller.identity.limits;
-        if let (Some(exec), Some(allowed)) = (&self.exec, &own.allowed_kinds)
-            && !allowed.is_empty()
-            && !allowed.contains(&exec.kind)
+        let config = &call.controller.config;
+        if let Some(NewExec { kind, .. }) = &self.common.exec
+            && !config.allows_kind(own, kind)
         {
-            return Err(ApiError::refusal(StatusCode::FORBIDDEN, error_text::kind_not_allowed(&exec.kind)));
+            return Err(ApiError::refusal(StatusCode::FORBIDDEN, error_text::kind_not_allowed(kind)));
         }
-        if let Some(text) = self.limits.violation(&bounds_for(own, call.controller.config.limit_bounds)) {
+        let limits = &self.own.limits;
+        if let Some(text) = limits.violation(&bounds_for(own, config.limit_bounds)) {
             return Err(ApiError::bad_request(text));
         }
-        match (self.limits.instances, call.controller.throttles.concurrency(own)) {
+        match (limits.instances, call.controller.throttles.concurrency(own)) {
             (Some(instances), Some(allowed)) if instances > allowed.into() => {
                 Err(ApiError::bad_request(error_text::too_many_instances(allowed)))
             }
@@ -145,27 +117,28 @@ impl Update {
         old: Option<Action>,
         now: Millis,
     ) -> Result<(Action, Option<Bytes>), ApiError> {
-        let exec = self.exec.map(NewExec::split);
+        let Self { common, own } = self;
+        let exec = common.exec.map(NewExec::split);
         let (mut action, code) = match (old, exec) {
             (Some(old), exec) => {
                 let (exec, code) = exec.unwrap_or((old.exec, None));
                 let mut action = Action { exec, version: old.version.next_patch(), ..old };
-                action.annotations.remove(&self.removed_annotations);
+                action.annotations.remove(&own.removed_annotations);
                 (action, code)
             }
             (None, Some((exec, code))) => (blank(address, exec), code),
             (None, None) => return Err(ApiError::bad_request(error_text::EXEC_UNDEFINED)),
         };
-        if let Some(parameters) = self.parameters {
+        if let Some(parameters) = common.parameters {
             action.parameters = parameters;
         }
-        if let Some(annotations) = self.annotations {
+        if let Some(annotations) = common.annotations {
             action.annotations = action.annotations.merged_with(annotations);
         }
         action.annotations.set(EXEC, &action.exec.kind);
-        action.limits = self.limits.apply(action.limits);
-        action.version = self.version.unwrap_or(action.version);
-        action.publish = self.publish.unwrap_or(action.publish);
+        action.limits = own.limits.apply(action.limits);
+        action.version = common.version.unwrap_or(action.version);
+        action.publish = common.publish.unwrap_or(action.publish);
         action.updated = now;
         Ok((action, code))
     }
@@ -196,43 +169,12 @@ impl NewExec {
     }
 }
 
-/// Parameters and their size. What is larger than allowed is measured, not read.
-fn read_parameters(
-    fields: &Fields<'_>,
-    name: &str,
-    allowed: u64,
-) -> Result<(Option<Parameters>, u64), ApiError> {
-    let size = fields.optional(name).and_then(|value| Parameters::size_of(value.get())).unwrap_or_default();
-    if size > allowed {
-        return Ok((None, size));
-    }
-    let read =
-        |value: &RawValue| serde_json::from_str(value.get()).map_err(|_| "parameters malformed!".to_owned());
-    Ok((read_field(fields, name, read)?, size))
-}
-
-fn read_field<T>(
-    fields: &Fields<'_>,
-    name: &str,
-    read: impl Fn(&RawValue) -> Result<T, String>,
-) -> Result<Option<T>, ApiError> {
-    fields.optional(name).map(read).transpose().map_err(ApiError::malformed)
-}
-
 fn read_names(value: &RawValue) -> Result<Vec<String>, String> {
     let names: Vec<&RawValue> = serde_json::from_str(value.get())
-        .map_err(|_| format!("Expected Array as JsArray, but got {}", excerpt(value)))?;
+        .map_err(|_| format!("Expected Array as JsArray, but got {}", put::excerpt(value)))?;
     let name = |value: &&RawValue| {
         serde_json::from_str(value.get())
-            .map_err(|_| format!("Expected String as JsString, but got {}", excerpt(value)))
+            .map_err(|_| format!("Expected String as JsString, but got {}", put::excerpt(value)))
     };
     names.iter().map(name).collect()
-}
-
-fn within(field: &str, is: u64, allowed: u64) -> Result<(), ApiError> {
-    if is > allowed { Err(ApiError::too_large(field, is, allowed)) } else { Ok(()) }
-}
-
-fn excerpt(value: &RawValue) -> String {
-    value.get().chars().take(ECHO).collect()
 }
