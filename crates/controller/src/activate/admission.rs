@@ -9,7 +9,7 @@ use chasen_spi::Privilege;
 use super::{Request, Running, begin};
 use crate::controller::Controller;
 use crate::entities::{ActionAddress, KindState, ResolvedAction};
-use crate::entitle::Verdict;
+use crate::entitle;
 use crate::throttle::Permit;
 use crate::wire::error::ApiError;
 
@@ -26,7 +26,7 @@ pub(crate) async fn prepare(
     for component in action.executable.exec.components.iter().filter_map(ActionAddress::of) {
         verdicts.push(controller.rights(identity).action(Privilege::Activate, &component).await?);
     }
-    Verdict::all(verdicts).required()?;
+    entitle::all(verdicts).required()?;
     require_runnable(&action)?;
     require_finals(&action, payload)?;
     Ok(action)
