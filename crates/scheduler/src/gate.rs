@@ -35,6 +35,11 @@ impl Gate {
         self.cut.store(true, Ordering::SeqCst);
     }
 
+    /// True once new work is not let in.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::SeqCst)
+    }
+
     /// True once the rest is being cut off.
     pub(crate) fn is_cut(&self) -> bool {
         self.cut.load(Ordering::SeqCst)
@@ -67,7 +72,7 @@ pub(crate) struct Inside {
 impl Drop for Inside {
     fn drop(&mut self) {
         let last = self.gate.inside.fetch_sub(1, Ordering::SeqCst) == 1;
-        if last && self.gate.draining.load(Ordering::SeqCst) {
+        if last && self.gate.is_draining() {
             self.gate.empty.notify_waiters();
         }
     }

@@ -81,6 +81,12 @@ impl Scheduler {
         rest
     }
 
+    /// True once it takes no more new work.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        self.shared.gate.is_draining()
+    }
+
     /// Activations under way: waiting, running, or done by whoever opened them.
     #[must_use]
     pub fn in_flight(&self) -> usize {

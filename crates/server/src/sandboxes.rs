@@ -87,6 +87,10 @@ fn wanted(factory: &Arc<SandboxFactory>, manifest: &Manifest) -> Vec<Wanted> {
 
 #[async_trait]
 impl ContainerFactory for Sandboxes {
+    fn is_up(&self) -> bool {
+        self.factory.is_up()
+    }
+
     fn serves(&self, kind: &str, image: Option<&str>) -> bool {
         self.factory.serves(kind, image)
     }

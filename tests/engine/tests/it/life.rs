@@ -8,7 +8,7 @@ use chasen_scheduler::SchedulerConfig;
 use chasen_spi::event_log::Unfinished;
 use chasen_spi::{EventLog, Invoke, Rejection};
 
-use crate::bench::{bench, bench_with, call, outcome, result, until, with_action};
+use crate::bench::{KINDS, bench, bench_with, call, outcome, result, until, with_action};
 
 #[tokio::test(start_paused = true)]
 async fn the_first_call_pays_for_the_container_and_the_next_finds_it() {
@@ -231,6 +231,29 @@ async fn unfinished_work_of_an_earlier_life_is_taken_up() {
         matches!(event, Event::Started { activation_id, attempt: 2, .. } if activation_id == work[2].invocation.activation_id)
     });
     assert!(again, "the second try says so");
+    bench.assert_sound();
+}
+
+#[tokio::test(start_paused = true)]
+async fn accepted_work_of_a_kind_that_is_gone_ends_in_a_record() {
+    let bench = bench(256);
+    let long =
+        tokio::spawn(bench.scheduler.invoke(call("guest", "a", r#"{"do":"sleep","ms":500}"#)).unwrap());
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let queued = tokio::spawn(bench.scheduler.invoke(call("guest", "a", "{}")).unwrap());
+    let waiting = tokio::spawn(bench.scheduler.invoke(call("guest", "b", "{}")).unwrap());
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let others = KINDS.replace("memory:1", "memory:2");
+    bench.runtimes.replace(chasen_entity::Manifest::parse(&others).unwrap());
+    let refused = waiting.await.unwrap();
+    assert_eq!(outcome(&refused), Outcome::DeveloperError);
+    assert!(result(&refused).contains("The 'memory:1' runtime is not supported by this platform."));
+    assert_eq!(outcome(&long.await.unwrap()), Outcome::Success, "what runs goes on to its end");
+    assert_eq!(outcome(&queued.await.unwrap()), Outcome::Success, "and serves who was accepted");
+    until("its containers go", || bench.factory.alive() == 0).await;
+    until("its queues too", || bench.scheduler.queues() == 0).await;
+    let late = bench.scheduler.invoke(call("guest", "a", "{}"));
+    assert!(matches!(late, Err(Rejection::NoDomain(kind)) if kind == "memory:1"));
     bench.assert_sound();
 }
 

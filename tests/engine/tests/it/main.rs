@@ -10,5 +10,7 @@
 mod bench;
 mod faults;
 mod life;
+mod locks;
 mod overload;
+mod sessions;
 mod simulation;

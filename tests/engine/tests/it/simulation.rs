@@ -5,7 +5,7 @@
 //! new comes and everything pending is let through, that everybody has ended and nothing is left.
 
 use std::collections::BTreeMap;
-
+use std::sync::Arc;
 use std::time::Duration;
 
 use chasen_entity::{ActionKey, ByteSize, EntityName, FullyQualifiedName, Manifest};
@@ -16,9 +16,6 @@ use proptest::prelude::*;
 
 const CAPACITY: u64 = 1024;
 const ACTIONS: usize = 5;
-const STEMS: &str = r#"{"runtimes":{"k":[{"kind":"k:1","image":{"name":"k"},
-    "stemCells":[{"initialCount":2,"memory":"128 MB"}]}]}}"#;
-
 /// One action: its queue and what is known of it outside.
 struct Action {
     key: ActionKey,
@@ -93,6 +90,20 @@ enum Move {
     Pass {
         millis: u64,
     },
+    /// An operator wants this many stem cells, of this image.
+    Change {
+        stems: u32,
+        image: &'static str,
+    },
+}
+
+fn manifest(stems: u32, image: &str) -> Manifest {
+    let cells = match stems {
+        0 => String::new(),
+        _ => format!(r#"{{"initialCount":{stems},"memory":"128 MB"}}"#),
+    };
+    let kind = format!(r#"{{"kind":"k:1","image":{{"name":"{image}"}},"stemCells":[{cells}]}}"#);
+    Manifest::parse(&format!(r#"{{"runtimes":{{"k":[{kind}]}}}}"#)).unwrap()
 }
 
 fn moves() -> impl Strategy<Value = Vec<Move>> {
@@ -108,6 +119,8 @@ fn moves() -> impl Strategy<Value = Vec<Move>> {
         1 => (action, 0u64..40).prop_map(|(action, number)| Move::GiveUp { action, number }),
         1 => which.prop_map(|which| Move::Withdraw { which }),
         3 => (1u64..150).prop_map(|millis| Move::Pass { millis }),
+        1 => (0u32..4, prop_oneof![Just("k"), Just("newer")])
+            .prop_map(|(stems, image)| Move::Change { stems, image }),
     ];
     proptest::collection::vec(one, 1..250)
 }
@@ -126,7 +139,7 @@ impl World {
         Self {
             now: 0,
             actions: (0..ACTIONS).map(Action::new).collect(),
-            pool: Pool::new(config, &Manifest::parse(STEMS).unwrap()),
+            pool: Pool::new(config, &manifest(2, "k")),
             containers: BTreeMap::new(),
             requests: BTreeMap::new(),
             next_request: 1,
@@ -467,6 +480,9 @@ impl World {
                 }
             }
             Move::Pass { millis } => self.now += millis,
+            Move::Change { stems, image } => {
+                self.tell_pool(PoolEvent::Changed(Arc::new(manifest(stems, image))));
+            }
         }
         self.check();
     }
