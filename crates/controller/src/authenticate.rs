@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use base64::Engine;
 use base64::engine::DecodePaddingMode;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
-use chasen_entity::{AuthKey, Identity, error_text};
+use chasen_entity::{AuthKey, Identity, UserLimits, error_text};
 use chasen_spi::SubjectStore;
 use http::StatusCode;
 use http::header::{AUTHORIZATION, HeaderMap};
@@ -35,6 +35,8 @@ pub(crate) struct Caller {
 /// it was read in, so a blocked caller or a changed limit is seen at the next request.
 pub(crate) struct Identities {
     subjects: Arc<dyn SubjectStore>,
+    /// What namespaces have where their own limits say nothing.
+    defaults: UserLimits,
     known: papaya::HashMap<Arc<str>, Known>,
     /// The identities that speak for namespaces, by name.
     speakers: papaya::HashMap<Arc<str>, Known>,
@@ -48,9 +50,10 @@ struct Known {
 }
 
 impl Identities {
-    pub(crate) fn new(subjects: Arc<dyn SubjectStore>) -> Self {
+    pub(crate) fn new(subjects: Arc<dyn SubjectStore>, defaults: UserLimits) -> Self {
         Self {
             subjects,
+            defaults,
             known: papaya::HashMap::new(),
             speakers: papaya::HashMap::new(),
             swept: AtomicU64::new(0),
@@ -69,7 +72,7 @@ impl Identities {
             Err(key) => key,
         };
         let identity = self.subjects.identity(&key).await?.ok_or_else(refused)?;
-        let caller = Caller { usage: throttles.usage_of(&identity.namespace.uuid), identity };
+        let caller = self.caller(identity, throttles);
         self.remember(&self.known, key.uuid, Known { generation, caller: caller.clone() });
         Ok(caller)
     }
@@ -90,9 +93,18 @@ impl Identities {
             return Ok(known);
         }
         let Some(identity) = self.subjects.identity_of_namespace(namespace).await? else { return Ok(None) };
-        let caller = Caller { usage: throttles.usage_of(&identity.namespace.uuid), identity };
+        let caller = self.caller(identity, throttles);
         self.remember(&self.speakers, namespace.into(), Known { generation, caller: caller.clone() });
         Ok(Some(caller))
+    }
+
+    /// The caller of an identity, the limits of its namespace filled in.
+    fn caller(&self, mut identity: Arc<Identity>, throttles: &Throttles) -> Caller {
+        if self.defaults != UserLimits::default() {
+            let limits = identity.limits.clone().or(&self.defaults);
+            identity = Arc::new(Identity { limits, ..Identity::clone(&identity) });
+        }
+        Caller { usage: throttles.usage_of(&identity.namespace.uuid), identity }
     }
 
     /// The caller where it is known, else the key to look it up with.
@@ -148,7 +160,7 @@ fn credentials<'a>(headers: &HeaderMap, decoded: &'a mut [u8; MAX_ENCODED]) -> R
 
 #[cfg(test)]
 mod tests {
-    use chasen_entity::{EntityName, Subject, UserLimits};
+    use chasen_entity::{EntityName, Subject};
     use chasen_spi::memory::MemorySubjectStore;
     use chasen_spi::{SubjectDocument, SubjectNamespace};
     use http::HeaderValue;
@@ -170,7 +182,7 @@ mod tests {
     #[tokio::test]
     async fn changes_of_subjects_count_at_once() {
         let store = Arc::new(MemorySubjectStore::default());
-        let identities = Identities::new(store.clone());
+        let identities = Identities::new(store.clone(), UserLimits::default());
         let throttles = Throttles::new(Rates::default());
         let headers = headers(&format!("id:{}", "k".repeat(64)));
         let limits =
@@ -191,7 +203,7 @@ mod tests {
     async fn a_known_id_with_another_key_is_refused() {
         let store = Arc::new(MemorySubjectStore::default());
         store.put(&subject(false)).await.unwrap();
-        let identities = Identities::new(store);
+        let identities = Identities::new(store, UserLimits::default());
         let throttles = Throttles::new(Rates::default());
         identities.authenticate(&headers(&format!("id:{}", "k".repeat(64))), &throttles).await.unwrap();
         for wrong in ["x".repeat(64), "k".repeat(63), "k".repeat(65), String::new()] {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use chasen_entity::{ByteSize, LimitBounds, StoreLevel, UserLimits};
+use chasen_entity::{ActionLimits, ByteSize, LimitBounds, StoreLevel, UserLimits};
 
 /// Bounds and defaults of the REST front. Nothing a client sends is kept or waited for beyond them.
 #[derive(Debug, Clone)]
@@ -11,6 +11,10 @@ pub struct ControllerConfig {
     pub rates: Rates,
     /// Bounds of the limits of actions.
     pub limit_bounds: LimitBounds,
+    /// Limits of actions that ask for none.
+    pub default_limits: ActionLimits,
+    /// Limits of namespaces that have none of their own; each field for itself.
+    pub namespace_limits: UserLimits,
     /// Most actions in a sequence; shown to clients.
     pub sequence_length: u32,
     /// Longest `exec`: code, entry point and image together.
@@ -104,6 +108,8 @@ impl Default for ControllerConfig {
         Self {
             rates: Rates::default(),
             limit_bounds: LimitBounds::default(),
+            default_limits: ActionLimits::default(),
+            namespace_limits: UserLimits::default(),
             sequence_length: 50,
             max_exec: ByteSize::mb(48),
             max_parameters: ByteSize::mb(1),

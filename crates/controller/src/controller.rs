@@ -67,7 +67,7 @@ impl Controller {
         let Parts { artifacts, attachments, subjects, activations, invoke, .. } = parts;
         let Parts { entitlement, parameter_lock, runtimes, config, .. } = parts;
         Arc::new(Self {
-            identities: Identities::new(subjects.clone()),
+            identities: Identities::new(subjects.clone(), config.namespace_limits.clone()),
             throttles: Throttles::new(config.rates),
             entities: Entities::new(artifacts, runtimes.clone(), config.entity_cache),
             info: InfoDocuments::new(&config),

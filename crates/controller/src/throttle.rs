@@ -1,4 +1,4 @@
-//! Throttles: how often and how much at once a namespace may invoke. Exact, and without a lock.
+//! Throttles: how often and how much at once a namespace may invoke and fire. Exact, and without a lock.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -15,10 +15,14 @@ const RETRY_CONCURRENCY: u32 = 1;
 /// What one namespace uses at the moment.
 #[derive(Debug, Default)]
 pub(crate) struct Usage {
-    /// Number of the calendar minute, then 32 bits of invocations in it.
-    minute: AtomicU64,
+    invocations: MinuteCount,
+    fires: MinuteCount,
     in_flight: AtomicU32,
 }
+
+/// Requests of a calendar minute: its number, then 32 bits of how many there were in it.
+#[derive(Debug, Default)]
+struct MinuteCount(AtomicU64);
 
 /// The usage of every namespace that called since the start: a few words each.
 pub(crate) struct Throttles {
@@ -47,16 +51,7 @@ impl Throttles {
         limits: &UserLimits,
         now: Millis,
     ) -> Result<Permit, ApiError> {
-        if let Some(allowed) = limits.invocations_per_minute.or(self.rates.invocations_per_minute) {
-            let count = usage.count(now / MINUTE);
-            if count > allowed {
-                let seconds = u32::try_from((MINUTE - now % MINUTE).div_ceil(1000)).unwrap_or(u32::MAX);
-                return Err(ApiError::throttled(
-                    error_text::too_many_requests(count.into(), allowed.into()),
-                    seconds,
-                ));
-            }
-        }
+        usage.invocations.charge(limits.invocations_per_minute.or(self.rates.invocations_per_minute), now)?;
         let allowed = self.concurrency(limits).unwrap_or(u32::MAX);
         usage
             .in_flight
@@ -68,9 +63,28 @@ impl Throttles {
             })
     }
 
+    /// Charges one fire of a trigger. A refused one counts, too.
+    pub(crate) fn charge_fire(
+        &self,
+        usage: &Usage,
+        limits: &UserLimits,
+        now: Millis,
+    ) -> Result<(), ApiError> {
+        usage.fires.charge(limits.fires_per_minute.or(self.rates.fires_per_minute), now)
+    }
+
     /// How many invocations a namespace with these limits may have in flight; `None` is without bound.
     pub(crate) fn concurrency(&self, limits: &UserLimits) -> Option<u32> {
         limits.concurrent_invocations.or(self.rates.concurrent_invocations)
+    }
+
+    /// How many containers an action of a namespace with these limits may ask for; `None` is without bound.
+    pub(crate) fn instances(&self, limits: &UserLimits) -> Option<u32> {
+        let own = limits.max_action_instances;
+        match self.concurrency(limits) {
+            Some(concurrency) => Some(own.map_or(concurrency, |own| own.min(concurrency))),
+            None => own,
+        }
     }
 
     /// The rates of namespaces without limits of their own.
@@ -79,15 +93,26 @@ impl Throttles {
     }
 }
 
-impl Usage {
-    /// Counts an invocation in this minute and returns how many there were with it.
+impl MinuteCount {
+    /// Counts a request; refuses it if there are more than allowed in its minute.
+    fn charge(&self, allowed: Option<u32>, now: Millis) -> Result<(), ApiError> {
+        let Some(allowed) = allowed else { return Ok(()) };
+        let count = self.count(now / MINUTE);
+        if count <= allowed {
+            return Ok(());
+        }
+        let seconds = u32::try_from((MINUTE - now % MINUTE).div_ceil(1000)).unwrap_or(u32::MAX);
+        Err(ApiError::throttled(error_text::too_many_requests(count.into(), allowed.into()), seconds))
+    }
+
+    /// Counts a request in this minute and returns how many there were with it.
     fn count(&self, minute: u64) -> u32 {
         let next = |word: u64| {
             let (of, count) = (word >> 32, word & u64::from(u32::MAX));
             let count = if of == minute { (count + 1).min(u32::MAX.into()) } else { 1 };
             minute << 32 | count
         };
-        let before = self.minute.fetch_update(Ordering::AcqRel, Ordering::Acquire, |word| Some(next(word)));
+        let before = self.0.fetch_update(Ordering::AcqRel, Ordering::Acquire, |word| Some(next(word)));
         let counted = next(before.unwrap_or_else(|word| word)) & u64::from(u32::MAX);
         u32::try_from(counted).unwrap_or(u32::MAX)
     }
@@ -101,6 +126,8 @@ impl Drop for Permit {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn throttles(per_minute: Option<u32>, concurrent: Option<u32>) -> (Throttles, Arc<Usage>) {
@@ -163,5 +190,56 @@ mod tests {
         });
         assert_eq!(usage.in_flight.load(Ordering::SeqCst), 0);
         assert!(Arc::ptr_eq(&usage, &throttles.usage_of(&"id".into())));
+    }
+
+    #[test]
+    fn fires_and_invocations_are_counted_apart() {
+        let (throttles, usage) = throttles(Some(1), None);
+        let limits = UserLimits { fires_per_minute: Some(2), ..UserLimits::default() };
+        assert!(throttles.charge(&usage, &limits, 1).is_ok());
+        assert!(throttles.charge(&usage, &limits, 1).is_err());
+        for count in 1..5u64 {
+            let charged = throttles.charge_fire(&usage, &limits, 1).map_err(|error| error.text().to_owned());
+            let text = format!("Too many requests in the last minute (count: {count}, allowed: 2).");
+            assert_eq!(charged, if count > 2 { Err(text) } else { Ok(()) });
+        }
+    }
+
+    #[test]
+    fn containers_of_an_action_stay_below_both_bounds() {
+        let (throttles, _) = throttles(None, Some(10));
+        for (instances, concurrent, allowed) in
+            [(None, None, 10), (Some(3), None, 3), (Some(30), None, 10), (Some(30), Some(20), 20)]
+        {
+            let limits = UserLimits {
+                max_action_instances: instances,
+                concurrent_invocations: concurrent,
+                ..UserLimits::default()
+            };
+            assert_eq!(throttles.instances(&limits), Some(allowed));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn under_parallel_load_exactly_what_is_allowed_passes(
+            allowed in 0..40u32, threads in 1..5usize, each in 1..20u32, minutes in 1..4u64,
+        ) {
+            let (throttles, usage) = throttles(Some(allowed), None);
+            for minute in 1..=minutes {
+                let passed = AtomicU32::new(0);
+                std::thread::scope(|scope| {
+                    for _ in 0..threads {
+                        scope.spawn(|| for _ in 0..each {
+                            if throttles.charge(&usage, &UserLimits::default(), minute * MINUTE).is_ok() {
+                                passed.fetch_add(1, Ordering::SeqCst);
+                            }
+                        });
+                    }
+                });
+                let asked = each * u32::try_from(threads).unwrap();
+                prop_assert_eq!(passed.into_inner(), allowed.min(asked));
+            }
+        }
     }
 }

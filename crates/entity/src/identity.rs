@@ -1,11 +1,11 @@
-//! Who calls: subjects, namespaces, keys and the limits that go with them.
+//! Who calls: subjects, namespaces and keys.
 
 use std::fmt;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ByteSize, EntityName};
+use crate::{EntityName, UserLimits};
 
 /// Length that the secret part of a key has, exactly.
 pub const KEY_LENGTH: usize = 64;
@@ -90,47 +90,6 @@ pub struct Identity {
     /// Limits set for the namespace.
     #[serde(default)]
     pub limits: UserLimits,
-}
-
-/// Limits of one namespace; what is absent follows the system's.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-#[allow(missing_docs, reason = "the names are the documentation: contract fields of the limits document")]
-pub struct UserLimits {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub invocations_per_minute: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub concurrent_invocations: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub fires_per_minute: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub allowed_kinds: Option<Vec<String>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub store_activations: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub min_action_memory: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub max_action_memory: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub min_action_logs: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub max_action_logs: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub min_action_timeout: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub max_action_timeout: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub min_action_concurrency: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub max_action_concurrency: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub max_parameter_size: Option<ByteSize>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub max_payload_size: Option<ByteSize>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub truncation_size: Option<ByteSize>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub max_action_instances: Option<u32>,
 }
 
 #[cfg(test)]

@@ -24,6 +24,7 @@ pub mod size;
 pub mod store_level;
 pub mod transaction_id;
 pub mod trigger;
+pub mod user_limits;
 pub mod version;
 
 pub use action::{Action, ExecutableAction};
@@ -32,7 +33,7 @@ pub use activation_id::ActivationId;
 pub use event::Event;
 pub use exec::{Code, Exec};
 pub use fault::{Blame, Fault};
-pub use identity::{AuthKey, Identity, Namespace, Subject, UserLimits};
+pub use identity::{AuthKey, Identity, Namespace, Subject};
 pub use invocation::{ActionKey, Invocation, Role};
 pub use json::RawJson;
 pub use limits::{ActionLimits, LimitBounds, PayloadLimits};
@@ -46,6 +47,7 @@ pub use size::ByteSize;
 pub use store_level::StoreLevel;
 pub use transaction_id::TransactionId;
 pub use trigger::{RuleLink, Status, Trigger};
+pub use user_limits::UserLimits;
 pub use version::Version;
 
 /// Milliseconds since the epoch: every time in documents and messages.

@@ -49,6 +49,7 @@ pub(crate) fn api(controller: &Controller) -> Reply {
 fn deployment_document(manifest: &Manifest, config: &ControllerConfig) -> Value {
     let rates = config.rates;
     let bounds = config.limit_bounds;
+    let default = config.namespace_limits.bounds(bounds);
     let bytes = |mb: u32| u64::from(mb) * MB;
     json!({
         "description": "OpenWhisk",
@@ -62,12 +63,12 @@ fn deployment_document(manifest: &Manifest, config: &ControllerConfig) -> Value 
             "triggers_per_minute": rates.fires_per_minute.unwrap_or(UNLIMITED),
             "concurrent_actions": rates.concurrent_invocations.unwrap_or(UNLIMITED),
             "sequence_length": config.sequence_length,
-            "default_min_action_duration": bounds.timeout.min,
-            "default_max_action_duration": bounds.timeout.max,
-            "default_min_action_memory": bytes(bounds.memory.min),
-            "default_max_action_memory": bytes(bounds.memory.max),
-            "default_min_action_logs": bytes(bounds.logs.min),
-            "default_max_action_logs": bytes(bounds.logs.max),
+            "default_min_action_duration": default.timeout.min,
+            "default_max_action_duration": default.timeout.max,
+            "default_min_action_memory": bytes(default.memory.min),
+            "default_max_action_memory": bytes(default.memory.max),
+            "default_min_action_logs": bytes(default.logs.min),
+            "default_max_action_logs": bytes(default.logs.max),
             "min_action_duration": bounds.timeout.min,
             "max_action_duration": bounds.timeout.max,
             "min_action_memory": bytes(bounds.memory.min),

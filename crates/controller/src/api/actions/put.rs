@@ -10,7 +10,6 @@ use serde_json::value::RawValue;
 
 use super::exec::NewExec;
 use super::{answer, read_code, room, writable};
-use crate::api::namespaces::bounds_for;
 use crate::api::put::{self, PutBody};
 use crate::call::Call;
 use crate::clock;
@@ -39,7 +38,7 @@ pub(crate) async fn put(
         return Err(ApiError::conflict(error_text::EXISTS));
     }
     let (old, revision) = found.map(|stored| (stored.entity, stored.revision)).unzip();
-    let (mut action, code) = update.apply(&address, old, clock::now())?;
+    let (mut action, code) = update.apply(&address, old, call.controller.config.default_limits, clock::now())?;
     refuse_deprecated(call, &action.exec.kind)?;
     let code = match (code, &action.exec.code) {
         (Some(code), _) => {
@@ -99,10 +98,10 @@ impl Update {
             return Err(ApiError::refusal(StatusCode::FORBIDDEN, error_text::kind_not_allowed(kind)));
         }
         let limits = &self.own.limits;
-        if let Some(text) = limits.violation(&bounds_for(own, config.limit_bounds)) {
+        if let Some(text) = limits.violation(&own.bounds(config.limit_bounds)) {
             return Err(ApiError::bad_request(text));
         }
-        match (limits.instances, call.controller.throttles.concurrency(own)) {
+        match (limits.instances, call.controller.throttles.instances(own)) {
             (Some(instances), Some(allowed)) if instances > allowed.into() => {
                 Err(ApiError::bad_request(error_text::too_many_instances(allowed)))
             }
@@ -110,11 +109,12 @@ impl Update {
         }
     }
 
-    /// The action after this request, and its code if the request brought some.
+    /// The action after this request, a new one with these limits before, and its code if the request brought some.
     fn apply(
         self,
         address: &ActionAddress,
         old: Option<Action>,
+        limits: ActionLimits,
         now: Millis,
     ) -> Result<(Action, Option<Bytes>), ApiError> {
         let Self { common, own } = self;
@@ -126,7 +126,7 @@ impl Update {
                 action.annotations.remove(&own.removed_annotations);
                 (action, code)
             }
-            (None, Some((exec, code))) => (blank(address, exec), code),
+            (None, Some((exec, code))) => (blank(address, exec, limits), code),
             (None, None) => return Err(ApiError::bad_request(error_text::EXEC_UNDEFINED)),
         };
         if let Some(parameters) = common.parameters {
@@ -145,14 +145,14 @@ impl Update {
 }
 
 /// A new action before anything of the request but its `exec`. Its functions get no key unless it asks for one.
-fn blank(address: &ActionAddress, exec: Exec) -> Action {
+fn blank(address: &ActionAddress, exec: Exec, limits: ActionLimits) -> Action {
     let mut annotations = Parameters::new();
     annotations.set(PROVIDE_API_KEY, &false);
     Action {
         location: Location { namespace: address.path(), name: address.name.clone() },
         exec,
         parameters: Parameters::new(),
-        limits: ActionLimits::default(),
+        limits,
         version: Version::default(),
         publish: false,
         annotations,
