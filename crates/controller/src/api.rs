@@ -6,4 +6,6 @@ pub(crate) mod docs;
 pub(crate) mod info;
 pub(crate) mod listing;
 pub(crate) mod namespaces;
+pub(crate) mod packages;
+pub(crate) mod parameters;
 pub(crate) mod put;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use chasen_entity::{EntityName, EntityPath, FullyQualifiedName, Millis, RawJson, TransactionId};
+use chasen_entity::{ActivationId, EntityName, EntityPath, FullyQualifiedName, Millis, RawJson, TransactionId};
 use http::StatusCode;
 use http::header::{HeaderMap, HeaderName};
 use serde::Serialize;
@@ -78,7 +78,6 @@ impl Call<'_> {
         payload: RawJson,
         blocking: bool,
     ) -> activate::Request {
-        let trace = self.headers.get("traceparent").and_then(|value| value.to_str().ok());
         activate::Request {
             transaction_id: self.transaction_id.clone(),
             identity: self.caller.identity.clone(),
@@ -87,9 +86,20 @@ impl Call<'_> {
             blocking,
             cause: None,
             arrived: self.arrived,
-            trace_context: trace.filter(|trace| trace.len() <= MAX_TRACE_CONTEXT).map(str::to_owned),
-            extra_logging: self.headers.get(EXTRA_LOGGING).is_some_and(|value| value == "on"),
+            trace_context: self.trace_context(),
+            extra_logging: self.extra_logging(),
         }
+    }
+
+    /// The `traceparent` of the request.
+    pub(crate) fn trace_context(&self) -> Option<String> {
+        let trace = self.headers.get("traceparent").and_then(|value| value.to_str().ok());
+        trace.filter(|trace| trace.len() <= MAX_TRACE_CONTEXT).map(str::to_owned)
+    }
+
+    /// True if the request asks for a record whatever the store level says.
+    pub(crate) fn extra_logging(&self) -> bool {
+        self.headers.get(EXTRA_LOGGING).is_some_and(|value| value == "on")
     }
 
     /// 200 with JSON of a few fields, for a client that takes it.
@@ -107,12 +117,29 @@ impl Call<'_> {
         Ok(Reply::json(status, value).with_cors(Cors::Rest))
     }
 
+    /// 202 with the id of an activation that goes on.
+    pub(crate) fn accepted(&self, id: ActivationId) -> Result<Reply, ApiError> {
+        #[derive(Serialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Accepted {
+            activation_id: ActivationId,
+        }
+        let reply = self.answer(StatusCode::ACCEPTED, &Accepted { activation_id: id })?;
+        Ok(reply.with_activation_id(id))
+    }
+
     /// 200 with JSON that may be large and that counts for the memory of downloads.
     pub(crate) fn document<T: Serialize + ?Sized>(&self, value: &T) -> Result<Reply, ApiError> {
+        self.prepared(self.render(value)?)
+    }
+
+    /// The JSON of an answer, counted for the memory of downloads; made before something is written that could not
+    /// be answered.
+    pub(crate) fn render<T: Serialize + ?Sized>(&self, value: &T) -> Result<Bytes, ApiError> {
         let text = serde_json::to_vec(value).map_err(|_| ApiError::internal())?;
         let mut held = Held::default();
         self.controller.downloads.cover(&mut held, text.len() as u64)?;
-        self.prepared(held.until_dropped(text.into()))
+        Ok(held.until_dropped(text.into()))
     }
 
     /// 200 with JSON that is written already, for a client that takes it.

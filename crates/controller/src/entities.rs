@@ -5,6 +5,7 @@ pub(crate) mod address;
 pub(crate) mod batch;
 pub(crate) mod cache;
 pub(crate) mod document;
+pub(crate) mod doors;
 pub(crate) mod resolve;
 pub(crate) mod resolved_action;
 
@@ -17,8 +18,10 @@ pub(crate) use self::address::ActionAddress;
 pub(crate) use self::batch::Batch;
 use self::cache::{Cached, EntityCache, Found};
 use self::document::id_of;
+use self::doors::Doors;
 pub(crate) use self::document::{Entity, LoadError, Stored, optional};
 use self::resolve::Merged;
+pub(crate) use self::resolve::ResolvedPackage;
 pub(crate) use self::resolved_action::{KindState, ResolvedAction};
 
 /// See the module.
@@ -27,17 +30,29 @@ pub(crate) struct Entities {
     runtimes: Arc<Runtimes>,
     cache: EntityCache,
     merged: Merged,
+    doors: Doors,
 }
 
 impl Entities {
     /// The entities in this store; `bound` is the memory of the cache.
     pub(crate) fn new(store: Arc<dyn ArtifactStore>, runtimes: Arc<Runtimes>, bound: ByteSize) -> Self {
-        Self { store, runtimes, cache: EntityCache::new(bound), merged: Merged::default() }
+        Self {
+            store,
+            runtimes,
+            cache: EntityCache::new(bound),
+            merged: Merged::default(),
+            doors: Doors::new(),
+        }
     }
 
     /// The store itself, for lists.
     pub(crate) fn store(&self) -> &Arc<dyn ArtifactStore> {
         &self.store
+    }
+
+    /// The doors of packages, for those who write what is in them.
+    pub(crate) fn doors(&self) -> &Doors {
+        &self.doors
     }
 
     /// An entity as the store has it, past the cache: what a change is made from.

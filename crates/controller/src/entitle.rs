@@ -31,16 +31,6 @@ impl Verdict {
         Self::Refused(BTreeSet::from([path.to_string()]))
     }
 
-    /// Of several that are needed together: a refusal of any names all that were refused.
-    pub(crate) fn all(verdicts: impl IntoIterator<Item = Self>) -> Self {
-        let refused = |verdict| match verdict {
-            Self::Allowed => BTreeSet::new(),
-            Self::Refused(paths) => paths,
-        };
-        let paths: BTreeSet<String> = verdicts.into_iter().flat_map(refused).collect();
-        if paths.is_empty() { Self::Allowed } else { Self::Refused(paths) }
-    }
-
     /// 403 for a refusal.
     pub(crate) fn required(self) -> Result<(), ApiError> {
         match self {
@@ -50,6 +40,16 @@ impl Verdict {
             }
         }
     }
+}
+
+/// The verdict on several things that are needed together: a refusal of any names all that were refused.
+pub(crate) fn all(verdicts: impl IntoIterator<Item = Verdict>) -> Verdict {
+    let refused = |verdict| match verdict {
+        Verdict::Allowed => BTreeSet::new(),
+        Verdict::Refused(paths) => paths,
+    };
+    let paths: BTreeSet<String> = verdicts.into_iter().flat_map(refused).collect();
+    if paths.is_empty() { Verdict::Allowed } else { Verdict::Refused(paths) }
 }
 
 impl Rights<'_> {
@@ -149,9 +149,8 @@ mod tests {
 
     #[test]
     fn refusals_together_name_every_path_once_in_order() {
-        assert_eq!(Verdict::all([Verdict::Allowed, Verdict::Allowed]), Verdict::Allowed);
-        let several =
-            Verdict::all(["b/x", "a/y", "b/x"].map(Verdict::refused).into_iter().chain([Verdict::Allowed]));
+        assert_eq!(all([Verdict::Allowed, Verdict::Allowed]), Verdict::Allowed);
+        let several = all(["b/x", "a/y", "b/x"].map(Verdict::refused).into_iter().chain([Verdict::Allowed]));
         let text = several.required().unwrap_err().text().to_owned();
         assert_eq!(text, "The supplied authentication is not authorized to access 'a/y, b/x'.");
     }

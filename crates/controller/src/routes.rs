@@ -10,7 +10,7 @@ use http::request::Parts;
 use http::{Method, StatusCode};
 
 use crate::api::docs::{self, Described};
-use crate::api::{actions, activations, info, namespaces};
+use crate::api::{actions, activations, info, namespaces, packages};
 use crate::call::Call;
 use crate::clock;
 use crate::controller::Controller;
@@ -91,6 +91,12 @@ async fn below_api(call: &Call<'_>, method: &Method, path: &[&str], body: Reques
         (DELETE, [ns, "actions", package, name])             => actions::delete(call, call.action(ns, Some(package), name)?).await,
         (POST,   [ns, "actions", name])                      => actions::invoke(call, call.action(ns, None, name)?, body).await,
         (POST,   [ns, "actions", package, name])             => actions::invoke(call, call.action(ns, Some(package), name)?, body).await,
+
+        (GET,    [ns, "packages"] | [ns, "packages", ""])    => packages::list(call, ns).await,
+        (_,      [_, "packages", ""])                        => Err(ApiError::no_route()),
+        (GET,    [ns, "packages", name])                     => packages::get(call, call.entity(ns, name)?).await,
+        (PUT,    [ns, "packages", name])                     => packages::put(call, call.entity(ns, name)?, body).await,
+        (DELETE, [ns, "packages", name])                     => packages::delete(call, call.entity(ns, name)?).await,
 
         (GET,    [ns, "activations"] | [ns, "activations", ""])         => activations::list(call, ns).await,
         (GET,    [ns, "activations", id] | [ns, "activations", id, ""]) => activations::get(call, ns, id).await,

@@ -6,17 +6,20 @@ mod put;
 mod view;
 
 use bytes::Bytes;
-use chasen_entity::{Action, Code, FullyQualifiedName, Parameters, error_text};
+use chasen_entity::{Action, Code, FullyQualifiedName, error_text};
 use chasen_spi::{Collection, Document, DocumentQuery, Privilege};
+use http::StatusCode;
 
 pub(crate) use self::exec::NewExec;
 pub(crate) use self::invoke::invoke;
 pub(crate) use self::put::put;
 use self::view::{ActionView, Summary};
 use crate::api::listing::{self, EntityListing};
+use crate::api::parameters;
 use crate::aside;
 use crate::call::Call;
-use crate::entities::{ActionAddress, Batch, Stored};
+use crate::entities::doors::Passage;
+use crate::entities::{ActionAddress, Batch, ResolvedPackage, Stored};
 use crate::wire::error::ApiError;
 use crate::wire::memory::Held;
 use crate::wire::reply::Reply;
@@ -48,26 +51,17 @@ async fn list_path(call: &Call<'_>, path: String, path_exact: bool) -> Result<Re
 /// `GET …/actions/{package}/`: those of a package, or of the one that a binding stands for.
 pub(crate) async fn list_package(call: &Call<'_>, namespace: &str, package: &str) -> Result<Reply, ApiError> {
     let name = call.entity(namespace, package)?;
-    call.rights().package(&name).await?.required()?;
+    call.rights().package(&name).await.map_err(|error| error.of_package(&name))?.required()?;
     let package = call.controller.entities.resolve_package(&name).await?;
     list_path(call, package.path().to_string(), true).await
 }
 
 /// `GET …/actions/{name}`
 pub(crate) async fn get(call: &Call<'_>, address: ActionAddress) -> Result<Reply, ApiError> {
-    call.rights().action(Privilege::Read, &address).await?.required()?;
+    let readable = call.rights().action(Privilege::Read, &address).await;
+    readable.map_err(|error| address.explain(error))?.required()?;
     let with_code = call.query.flag("code", true)?;
-    let entities = &call.controller.entities;
-    let (action, binding) = match address.package_name() {
-        None => (entities.load::<Action>(&address.qualified()).await?.entity, None),
-        Some(package) => {
-            let package = entities.resolve_package(&package).await?;
-            let stored = FullyQualifiedName::new(package.path(), address.name.clone());
-            let action = entities.load::<Action>(&stored).await?.entity;
-            let parameters: Parameters = package.parameters().merged_with(action.parameters.clone());
-            (Action { parameters, ..action }, package.binding_name())
-        }
-    };
+    let (action, binding) = read(call, &address).await?;
     let code = match &action.exec.code {
         Some(code) if with_code => Some(read_code(call, &address, code).await?),
         _ => None,
@@ -76,10 +70,48 @@ pub(crate) async fn get(call: &Call<'_>, address: ActionAddress) -> Result<Reply
     answer(call, action, code, binding.filter(|_| !with_code), held).await
 }
 
+/// The action at an address as the caller sees it, with the parameters of its package, and the binding it was reached
+/// through: `ns/binding`.
+async fn read(call: &Call<'_>, address: &ActionAddress) -> Result<(Action, Option<String>), ApiError> {
+    let entities = &call.controller.entities;
+    let Some(package) = address.package_name() else {
+        require_readable(call, address, None)?;
+        return Ok((entities.load::<Action>(&address.qualified()).await?.entity, None));
+    };
+    let package = entities.resolve_package(&package).await.map_err(|error| address.explain(error))?;
+    require_readable(call, address, Some(&package))?;
+    let stored = FullyQualifiedName::new(package.path(), address.name.clone());
+    let action = entities.load::<Action>(&stored).await?.entity;
+    let own = parameters::shown(action.parameters, &action.location.namespace, call.own());
+    let parameters = parameters::of_package(&package, call.own()).merged_with(own);
+    Ok((Action { parameters, ..action }, package.binding_name()))
+}
+
+/// Where shared packages may only be executed, actions in those of others are not shown.
+fn require_readable(
+    call: &Call<'_>,
+    address: &ActionAddress,
+    package: Option<&ResolvedPackage>,
+) -> Result<(), ApiError> {
+    if !call.controller.config.shared_packages_execute_only {
+        return Ok(());
+    }
+    let rights = call.rights();
+    let foreign = |package: &&ResolvedPackage| !rights.owns(package.provider.location.namespace.namespace());
+    let text = if !rights.owns(address.namespace.as_str()) {
+        error_text::action_in_shared_package(address.path().as_str())
+    } else if package.filter(foreign).is_some() {
+        error_text::action_in_binding_of_shared_package(&address.qualified().to_string())
+    } else {
+        return Ok(());
+    };
+    Err(ApiError::refusal(StatusCode::FORBIDDEN, text))
+}
+
 /// `DELETE …/actions/{name}`
 pub(crate) async fn delete(call: &Call<'_>, address: ActionAddress) -> Result<Reply, ApiError> {
     call.rights().action(Privilege::Delete, &address).await?.required()?;
-    writable(call, &address).await?;
+    let passage = writable(call, &address).await?;
     let name = address.qualified();
     let Stored { entity: action, revision, .. } = call.controller.entities.load::<Action>(&name).await?;
     // Missing code must not keep an action from being deleted.
@@ -88,17 +120,19 @@ pub(crate) async fn delete(call: &Call<'_>, address: ActionAddress) -> Result<Re
         None => None,
     };
     let held = room(call, code.as_ref())?;
-    Batch::default().delete(name, revision).commit(call.controller).await?;
+    Batch::default().delete(name, revision).behind(passage).commit(call.controller).await?;
     answer(call, action, code, None, held).await
 }
 
-/// Refuses to write through a package that is none, or through a binding.
-async fn writable(call: &Call<'_>, address: &ActionAddress) -> Result<(), ApiError> {
-    let Some(package) = address.package_name() else { return Ok(()) };
-    let (package, _) = call.controller.entities.package(&package).await?;
+/// Passes through the door of the action's package. There is none for what is no package, nor for a binding.
+async fn writable(call: &Call<'_>, address: &ActionAddress) -> Result<Option<Passage>, ApiError> {
+    let Some(name) = address.package_name() else { return Ok(None) };
+    let entities = &call.controller.entities;
+    let passage = entities.doors().pass(&name).await;
+    let (package, _) = entities.package(&name).await?;
     match package.binding {
         Some(_) => Err(ApiError::bad_request(error_text::NOT_ON_BINDING)),
-        None => Ok(()),
+        None => Ok(Some(passage)),
     }
 }
 

@@ -2,6 +2,9 @@
 
 use chasen_entity::{EntityName, EntityPath, FullyQualifiedName};
 
+use super::LoadError;
+use crate::wire::error::ApiError;
+
 /// Where an action lies, as a path or a name tells.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ActionAddress {
@@ -23,6 +26,14 @@ impl ActionAddress {
     pub(crate) fn package_name(&self) -> Option<FullyQualifiedName> {
         let package = self.package.as_ref()?;
         Some(FullyQualifiedName::new(EntityPath::root(&self.namespace), package.clone()))
+    }
+
+    /// The error of a request that reads what lies here: a missing package is named.
+    pub(crate) fn explain(&self, error: LoadError) -> ApiError {
+        match self.package_name() {
+            Some(package) => error.of_package(&package),
+            None => error.into(),
+        }
     }
 
     /// The address that a name stands for: `ns/action` or `ns/package/action`.

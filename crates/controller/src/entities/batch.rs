@@ -7,14 +7,31 @@ use chasen_spi::{Change, Document};
 
 use super::cache::{Cached, Found};
 use super::document::{Entity, document_of, id_of};
+use super::doors::Passage;
 use crate::aside;
 use crate::controller::Controller;
 use crate::wire::error::ApiError;
+
+/// Tries of a change that is made from a fresh read each time.
+const TRIES: usize = 8;
+
+/// Reads and changes, again if somebody else was faster in between: only who never comes through gets a 409.
+pub(crate) async fn retried<T>(mut change: impl AsyncFnMut() -> Result<T, ApiError>) -> Result<T, ApiError> {
+    for _ in 1..TRIES {
+        match change().await {
+            Err(error) if error.is_stale() => {}
+            done => return done,
+        }
+    }
+    change().await
+}
 
 /// Changes that belong together.
 #[derive(Debug, Default)]
 pub(crate) struct Batch {
     changes: Vec<(FullyQualifiedName, Change)>,
+    /// Kept until they are made.
+    passage: Option<Passage>,
 }
 
 impl Batch {
@@ -32,13 +49,19 @@ impl Batch {
         self
     }
 
+    /// Keeps the passage through a package's door until the changes are made.
+    pub(crate) fn behind(self, passage: Option<Passage>) -> Self {
+        Self { passage, ..self }
+    }
+
     /// Makes the changes, whether the client still waits or not. Returns the new revisions.
     /// A state that is not what a change names is a 409.
     pub(crate) async fn commit(self, controller: &Arc<Controller>) -> Result<Vec<Revision>, ApiError> {
         let controller = controller.clone();
         aside::finish(async move {
             let entities = &controller.entities;
-            let (names, changes): (Vec<_>, Vec<_>) = self.changes.into_iter().unzip();
+            let Self { changes, passage } = self;
+            let (names, changes): (Vec<_>, Vec<_>) = changes.into_iter().unzip();
             let applied = entities.store.apply(changes.clone()).await;
             let revisions = applied.inspect_err(|error| entities.cache.after(error))?;
             for ((name, change), revision) in names.into_iter().zip(changes).zip(&revisions) {
@@ -49,6 +72,7 @@ impl Batch {
                     Change::Delete(_, revision) => entities.cache.deleted(name, revision),
                 }
             }
+            drop(passage);
             Ok(revisions)
         })
         .await

@@ -112,6 +112,16 @@ pub(crate) enum LoadError {
     Store(StoreError),
 }
 
+impl LoadError {
+    /// The error of a request that reads this package or something in it: a missing one is named.
+    pub(crate) fn of_package(self, package: &FullyQualifiedName) -> ApiError {
+        match self {
+            Self::Missing => ApiError::package_not_found(&package.to_string()),
+            error => error.into(),
+        }
+    }
+}
+
 impl From<LoadError> for ApiError {
     fn from(error: LoadError) -> Self {
         match error {

@@ -39,7 +39,8 @@ pub(crate) enum KindState {
 }
 
 impl KindState {
-    fn of(action: &Action, manifest: &Manifest) -> Self {
+    /// What it does with this action.
+    pub(crate) fn of(action: &Action, manifest: &Manifest) -> Self {
         let exec = &action.exec;
         if exec.is_sequence() || exec.image.is_some() {
             return Self::Runs;

@@ -3,8 +3,9 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
-use chasen_entity::{ByteSize, error_text, json};
-use http::StatusCode;
+use chasen_entity::json::{self, JsonType};
+use chasen_entity::{ByteSize, RawJson, error_text};
+use http::{HeaderMap, StatusCode};
 use http_body_util::BodyExt;
 use hyper::body::{Body as _, Incoming};
 use serde_json::error::Category;
@@ -13,6 +14,7 @@ use serde_json::value::RawValue;
 use crate::controller::Controller;
 use crate::wire::connection::Activity;
 use crate::wire::error::ApiError;
+use crate::wire::media;
 use crate::wire::memory::Held;
 
 /// A body that has not been read. Dropping it unread makes the connection close slowly.
@@ -118,6 +120,20 @@ impl Received {
     }
 }
 
+/// The arguments that a request brings: an object, or nothing. `absent` as of the [`RequestBody`].
+pub(crate) fn payload(headers: &HeaderMap, body: &[u8], absent: bool) -> Result<RawJson, ApiError> {
+    media::require_json(headers, absent)?;
+    if body.is_empty() {
+        return Ok(RawJson::empty_object());
+    }
+    let value = RawJson::parse(body).map_err(|error| ApiError::malformed(error.to_string()))?;
+    if value.json_type() == JsonType::Object {
+        Ok(value)
+    } else {
+        Err(ApiError::malformed("JSON object expected"))
+    }
+}
+
 /// Top-level fields of an object; of equal ones the last counts.
 pub(crate) struct Fields<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
 
@@ -137,6 +153,11 @@ impl<'a> Fields<'a> {
     /// The fields of a value; `None` if it is no object.
     pub(crate) fn of(value: &'a RawValue) -> Option<Self> {
         json::entries(value.get()).ok().map(Self)
+    }
+
+    /// True if there are none.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     /// The value of a field, `null` too.

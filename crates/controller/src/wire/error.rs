@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::fmt::Display;
 
 use chasen_entity::{Blame, Fault, TransactionId, error_text};
-use chasen_spi::{Rejection, StoreError};
+use chasen_spi::{LockError, Rejection, StoreError};
 use http::StatusCode;
 use http::header::{ALLOW, CONNECTION, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use serde::Serialize;
@@ -151,9 +151,19 @@ impl ApiError {
         self.layer != Layer::Protocol
     }
 
-    #[cfg(test)]
+    /// What the client is told.
     pub(crate) fn text(&self) -> &str {
         &self.text
+    }
+
+    /// True if the platform is to blame, not the request.
+    pub(crate) fn is_server_error(&self) -> bool {
+        self.status.is_server_error()
+    }
+
+    /// True if somebody else changed what was to be changed.
+    pub(crate) fn is_stale(&self) -> bool {
+        self.status == StatusCode::CONFLICT && self.text == error_text::CONFLICT
     }
 
     /// The answer.
@@ -203,6 +213,13 @@ impl From<StoreError> for ApiError {
         };
         let status = status_of(error.blame(), error.retry());
         Self { cause: Some(error.to_string()), ..Self::refusal(status, text) }
+    }
+}
+
+/// Keys are the platform's affair.
+impl From<LockError> for ApiError {
+    fn from(error: LockError) -> Self {
+        Self { cause: Some(error.to_string()), ..Self::internal() }
     }
 }
 

@@ -98,7 +98,8 @@ fn text(value: &RawValue) -> Option<String> {
     serde_json::from_str(value.get()).ok()
 }
 
-fn unknown_kind(kind: &str, manifest: &Manifest) -> String {
+/// The reason against a kind that is none.
+pub(super) fn unknown_kind(kind: &str, manifest: &Manifest) -> String {
     let kind: String = kind.chars().take(ECHO).collect();
     let mut valid: Vec<String> = manifest.kinds().map(|kind| kind.kind.clone()).collect();
     valid.push(BLACKBOX.to_owned());

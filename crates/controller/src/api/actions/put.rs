@@ -3,17 +3,20 @@
 use bytes::Bytes;
 use chasen_entity::exec::is_binary_code;
 use chasen_entity::limits::LimitsUpdate;
-use chasen_entity::{Action, ActionLimits, Exec, Location, Millis, Parameters, Version, error_text};
+use chasen_entity::{
+    Action, ActionLimits, Exec, Location, Manifest, Millis, Parameters, Version, error_text,
+};
 use chasen_spi::Privilege;
 use http::StatusCode;
 use serde_json::value::RawValue;
 
-use super::exec::NewExec;
+use super::exec::{NewExec, unknown_kind};
 use super::{answer, read_code, room, writable};
+use crate::api::parameters;
 use crate::api::put::{self, PutBody};
 use crate::call::Call;
 use crate::clock;
-use crate::entities::{ActionAddress, Batch, optional};
+use crate::entities::{ActionAddress, Batch, KindState, optional};
 use crate::wire::body::{Fields, RequestBody};
 use crate::wire::error::ApiError;
 use crate::wire::reply::Reply;
@@ -32,14 +35,15 @@ pub(crate) async fn put(
     let update = Update { common, own };
     let overwrite = call.query.flag("overwrite", false)?;
     update.check(call)?;
-    writable(call, &address).await?;
+    let passage = writable(call, &address).await?;
     let found = optional(call.controller.entities.load::<Action>(&address.qualified()).await)?;
     if found.is_some() && !overwrite {
         return Err(ApiError::conflict(error_text::EXISTS));
     }
     let (old, revision) = found.map(|stored| (stored.entity, stored.revision)).unzip();
-    let (mut action, code) = update.apply(&address, old, call.controller.config.default_limits, clock::now())?;
-    refuse_deprecated(call, &action.exec.kind)?;
+    let (mut action, code) =
+        update.apply(&address, old, call.controller.config.default_limits, clock::now())?;
+    require_kind(&action, &call.controller.runtimes.manifest())?;
     let code = match (code, &action.exec.code) {
         (Some(code), _) => {
             action.exec.code = Some(call.controller.attachments.put(code.clone()).await?);
@@ -49,15 +53,20 @@ pub(crate) async fn put(
         (None, None) => None,
     };
     let held = room(call, code.as_ref())?;
-    let batch = Batch::default().put(&action, revision.unwrap_or(0))?;
+    let parameters = parameters::lock(call, action.parameters.clone()).await?;
+    let stored = Action { parameters, ..action.clone() };
+    let batch = Batch::default().put(&stored, revision.unwrap_or(0))?.behind(passage);
     batch.commit(call.controller).await?;
     answer(call, action, code, None, held).await
 }
 
-fn refuse_deprecated(call: &Call<'_>, kind: &str) -> Result<(), ApiError> {
-    match call.controller.runtimes.manifest().resolve(kind) {
-        Some(runtime) if runtime.deprecated => Err(ApiError::bad_request(error_text::deprecated_kind(kind))),
-        _ => Ok(()),
+/// Refuses an action of a kind that the platform runs no more, be it that only its exec stays as it was.
+fn require_kind(action: &Action, manifest: &Manifest) -> Result<(), ApiError> {
+    let kind = &action.exec.kind;
+    match KindState::of(action, manifest) {
+        KindState::Runs => Ok(()),
+        KindState::Deprecated => Err(ApiError::bad_request(error_text::deprecated_kind(kind))),
+        KindState::Removed => Err(ApiError::malformed(unknown_kind(kind, manifest))),
     }
 }
 

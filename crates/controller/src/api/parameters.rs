@@ -1,0 +1,66 @@
+//! Parameters on their way to the store and back. At rest they may be locked; what is locked is shown to its owner as
+//! it is stored, and to nobody else: whoever has the locked text could have it unlocked by a function of his own.
+
+use chasen_entity::{EntityName, EntityPath, Parameter, Parameters, RawJson};
+use chasen_spi::parameter_lock::lock_all;
+
+use crate::aside;
+use crate::call::Call;
+use crate::entities::ResolvedPackage;
+use crate::wire::error::ApiError;
+
+/// The parameters as they go into the store.
+pub(crate) async fn lock(call: &Call<'_>, parameters: Parameters) -> Result<Parameters, ApiError> {
+    let lock = call.controller.parameter_lock.clone();
+    let length = usize::try_from(parameters.size()).unwrap_or(usize::MAX);
+    Ok(aside::compute(length, move || lock_all(&*lock, parameters)).await??)
+}
+
+/// Parameters of what lies at this path, as somebody from the namespace `viewer` sees them.
+pub(crate) fn shown(parameters: Parameters, path: &EntityPath, viewer: &EntityName) -> Parameters {
+    if path.namespace() == viewer.as_str() || !parameters.has_locked() {
+        return parameters;
+    }
+    let veil = |one: Parameter| match one.encryption {
+        Some(_) => Parameter { value: RawJson::null(), ..one },
+        None => one,
+    };
+    parameters.into_iter().map(veil).collect()
+}
+
+/// The parameters of a package, those of the binding that it was reached through on top.
+pub(crate) fn of_package(package: &ResolvedPackage, viewer: &EntityName) -> Parameters {
+    let provider = &package.provider;
+    let beneath = shown(provider.parameters.clone(), &provider.location.namespace, viewer);
+    match &package.binding {
+        Some(binding) => {
+            beneath.merged_with(shown(binding.parameters.clone(), &binding.location.namespace, viewer))
+        }
+        None => beneath,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn locked_values_are_for_their_owner() {
+        let parameters: Parameters =
+            serde_json::from_str(r#"[{"key":"a","value":1},{"key":"b","value":"x","encryption":"aes-128"}]"#)
+                .unwrap();
+        let path = EntityPath::parse("alice/p").unwrap();
+        let seen_by = |viewer: &str| {
+            let viewer = EntityName::new(viewer).unwrap();
+            serde_json::to_string(&shown(parameters.clone(), &path, &viewer)).unwrap()
+        };
+        assert_eq!(
+            seen_by("alice"),
+            r#"[{"key":"a","value":1},{"key":"b","value":"x","encryption":"aes-128"}]"#
+        );
+        assert_eq!(
+            seen_by("guest"),
+            r#"[{"key":"a","value":1},{"key":"b","value":null,"encryption":"aes-128"}]"#
+        );
+    }
+}
