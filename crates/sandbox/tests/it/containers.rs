@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use chasen_entity::ByteSize;
+use chasen_entity::manifest::Manifest;
 use chasen_entity::response::Answer;
 use chasen_sandbox::helper::Mode;
 use chasen_sandbox::network::NetworkConfig;
@@ -32,6 +33,8 @@ pub(crate) fn tests() -> Vec<Trial> {
         test("containers_of_one_action_share_a_layer_but_not_changes", sharing),
         test("nothing_is_left_after_stop", leftovers),
         test("a_dead_helper_is_replaced", helper_death),
+        test("functions_open_a_thousand_files_and_are_told_of_the_next", open_files),
+        test("kinds_change_while_the_factory_is_open", changing_kinds),
         test("runs_of_a_serial_runtime_follow_each_other", serial),
         test("functions_reach_the_door_of_the_node_and_no_other_port", door),
         test("plain_processes_run_the_same_actions", plain),
@@ -386,12 +389,67 @@ async fn plain() {
     guest.container.exited().await;
 }
 
+async fn open_files() {
+    let world = World::open().await;
+    let node = "const fs = require('fs');
+        function main() {
+            const open = [];
+            try { for (;;) open.push(fs.openSync('/dev/zero', 'r')) }
+            catch ({ code, errno, path, syscall }) {
+                open.forEach(file => fs.closeSync(file));
+                return { n: open.length, error: { code, errno, path, syscall } };
+            }
+        }";
+    if let Some(guest) = world.start(Draft::new(NODE, node)).await {
+        let reply = guest.run("{}").await;
+        let Answer::Ok(body) = &reply.answer else { panic!("{reply:?}") };
+        let body: serde_json::Value = serde_json::from_slice(body).unwrap();
+        // Three event loops and the launcher's own connection are open already.
+        assert!((1000..=1024).contains(&body["n"].as_u64().unwrap()), "{body}");
+        let error = serde_json::json!({"code":"EMFILE","errno":-24,"path":"/dev/zero","syscall":"open"});
+        assert_eq!(body["error"], error);
+        assert_eq!(guest.text_of(&guest.run("{}").await), guest.text_of(&reply), "and again");
+    }
+    let shell = "#!/bin/sh\nprintf '{\"soft\":%s,\"hard\":%s}' $(ulimit -Sn) $(ulimit -Hn)";
+    for (kind, code) in [
+        (
+            PYTHON,
+            "import resource\ndef main(args):\n  return dict(zip(('soft', 'hard'), resource.getrlimit(resource.RLIMIT_NOFILE)))",
+        ),
+        (NATIVE, shell),
+    ] {
+        let Some(guest) = world.start(Draft::new(kind, code)).await else { continue };
+        let limits: serde_json::Value = serde_json::from_str(&guest.result("{}").await).unwrap();
+        assert_eq!(limits, serde_json::json!({"soft": 1024, "hard": 1024}), "{kind}");
+    }
+}
+
+async fn changing_kinds() {
+    let mut runtimes = None;
+    let world = World::open_with(|config| runtimes = Some(config.runtimes.clone())).await;
+    let runtimes = runtimes.unwrap();
+    assert!(world.factory.is_up() && world.factory.serves(NODE, None));
+    let all = serde_json::to_string(&**runtimes.manifest()).unwrap();
+    let guest = world.start(Draft::new(NODE, "function main(args) { return args }")).await;
+    runtimes.replace(Manifest::parse(&all.replace(NODE, "nodejs:20x")).unwrap());
+    assert!(!world.factory.serves(NODE, None) && world.factory.serves("nodejs:20x", None));
+    if let Some(guest) = guest {
+        assert_eq!(guest.result(r#"{"a":1}"#).await, r#"{"a":1}"#, "what runs goes on");
+        let renamed = world.start(Draft::new("nodejs:20x", "function main(args) { return args }")).await;
+        assert_eq!(renamed.unwrap().result(r#"{"a":2}"#).await, r#"{"a":2}"#);
+    }
+    let spec = ContainerSpec { kind: NODE.to_owned(), image: None, memory: ByteSize::mb(128) };
+    assert!(world.factory.create(&spec).await.is_err());
+    world.factory.close().await;
+    assert!(!world.factory.is_up());
+}
+
 async fn not_runnable() {
     let world = World::open_with(|config| {
         let text = serde_json::to_string(&**config.runtimes.manifest())
             .unwrap()
             .replace("\"version\":\"20\"", "\"version\":\"4711\"");
-        config.runtimes.replace(chasen_entity::manifest::Manifest::parse(&text).unwrap());
+        config.runtimes.replace(Manifest::parse(&text).unwrap());
     })
     .await;
     let begun = Instant::now();
