@@ -4,6 +4,9 @@
 //! calls the execution domains through [`chasen_spi::Invoker`] and writes the event log. It never touches a
 //! container's insides, a database or the network.
 //!
+//! Work that no container does, such as a sequence, is done by whoever opens it; the scheduler keeps its books, so that
+//! it too ends in a record and is waited for by drains.
+//!
 //! Every action has a [`queue`], pure and under its own short lock. On the warm path an invocation takes a
 //! free slot and runs in the task that awaits its ticket; nothing else is woken.
 

@@ -28,7 +28,6 @@ enum Fate {
 
 fn fate(work: &Unfinished) -> Fate {
     match (work.started, work.invocation.delivery) {
-        // What it was a step of is over, or begins again with steps of its own.
         _ if work.invocation.cause.is_some() => Fate::Interrupted,
         (None, _) => Fate::Run(work.invocation.attempt),
         (Some(attempt), Delivery::AtLeastOnce) if attempt < MAX_ATTEMPTS => Fate::Run(attempt + 1),
@@ -38,12 +37,12 @@ fn fate(work: &Unfinished) -> Fate {
 
 impl Scheduler {
     /// Takes up what the event log knows to be unfinished, in the background and a bounded number at a time:
-    /// what never started runs; what did, and steps of other work, end in a whisk error. What is delivered at least
-    /// once runs again all the same.
+    /// what never started runs; what did ends in a whisk error, unless it is delivered at least once. Steps of other
+    /// work end in a whisk error in any case: what they were steps of is over, or begins again with steps of its own.
     ///
     /// Work of other roles than [`Role::Action`](chasen_entity::Role) is whoever's who opens such work, and given
-    /// back: each is to be taken up with [`Invoke::reopen`](chasen_spi::Invoke::reopen) and done if its `started` is
-    /// `None` and it has no cause, and else ended as interrupted, which dropping its session does.
+    /// back: each is to be taken up with [`Invoke::reopen`](chasen_spi::Invoke::reopen), and done if it has neither
+    /// started nor a cause; else ended as interrupted, which dropping its session does.
     #[must_use = "what is given back is unfinished still"]
     pub fn recover(&self, unfinished: Vec<Unfinished>) -> Vec<Unfinished> {
         let (mine, others): (Vec<_>, Vec<_>) =
