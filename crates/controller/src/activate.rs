@@ -5,9 +5,16 @@
 //! to its record.
 
 pub(crate) mod admission;
+pub(crate) mod fire;
+mod conductor;
+mod ledger;
 mod primitive;
+mod record;
 mod recovery;
 mod running;
+mod sequence;
+mod session;
+mod sort;
 
 use std::sync::Arc;
 
@@ -15,6 +22,8 @@ use chasen_entity::{ActivationId, Identity, Millis, RawJson, StoreLevel, Transac
 use chasen_spi::{Rejection, Ticket};
 
 pub(crate) use self::running::Running;
+pub(crate) use self::session::most_nested;
+pub(crate) use self::sort::Sort;
 use crate::config::ControllerConfig;
 use crate::controller::Controller;
 use crate::entities::ResolvedAction;
@@ -44,7 +53,11 @@ pub(crate) fn begin(
     controller: &Arc<Controller>,
     request: Request,
 ) -> Result<(ActivationId, Ticket), Rejection> {
-    primitive::begin(controller, request)
+    match Sort::of(&request.action) {
+        Sort::Action => primitive::begin(controller, request),
+        Sort::Sequence => sequence::begin(controller, request),
+        Sort::Composition => conductor::begin(controller, request),
+    }
 }
 
 /// Which ends of an activation leave a record.

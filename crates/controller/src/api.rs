@@ -9,3 +9,5 @@ pub(crate) mod namespaces;
 pub(crate) mod packages;
 pub(crate) mod parameters;
 pub(crate) mod put;
+pub(crate) mod rules;
+pub(crate) mod triggers;

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use chasen_entity::{ActivationId, EntityName, EntityPath, FullyQualifiedName, Millis, RawJson, TransactionId};
+use chasen_entity::{
+    ActivationId, EntityName, EntityPath, FullyQualifiedName, Millis, RawJson, TransactionId,
+};
 use http::StatusCode;
 use http::header::{HeaderMap, HeaderName};
 use serde::Serialize;

@@ -10,7 +10,7 @@ use http::request::Parts;
 use http::{Method, StatusCode};
 
 use crate::api::docs::{self, Described};
-use crate::api::{actions, activations, info, namespaces, packages};
+use crate::api::{actions, activations, info, namespaces, packages, rules, triggers};
 use crate::call::Call;
 use crate::clock;
 use crate::controller::Controller;
@@ -102,6 +102,20 @@ async fn below_api(call: &Call<'_>, method: &Method, path: &[&str], body: Reques
         (GET,    [ns, "activations", id] | [ns, "activations", id, ""]) => activations::get(call, ns, id).await,
         (GET,    [ns, "activations", id, "result"])                     => activations::result(call, ns, id).await,
         (GET,    [ns, "activations", id, "logs"])                       => activations::logs(call, ns, id).await,
+
+        (GET,    [ns, "triggers"] | [ns, "triggers", ""])    => triggers::list(call, ns).await,
+        (_,      [_, "triggers", ""])                        => Err(ApiError::no_route()),
+        (GET,    [ns, "triggers", name])                     => triggers::get(call, call.entity(ns, name)?).await,
+        (PUT,    [ns, "triggers", name])                     => triggers::put(call, call.entity(ns, name)?, body).await,
+        (DELETE, [ns, "triggers", name])                     => triggers::delete(call, call.entity(ns, name)?).await,
+        (POST,   [ns, "triggers", name])                     => triggers::fire(call, call.entity(ns, name)?, body).await,
+
+        (GET,    [ns, "rules"] | [ns, "rules", ""])          => rules::list(call, ns).await,
+        (_,      [_, "rules", ""])                           => Err(ApiError::no_route()),
+        (GET,    [ns, "rules", name] | [ns, "rules", name, ""])    => rules::get(call, call.entity(ns, name)?).await,
+        (PUT,    [ns, "rules", name] | [ns, "rules", name, ""])    => rules::put(call, call.entity(ns, name)?, body).await,
+        (DELETE, [ns, "rules", name] | [ns, "rules", name, ""])    => rules::delete(call, call.entity(ns, name)?).await,
+        (POST,   [ns, "rules", name] | [ns, "rules", name, ""])    => rules::set_status(call, call.entity(ns, name)?, body).await,
 
         _ => Err(ApiError::no_route()),
     }

@@ -6,6 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::{FullyQualifiedName, Location, Millis, Parameters, Version};
 
+/// Most rules that one trigger can have.
+pub const MAX_RULES: usize = 20_000;
+
 /// A stored trigger.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Trigger {
@@ -69,9 +72,68 @@ impl Trigger {
         self.link(rule).map_or(Status::Inactive, |link| link.status)
     }
 
+    /// Sets the link of this rule; false if there is no room for another one.
+    #[must_use]
+    pub fn set_link(&mut self, rule: &str, link: RuleLink) -> bool {
+        let rules = self.rules.get_or_insert_default();
+        if rules.len() >= MAX_RULES && !rules.contains_key(rule) {
+            return false;
+        }
+        rules.insert(rule.to_owned(), link);
+        true
+    }
+
+    /// Takes the link of this rule out; false if there was none.
+    pub fn remove_link(&mut self, rule: &str) -> bool {
+        self.rules.as_mut().is_some_and(|rules| rules.remove(rule).is_some())
+    }
+
     /// True if firing it starts anything.
     #[must_use]
     pub fn has_active_rule(&self) -> bool {
         self.rules.iter().flat_map(BTreeMap::values).any(|link| link.status == Status::Active)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn trigger() -> Trigger {
+        serde_json::from_str(r#"{"namespace":"guest","name":"t","version":"0.0.1","updated":1}"#).unwrap()
+    }
+
+    fn link(status: Status) -> RuleLink {
+        RuleLink { action: FullyQualifiedName::parse("guest/a").unwrap(), status }
+    }
+
+    #[test]
+    fn links_come_and_go_and_leave_an_empty_map() {
+        let mut trigger = trigger();
+        assert!(!serde_json::to_string(&trigger).unwrap().contains("rules"));
+        assert_eq!(trigger.status_of("guest/r"), Status::Inactive);
+        assert!(!trigger.has_active_rule() && !trigger.remove_link("guest/r"));
+        assert!(trigger.set_link("guest/r", link(Status::Inactive)));
+        assert!(!trigger.has_active_rule());
+        assert!(trigger.set_link("guest/r", link(Status::Active)));
+        assert!(trigger.has_active_rule());
+        let text = serde_json::to_string(&trigger).unwrap();
+        assert!(
+            text.contains(r#""rules":{"guest/r":{"action":{"path":"guest","name":"a"},"status":"active"}}"#)
+        );
+        assert_eq!(serde_json::from_str::<Trigger>(&text).unwrap(), trigger);
+        assert!(trigger.remove_link("guest/r") && !trigger.remove_link("guest/r"));
+        assert!(serde_json::to_string(&trigger).unwrap().contains(r#""rules":{}"#));
+    }
+
+    #[test]
+    fn a_full_trigger_takes_changes_but_no_more_rules() {
+        let mut trigger = trigger();
+        for number in 0..MAX_RULES {
+            assert!(trigger.set_link(&format!("guest/{number}"), link(Status::Active)));
+        }
+        assert!(!trigger.set_link("guest/more", link(Status::Active)));
+        assert!(trigger.set_link("guest/0", link(Status::Inactive)));
+        assert!(trigger.remove_link("guest/1") && trigger.set_link("guest/more", link(Status::Active)));
     }
 }

@@ -2,20 +2,54 @@
 
 use std::sync::Arc;
 
+use chasen_entity::Role;
 use chasen_spi::event_log::Unfinished;
+use chasen_telemetry::task;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 
+use super::fire;
 use crate::controller::Controller;
 
+/// Pieces of work that are taken up at the same time.
+const AT_ONCE: usize = 64;
+
 impl Controller {
-    /// Takes up unfinished work that is not an action's. What cannot go on ends as interrupted.
+    /// Takes up unfinished work that is not an action's, in the background and a bounded number at a time: what never
+    /// began is done, what did ends as interrupted. Asked once, at start.
     pub fn recover(self: &Arc<Self>, unfinished: Vec<Unfinished>) {
-        for work in unfinished {
-            let activation = work.invocation.activation_id;
-            match self.invoke.reopen(work.invocation) {
-                // Nobody takes its next step: the dropped session records that.
-                Ok(session) => drop(session),
-                Err(rejection) => tracing::warn!(%activation, %rejection, "work stays unfinished"),
-            }
+        if unfinished.is_empty() {
+            return;
         }
+        tracing::info!(total = unfinished.len(), "unfinished work of an earlier life");
+        let controller = self.clone();
+        let work = async move {
+            let mut under_way = FuturesUnordered::new();
+            for work in unfinished {
+                if under_way.len() >= AT_ONCE {
+                    under_way.next().await;
+                }
+                under_way.push(take_up(&controller, work));
+            }
+            while under_way.next().await.is_some() {}
+        };
+        drop(task::spawn("recovery of the controller's work", work));
+    }
+}
+
+async fn take_up(controller: &Arc<Controller>, work: Unfinished) {
+    let activation = work.invocation.activation_id;
+    let session = match controller.invoke.reopen(work.invocation.clone()) {
+        Ok(session) => session,
+        // While the node drains, it stays in the log for the next start.
+        Err(rejection) => {
+            tracing::warn!(%activation, %rejection, "work stays unfinished");
+            return;
+        }
+    };
+    match work.invocation.role {
+        Role::Fire { .. } => fire::resume(controller, session, work).await,
+        // Nobody takes its next step: the dropped session records that.
+        Role::Sequence | Role::Composition | Role::Action => drop(session),
     }
 }

@@ -12,18 +12,18 @@ use crate::aside;
 use crate::controller::Controller;
 use crate::wire::error::ApiError;
 
-/// Tries of a change that is made from a fresh read each time.
-const TRIES: usize = 8;
+/// Tries of a change that is made from a fresh read each time: only who never comes through gets a 409.
+#[derive(Debug, Default)]
+pub(crate) struct Tries(u32);
 
-/// Reads and changes, again if somebody else was faster in between: only who never comes through gets a 409.
-pub(crate) async fn retried<T>(mut change: impl AsyncFnMut() -> Result<T, ApiError>) -> Result<T, ApiError> {
-    for _ in 1..TRIES {
-        match change().await {
-            Err(error) if error.is_stale() => {}
-            done => return done,
-        }
+impl Tries {
+    const MOST: u32 = 8;
+
+    /// True if the change failed because somebody else was faster, and is to be tried again.
+    pub(crate) fn again<T>(&mut self, outcome: &Result<T, ApiError>) -> bool {
+        self.0 += 1;
+        self.0 < Self::MOST && outcome.as_ref().is_err_and(ApiError::is_stale)
     }
-    change().await
 }
 
 /// Changes that belong together.
@@ -49,7 +49,7 @@ impl Batch {
         self
     }
 
-    /// Keeps the passage through a package's door until the changes are made.
+    /// Keeps the passage through a door until the changes are made.
     pub(crate) fn behind(self, passage: Option<Passage>) -> Self {
         Self { passage, ..self }
     }

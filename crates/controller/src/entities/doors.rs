@@ -1,7 +1,8 @@
-//! Doors of packages: nothing is put into a package that is being removed.
+//! Doors of packages and triggers: nothing is put into a package that is being removed.
 //!
 //! The store knows a package and the actions in it as documents of their own. Whoever writes an action goes through
-//! the door of its package; whoever removes the package closes it first. Packages share the doors by hash.
+//! the door of its package; whoever removes the package closes it first. A trigger has a door, too: rules that are linked
+//! to it go through one by one, in place of overtaking each other. Packages and triggers share the doors by hash.
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;

@@ -6,7 +6,7 @@ use std::fmt::Display;
 use chasen_entity::{Blame, Fault, TransactionId, error_text};
 use chasen_spi::{LockError, Rejection, StoreError};
 use http::StatusCode;
-use http::header::{ALLOW, CONNECTION, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::header::{ALLOW, CONNECTION, HeaderMap, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use serde::Serialize;
 
 use crate::wire::reply::{Cors, Reply};
@@ -27,6 +27,8 @@ enum Layer {
     Framework,
     /// A route: JSON with CORS headers.
     Route,
+    /// The route of web actions: JSON for people, whose CORS headers are the action's affair.
+    Web,
 }
 
 /// Why a request was not done.
@@ -41,11 +43,13 @@ pub(crate) struct ApiError {
     retry_after: Option<u32>,
     /// Methods, of a 405.
     allowed: Option<&'static str>,
+    /// Headers beside those of its form.
+    headers: Option<Box<HeaderMap>>,
 }
 
 impl ApiError {
     fn new(layer: Layer, status: StatusCode, text: impl Into<Cow<'static, str>>) -> Self {
-        Self { status, text: text.into(), layer, cause: None, retry_after: None, allowed: None }
+        Self { status, text: text.into(), layer, cause: None, retry_after: None, allowed: None, headers: None }
     }
 
     /// HTTP itself is broken or over a bound.
@@ -141,6 +145,21 @@ impl ApiError {
         }
     }
 
+    /// The same refusal in the form that web actions give it.
+    pub(crate) fn in_web(self) -> Self {
+        Self { layer: if self.layer == Layer::Route { Layer::Web } else { self.layer }, ..self }
+    }
+
+    /// The same with these headers, if it is a web action that refuses.
+    pub(crate) fn with_web_headers(self, headers: HeaderMap) -> Self {
+        Self { headers: (self.layer == Layer::Web).then(|| Box::new(headers)), ..self }
+    }
+
+    /// True if it is about who calls, not about what is asked.
+    pub(crate) fn is_unauthorized(&self) -> bool {
+        self.status == StatusCode::UNAUTHORIZED
+    }
+
     /// What the operator should know, if anything.
     pub(crate) fn cause(&self) -> Option<&str> {
         self.cause.as_deref().filter(|_| self.status.is_server_error())
@@ -176,12 +195,19 @@ impl ApiError {
         if self.layer == Layer::Protocol {
             return Reply::text(self.status, self.text).with(CONNECTION, CLOSE);
         }
-        let mut reply = Reply::json(self.status, &Body { error: &self.text, code: transaction_id });
+        let body = Body { error: &self.text, code: transaction_id };
+        let mut reply = match self.layer {
+            Layer::Web => Reply::pretty_json(self.status, &body),
+            _ => Reply::json(self.status, &body),
+        };
         if self.layer == Layer::Route {
             reply = reply.with_cors(Cors::Rest);
         }
-        if self.status == StatusCode::UNAUTHORIZED {
+        if self.status == StatusCode::UNAUTHORIZED && self.layer != Layer::Web {
             reply = reply.with(WWW_AUTHENTICATE, CHALLENGE);
+        }
+        if let Some(headers) = self.headers {
+            reply = reply.extended(*headers);
         }
         if let Some(seconds) = self.retry_after {
             reply = reply.with(RETRY_AFTER, HeaderValue::from(seconds));

@@ -10,7 +10,10 @@ use http::header::{
 };
 use http::{Response, StatusCode};
 use http_body_util::Full;
+use hyper::ext::ReasonPhrase;
 use serde::Serialize;
+
+use crate::wire::pretty::pretty;
 
 /// The id of a request, in and out.
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -18,8 +21,10 @@ const ACTIVATION_ID: HeaderName = HeaderName::from_static("x-openwhisk-activatio
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=UTF-8");
-const ANY: HeaderValue = HeaderValue::from_static("*");
-const ALLOWED_HEADERS: HeaderValue =
+/// Everybody.
+pub(crate) const ANY: HeaderValue = HeaderValue::from_static("*");
+/// Headers that browsers may send.
+pub(crate) const ALLOWED_HEADERS: HeaderValue =
     HeaderValue::from_static("Authorization, Origin, X-Requested-With, Content-Type, Accept, User-Agent");
 const REST_METHODS: HeaderValue = HeaderValue::from_static("GET, DELETE, POST, PUT, HEAD");
 const SERVER_METHODS: HeaderValue = HeaderValue::from_static("OPTIONS, GET, POST");
@@ -40,13 +45,17 @@ pub(crate) struct Reply(Response<Full<Bytes>>);
 impl Reply {
     /// JSON, compact. What cannot be written as JSON is a defect and becomes a bare 500.
     pub(crate) fn json<T: Serialize + ?Sized>(status: StatusCode, value: &T) -> Self {
-        let mut text = Vec::with_capacity(512);
-        match serde_json::to_writer(&mut text, value) {
-            Ok(()) => Self::whole(status, JSON, text.into()),
-            Err(error) => {
-                tracing::error!(%error, "an answer cannot be written as JSON");
-                Self::whole(StatusCode::INTERNAL_SERVER_ERROR, JSON, Bytes::new())
-            }
+        match write(value) {
+            Some(text) => Self::whole(status, JSON, text.into()),
+            None => Self::whole(StatusCode::INTERNAL_SERVER_ERROR, JSON, Bytes::new()),
+        }
+    }
+
+    /// The same for people.
+    pub(crate) fn pretty_json<T: Serialize + ?Sized>(status: StatusCode, value: &T) -> Self {
+        match write(value) {
+            Some(text) => Self::whole(status, JSON, pretty(&String::from_utf8_lossy(&text)).into()),
+            None => Self::whole(StatusCode::INTERNAL_SERVER_ERROR, JSON, Bytes::new()),
         }
     }
 
@@ -64,6 +73,13 @@ impl Reply {
         Self::whole(status, TEXT, body)
     }
 
+    /// Nothing but a status.
+    pub(crate) fn empty(status: StatusCode) -> Self {
+        let mut response = Response::new(Full::default());
+        *response.status_mut() = status;
+        Self(response)
+    }
+
     /// A body of any type.
     pub(crate) fn whole(status: StatusCode, content_type: HeaderValue, body: Bytes) -> Self {
         let mut response = Response::new(Full::new(body));
@@ -75,6 +91,17 @@ impl Reply {
 
     pub(crate) fn with(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.0.headers_mut().insert(name, value);
+        self
+    }
+
+    /// These headers too, beside what there is of the same name.
+    pub(crate) fn extended(mut self, headers: HeaderMap) -> Self {
+        for (name, value) in &headers {
+            if self.0.headers_mut().try_append(name, value.clone()).is_err() {
+                tracing::warn!("an answer has too many headers; the last ones are left out");
+                break;
+            }
+        }
         self
     }
 
@@ -97,13 +124,24 @@ impl Reply {
 
     pub(crate) fn with_request_id(self, id: &TransactionId) -> Self {
         match HeaderValue::from_str(id.as_str()) {
-            Ok(value) => self.with(REQUEST_ID, value),
+            Ok(value) => self.extended(HeaderMap::from_iter([(REQUEST_ID, value)])),
             Err(_) => self,
         }
     }
 
     /// The answer in the form of the HTTP library.
-    pub(crate) fn into_response(self) -> Response<Full<Bytes>> {
+    pub(crate) fn into_response(mut self) -> Response<Full<Bytes>> {
+        if self.0.status().canonical_reason().is_none() {
+            self.0.extensions_mut().insert(ReasonPhrase::from_static(b""));
+        }
         self.0
     }
+}
+
+fn write<T: Serialize + ?Sized>(value: &T) -> Option<Vec<u8>> {
+    let mut text = Vec::with_capacity(512);
+    serde_json::to_writer(&mut text, value)
+        .inspect_err(|error| tracing::error!(%error, "an answer cannot be written as JSON"))
+        .ok()?;
+    Some(text)
 }

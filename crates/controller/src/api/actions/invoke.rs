@@ -3,18 +3,16 @@
 use std::time::Duration;
 
 use chasen_entity::json::JsonType;
-use chasen_entity::{Activation, ActivationId, Outcome, RawJson, error_text};
+use chasen_entity::{Activation, Outcome, RawJson, error_text};
 use chasen_spi::Privilege;
 use http::StatusCode;
-use serde::Serialize;
 
 use crate::activate::admission;
 use crate::call::Call;
 use crate::clock;
 use crate::entities::ActionAddress;
-use crate::wire::body::RequestBody;
+use crate::wire::body::{self, RequestBody};
 use crate::wire::error::ApiError;
-use crate::wire::media;
 use crate::wire::reply::Reply;
 
 /// `POST …/actions/{name}`
@@ -29,20 +27,19 @@ pub(crate) async fn invoke(
     call.rights().action(Privilege::Activate, &address).await?.required()?;
     let allowed = controller.config.max_payload_of(&caller.identity.limits);
     let absent = body.is_absent();
-    let body = body.read(controller, allowed).await?.within(allowed)?;
+    let payload = body.read(controller, allowed).await?.within(allowed)?;
     let options = Options::read(call)?;
-    let payload = payload(call, &body, absent)?;
-    drop(body);
+    let payload = body::payload(call.headers, &payload, absent)?;
     let action = admission::prepare(controller, &caller.identity, &address, &payload).await?;
     let request = call.activation(action, payload, options.blocking);
     let (id, running) = admission::start(controller, request, permit)?;
     if !options.blocking {
         drop(running);
-        return accepted(call, id);
+        return call.accepted(id);
     }
     match tokio::time::timeout(options.wait, running).await {
         Ok(record) => finished(call, &record, options.result_only),
-        Err(_) => accepted(call, id),
+        Err(_) => call.accepted(id),
     }
 }
 
@@ -66,31 +63,6 @@ impl Options {
         };
         Ok(Self { blocking, result_only, wait: Duration::from_millis(wait) })
     }
-}
-
-/// The arguments that a request brings: an object, or nothing.
-fn payload(call: &Call<'_>, body: &[u8], absent: bool) -> Result<RawJson, ApiError> {
-    media::require_json(call.headers, absent)?;
-    if body.is_empty() {
-        return Ok(RawJson::empty_object());
-    }
-    let value = RawJson::parse(body).map_err(|error| ApiError::malformed(error.to_string()))?;
-    if value.json_type() == JsonType::Object {
-        Ok(value)
-    } else {
-        Err(ApiError::malformed("JSON object expected"))
-    }
-}
-
-/// 202: the id alone.
-fn accepted(call: &Call<'_>, id: ActivationId) -> Result<Reply, ApiError> {
-    #[derive(Serialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Accepted {
-        activation_id: ActivationId,
-    }
-    let reply = call.answer(StatusCode::ACCEPTED, &Accepted { activation_id: id })?;
-    Ok(reply.with_activation_id(id))
 }
 
 /// The record of a blocking call, or its result; a result that is an array always goes alone.

@@ -1,0 +1,81 @@
+//! Triggers: the entity, its lists, its life, its fires.
+
+mod fire;
+mod put;
+
+use chasen_entity::{FullyQualifiedName, Trigger};
+use chasen_spi::{Collection, Document, DocumentQuery, Privilege};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+pub(crate) use self::fire::fire;
+pub(crate) use self::put::put;
+use super::listing::{self, EntityListing};
+use crate::call::Call;
+use crate::entities::batch::Tries;
+use crate::entities::{Batch, Stored};
+use crate::wire::error::ApiError;
+use crate::wire::reply::Reply;
+
+pub(super) const TRIGGERS: &str = "triggers";
+
+/// `GET …/triggers`
+pub(crate) async fn list(call: &Call<'_>, namespace: &str) -> Result<Reply, ApiError> {
+    let namespace = call.namespace(namespace)?;
+    call.rights().collection(Privilege::Read, TRIGGERS, &namespace).await?.required()?;
+    let query = DocumentQuery {
+        collection: Collection::Triggers,
+        path: namespace.to_string(),
+        path_exact: true,
+        public_only: false,
+        skip: 0,
+        limit: 0,
+    };
+    let push = |listing: &mut EntityListing<'_>, document: &Document| {
+        let element: Summary<'_> =
+            serde_json::from_str(&document.body).map_err(|why| ApiError::corrupt(&document.id.name, &why))?;
+        listing.push_document(document, &element)
+    };
+    listing::entities(call, query, push).await
+}
+
+/// `GET …/triggers/{name}`
+pub(crate) async fn get(call: &Call<'_>, name: FullyQualifiedName) -> Result<Reply, ApiError> {
+    call.rights().entity(Privilege::Read, TRIGGERS, &name).await?.required()?;
+    call.document(&*call.controller.entities.trigger(&name).await?.0)
+}
+
+/// `DELETE …/triggers/{name}`: its rules stay, and wait for nothing.
+pub(crate) async fn delete(call: &Call<'_>, name: FullyQualifiedName) -> Result<Reply, ApiError> {
+    call.rights().entity(Privilege::Delete, TRIGGERS, &name).await?.required()?;
+    let mut tries = Tries::default();
+    loop {
+        let outcome = remove(call, &name).await;
+        if !tries.again(&outcome) {
+            return call.document(&outcome?);
+        }
+    }
+}
+
+async fn remove(call: &Call<'_>, name: &FullyQualifiedName) -> Result<Trigger, ApiError> {
+    let entities = &call.controller.entities;
+    let alone = entities.doors().close(name).await;
+    let Stored { entity: trigger, revision } = entities.load(name).await?;
+    Batch::default().delete(name.clone(), revision).behind(Some(alone)).commit(call.controller).await?;
+    Ok(trigger)
+}
+
+/// The element of a list: fields of the stored document, copied as text.
+#[derive(Debug, Serialize, Deserialize)]
+struct Summary<'a> {
+    #[serde(borrow)]
+    namespace: &'a RawValue,
+    #[serde(borrow)]
+    name: &'a RawValue,
+    #[serde(borrow)]
+    version: &'a RawValue,
+    publish: bool,
+    #[serde(borrow)]
+    annotations: &'a RawValue,
+    updated: u64,
+}

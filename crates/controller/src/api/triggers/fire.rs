@@ -1,0 +1,47 @@
+//! Firing a trigger: charge, read, look whether a rule waits for it, begin. The rules react afterwards.
+
+use chasen_entity::{FullyQualifiedName, Parameter};
+use chasen_spi::Privilege;
+use http::StatusCode;
+use http::header::{AUTHORIZATION, HeaderName, PROXY_AUTHORIZATION};
+
+use super::TRIGGERS;
+use crate::activate::fire::{self, Fire};
+use crate::call::{Call, EXTRA_LOGGING};
+use crate::wire::body::{self, RequestBody};
+use crate::wire::error::ApiError;
+use crate::wire::headers;
+use crate::wire::reply::{Cors, Reply};
+
+/// The argument that tells an action of the request that fired.
+const HEADERS: &str = "__ow_headers";
+/// What an action is not told: secrets of the caller, and what is meant for the platform.
+const WITHHELD: [HeaderName; 3] = [AUTHORIZATION, PROXY_AUTHORIZATION, EXTRA_LOGGING];
+
+/// `POST …/triggers/{name}`: 202 at once, or 204 if no rule waits for the trigger.
+pub(crate) async fn fire(
+    call: &Call<'_>,
+    name: FullyQualifiedName,
+    body: RequestBody<'_>,
+) -> Result<Reply, ApiError> {
+    let (controller, caller) = (call.controller, &call.caller);
+    controller.throttles.charge_fire(&caller.usage, &caller.identity.limits, call.arrived)?;
+    call.rights().entity(Privilege::Activate, TRIGGERS, &name).await?.required()?;
+    let allowed = controller.config.max_payload_of(&caller.identity.limits);
+    let absent = body.is_absent();
+    let payload = body.read(controller, allowed).await?.within(allowed)?;
+    let payload = body::payload(call.headers, &payload, absent)?;
+    let (trigger, revision) = controller.entities.trigger(&name).await?;
+    if !trigger.has_active_rule() {
+        return Ok(Reply::empty(StatusCode::NO_CONTENT).with_cors(Cors::Rest));
+    }
+    let mut beneath = trigger.parameters.clone();
+    beneath.insert(Parameter {
+        key: HEADERS.to_owned(),
+        value: headers::object(call.headers, &WITHHELD),
+        init: false,
+        encryption: None,
+    });
+    let fire = Fire { beneath, trigger, revision, payload };
+    call.accepted(fire::begin(call, fire)?)
+}
