@@ -100,6 +100,18 @@ impl ArtifactStore for Entities {
         self.database.read(move |connection| list(connection, &query)).await
     }
 
+    async fn namespaces(&self, after: Option<&str>, most: u64) -> Result<Vec<String>, StoreError> {
+        let after = after.unwrap_or_default().to_owned();
+        self.database
+            .read(move |connection| {
+                let sql = "SELECT DISTINCT namespace FROM documents WHERE namespace > ?1 ORDER BY namespace LIMIT ?2";
+                let mut statement = connection.prepare_cached(sql).map_err(store_error)?;
+                let rows = statement.query_map(params![after, integer(most)], |row| row.get(0));
+                rows.and_then(Iterator::collect).map_err(store_error)
+            })
+            .await
+    }
+
     async fn count(&self, query: &DocumentQuery) -> Result<u64, StoreError> {
         let query = query.clone();
         self.database

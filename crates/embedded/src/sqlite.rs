@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use chasen_spi::StoreError;
-use rusqlite::{Connection, ErrorCode, TransactionBehavior};
+use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 
 use crate::{OpenError, files};
 
@@ -39,7 +39,9 @@ pub(crate) fn open_reader(path: &Path) -> Result<Connection, StoreError> {
 
 fn connect(path: &Path) -> Result<Connection, StoreError> {
     let set_up = || {
-        let connection = Connection::open(path)?;
+        // Without leave to make the file: who comes to read one that was just removed must not leave an empty one.
+        let connection =
+            Connection::open_with_flags(path, OpenFlags::default() - OpenFlags::SQLITE_OPEN_CREATE)?;
         connection.busy_timeout(BUSY)?;
         connection.pragma_update_and_check(None, "journal_mode", "wal", |_| Ok(()))?;
         connection.pragma_update(None, "synchronous", "full")?;

@@ -21,7 +21,7 @@ use crate::background::Background;
 use crate::database::Database;
 use crate::entities::{self, count_up};
 use crate::node_key::NodeKey;
-use crate::sqlite::{self, store_error, unsigned};
+use crate::sqlite::{self, integer, store_error, unsigned};
 use crate::{OpenError, files};
 
 /// Name of the file that entities and subjects share.
@@ -111,6 +111,11 @@ impl SubjectStore for Subjects {
     async fn owners(&self, namespace: &str) -> Result<Vec<SubjectDocument>, StoreError> {
         let (namespace, key) = (namespace.to_owned(), self.key.clone());
         self.database.read(move |connection| owners(connection, &key, &namespace)).await
+    }
+
+    async fn list(&self, after: Option<&str>, most: u64) -> Result<Vec<SubjectDocument>, StoreError> {
+        let (after, key) = (after.unwrap_or_default().to_owned(), self.key.clone());
+        self.database.read(move |connection| list(connection, &key, &after, most)).await
     }
 
     async fn limits(&self, namespace: &str) -> Result<Option<UserLimits>, StoreError> {
@@ -320,6 +325,21 @@ fn owners(
     let names: Vec<String> = statement
         .query_map([namespace], |row| row.get(0))
         .and_then(Iterator::collect)
+        .map_err(store_error)?;
+    names.iter().filter_map(|name| load(connection, key, name).transpose()).collect()
+}
+
+fn list(
+    connection: &Connection,
+    key: &NodeKey,
+    after: &str,
+    most: u64,
+) -> Result<Vec<SubjectDocument>, StoreError> {
+    let names: Vec<String> = connection
+        .prepare_cached("SELECT subject FROM subjects WHERE subject > ?1 ORDER BY subject LIMIT ?2")
+        .and_then(|mut statement| {
+            statement.query_map(params![after, integer(most)], |row| row.get(0)).and_then(Iterator::collect)
+        })
         .map_err(store_error)?;
     names.iter().filter_map(|name| load(connection, key, name).transpose()).collect()
 }

@@ -1,6 +1,7 @@
 //! Lists: records of the tail and of every file, merged newest first.
 //!
-//! Each file gives its keys in pages, and is not asked before its newest record is due. The tail is read before
+//! Each file gives its keys in pages, and is not asked before its newest record is due. A list that begins far from
+//! the newest record jumps there by tallies. The tail is read before
 //! the files: a record that moves meanwhile is met twice and counted once, never missed.
 
 use std::cmp::Reverse;
@@ -12,10 +13,13 @@ use chasen_spi::{ActivationQuery, StoreError};
 
 use super::segment::{Key, Segment};
 use super::tail::TailRecord;
+use super::tally::Spans;
 use crate::event_log::payload;
 
 /// Keys that are fetched from a file at once.
 const PAGE: usize = 512;
+/// From here on it pays to look at tallies before skipping one by one.
+const FAR: u64 = 2048;
 
 /// The page that a query asks for. `tail` is what of the tail matches, newest first.
 pub(super) fn list(
@@ -23,6 +27,14 @@ pub(super) fn list(
     tail: Vec<Arc<TailRecord>>,
     segments: Vec<Arc<Segment>>,
 ) -> Result<Vec<Arc<Activation>>, StoreError> {
+    let mut tail = tail;
+    let mut jumped = None;
+    if query.skip >= FAR && query.cause.is_none() {
+        let Some(query) = jump(query, &tail, &segments)? else { return Ok(Vec::new()) };
+        tail.retain(|record| query.upto.is_none_or(|upto| record.entry.start <= upto));
+        jumped = Some(query);
+    }
+    let query = jumped.as_ref().unwrap_or(query);
     let mut merge = Merge::new(query, tail, segments);
     for _ in 0..query.skip {
         if merge.next()?.is_none() {
@@ -53,12 +65,24 @@ pub(super) fn count(
 ) -> Result<u64, StoreError> {
     let mut count = tail.len() as u64;
     for segment in segments {
-        count += segment.count(query)?;
-        for record in tail.iter().filter(|record| segment.may_hold(&record.entry.id)) {
-            count -= u64::from(segment.holds(&record.entry.id)?);
-        }
+        count += segment.count(query, tail)?;
     }
     Ok(count)
+}
+
+/// The query without most of what it skips; `None` if it skips everything.
+fn jump(
+    query: &ActivationQuery,
+    tail: &[Arc<TailRecord>],
+    segments: &[Arc<Segment>],
+) -> Result<Option<ActivationQuery>, StoreError> {
+    let (mut spans, mut filed) = (Spans::default(), HashSet::new());
+    for segment in segments {
+        segment.add_spans(query, tail, &mut spans, &mut filed)?;
+    }
+    let only_logged = tail.iter().filter(|record| !filed.contains(&record.entry.id));
+    only_logged.for_each(|record| spans.add_one(record.entry.start));
+    Ok(spans.jump(query))
 }
 
 /// Where the next record of a list is.

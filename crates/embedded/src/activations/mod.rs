@@ -5,12 +5,13 @@
 //! | `tail` | records that are only in the log yet |
 //! | `writer` | from the log into files |
 //! | `segment`, `catalog` | one file; which files there are, expiry |
-//! | `listing` | lists across all of them |
+//! | `listing`, `tally` | lists and counts across all of them |
 
 pub(crate) mod catalog;
 mod listing;
 mod segment;
 pub(crate) mod tail;
+mod tally;
 mod writer;
 
 use std::sync::Arc;

@@ -1,16 +1,19 @@
 //! One file of records: SQLite, for the records written in one span of time.
 
+use std::collections::HashSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use chasen_entity::{ActivationId, Millis};
 use chasen_spi::{ActivationQuery, StoreError};
 use parking_lot::Mutex;
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 
-use super::tail::{Source, TailRecord};
+use super::tail::{Entry, Source, TailRecord};
+use super::tally::{self, Spans};
 use crate::sqlite::{self, Migrations, integer, store_error, unsigned};
 use crate::{OpenError, files};
 
@@ -27,6 +30,12 @@ const MIGRATIONS: Migrations = &["
 ", "
     ALTER TABLE records ADD COLUMN cause BLOB;
     CREATE INDEX records_of_cause ON records (namespace, cause, start, id) WHERE cause IS NOT NULL;
+    CREATE TABLE tallies (
+        namespace TEXT NOT NULL, name TEXT NOT NULL, span INTEGER NOT NULL, records INTEGER NOT NULL,
+        PRIMARY KEY (namespace, name, span)
+    ) WITHOUT ROWID;
+    INSERT INTO tallies SELECT namespace, '', start >> 15, count(*) FROM records GROUP BY 1, 3;
+    INSERT INTO tallies SELECT namespace, name, start >> 15, count(*) FROM records GROUP BY 1, 2, 3;
 "];
 
 /// Connections that a file keeps for the next reader, until it is put to rest.
@@ -78,6 +87,7 @@ pub(super) struct Segment {
     created: Millis,
     bounds: Mutex<Option<Bounds>>,
     idle: Mutex<Vec<Connection>>,
+    removed: AtomicBool,
 }
 
 impl Segment {
@@ -99,7 +109,14 @@ impl Segment {
             .query_row("SELECT first_id, last_id, first_start, last_start FROM bounds", [], Bounds::read)
             .optional()
             .map_err(|error| OpenError::Store { file: path.clone(), source: store_error(error) })?;
-        Ok((Arc::new(Self { path, created, bounds: Mutex::new(bounds), idle: Mutex::default() }), connection))
+        let segment = Self {
+            path,
+            created,
+            bounds: Mutex::new(bounds),
+            idle: Mutex::default(),
+            removed: AtomicBool::new(false),
+        };
+        Ok((Arc::new(segment), connection))
     }
 
     /// A connection that writes the file.
@@ -132,8 +149,9 @@ impl Segment {
         self.idle.lock().clear();
     }
 
-    /// Removes the file and what SQLite keeps beside it. Readers that are at it may end.
+    /// Removes the file and what SQLite keeps beside it. Who reads it now or later finds nothing in it.
     pub(super) fn remove(&self) -> io::Result<()> {
+        self.removed.store(true, Ordering::Release);
         self.rest();
         self.files().iter().try_for_each(|file| files::remove(file))
     }
@@ -158,34 +176,9 @@ impl Segment {
             return Ok(());
         };
         let transaction = connection.transaction().map_err(store_error)?;
-        {
-            let mut statement = transaction.prepare_cached(UPSERT).map_err(store_error)?;
-            for record in records {
-                let Source::Logged(slice) = &record.source else { continue };
-                let entry = &record.entry;
-                statement
-                    .execute(params![
-                        entry.id.to_bytes(),
-                        entry.namespace.as_str(),
-                        entry.name,
-                        integer(entry.start),
-                        slice.bytes(),
-                        entry.cause.map(|cause| cause.to_bytes()),
-                    ])
-                    .map_err(store_error)?;
-            }
-            transaction
-                .prepare_cached("INSERT OR REPLACE INTO bounds VALUES (1, ?1, ?2, ?3, ?4)")
-                .and_then(|mut statement| {
-                    statement.execute(params![
-                        bounds.first_id.to_bytes(),
-                        bounds.last_id.to_bytes(),
-                        integer(bounds.first_start),
-                        integer(bounds.last_start),
-                    ])
-                })
-                .map_err(store_error)?;
-        }
+        put_all(&transaction, records)
+            .and_then(|()| put_bounds(&transaction, &bounds))
+            .map_err(store_error)?;
         // Before the commit: who sees the records must not be kept from looking here.
         *self.bounds.lock() = Some(bounds);
         transaction.commit().map_err(store_error)
@@ -207,11 +200,7 @@ impl Segment {
 
     /// True if it holds the record of this id.
     pub(super) fn holds(&self, id: &ActivationId) -> Result<bool, StoreError> {
-        self.read(|connection| {
-            let mut statement =
-                connection.prepare_cached("SELECT EXISTS (SELECT 1 FROM records WHERE id = ?1)")?;
-            statement.query_row([id.to_bytes()], |row| row.get(0))
-        })
+        self.read(|connection| holds(connection, id))
     }
 
     /// Keys of records that match and come after this one in a list, newest first, at most this many.
@@ -239,35 +228,121 @@ impl Segment {
         })
     }
 
-    /// How many records match.
-    pub(super) fn count(&self, query: &ActivationQuery) -> Result<u64, StoreError> {
+    /// How many records match. Those of the tail that are here already do not count.
+    pub(super) fn count(&self, query: &ActivationQuery, tail: &[Arc<TailRecord>]) -> Result<u64, StoreError> {
         self.read(|connection| {
-            let sql =
-                format!("SELECT count(*) FROM records WHERE {} AND start BETWEEN ?4 AND ?5", filter(query));
-            let mut statement = connection.prepare_cached(&sql)?;
-            let cause = query.cause.map(|cause| cause.to_bytes());
-            let (since, upto) = (integer(query.since.unwrap_or(0)), integer(query.upto.unwrap_or(u64::MAX)));
-            statement
-                .query_row(params![query.namespace, query.name, cause, since, upto], |row| row.get(0))
-                .map(unsigned)
+            // One look at the file for all questions.
+            let snapshot = connection.unchecked_transaction()?;
+            let in_index = |since, upto| count_in_index(&snapshot, query, since, upto);
+            let count = match query.cause {
+                None => tally::count(&snapshot, query, in_index)?,
+                Some(_) => in_index(query.since.unwrap_or(0), query.upto.unwrap_or(u64::MAX))?,
+            };
+            Ok(count.saturating_sub(self.here(&snapshot, tail)?.len() as u64))
         })
     }
 
-    fn read<T>(&self, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, StoreError> {
+    /// Adds how many records lie in each span of a query's time, and which of the tail are among them.
+    pub(super) fn add_spans(
+        &self,
+        query: &ActivationQuery,
+        tail: &[Arc<TailRecord>],
+        spans: &mut Spans,
+        here: &mut HashSet<ActivationId>,
+    ) -> Result<(), StoreError> {
+        self.read(|connection| {
+            let snapshot = connection.unchecked_transaction()?;
+            let in_index = |since, upto| count_in_index(&snapshot, query, since, upto);
+            tally::add_spans(&snapshot, query, in_index, spans)?;
+            here.extend(self.here(&snapshot, tail)?);
+            Ok(())
+        })
+    }
+
+    /// Which records of the tail are here already. The snapshot must have been read from before: then no record in it
+    /// lies outside the bounds.
+    fn here(&self, snapshot: &Connection, tail: &[Arc<TailRecord>]) -> rusqlite::Result<Vec<ActivationId>> {
+        let ids = tail.iter().map(|record| record.entry.id).filter(|id| self.may_hold(id));
+        ids.filter_map(|id| holds(snapshot, &id).map(|holds| holds.then_some(id)).transpose()).collect()
+    }
+
+    /// Looks into the file. Of one that is removed meanwhile nothing is found.
+    fn read<T: Default>(
+        &self,
+        work: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, StoreError> {
         let pooled = self.idle.lock().pop();
-        let connection = pooled.map_or_else(|| sqlite::open_reader(&self.path), Ok)?;
-        let result = work(&connection).map_err(store_error);
-        let mut idle = self.idle.lock();
-        if idle.len() < IDLE {
-            idle.push(connection);
+        let outcome = pooled.map_or_else(|| sqlite::open_reader(&self.path), Ok).and_then(|connection| {
+            let found = work(&connection).map_err(store_error)?;
+            let mut idle = self.idle.lock();
+            if idle.len() < IDLE && !self.removed.load(Ordering::Acquire) {
+                idle.push(connection);
+            }
+            Ok(found)
+        });
+        match outcome {
+            Err(_) if self.removed.load(Ordering::Acquire) => Ok(T::default()),
+            outcome => outcome,
         }
-        result
     }
 }
 
-const UPSERT: &str = "
-    INSERT INTO records (id, namespace, name, start, body, cause) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
-    ON CONFLICT (id) DO UPDATE SET namespace = ?2, name = ?3, start = ?4, body = ?5, cause = ?6";
+fn put_all(transaction: &Transaction<'_>, records: &[&TailRecord]) -> rusqlite::Result<()> {
+    let mut insert = transaction.prepare_cached(
+        "INSERT INTO records (id, namespace, name, start, body, cause) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+         ON CONFLICT (id) DO NOTHING",
+    )?;
+    let mut update = transaction.prepare_cached("UPDATE records SET body = ?2 WHERE id = ?1")?;
+    let mut tallies = tally::Changes::default();
+    for record in records {
+        let Source::Logged(slice) = &record.source else { continue };
+        let Entry { id, start, cause, namespace, name } = &record.entry;
+        let (namespace, cause) = (namespace.as_str(), cause.map(|cause| cause.to_bytes()));
+        let row = params![id.to_bytes(), namespace, name, integer(*start), slice.bytes(), cause];
+        if insert.execute(row)? == 1 {
+            tallies.add(namespace, name, *start);
+        } else {
+            // A record that is written again, from before a crash or with its logs, keeps its place in lists.
+            update.execute(params![id.to_bytes(), slice.bytes()])?;
+        }
+    }
+    tallies.write(transaction)
+}
+
+fn put_bounds(transaction: &Transaction<'_>, bounds: &Bounds) -> rusqlite::Result<()> {
+    let Bounds { first_id, last_id, first_start, last_start } = bounds;
+    transaction
+        .prepare_cached("INSERT OR REPLACE INTO bounds VALUES (1, ?1, ?2, ?3, ?4)")?
+        .execute(params![
+            first_id.to_bytes(),
+            last_id.to_bytes(),
+            integer(*first_start),
+            integer(*last_start)
+        ])
+        .map(drop)
+}
+
+fn holds(connection: &Connection, id: &ActivationId) -> rusqlite::Result<bool> {
+    connection
+        .prepare_cached("SELECT EXISTS (SELECT 1 FROM records WHERE id = ?1)")?
+        .query_row([id.to_bytes()], |row| row.get(0))
+}
+
+/// How many records match and started between two times, both inclusive, counted one by one.
+fn count_in_index(
+    connection: &Connection,
+    query: &ActivationQuery,
+    since: Millis,
+    upto: Millis,
+) -> rusqlite::Result<u64> {
+    let sql = format!("SELECT count(*) FROM records WHERE {} AND start BETWEEN ?4 AND ?5", filter(query));
+    let cause = query.cause.map(|cause| cause.to_bytes());
+    connection
+        .prepare_cached(&sql)?
+        .query_row(params![query.namespace, query.name, cause, integer(since), integer(upto)], |row| {
+            row.get(0).map(unsigned)
+        })
+}
 
 /// The condition for namespace `?1`, name `?2` and cause `?3`, all used, those not asked for as nothing. A cause is
 /// had by few: the plus keeps SQLite from walking all records of the name.

@@ -1,9 +1,11 @@
 //! How much the log and the records cost. Run with
 //! `cargo test --profile release-fast -p chasen-embedded --test it -- --ignored --nocapture throughput`.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use chasen_entity::Event;
+use chasen_entity::{Activation, ActivationId, EntityName, Event, Parameters};
+use chasen_spi::ActivationQuery;
 
 use crate::fixture::{events, eventually, invocation, newest, record};
 
@@ -107,19 +109,44 @@ async fn throughput_of_synced_accepts() {
     node.close().await;
 }
 
+/// Half a million records of one namespace, one a millisecond, by ten actions; every tenth is a step of a sequence.
+fn some_record(start: u64) -> Event {
+    let plain = Activation::clone(&record(ActivationId::generate(), start));
+    let name = EntityName::new(&format!("action{}", start % 10)).unwrap();
+    let cause =
+        start.is_multiple_of(10).then(|| ActivationId::from_bytes((u128::from(start) / 100).to_be_bytes()));
+    Event::Finished(Arc::new(Activation { name, cause, annotations: Parameters::new(), ..plain }))
+}
+
+/// Prints how long something takes, again and again.
+async fn measure(what: &str, rounds: u32, mut once: impl AsyncFnMut(u32)) {
+    let mut times = Vec::new();
+    for round in 0..rounds {
+        let before = Instant::now();
+        once(round).await;
+        times.push(before.elapsed());
+    }
+    times.sort();
+    let at = |share: usize| times[(times.len() - 1) * share / 100];
+    eprintln!("{what:<42} p50 {:>9.2?}  p99 {:>9.2?}  slowest {:>9.2?}", at(50), at(99), at(100));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "a measurement"]
 async fn throughput_of_reads_among_many_records() {
     let folder = tempfile::tempdir_in(".").unwrap();
     let config = chasen_embedded::EmbeddedConfig::new(folder.path());
     let node = chasen_embedded::Embedded::open(config.clone()).unwrap();
-    let (log, store) = (node.event_log(), node.activation_store());
+    let log = node.event_log();
     let (count, mut ids) = (500_000u64, Vec::new());
-    let before = Instant::now();
-    for start in 0..count {
-        let finished = Event::Finished(record(chasen_entity::ActivationId::generate(), start));
+    let (begin, before) = (1_700_000_000_000, Instant::now());
+    for number in 0..count {
+        let finished = some_record(begin + number);
         ids.push(finished.activation_id());
-        while log.append(&finished).is_err() {
+        log.append(&finished).unwrap();
+        while number % 1000 == 0
+            && node.activation_store().count(&newest(0)).await.unwrap() + 100_000 < number
+        {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
@@ -128,25 +155,57 @@ async fn throughput_of_reads_among_many_records() {
     let before = Instant::now();
     let node = chasen_embedded::Embedded::open(config).unwrap();
     eprintln!("opened in {:?}", before.elapsed());
-    drop(store);
-    let store = node.activation_store();
-    for (what, query) in [
-        ("first page of 30", newest(30)),
-        ("page of 200 after 10 000", chasen_spi::ActivationQuery { skip: 10_000, ..newest(200) }),
-        ("count", newest(0)),
-    ] {
-        let before = Instant::now();
-        if what == "count" {
-            store.count(&query).await.unwrap();
-        } else {
-            store.list(&query).await.unwrap();
+    let (log, store) = (node.event_log(), node.activation_store());
+    let writer = tokio::spawn(async move {
+        let mut tick = tokio::time::interval(Duration::from_millis(10));
+        for number in (count..).step_by(10) {
+            for number in number..number + 10 {
+                log.append(&some_record(begin + number)).unwrap();
+            }
+            tick.tick().await;
         }
-        eprintln!("{what}: {:?}", before.elapsed());
-    }
-    let before = Instant::now();
-    for id in ids.iter().step_by(500) {
+    });
+    let middle = begin + count / 2;
+    let named = ActivationQuery { name: Some("action3".to_owned()), ..newest(200) };
+    let some = |round: u32| begin + u64::from(round) * 1471 % (count / 2);
+    measure("get", 1000, async |round| {
+        let id = &ids[round as usize * 7919 % ids.len()];
         assert!(store.get("guest", id).await.unwrap().is_some());
+    })
+    .await;
+    for (what, query) in [
+        ("list 200", newest(200)),
+        ("list 200, name", named.clone()),
+        ("list 200, upto", ActivationQuery { upto: Some(middle), ..newest(200) }),
+        ("list 200, name, since", ActivationQuery { since: Some(middle), ..named.clone() }),
+        ("list 200 after 10 000", ActivationQuery { skip: 10_000, ..newest(200) }),
+        (
+            "list 200 after 250 000, upto",
+            ActivationQuery { skip: 250_000, upto: Some(begin + count), ..newest(200) },
+        ),
+    ] {
+        measure(what, 100, async |_| assert_eq!(store.list(&query).await.unwrap().len(), 200)).await;
     }
-    eprintln!("get: {:?}", before.elapsed() / 1000);
+    measure("list 200, name, since, upto", 100, async |round| {
+        let since = some(round);
+        let query = ActivationQuery { since: Some(since), upto: Some(since + count / 2), ..named.clone() };
+        assert_eq!(store.list(&query).await.unwrap().len(), 200);
+    })
+    .await;
+    measure("list, cause", 100, async |round| {
+        let cause = Some(ActivationId::from_bytes((u128::from(some(round)) / 100).to_be_bytes()));
+        assert_eq!(store.list(&ActivationQuery { cause, ..newest(200) }).await.unwrap().len(), 10);
+    })
+    .await;
+    for (what, query) in [
+        ("count", newest(0)),
+        ("count, name", named.clone()),
+        ("count, since", ActivationQuery { since: Some(begin + 777), ..newest(0) }),
+        ("count, name, since", ActivationQuery { since: Some(begin + 777), ..named.clone() }),
+        ("count, since, upto", ActivationQuery { since: Some(begin + 777), upto: Some(middle), ..newest(0) }),
+    ] {
+        measure(what, 100, async |_| assert!(store.count(&query).await.unwrap() > 20_000)).await;
+    }
+    writer.abort();
     node.close().await;
 }
