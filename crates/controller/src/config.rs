@@ -31,6 +31,11 @@ pub struct ControllerConfig {
     /// Memory that all documents and lists over 64 KiB on their way to clients may hold together; beyond it requests
     /// get a 503. Results of invocations are bounded one by one and not counted.
     pub max_download_memory: ByteSize,
+    /// Memory that all states which conductors want back from running components may hold together; beyond it
+    /// compositions end in whisk errors.
+    pub max_conductor_memory: ByteSize,
+    /// Host name whose subdomains are namespaces: `http://guest.localhost/x/y` is the web action `x/y` of `guest`.
+    pub domain: Option<String>,
     /// Longest request target, in bytes.
     pub max_uri: usize,
     /// Request line and headers of one request together, in bytes, at least 8192.
@@ -117,6 +122,8 @@ impl Default for ControllerConfig {
             max_entity: ByteSize::mb(50),
             max_upload_memory: ByteSize::mb(256),
             max_download_memory: ByteSize::mb(256),
+            max_conductor_memory: ByteSize::mb(256),
+            domain: Some("localhost".to_owned()),
             max_uri: 8192,
             max_header_size: 64 * 1024,
             max_connections: 20_000,

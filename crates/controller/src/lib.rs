@@ -16,6 +16,7 @@ mod entities;
 mod entitle;
 mod routes;
 mod throttle;
+mod web;
 mod wire;
 
 pub use config::{ControllerConfig, Rates};

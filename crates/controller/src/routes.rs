@@ -1,7 +1,7 @@
 //! The table of contents: every method and path with its handler.
 //!
 //! Below `/api/v1` everything but the API's own description needs credentials, and whatever has no line here is a 404
-//! with them and a 401 without. Beside it nothing needs credentials, and whatever has no line is a 405.
+//! with them and a 401 without; web actions need what they say themselves. Beside it nothing needs credentials, and whatever has no line is a 405.
 
 use std::sync::Arc;
 
@@ -14,6 +14,7 @@ use crate::api::{actions, activations, info, namespaces, packages, rules, trigge
 use crate::call::Call;
 use crate::clock;
 use crate::controller::Controller;
+use crate::web::{self, WebAddress};
 use crate::wire::body::RequestBody;
 use crate::wire::error::ApiError;
 use crate::wire::path::Segments;
@@ -33,7 +34,11 @@ pub(crate) async fn route(
     body: RequestBody<'_>,
     transaction_id: &TransactionId,
 ) -> Result<Reply, ApiError> {
-    let path = Segments::of(head.uri.path());
+    let path = web::path(head, controller.config.domain.as_deref());
+    if let Some(address) = WebAddress::of(&head.method, &path) {
+        return web::serve(controller, head, address, body, transaction_id).await;
+    }
+    let path = Segments::of(&path);
     let (method, below) = match path.as_slice() {
         ["api", "v1", below @ ..] => (&head.method, below),
         beside => return beside_api(controller, &head.method, beside),

@@ -40,9 +40,6 @@ pub const OVERLOADED: &str = "System is overloaded, try again later.";
 pub const REQUEST_TOO_LARGE: &str = "Request too large";
 /// 408: the body did not arrive in time.
 pub const REQUEST_TIMEOUT: &str = "The server timed out waiting for the request.";
-/// 406: the client takes no JSON.
-pub const NOT_ACCEPTABLE: &str =
-    "Resource representation is only available with these types:\napplication/json";
 /// 501, text/plain: a method that HTTP does not know.
 pub const UNKNOWN_METHOD: &str = "Unsupported HTTP method";
 /// 400: create without exec.

@@ -22,14 +22,23 @@ pub(crate) async fn prepare(
     payload: &RawJson,
 ) -> Result<Arc<ResolvedAction>, ApiError> {
     let action = controller.entities.resolve_action(address).await?;
+    require_components(controller, identity, &action).await?;
+    require_runnable(&action)?;
+    require_finals(&action, payload)?;
+    Ok(action)
+}
+
+/// Refuses a sequence with components that the identity may not invoke.
+pub(crate) async fn require_components(
+    controller: &Controller,
+    identity: &Identity,
+    action: &ResolvedAction,
+) -> Result<(), ApiError> {
     let mut verdicts = Vec::new();
     for component in action.executable.exec.components.iter().filter_map(ActionAddress::of) {
         verdicts.push(controller.rights(identity).action(Privilege::Activate, &component).await?);
     }
-    entitle::all(verdicts).required()?;
-    require_runnable(&action)?;
-    require_finals(&action, payload)?;
-    Ok(action)
+    entitle::all(verdicts).required()
 }
 
 /// Refuses an action of a kind that the platform runs no more.

@@ -49,7 +49,15 @@ pub(crate) struct ApiError {
 
 impl ApiError {
     fn new(layer: Layer, status: StatusCode, text: impl Into<Cow<'static, str>>) -> Self {
-        Self { status, text: text.into(), layer, cause: None, retry_after: None, allowed: None, headers: None }
+        Self {
+            status,
+            text: text.into(),
+            layer,
+            cause: None,
+            retry_after: None,
+            allowed: None,
+            headers: None,
+        }
     }
 
     /// HTTP itself is broken or over a bound.

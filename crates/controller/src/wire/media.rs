@@ -1,7 +1,5 @@
 //! Media types: what a body claims to be, and what a client takes.
 
-use std::borrow::Cow;
-
 use chasen_entity::error_text;
 use http::StatusCode;
 use http::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, TRANSFER_ENCODING};
@@ -35,31 +33,40 @@ pub(crate) fn require_json(headers: &HeaderMap, empty: bool) -> Result<(), ApiEr
     refuse(if readable { value } else { UNKNOWN })
 }
 
-fn is_token(text: &str) -> bool {
+/// True for what names and types in headers are made of.
+pub(crate) fn is_token(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
 }
 
 /// Refuses a client that does not take JSON.
 pub(crate) fn require_acceptance(headers: &HeaderMap) -> Result<(), ApiError> {
-    if accepts_json(headers) {
+    if accepts(headers, "application/json") {
         return Ok(());
     }
-    Err(ApiError::rejection(StatusCode::NOT_ACCEPTABLE, Cow::Borrowed(error_text::NOT_ACCEPTABLE)))
+    Err(ApiError::rejection(StatusCode::NOT_ACCEPTABLE, error_text::not_acceptable("application/json")))
 }
 
-/// The most specific range that covers JSON decides; without any range everything is taken.
-fn accepts_json(headers: &HeaderMap) -> bool {
+/// True if a client takes content of this type, `main/sub` in lower case. The most specific range that covers it
+/// decides; without any range everything is taken.
+pub(crate) fn accepts(headers: &HeaderMap, essence: &str) -> bool {
+    let main = essence.split('/').next().unwrap_or_default();
     let mut present = false;
     let mut best: Option<(u8, bool)> = None;
     for range in values(headers, ACCEPT) {
-        present = true;
         let mut parts = range.split(';').map(str::trim);
-        let specificity = match parts.next().unwrap_or_default().to_ascii_lowercase().as_str() {
-            "application/json" => 3,
-            "application/*" => 2,
-            "*/*" => 1,
-            _ => continue,
+        let name = parts.next().unwrap_or_default().to_ascii_lowercase();
+        let specificity = match name.split_once('/') {
+            _ if name == "*" => 1,
+            Some(("*", "*")) => 1,
+            Some((range, "*")) if range == main => 2,
+            Some(_) if name == essence => 3,
+            Some(_) => 0,
+            None => continue,
         };
+        present = true;
+        if specificity == 0 {
+            continue;
+        }
         let quality = parts.find_map(|part| part.strip_prefix("q=").or_else(|| part.strip_prefix("Q=")));
         let wanted =
             quality.is_none_or(|quality| quality.trim().parse::<f32>().is_ok_and(|quality| quality > 0.0));
@@ -120,9 +127,12 @@ mod tests {
             ("text/plain", false),
             ("application/json;q=0, */*", false),
             ("", true),
+            ("nonsense", true),
+            ("text/html, *; q=.2", true),
+            ("applications/*", false),
         ] {
-            assert_eq!(accepts_json(&headers(&[(ACCEPT, accept)])), taken, "{accept}");
+            assert_eq!(accepts(&headers(&[(ACCEPT, accept)]), "application/json"), taken, "{accept}");
         }
-        assert!(accepts_json(&HeaderMap::new()));
+        assert!(accepts(&HeaderMap::new(), "application/json"));
     }
 }

@@ -7,6 +7,14 @@ pub(crate) fn decode(text: &str) -> Cow<'_, str> {
     if !text.contains('%') {
         return Cow::Borrowed(text);
     }
+    Cow::Owned(
+        String::from_utf8(bytes(text))
+            .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()),
+    )
+}
+
+/// The bytes behind an encoding, whether they are text or not.
+pub(crate) fn bytes(text: &str) -> Vec<u8> {
     let mut decoded = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let [first, tail @ ..] = rest {
@@ -20,10 +28,7 @@ pub(crate) fn decode(text: &str) -> Cow<'_, str> {
         decoded.push(byte);
         rest = next;
     }
-    Cow::Owned(
-        String::from_utf8(decoded)
-            .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()),
-    )
+    decoded
 }
 
 /// The same for queries, where `+` is a space.

@@ -17,7 +17,8 @@ use crate::wire::pretty::pretty;
 
 /// The id of a request, in and out.
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-const ACTIVATION_ID: HeaderName = HeaderName::from_static("x-openwhisk-activation-id");
+/// The id of the activation that an answer belongs to.
+pub(crate) const ACTIVATION_ID: HeaderName = HeaderName::from_static("x-openwhisk-activation-id");
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=UTF-8");
