@@ -1,10 +1,13 @@
 //! The runtimes manifest (`runtimes.json`): which kinds exist and what they run on.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
 use crate::ByteSize;
+
+/// Longest name of a kind, in bytes.
+const MAX_KIND_NAME: usize = 128;
 
 /// All kinds of a platform, by family, and the images of blackbox actions that need no pull.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -143,6 +146,14 @@ pub enum ManifestError {
     /// Not the JSON of a manifest.
     #[error("the runtimes manifest is not readable: {0}")]
     Unreadable(String),
+    /// A name that actions could not give.
+    #[error(
+        "'{1}' in family '{0}' is no name of a kind: write family:version in lower-case letters, digits and . _ -"
+    )]
+    KindName(String, String),
+    /// A kind twice.
+    #[error("the kind '{0}' is there twice")]
+    Twice(String),
     /// Several kinds, none of them default.
     #[error("{0} has multiple versions, but no default.")]
     NoDefault(String),
@@ -159,7 +170,16 @@ impl Manifest {
     pub fn parse(json: &str) -> Result<Self, ManifestError> {
         let mut manifest: Self =
             serde_json::from_str(json).map_err(|error| ManifestError::Unreadable(error.to_string()))?;
+        let mut names = BTreeSet::new();
         for (family, kinds) in &mut manifest.runtimes {
+            for kind in kinds.iter() {
+                if !is_kind_name(&kind.kind) {
+                    return Err(ManifestError::KindName(family.clone(), kind.kind.clone()));
+                }
+                if !names.insert(kind.kind.clone()) {
+                    return Err(ManifestError::Twice(kind.kind.clone()));
+                }
+            }
             if let [single] = kinds.as_mut_slice() {
                 single.default = true;
             }
@@ -205,6 +225,20 @@ fn repository(image: &str) -> &str {
         Some((name, tag)) if !tag.contains('/') => name,
         _ => image,
     }
+}
+
+/// True for `family:version` as requests are read: in lower case.
+fn is_kind_name(name: &str) -> bool {
+    let word = |part: &str| {
+        !part.is_empty()
+            && part
+                .bytes()
+                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'.' | b'_' | b'-'))
+    };
+    name.len() <= MAX_KIND_NAME
+        && name
+            .split_once(':')
+            .is_some_and(|(family, version)| word(family) && word(version) && version != "default")
 }
 
 fn check_stem_cells(kind: &RuntimeKind) -> Result<(), ManifestError> {
@@ -274,6 +308,12 @@ mod tests {
         assert_eq!(Manifest::parse(&none), Err(ManifestError::NoDefault("nodejs".to_owned())));
         let stem = TWO.replace("\"count\":2", "\"count\":0");
         assert!(matches!(Manifest::parse(&stem), Err(ManifestError::StemCells(..))));
+        for bad in ["nodejs", "NodeJS:18", "nodejs:default", "nodejs:1 8", ":18", "nodejs:"] {
+            let named = TWO.replace("nodejs:18", bad);
+            assert!(matches!(Manifest::parse(&named), Err(ManifestError::KindName(..))), "{bad}");
+        }
+        let twice = TWO.replace("nodejs:18", "nodejs:20");
+        assert_eq!(Manifest::parse(&twice), Err(ManifestError::Twice("nodejs:20".to_owned())));
         assert!(matches!(Manifest::parse("{\"runtimes\":1}"), Err(ManifestError::Unreadable(_))));
     }
 

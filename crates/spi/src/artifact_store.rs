@@ -118,6 +118,9 @@ pub trait ArtifactStore: Send + Sync {
     /// A page, newest first; equal times by path and name.
     async fn list(&self, query: &DocumentQuery) -> Result<Vec<Document>, StoreError>;
 
+    /// Namespaces that have documents, by name, at most this many after this one.
+    async fn namespaces(&self, after: Option<&str>, most: u64) -> Result<Vec<String>, StoreError>;
+
     /// How many documents match; `skip` and `limit` are ignored.
     async fn count(&self, query: &DocumentQuery) -> Result<u64, StoreError>;
 }

@@ -31,7 +31,7 @@ pub use invoker::{
 };
 pub use node_status::{InvokerState, NodeStatus};
 pub use parameter_lock::{LockError, NoLock, ParameterLock};
-pub use runtimes::Runtimes;
+pub use runtimes::{Runtimes, RuntimesKeeper};
 pub use store_error::StoreError;
 pub use subject_store::{SubjectDocument, SubjectNamespace, SubjectStore};
 

@@ -3,8 +3,11 @@
 use std::sync::Arc;
 
 use arc_swap::{ArcSwap, Guard};
+use async_trait::async_trait;
 use chasen_entity::Manifest;
 use tokio::sync::watch;
+
+use crate::StoreError;
 
 /// The manifest in force. Reading it costs no lock; whoever keeps something made from it follows its changes.
 #[derive(Debug)]
@@ -40,6 +43,19 @@ impl Runtimes {
     pub fn changes(&self) -> watch::Receiver<Arc<Manifest>> {
         self.changes.subscribe()
     }
+}
+
+/// Keeps the manifest that an operator put in force, for the next life of the node.
+#[async_trait]
+pub trait RuntimesKeeper: Send + Sync {
+    /// Refuses a manifest that this node could not work with. Says what and where.
+    fn check(&self, manifest: &Manifest) -> Result<(), String>;
+
+    /// Keeps a manifest in place of what was kept; durable when it returns.
+    async fn keep(&self, manifest: &Manifest) -> Result<(), StoreError>;
+
+    /// Forgets what was kept, and gives what the node starts with from now on.
+    async fn forget(&self) -> Result<Manifest, StoreError>;
 }
 
 #[cfg(test)]

@@ -49,6 +49,9 @@ pub trait SubjectStore: Send + Sync {
     /// The subjects that own a namespace, blocked ones too, by name.
     async fn owners(&self, namespace: &str) -> Result<Vec<SubjectDocument>, StoreError>;
 
+    /// Subjects by name, at most this many after this one.
+    async fn list(&self, after: Option<&str>, most: u64) -> Result<Vec<SubjectDocument>, StoreError>;
+
     /// Limits set for a namespace, if there are any.
     async fn limits(&self, namespace: &str) -> Result<Option<UserLimits>, StoreError>;
 

@@ -50,6 +50,10 @@ impl ArtifactStore for GatedStore {
         self.inner.list(query).await
     }
 
+    async fn namespaces(&self, after: Option<&str>, most: u64) -> Result<Vec<String>, StoreError> {
+        self.inner.namespaces(after, most).await
+    }
+
     async fn count(&self, query: &DocumentQuery) -> Result<u64, StoreError> {
         self.inner.count(query).await
     }

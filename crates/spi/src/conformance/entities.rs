@@ -163,6 +163,8 @@ async fn together(store: &dyn ArtifactStore) {
     let found: Vec<_> =
         after.iter().map(|one| (one.id.name.as_str(), one.revision, one.body.as_str())).collect();
     assert_eq!(found, [("a", made[0], "2"), ("b", made[2], "2")], "equal times by name");
+    assert_eq!(store.namespaces(Some("batc"), 1).await, Ok(vec!["batch".to_owned()]));
+    assert!(!store.namespaces(Some("batch"), u64::MAX).await.unwrap().contains(&"batch".to_owned()));
 }
 
 /// Code: equal texts once, any size, any bytes.

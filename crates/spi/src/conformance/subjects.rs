@@ -77,6 +77,8 @@ async fn namespaces(store: &dyn SubjectStore) {
     assert_eq!(store.owners("shared").await, Ok(vec![blocked(&anton)]), "given up");
     assert_eq!(store.identity(&key("id-b")).await, Ok(None), "the old key is no more");
     assert_eq!(speaker("berta").await, of("berta", "id-b2"));
+    assert_eq!(store.list(Some("anto"), 1).await, Ok(vec![blocked(&anton)]), "pages by name");
+    assert_eq!(store.list(Some("anton"), 1).await, Ok(vec![moved]));
     for name in ["anton", "berta"] {
         assert_eq!(store.delete(name).await, Ok(true));
     }

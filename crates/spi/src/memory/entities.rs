@@ -1,6 +1,6 @@
 //! Entities and code in maps.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -87,6 +87,15 @@ impl ArtifactStore for MemoryArtifactStore {
 
     async fn list(&self, query: &DocumentQuery) -> Result<Vec<Document>, StoreError> {
         Ok(page(self.matching(query), query.skip, query.limit))
+    }
+
+    async fn namespaces(&self, after: Option<&str>, most: u64) -> Result<Vec<String>, StoreError> {
+        let stored = self.documents.lock();
+        let namespaces = stored.1.keys().map(|id| id.path.split('/').next().unwrap_or_default());
+        let later: BTreeSet<&str> =
+            namespaces.filter(|name| after.is_none_or(|after| *name > after)).collect();
+        let most = usize::try_from(most).unwrap_or(usize::MAX);
+        Ok(later.into_iter().take(most).map(str::to_owned).collect())
     }
 
     async fn count(&self, query: &DocumentQuery) -> Result<u64, StoreError> {

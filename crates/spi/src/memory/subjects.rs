@@ -71,6 +71,14 @@ impl SubjectStore for MemorySubjectStore {
         Ok(owners)
     }
 
+    async fn list(&self, after: Option<&str>, most: u64) -> Result<Vec<SubjectDocument>, StoreError> {
+        let later = |subject: &&SubjectDocument| after.is_none_or(|after| subject.subject.as_str() > after);
+        let mut found: Vec<_> = self.subjects.lock().values().filter(later).cloned().collect();
+        found.sort_by(|a, b| a.subject.as_str().cmp(b.subject.as_str()));
+        found.truncate(usize::try_from(most).unwrap_or(usize::MAX));
+        Ok(found)
+    }
+
     async fn limits(&self, namespace: &str) -> Result<Option<UserLimits>, StoreError> {
         Ok(self.limits.lock().get(namespace).cloned())
     }
