@@ -1,6 +1,7 @@
 //! Fires of triggers: the work behind the answer. Every rule reacts for itself, as an ordinary activation of the one who
 //! fired; the record of the fire tells what became of each.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use chasen_entity::exec::Exec;
@@ -12,8 +13,8 @@ use chasen_entity::{
 use chasen_spi::event_log::Unfinished;
 use chasen_spi::{Privilege, Rejection, Session};
 use chasen_telemetry::task;
-use futures_util::StreamExt;
 use futures_util::stream::FuturesOrdered;
+use futures_util::{FutureExt, StreamExt};
 use serde::Serialize;
 
 use super::{Request, admission, store_level};
@@ -158,7 +159,7 @@ impl Fired<'_> {
                 let text = error_text::rule_inactive(rule, &link.action.to_string());
                 line(Outcome::ApplicationError, None, Some(&text))
             }
-            Status::Active => match self.activate(&link.action).await {
+            Status::Active => match self.guarded(&link.action).await {
                 Ok(id) => line(Outcome::Success, Some(id), None),
                 Err(error) if error.is_server_error() => {
                     if let Some(cause) = error.cause() {
@@ -171,6 +172,15 @@ impl Fired<'_> {
             },
         };
         line.as_str().to_owned()
+    }
+
+    /// A defect in one reaction does not take the others with it.
+    async fn guarded(&self, action: &FullyQualifiedName) -> Result<ActivationId, ApiError> {
+        let activated = AssertUnwindSafe(self.activate(action)).catch_unwind().await;
+        activated.unwrap_or_else(|_| {
+            tracing::error!(transaction_id = %self.invocation.transaction_id, %action, "a reaction panicked");
+            Err(ApiError::internal())
+        })
     }
 
     /// Begins an activation of this action, as whoever fired.
