@@ -57,6 +57,8 @@ pub struct Controller {
     pub(crate) uploads: MemoryBound,
     /// Memory of documents and lists on their way out.
     pub(crate) downloads: MemoryBound,
+    /// Memory of what conductors want back when their components have run.
+    pub(crate) conductors: MemoryBound,
     pub(crate) turns: Turns,
 }
 
@@ -73,6 +75,7 @@ impl Controller {
             info: InfoDocuments::new(&config),
             uploads: MemoryBound::new(config.max_upload_memory),
             downloads: MemoryBound::new(config.max_download_memory),
+            conductors: MemoryBound::new(config.max_conductor_memory),
             turns: Turns::new(),
             attachments,
             activations,

@@ -27,6 +27,22 @@ impl Default for ActionLimits {
     }
 }
 
+impl ActionLimits {
+    /// First violation of the bounds, as the whole text for the client.
+    #[must_use]
+    pub fn violation(&self, bounds: &LimitBounds) -> Option<String> {
+        let Self { timeout, memory, logs, concurrency, .. } = *self;
+        let all = LimitsUpdate {
+            timeout: Some(timeout.into()),
+            memory: Some(memory.into()),
+            logs: Some(logs.into()),
+            concurrency: Some(concurrency.into()),
+            instances: None,
+        };
+        all.violation(bounds)
+    }
+}
+
 /// Lowest and highest value of one limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Range {

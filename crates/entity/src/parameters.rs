@@ -124,10 +124,10 @@ impl Parameters {
     }
 
     /// Arguments of an activation: these parameters without init ones, overlaid with the request's object.
-    /// The request's text passes untouched when there is nothing to lay under it.
+    /// The request's text passes untouched when there is nothing to lay under it, and when it is an array.
     #[must_use]
     pub fn arguments(&self, request: RawJson) -> RawJson {
-        if self.0.is_empty() {
+        if self.0.is_empty() || request.json_type() == JsonType::Array {
             return request;
         }
         let mut splice = ObjectSplice::default();
@@ -146,6 +146,9 @@ impl Parameters {
     /// Algorithms of the locked ones that the request leaves as they are; init ones are not among the arguments.
     #[must_use]
     pub fn locked(&self, request: &RawJson) -> BTreeMap<String, String> {
+        if request.json_type() == JsonType::Array {
+            return BTreeMap::new();
+        }
         let mut locked: BTreeMap<String, String> = self
             .0
             .iter()
@@ -317,6 +320,14 @@ mod tests {
         assert!(all.is_empty());
         // Quadratic work would take minutes.
         assert!(begun.elapsed() < std::time::Duration::from_secs(20), "{:?}", begun.elapsed());
+    }
+
+    #[test]
+    fn arrays_pass_without_what_would_lie_beneath() {
+        let base = parameters(r#"[{"key":"a","value":"x","encryption":"aes-128"}]"#);
+        let request = RawJson::parse(b"[1, 2]").unwrap();
+        assert!(base.locked(&request).is_empty());
+        assert_eq!(base.arguments(request).as_str(), "[1, 2]");
     }
 
     #[test]

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use chasen_entity::{ActivationId, Invocation, Parameters, Role};
+use chasen_entity::{ActivationId, Invocation, Outcome, Parameters, Response, Role};
 use chasen_spi::{Rejection, Ticket};
 
-use super::{Request, store_level};
+use super::{Request, record, store_level};
+use crate::clock;
 use crate::controller::Controller;
 
 /// Hands the activation to the scheduler.
@@ -14,13 +15,36 @@ pub(super) fn begin(
     controller: &Arc<Controller>,
     request: Request,
 ) -> Result<(ActivationId, Ticket), Rejection> {
-    let invocation = invocation(controller, request, Role::Action);
+    // The bounds may have been lowered since the action was stored.
+    let bounds = request.identity.limits.bounds(controller.config.limit_bounds);
+    let violation = request.action.executable.limits.violation(&bounds);
+    let invocation = invocation(controller, request);
     let id = invocation.activation_id;
-    Ok((id, controller.invoke.invoke(invocation)?))
+    match violation {
+        None => Ok((id, controller.invoke.invoke(invocation)?)),
+        Some(text) => Ok((id, refuse(controller, invocation, &text)?)),
+    }
 }
 
 /// The invocation of a request: the payload over the parameters, what is locked still so.
-pub(super) fn invocation(controller: &Controller, request: Request, role: Role) -> Invocation {
+fn invocation(controller: &Controller, request: Request) -> Invocation {
+    let action = request.action.clone();
+    let bare = bare_invocation(controller, request, Role::Action);
+    let payload = &bare.arguments;
+    Invocation {
+        locked: if action.has_locked { action.parameters.locked(payload) } else { BTreeMap::new() },
+        init_parameters: if action.has_init {
+            action.parameters.environment(payload)
+        } else {
+            Parameters::new()
+        },
+        arguments: action.parameters.arguments(bare.arguments),
+        ..bare
+    }
+}
+
+/// The invocation of a request with its payload as it is.
+pub(super) fn bare_invocation(controller: &Controller, request: Request, role: Role) -> Invocation {
     let Request { identity, action, payload, blocking, .. } = request;
     let store = store_level(&controller.config, &identity, blocking, request.extra_logging);
     Invocation {
@@ -29,13 +53,9 @@ pub(super) fn invocation(controller: &Controller, request: Request, role: Role) 
         role,
         action: action.executable.clone(),
         binding: action.binding.clone(),
-        locked: if action.has_locked { action.parameters.locked(&payload) } else { BTreeMap::new() },
-        init_parameters: if action.has_init {
-            action.parameters.environment(&payload)
-        } else {
-            Parameters::new()
-        },
-        arguments: action.parameters.arguments(payload),
+        arguments: payload,
+        locked: BTreeMap::new(),
+        init_parameters: Parameters::new(),
         blocking,
         cause: request.cause,
         accepted_at: request.arrived,
@@ -46,4 +66,13 @@ pub(super) fn invocation(controller: &Controller, request: Request, role: Role) 
         trace_context: request.trace_context,
         identity,
     }
+}
+
+/// Ends an activation with an error of the action before it begins.
+fn refuse(controller: &Controller, invocation: Invocation, text: &str) -> Result<Ticket, Rejection> {
+    let invocation = Arc::new(invocation);
+    let session = controller.invoke.open(invocation.clone())?;
+    let response = Response::error(Outcome::ApplicationError, text);
+    let record = session.finish(record::without_run(&invocation, response, clock::now()));
+    Ok(Ticket::new(Box::pin(std::future::ready(record))))
 }

@@ -3,6 +3,7 @@
 mod exec;
 mod invoke;
 mod put;
+mod sequence;
 mod view;
 
 use bytes::Bytes;
@@ -10,7 +11,7 @@ use chasen_entity::{Action, Code, FullyQualifiedName, error_text};
 use chasen_spi::{Collection, Document, DocumentQuery, Privilege};
 use http::StatusCode;
 
-pub(crate) use self::exec::NewExec;
+pub(crate) use self::exec::{ExecRules, NewExec};
 pub(crate) use self::invoke::invoke;
 pub(crate) use self::put::put;
 use self::view::{ActionView, Summary};

@@ -26,6 +26,8 @@ pub(crate) async fn list(call: &Call<'_>, namespace: &str) -> Result<Reply, ApiE
     let page = call.query.page(COLLECTION, config.default_list_limit, config.max_list_limit)?;
     let docs = call.query.flag("docs", false)?;
     let name = call.query.get("name").map(|value| name_filter(&value)).transpose()?.flatten();
+    let cause = |value: &str| ActivationId::parse(value).map_err(|text| ApiError::query("cause", &text));
+    let cause = call.query.get("cause").map(|value| cause(&value)).transpose()?;
     let time = |name: &str| call.query.parse::<i64>(name, error_text::bad_epoch);
     let (since, upto) = (time("since")?, time("upto")?);
     if docs && page.count {
@@ -34,7 +36,7 @@ pub(crate) async fn list(call: &Call<'_>, namespace: &str) -> Result<Reply, ApiE
     let mut query = ActivationQuery {
         namespace: namespace.to_string(),
         name,
-        cause: None,
+        cause,
         since: since.map(|since| u64::try_from(since).unwrap_or(0)),
         upto: upto.map(|upto| u64::try_from(upto).unwrap_or(0)),
         skip: page.skip,

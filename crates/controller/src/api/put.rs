@@ -1,10 +1,10 @@
 //! Bodies of PUT requests: what those of every collection have in common, read in the order of the API.
 
 use bytes::Bytes;
-use chasen_entity::{Manifest, Parameters, UserLimits, Version};
+use chasen_entity::{Identity, Manifest, Parameters, Version};
 use serde_json::value::RawValue;
 
-use super::actions::NewExec;
+use super::actions::{ExecRules, NewExec};
 use crate::aside;
 use crate::call::Call;
 use crate::config::ControllerConfig;
@@ -39,7 +39,7 @@ pub(crate) async fn receive<T: Send + 'static>(
     let read = move || {
         let fields = Fields::of_body(&body, "exec")?;
         let manifest = controller.runtimes.manifest();
-        let common = PutBody::read(&fields, &controller.config, &identity.limits, &manifest)?;
+        let common = PutBody::read(&fields, &controller.config, &identity, &manifest)?;
         Ok((common, own(&fields)?))
     };
     aside::compute(length, read).await?
@@ -49,11 +49,13 @@ impl PutBody {
     fn read(
         fields: &Fields<'_>,
         config: &ControllerConfig,
-        limits: &UserLimits,
+        identity: &Identity,
         manifest: &Manifest,
     ) -> Result<Self, ApiError> {
-        let exec = field(fields, "exec", |value| NewExec::read(value, manifest))?;
-        let allowed = config.max_parameters_of(limits).as_bytes();
+        let own = &identity.namespace.name;
+        let rules = ExecRules { manifest, own, sequence_length: config.sequence_length };
+        let exec = field(fields, "exec", |value| NewExec::read(value, &rules))?;
+        let allowed = config.max_parameters_of(&identity.limits).as_bytes();
         let (parameters, parameters_size) = sized_parameters(fields, "parameters", allowed)?;
         let (annotations, annotations_size) = sized_parameters(fields, "annotations", allowed)?;
         within("exec", exec.as_ref().map_or(0, NewExec::size), config.max_exec.as_bytes())?;

@@ -26,11 +26,13 @@ impl MemoryBound {
         Self(Arc::new(Semaphore::new(units.min(Semaphore::MAX_PERMITS))))
     }
 
-    /// Raises what is held to cover `total` bytes, at once or not at all.
+    /// Raises what is held to cover `total` bytes, at once or not at all. A few bytes are not counted.
     pub(crate) fn cover(&self, held: &mut Held, total: u64) -> Result<(), ApiError> {
-        if total <= UNCOUNTED {
-            return Ok(());
-        }
+        if total <= UNCOUNTED { Ok(()) } else { self.cover_all(held, total) }
+    }
+
+    /// Like [`cover`](Self::cover), however few bytes there are.
+    pub(crate) fn cover_all(&self, held: &mut Held, total: u64) -> Result<(), ApiError> {
         let units = usize::try_from(total.div_ceil(UNIT)).unwrap_or(usize::MAX);
         let missing = units.saturating_sub(held.0.as_ref().map_or(0, OwnedSemaphorePermit::num_permits));
         if missing == 0 {

@@ -1,19 +1,20 @@
 //! `exec` of a request: what an action is to execute, checked field by field.
 
-use chasen_entity::exec::{BLACKBOX, is_image_reference};
+use chasen_entity::exec::{BLACKBOX, SEQUENCE, is_image_reference};
 use chasen_entity::manifest::RuntimeKind;
-use chasen_entity::{Manifest, error_text};
+use chasen_entity::{EntityName, FullyQualifiedName, Manifest, error_text};
 use serde_json::value::RawValue;
 
+use super::sequence;
 use crate::wire::body::Fields;
 
 /// Longest part of a refused value that an error repeats, in characters.
 const ECHO: usize = 256;
 
 /// `exec` as sent, of a kind that this platform has.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct NewExec {
-    /// Concrete kind, or `blackbox`.
+    /// Concrete kind, or `blackbox`, or `sequence`.
     pub(super) kind: String,
     /// True if actions of the kind may only be read and deleted.
     pub(super) deprecated: bool,
@@ -21,17 +22,34 @@ pub(crate) struct NewExec {
     pub(super) main: Option<String>,
     /// Image of a blackbox action, without digest.
     pub(super) image: Option<String>,
+    /// Actions of a sequence; of too many only the first.
+    pub(super) components: Vec<FullyQualifiedName>,
+}
+
+/// What `exec` is read by, beside itself.
+pub(crate) struct ExecRules<'a> {
+    pub(crate) manifest: &'a Manifest,
+    /// Namespace of the caller.
+    pub(crate) own: &'a EntityName,
+    /// Most actions of a sequence.
+    pub(crate) sequence_length: u32,
 }
 
 impl NewExec {
     /// Reads `exec`. The error is the reason for the client.
-    pub(crate) fn read(value: &RawValue, manifest: &Manifest) -> Result<Self, String> {
+    pub(crate) fn read(value: &RawValue, rules: &ExecRules<'_>) -> Result<Self, String> {
         let fields = Fields::of(value).ok_or("JSON object expected")?;
         let kind = fields.get("kind").and_then(text).ok_or("'kind' must be a string defined in 'exec'")?;
         let kind = kind.trim().to_lowercase();
         if kind == BLACKBOX {
             return Self::read_blackbox(&fields);
         }
+        if kind == SEQUENCE {
+            let components = fields.get("components");
+            let components = sequence::read_components(components, rules.own, rules.sequence_length)?;
+            return Ok(Self { kind, components, ..Self::default() });
+        }
+        let manifest = rules.manifest;
         let runtime = manifest.resolve(&kind).ok_or_else(|| unknown_kind(&kind, manifest))?;
         let main = main(&fields, &runtime.kind)?;
         if runtime.require_main && main.is_none() {
@@ -42,7 +60,7 @@ impl NewExec {
             deprecated: runtime.deprecated,
             code: Some(required_code(&fields, runtime)?),
             main,
-            image: None,
+            ..Self::default()
         })
     }
 
@@ -57,17 +75,18 @@ impl NewExec {
         let code = sent_code(fields).map(code_text).transpose()?;
         Ok(Self {
             kind: BLACKBOX.to_owned(),
-            deprecated: false,
             code: code.filter(|code| !code.trim().is_empty()),
             main: main(fields, BLACKBOX)?,
             image: image.split('@').next().map(str::to_owned),
+            ..Self::default()
         })
     }
 
     /// Bytes that count for the bound.
     pub(crate) fn size(&self) -> u64 {
-        let parts = [&self.code, &self.main, &self.image];
-        parts.into_iter().flatten().map(|part| part.len() as u64).sum()
+        let parts = [&self.code, &self.main, &self.image].into_iter().flatten().map(String::len);
+        let components = self.components.iter().map(|name| format!("/{name}").len());
+        parts.chain(components).map(|length| length as u64).sum()
     }
 }
 
@@ -102,7 +121,7 @@ fn text(value: &RawValue) -> Option<String> {
 pub(super) fn unknown_kind(kind: &str, manifest: &Manifest) -> String {
     let kind: String = kind.chars().take(ECHO).collect();
     let mut valid: Vec<String> = manifest.kinds().map(|kind| kind.kind.clone()).collect();
-    valid.push(BLACKBOX.to_owned());
+    valid.extend([SEQUENCE, BLACKBOX].map(str::to_owned));
     error_text::unknown_kind(&kind, &valid)
 }
 
@@ -115,7 +134,8 @@ mod tests {
             "nodejs":[{"kind":"nodejs:20","image":{"name":"n"},"default":true,"attached":{}}],
             "java":[{"kind":"java:8","image":{"name":"j"},"requireMain":true,"deprecated":true}]}}"#;
         let value: Box<RawValue> = serde_json::from_str(exec).unwrap();
-        NewExec::read(&value, &Manifest::parse(manifest).unwrap())
+        let (manifest, own) = (Manifest::parse(manifest).unwrap(), EntityName::new("guest").unwrap());
+        NewExec::read(&value, &ExecRules { manifest: &manifest, own: &own, sequence_length: 50 })
     }
 
     #[test]
@@ -142,14 +162,23 @@ mod tests {
     }
 
     #[test]
+    fn sequences_have_components_and_nothing_else() {
+        let exec = read(r#"{"kind":"Sequence","components":["/_/a","n/p/b"],"code":1,"image":2}"#).unwrap();
+        let names: Vec<String> = exec.components.iter().map(ToString::to_string).collect();
+        assert_eq!((exec.kind.as_str(), names), ("sequence", vec!["guest/a".to_owned(), "n/p/b".to_owned()]));
+        assert_eq!((exec.size(), exec.code), (14, None));
+    }
+
+    #[test]
     fn reasons_are_exact() {
         for (exec, reason) in [
+            (r#"{"kind":"sequence"}"#, "'components' must be defined for sequence kind"),
             ("[]", "JSON object expected"),
             ("{}", "'kind' must be a string defined in 'exec'"),
             (r#"{"kind":1}"#, "'kind' must be a string defined in 'exec'"),
             (
                 r#"{"kind":"nodejs"}"#,
-                "The specified runtime 'nodejs' is not supported by this platform. Valid values are: 'java:8', 'nodejs:20', 'blackbox'.",
+                "The specified runtime 'nodejs' is not supported by this platform. Valid values are: 'java:8', 'nodejs:20', 'sequence', 'blackbox'.",
             ),
             (
                 r#"{"kind":"nodejs:20"}"#,

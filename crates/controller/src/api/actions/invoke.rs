@@ -7,7 +7,7 @@ use chasen_entity::{Activation, Outcome, RawJson, error_text};
 use chasen_spi::Privilege;
 use http::StatusCode;
 
-use crate::activate::admission;
+use crate::activate::{Sort, admission};
 use crate::call::Call;
 use crate::clock;
 use crate::entities::ActionAddress;
@@ -31,6 +31,8 @@ pub(crate) async fn invoke(
     let options = Options::read(call)?;
     let payload = body::payload(call.headers, &payload, absent)?;
     let action = admission::prepare(controller, &caller.identity, &address, &payload).await?;
+    // The logs of an action are collected after its answer; those of a session are the ids of its steps.
+    let with_logs = Sort::of(&action) != Sort::Action;
     let request = call.activation(action, payload, options.blocking);
     let (id, running) = admission::start(controller, request, permit)?;
     if !options.blocking {
@@ -38,7 +40,7 @@ pub(crate) async fn invoke(
         return call.accepted(id);
     }
     match tokio::time::timeout(options.wait, running).await {
-        Ok(record) => finished(call, &record, options.result_only),
+        Ok(record) => finished(call, &record, options.result_only, with_logs),
         Err(_) => call.accepted(id),
     }
 }
@@ -66,7 +68,12 @@ impl Options {
 }
 
 /// The record of a blocking call, or its result; a result that is an array always goes alone.
-fn finished(call: &Call<'_>, record: &Activation, result_only: bool) -> Result<Reply, ApiError> {
+fn finished(
+    call: &Call<'_>,
+    record: &Activation,
+    result_only: bool,
+    with_logs: bool,
+) -> Result<Reply, ApiError> {
     let status = match record.response.outcome {
         Outcome::Success => StatusCode::OK,
         Outcome::ApplicationError | Outcome::DeveloperError => StatusCode::BAD_GATEWAY,
@@ -77,6 +84,7 @@ fn finished(call: &Call<'_>, record: &Activation, result_only: bool) -> Result<R
             call.answer(status, result)?
         }
         None if result_only => call.answer(status, &RawJson::empty_object())?,
+        _ if with_logs => call.answer(status, &record.api())?,
         _ => call.answer(status, &record.api_without_logs())?,
     };
     Ok(reply.with_activation_id(record.activation_id))

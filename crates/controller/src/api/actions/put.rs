@@ -1,17 +1,18 @@
 //! Creating and updating an action: reading the request, merging it into what is there, storing both halves.
 
 use bytes::Bytes;
-use chasen_entity::exec::is_binary_code;
+use chasen_entity::exec::{SEQUENCE, is_binary_code};
 use chasen_entity::limits::LimitsUpdate;
 use chasen_entity::{
-    Action, ActionLimits, Exec, Location, Manifest, Millis, Parameters, Version, error_text,
+    Action, ActionLimits, Exec, FullyQualifiedName, Location, Manifest, Millis, Parameters, Version,
+    error_text,
 };
 use chasen_spi::Privilege;
 use http::StatusCode;
 use serde_json::value::RawValue;
 
 use super::exec::{NewExec, unknown_kind};
-use super::{answer, read_code, room, writable};
+use super::{answer, read_code, room, sequence, writable};
 use crate::api::parameters;
 use crate::api::put::{self, PutBody};
 use crate::call::Call;
@@ -35,10 +36,17 @@ pub(crate) async fn put(
     let update = Update { common, own };
     let overwrite = call.query.flag("overwrite", false)?;
     update.check(call)?;
+    let components = update.components().map(<[_]>::to_vec);
+    if let Some(components) = &components {
+        sequence::require_readable(call, components).await?;
+    }
     let passage = writable(call, &address).await?;
     let found = optional(call.controller.entities.load::<Action>(&address.qualified()).await)?;
     if found.is_some() && !overwrite {
         return Err(ApiError::conflict(error_text::EXISTS));
+    }
+    if let Some(components) = &components {
+        sequence::require_shape(call, &address, components).await?;
     }
     let (old, revision) = found.map(|stored| (stored.entity, stored.revision)).unzip();
     let (mut action, code) =
@@ -97,6 +105,12 @@ impl Own {
 }
 
 impl Update {
+    /// The components of a sequence to be.
+    fn components(&self) -> Option<&[FullyQualifiedName]> {
+        let exec = self.common.exec.as_ref().filter(|exec| exec.kind == SEQUENCE)?;
+        Some(&exec.components)
+    }
+
     /// What the namespace may not have.
     fn check(&self, call: &Call<'_>) -> Result<(), ApiError> {
         let own = &call.caller.identity.limits;
@@ -127,18 +141,29 @@ impl Update {
         now: Millis,
     ) -> Result<(Action, Option<Bytes>), ApiError> {
         let Self { common, own } = self;
+        let was_sequence = old.as_ref().is_some_and(|old| old.exec.is_sequence());
         let exec = common.exec.map(NewExec::split);
+        let parameters = match &exec {
+            Some((exec, _)) if exec.is_sequence() => Some(sequence::parameters(&exec.components)),
+            // What tells the components of a sequence is nothing that code is called with.
+            Some(_) if was_sequence => Some(common.parameters.unwrap_or_default()),
+            None if was_sequence => None,
+            _ => common.parameters,
+        };
         let (mut action, code) = match (old, exec) {
             (Some(old), exec) => {
+                let keeps = exec.as_ref().is_some_and(|(exec, _)| exec.is_sequence());
                 let (exec, code) = exec.unwrap_or((old.exec, None));
                 let mut action = Action { exec, version: old.version.next_patch(), ..old };
-                action.annotations.remove(&own.removed_annotations);
+                if !keeps {
+                    action.annotations.remove(&own.removed_annotations);
+                }
                 (action, code)
             }
             (None, Some((exec, code))) => (blank(address, exec, limits), code),
             (None, None) => return Err(ApiError::bad_request(error_text::EXEC_UNDEFINED)),
         };
-        if let Some(parameters) = common.parameters {
+        if let Some(parameters) = parameters {
             action.parameters = parameters;
         }
         if let Some(annotations) = common.annotations {
@@ -173,8 +198,8 @@ impl NewExec {
     /// The stored form, still without its code, and the text of the code.
     fn split(self) -> (Exec, Option<Bytes>) {
         let binary = self.code.as_deref().is_some_and(is_binary_code);
-        let exec = Exec { kind: self.kind, binary, main: self.main, image: self.image, ..Exec::default() };
-        (exec, self.code.map(Bytes::from))
+        let Self { kind, main, image, components, .. } = self;
+        (Exec { kind, code: None, binary, main, image, components }, self.code.map(Bytes::from))
     }
 }
 

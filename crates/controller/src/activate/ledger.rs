@@ -1,0 +1,88 @@
+//! What the steps of a session add up to. Pure.
+
+use chasen_entity::{ActionLimits, Activation, ActivationId, Millis, Response};
+
+/// The steps that a session has taken so far.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Ledger {
+    begun: Millis,
+    /// Ids of the steps, in their order.
+    steps: Vec<ActivationId>,
+    /// Milliseconds that the steps took, without the time between them.
+    duration: u64,
+    /// MB that the largest step had; `None` before the first.
+    memory: Option<u32>,
+}
+
+/// How a session ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Ending {
+    pub(super) start: Millis,
+    pub(super) end: Millis,
+    pub(super) duration: u64,
+    pub(super) steps: Vec<ActivationId>,
+    pub(super) memory: Option<u32>,
+    pub(super) response: Response,
+}
+
+impl Ledger {
+    /// An empty one.
+    pub(super) fn begin(now: Millis) -> Self {
+        Self { begun: now, steps: Vec::new(), duration: 0, memory: None }
+    }
+
+    /// A step has ended.
+    pub(super) fn ended(&mut self, step: &Activation) {
+        self.begun_only(step.activation_id);
+        self.duration = self.duration.saturating_add(step.duration().unwrap_or(0));
+        let limits = step.annotations.get("limits").and_then(|limits| limits.read::<ActionLimits>().ok());
+        self.memory = self.memory.max(limits.map(|limits| limits.memory));
+    }
+
+    /// A step was begun, and its end is not known.
+    pub(super) fn begun_only(&mut self, step: ActivationId) {
+        self.steps.push(step);
+    }
+
+    /// Closes it.
+    pub(super) fn close(self, response: Response, now: Millis) -> Ending {
+        Ending {
+            start: self.begun,
+            end: now.max(self.begun),
+            duration: self.duration,
+            steps: self.steps,
+            memory: self.memory,
+            response,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use chasen_entity::Outcome;
+    use chasen_spi::memory::activation;
+
+    use super::*;
+
+    #[test]
+    fn durations_add_up_and_the_largest_memory_counts() {
+        let mut ledger = Ledger::begin(100);
+        let mut ids = Vec::new();
+        for (duration, memory) in [(5, Some(256)), (7, Some(512)), (1, None), (2, Some(128))] {
+            let mut step = activation("guest", "step", 10);
+            step.duration = Some(duration);
+            if let Some(memory) = memory {
+                step.annotations.set("limits", &ActionLimits { memory, ..ActionLimits::default() });
+            }
+            ids.push(step.activation_id);
+            ledger.ended(&step);
+        }
+        let late = ActivationId::generate();
+        ledger.begun_only(late);
+        ids.push(late);
+        let ending = ledger.close(Response::error(Outcome::WhiskError, "x"), 50);
+        assert_eq!((ending.start, ending.end), (100, 100), "clocks may be set back");
+        assert_eq!((ending.duration, ending.memory), (15, Some(512)));
+        assert_eq!(ending.steps, ids);
+    }
+}
