@@ -11,6 +11,7 @@ mod ledger;
 mod primitive;
 mod record;
 mod recovery;
+mod resume;
 mod running;
 mod sequence;
 mod session;

@@ -8,7 +8,7 @@ use chasen_telemetry::task;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 
-use super::fire;
+use super::{fire, resume};
 use crate::controller::Controller;
 
 /// Pieces of work that are taken up at the same time.
@@ -24,8 +24,14 @@ impl Controller {
         tracing::info!(total = unfinished.len(), "unfinished work of an earlier life");
         let controller = self.clone();
         let work = async move {
+            let (interrupted, rest): (Vec<_>, Vec<_>) =
+                unfinished.into_iter().partition(resume::is_interrupted);
+            // The newest first: what lies in others has its record before them.
+            for work in interrupted.into_iter().rev() {
+                take_up(&controller, work).await;
+            }
             let mut under_way = FuturesUnordered::new();
-            for work in unfinished {
+            for work in rest {
                 if under_way.len() >= AT_ONCE {
                     under_way.next().await;
                 }
@@ -49,7 +55,8 @@ async fn take_up(controller: &Arc<Controller>, work: Unfinished) {
     };
     match work.invocation.role {
         Role::Fire { .. } => fire::resume(controller, session, work).await,
-        // Nobody takes its next step: the dropped session records that.
-        Role::Sequence | Role::Composition | Role::Action => drop(session),
+        Role::Sequence | Role::Composition => resume::resume(controller, session, work).await,
+        // Actions are the scheduler's. The dropped session records that nobody did anything.
+        Role::Action => drop(session),
     }
 }
