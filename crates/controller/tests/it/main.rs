@@ -9,13 +9,17 @@
 
 mod actions;
 mod activations;
+mod caches;
 mod client;
 mod connections;
 mod entitlement;
 mod gated_store;
 mod invoke;
+mod locked;
 mod packages;
 mod rejections;
+mod links;
 mod routes;
+mod rules;
 mod triggers;
 mod world;

@@ -9,10 +9,10 @@ use chasen_entity::{
     Activation, AuthKey, EntityName, EntityPath, Event, Invocation, Manifest, Outcome, Parameters, RawJson,
     Response as ActivationResponse, Subject,
 };
-use chasen_spi::memory::{MemoryAttachmentStore, MemoryEventLog, MemorySubjectStore};
+use chasen_spi::memory::{MemoryAttachmentStore, MemoryEntitlement, MemoryEventLog, MemorySubjectStore};
 use chasen_spi::{
-    EventLog, Invoke, NoGrants, NoLock, OpenSession, Rejection, Runtimes, Session, SubjectDocument,
-    SubjectNamespace, SubjectStore, Ticket,
+    ArtifactStore, Collection, Document, DocumentId, DocumentQuery, EventLog, Invoke, NoLock, OpenSession,
+    Rejection, Runtimes, Session, SubjectDocument, SubjectNamespace, SubjectStore, Ticket,
 };
 use parking_lot::Mutex;
 use tokio::net::TcpListener;
@@ -43,14 +43,16 @@ pub(crate) struct World {
     pub(crate) controller: Arc<Controller>,
     pub(crate) subjects: Arc<MemorySubjectStore>,
     pub(crate) artifacts: Arc<GatedStore>,
+    pub(crate) grants: Arc<MemoryEntitlement>,
+    pub(crate) runtimes: Arc<Runtimes>,
     pub(crate) log: Arc<MemoryEventLog>,
     pub(crate) invoker: Arc<FakeInvoke>,
     shutdown: watch::Sender<bool>,
     ended: oneshot::Receiver<()>,
 }
 
-/// Runs actions by name: `array`, `failing`, `broken`, `whisk`, `silent`, `slow`, `overloaded`, `panics`; every other
-/// one echoes its arguments.
+/// Runs actions by name: `array`, `failing`, `broken`, `whisk`, `silent`, `slow`, `overloaded`, `panics`; `returns` and
+/// `fails` with the argument `result`; every other one echoes its arguments.
 pub(crate) struct FakeInvoke {
     log: Arc<MemoryEventLog>,
     pub(crate) taken: Mutex<Vec<Invocation>>,
@@ -118,6 +120,11 @@ fn record(invocation: &Invocation, name: &str) -> Activation {
         "broken" => (Outcome::DeveloperError, Some(RawJson::error("died"))),
         "whisk" => (Outcome::WhiskError, Some(RawJson::error("lost"))),
         "silent" => (Outcome::Success, None),
+        "returns" => (Outcome::Success, invocation.arguments.get("result")),
+        "fails" => (
+            Outcome::ApplicationError,
+            invocation.arguments.get("result").map(|result| RawJson::error(&result)),
+        ),
         _ => (Outcome::Success, Some(invocation.arguments.clone())),
     };
     let mut annotations = Parameters::new();
@@ -144,8 +151,11 @@ impl World {
     }
 
     pub(crate) async fn with(change: impl FnOnce(&mut ControllerConfig)) -> Self {
-        let mut config = ControllerConfig::default();
-        change(&mut config);
+        Self::of(|parts| change(&mut parts.config)).await
+    }
+
+    /// One whose parts are changed before they are put together.
+    pub(crate) async fn of(change: impl FnOnce(&mut Parts)) -> Self {
         let subjects = Arc::new(MemorySubjectStore::default());
         for (name, credentials) in [("guest", guest()), ("alice", alice())] {
             let auth_key = AuthKey::parse(&credentials).unwrap();
@@ -158,17 +168,21 @@ impl World {
         let invoker =
             Arc::new(FakeInvoke { log: log.clone(), taken: Mutex::default(), release: Arc::default() });
         let artifacts = Arc::new(GatedStore::default());
-        let controller = Controller::new(Parts {
+        let grants = Arc::new(MemoryEntitlement::default());
+        let runtimes = Runtimes::new(Manifest::parse(MANIFEST).unwrap());
+        let mut parts = Parts {
             artifacts: artifacts.clone(),
             attachments: Arc::new(MemoryAttachmentStore::default()),
             subjects: subjects.clone(),
             activations: log.clone(),
             invoke: invoker.clone(),
-            entitlement: Arc::new(NoGrants),
+            entitlement: grants.clone(),
             parameter_lock: Arc::new(NoLock),
-            runtimes: Runtimes::new(Manifest::parse(MANIFEST).unwrap()),
-            config,
-        });
+            runtimes: runtimes.clone(),
+            config: ControllerConfig::default(),
+        };
+        change(&mut parts);
+        let controller = Controller::new(parts);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (shutdown, mut stop) = watch::channel(false);
@@ -181,7 +195,53 @@ impl World {
             serving.serve(listener, stopped).await;
             let _ = end.send(());
         });
-        Self { address, controller, subjects, artifacts, log, invoker, shutdown, ended }
+        Self { address, controller, subjects, artifacts, grants, runtimes, log, invoker, shutdown, ended }
+    }
+
+    /// Every entity there is, as stored: what a refused request leaves as it was.
+    pub(crate) async fn entities(&self) -> Vec<Document> {
+        let mut all = Vec::new();
+        for path in ["guest", "alice", "whisk.system"] {
+            for collection in
+                [Collection::Actions, Collection::Packages, Collection::Rules, Collection::Triggers]
+            {
+                let query = DocumentQuery {
+                    collection,
+                    path: path.to_owned(),
+                    path_exact: false,
+                    public_only: false,
+                    skip: 0,
+                    limit: u64::MAX,
+                };
+                all.extend(self.artifacts.list(&query).await.unwrap());
+            }
+        }
+        all
+    }
+
+    /// Sends a request that is refused with this status and text, and that changes nothing.
+    pub(crate) async fn refused(&self, request: Request, status: u16, text: &str) -> Response {
+        let shown = String::from_utf8_lossy(&request.bytes()).chars().take(400).collect::<String>();
+        let before = self.entities().await;
+        let response = self.send(request).await;
+        assert_eq!((response.status, response.error().as_str()), (status, text), "{shown}");
+        assert!(response.json()["code"].is_string(), "{shown}");
+        assert_eq!(self.entities().await, before, "{shown}");
+        response
+    }
+
+    /// Puts a document into the store past the controller.
+    pub(crate) async fn store(&self, collection: Collection, path: &str, name: &str, body: &str) {
+        let document = Document {
+            id: DocumentId { path: path.to_owned(), name: name.to_owned() },
+            collection,
+            revision: 0,
+            updated: 1,
+            public: false,
+            attachment: None,
+            body: body.to_owned(),
+        };
+        self.artifacts.put(document).await.unwrap();
     }
 
     /// Sends a request on a connection of its own.
@@ -223,5 +283,13 @@ pub(crate) async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     while !holds() {
         assert!(tokio::time::Instant::now() < deadline, "{what}");
         tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
+/// Lets the clock of documents, which counts milliseconds, move on.
+pub(crate) fn later() {
+    let before = std::time::SystemTime::now();
+    while before.elapsed().is_ok_and(|elapsed| elapsed < Duration::from_millis(2)) {
+        std::thread::yield_now();
     }
 }

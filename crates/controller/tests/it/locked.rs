@@ -1,0 +1,178 @@
+//! Parameters at rest: locked in the store, open where they are used, and told to nobody but their owner.
+
+use std::sync::Arc;
+
+use chasen_entity::RawJson;
+use chasen_spi::parameter_lock::unlock_invocation;
+use chasen_spi::{Collection, LockError, ParameterLock};
+use serde_json::{Value, json};
+
+use crate::client::Request;
+use crate::world::{World, alice};
+
+/// Locks by turning the text of a value round.
+struct Turn;
+
+impl ParameterLock for Turn {
+    fn lock(&self, value: &RawJson) -> Result<Option<(&'static str, RawJson)>, LockError> {
+        let turned: String = value.as_str().chars().rev().collect();
+        Ok(Some(("turn", RawJson::from_value(&turned))))
+    }
+
+    fn unlock(&self, algorithm: &str, value: &RawJson) -> Result<RawJson, LockError> {
+        let unreadable = |reason| LockError::Unreadable { algorithm: algorithm.to_owned(), reason };
+        if algorithm != "turn" {
+            return Err(LockError::NoKey(algorithm.to_owned()));
+        }
+        let turned: String = value.read().map_err(|_| unreadable("no string"))?;
+        RawJson::parse(turned.chars().rev().collect::<String>().as_bytes()).map_err(|_| unreadable("no JSON"))
+    }
+}
+
+/// Can do nothing at all.
+struct Broken;
+
+impl ParameterLock for Broken {
+    fn lock(&self, _value: &RawJson) -> Result<Option<(&'static str, RawJson)>, LockError> {
+        Err(LockError::Random("the well is dry".to_owned()))
+    }
+
+    fn unlock(&self, algorithm: &str, _value: &RawJson) -> Result<RawJson, LockError> {
+        Err(LockError::NoKey(algorithm.to_owned()))
+    }
+}
+
+async fn world() -> World {
+    World::of(|parts| parts.parameter_lock = Arc::new(Turn)).await
+}
+
+async fn put(world: &World, path: &str, body: Value) -> Value {
+    let response = world.guest_json(&format!("PUT /api/v1/namespaces/_/{path}"), body).await;
+    assert_eq!(response.status, 200, "{path}: {response:?}");
+    response.json()
+}
+
+async fn get(world: &World, path: &str) -> Value {
+    world.guest(&format!("GET /api/v1/namespaces/_/{path}")).await.json()
+}
+
+/// Arguments and environment that the function of the last invocation gets, and what they were on the way.
+fn delivered(world: &World) -> (Value, Value, String) {
+    let taken = Arc::new(world.invoker.taken.lock().last().unwrap().clone());
+    let open = unlock_invocation(&Turn, &taken).unwrap();
+    let environment: serde_json::Map<String, Value> =
+        open.init_parameters.iter().map(|one| (one.key.clone(), one.value.read().unwrap())).collect();
+    let way = serde_json::to_string(&*taken).unwrap();
+    (open.arguments.read().unwrap(), environment.into(), way)
+}
+
+#[tokio::test]
+async fn writers_see_open_values_and_readers_locked_ones() {
+    let world = world().await;
+    let parameters = json!([{"key":"a","value":{"secret":1.5}},{"key":"i","value":"env","init":true}]);
+    let locked = json!([{"key":"a","value":"}5.1:\"terces\"{","encryption":"turn"},
+        {"key":"i","value":"\"vne\"","init":true,"encryption":"turn"}]);
+    for (path, body) in [
+        ("actions/a", json!({"exec":{"kind":"nodejs:20","code":"c"},"parameters":parameters})),
+        ("packages/p", json!({"parameters":parameters})),
+    ] {
+        let written = put(&world, path, body).await;
+        assert_eq!(written["parameters"], parameters, "{path}");
+        let read = get(&world, path).await;
+        assert_eq!(read["parameters"], locked, "{path}");
+
+        // What was read goes back as it is, and is kept where the request says nothing of it.
+        let again = put(&world, &format!("{path}?overwrite=true"), read).await;
+        assert_eq!(again["parameters"], locked, "{path}");
+        put(&world, &format!("{path}?overwrite=true"), json!({"publish":true})).await;
+        assert_eq!(get(&world, path).await["parameters"], locked, "{path}");
+        assert_eq!(
+            world.guest(&format!("DELETE /api/v1/namespaces/_/{path}")).await.json()["parameters"],
+            locked
+        );
+    }
+    let annotations = json!([{"key":"x","value":"open"}]);
+    put(&world, "packages/q", json!({"annotations":annotations})).await;
+    assert_eq!(get(&world, "packages/q").await["annotations"], annotations);
+}
+
+#[tokio::test]
+async fn functions_get_open_values_however_they_are_laid_over_each_other() {
+    let world = world().await;
+    let values = |value: &str, keys: &[&str]| {
+        let one = |key: &&str| json!({"key":key,"value":[value],"init":key.starts_with('i')});
+        Value::Array(keys.iter().map(one).collect())
+    };
+    put(
+        &world,
+        "packages/p",
+        json!({"parameters":values("p", &["a", "b", "c", "d", "ia", "ib", "ic", "id"])}),
+    )
+    .await;
+    let bind = json!({"binding":{"namespace":"_","name":"p"},"parameters":values("b", &["b", "c", "d", "ib", "ic", "id"])});
+    put(&world, "packages/b", bind).await;
+    let action =
+        json!({"exec":{"kind":"nodejs:20","code":"c"},"parameters":values("x", &["c", "d", "ic", "id"])});
+    put(&world, "actions/p/x", action).await;
+    for (path, a, b, c, d) in [("b/x", "p", "b", "x", "r"), ("p/x", "p", "p", "x", "r")] {
+        let body = json!({"d":["r"],"id":["r"],"e":"request"});
+        let response = world.guest_json(&format!("POST /api/v1/namespaces/_/actions/{path}"), body).await;
+        assert_eq!(response.status, 202);
+        let (arguments, environment, way) = delivered(&world);
+        assert_eq!(arguments, json!({"a":[a],"b":[b],"c":[c],"d":[d],"e":"request"}), "{path}");
+        assert_eq!(environment, json!({"ia":[a],"ib":[b],"ic":[c],"id":[d]}), "{path}");
+        for open in [r#"["p"]"#, r#"["b"]"#, r#"["x"]"#] {
+            assert!(!way.contains(open), "{way}");
+        }
+    }
+    // What was stored before there was a key lies beneath what is locked, and above it.
+    let open = r#"{"namespace":"guest","name":"old","parameters":[{"key":"a","value":1},{"key":"z","value":1}],"version":"0.0.1","updated":1}"#;
+    world.store(Collection::Packages, "guest", "old", open).await;
+    let action = json!({"exec":{"kind":"nodejs:20","code":"c"},"parameters":[{"key":"a","value":2}]});
+    put(&world, "actions/old/x", action).await;
+    world.guest("POST /api/v1/namespaces/_/actions/old/x").await;
+    assert_eq!(delivered(&world).0, json!({"a":2,"z":1}));
+}
+
+#[tokio::test]
+async fn others_run_what_is_locked_and_do_not_see_it() {
+    let world = world().await;
+    let of_alice = |path: &str, body: Value| {
+        world.send(Request::new(&format!("PUT /api/v1/namespaces/_/{path}")).auth(&alice()).json(body))
+    };
+    let shared = json!({"publish":true,"parameters":[{"key":"a","value":1}]});
+    assert_eq!(of_alice("packages/shared", shared).await.status, 200);
+    let action = json!({"exec":{"kind":"nodejs:20","code":"c"},"parameters":[{"key":"b","value":2}]});
+    assert_eq!(of_alice("actions/shared/act", action).await.status, 200);
+    let bind = json!({"binding":{"namespace":"alice","name":"shared"},"parameters":[{"key":"c","value":3}]});
+    put(&world, "packages/b", bind).await;
+
+    let veiled = |key: &str| json!({"key":key,"value":null,"encryption":"turn"});
+    let own = json!({"key":"c","value":"3","encryption":"turn"});
+    for (path, expected) in [
+        ("alice/packages/shared", json!([veiled("a")])),
+        ("alice/actions/shared/act", json!([veiled("a"), veiled("b")])),
+        ("_/packages/b", json!([veiled("a"), own])),
+        ("_/actions/b/act", json!([veiled("a"), own, veiled("b")])),
+    ] {
+        let shown = world.guest(&format!("GET /api/v1/namespaces/{path}")).await.json();
+        assert_eq!(shown["parameters"], expected, "{path}");
+    }
+    assert_eq!(world.guest("POST /api/v1/namespaces/_/actions/b/act").await.status, 202);
+    assert_eq!(delivered(&world).0, json!({"a":1,"b":2,"c":3}));
+}
+
+#[tokio::test]
+async fn nothing_is_stored_open_where_it_should_be_locked() {
+    let world = World::of(|parts| parts.parameter_lock = Arc::new(Broken)).await;
+    let parameters = json!([{"key":"a","value":"secret"}]);
+    let error = "There was an internal server error.";
+    for (path, body) in [
+        ("actions/a", json!({"exec":{"kind":"nodejs:20","code":"c"},"parameters":parameters})),
+        ("packages/p", json!({"parameters":parameters})),
+    ] {
+        let request = Request::new(&format!("PUT /api/v1/namespaces/_/{path}")).auth(&crate::world::guest());
+        world.refused(request.json(body), 500, error).await;
+    }
+    put(&world, "packages/p", json!({})).await;
+}
