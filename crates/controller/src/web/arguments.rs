@@ -158,3 +158,6 @@ fn headers(headers: &HeaderMap) -> RawJson {
         .collect();
     RawJson::from_value(&shown)
 }
+
+#[cfg(test)]
+mod tests;

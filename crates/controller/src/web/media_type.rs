@@ -226,7 +226,7 @@ mod tests {
             "a/b; c=",
             "a/b; c=\"d",
             "a/b; c=\u{e9}",
-            "a/b\n",
+            "a/b\nc: d",
         ] {
             assert_eq!(MediaType::parse(value), None, "{value}");
         }

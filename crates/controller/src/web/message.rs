@@ -159,3 +159,6 @@ fn is_base64(text: &str) -> bool {
 fn mismatch() -> ApiError {
     ApiError::bad_request(error_text::CONTENT_TYPE_MISMATCH)
 }
+
+#[cfg(test)]
+mod tests;

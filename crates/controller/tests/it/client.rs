@@ -28,6 +28,10 @@ pub(crate) struct Response {
     pub(crate) status: u16,
     /// By lower-case name.
     pub(crate) headers: BTreeMap<String, String>,
+    /// All lines of all headers, by lower-case name.
+    pub(crate) lines: Vec<(String, String)>,
+    /// The words after the status.
+    pub(crate) reason: String,
     pub(crate) body: Vec<u8>,
 }
 
@@ -64,7 +68,10 @@ impl Request {
     }
 
     pub(crate) fn bytes(&self) -> Vec<u8> {
-        let mut text = format!("{} {} HTTP/1.1\r\nhost: test\r\n", self.method, self.path);
+        let mut text = format!("{} {} HTTP/1.1\r\n", self.method, self.path);
+        if !self.headers.iter().any(|(name, _)| name == "host") {
+            text += "host: test\r\n";
+        }
         for (name, value) in &self.headers {
             text += &format!("{name}: {value}\r\n");
         }
@@ -99,6 +106,11 @@ impl Response {
 
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).map(String::as_str)
+    }
+
+    /// The values of every line of a header.
+    pub(crate) fn all(&self, name: &str) -> Vec<&str> {
+        self.lines.iter().filter(|(line, _)| line == name).map(|(_, value)| value.as_str()).collect()
     }
 
     pub(crate) fn has_cors(&self) -> bool {
@@ -148,18 +160,20 @@ impl Connection {
         };
         let head = String::from_utf8(self.read.drain(..head_end + 4).collect()).unwrap();
         let mut lines = head.lines();
-        let status = lines.next()?.split(' ').nth(1)?.parse().ok()?;
-        let headers: BTreeMap<String, String> = lines
-            .filter_map(|line| line.split_once(": "))
-            .map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()))
+        let (status, reason) = lines.next()?.strip_prefix("HTTP/1.1 ")?.split_once(' ')?;
+        let (status, reason) = (status.parse().ok()?, reason.to_owned());
+        let lines: Vec<(String, String)> = lines
+            .filter_map(|line| line.split_once(':'))
+            .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
             .collect();
+        let headers: BTreeMap<String, String> = lines.iter().cloned().collect();
         let length = headers.get("content-length").map_or(0, |length| length.parse().unwrap());
         let length = if bodiless { 0 } else { length };
         while self.read.len() < length {
             self.fill().await?;
         }
         let body = self.read.drain(..length).collect();
-        Some(Response { status, headers, body })
+        Some(Response { status, headers, lines, reason, body })
     }
 
     async fn fill(&mut self) -> Option<()> {

@@ -86,9 +86,12 @@ async fn below_the_api_credentials_come_first_and_then_404() {
         "POST /api/v1/namespaces/_/activations",
         "GET /api/v1/namespaces/_/activations/x/bogus",
         "GET /api/v1/namespaces/_/activations/x/logs/",
-        "GET /api/v1/namespaces/_/triggers",
-        "GET /api/v1/namespaces/_/packages/p",
-        "GET /api/v1/web/guest/default/a",
+        "GET /api/v1/namespaces/_/triggers/t/extra",
+        "POST /api/v1/namespaces/_/packages/p",
+        "GET /api/v1/web/guest/default",
+        "GET /api/v1/web/guest/default/",
+        "GET /api/v1/web/guest/p/-a",
+        "TRACE /api/v1/web/guest/default/a",
         "POST /api/v1/namespaces/_/limits/x",
     ] {
         let refused = |credentials: String| Request::new(line).auth(&credentials);
