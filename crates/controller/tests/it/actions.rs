@@ -1,8 +1,8 @@
 //! Actions: create, read, update, delete, list.
 
 use chasen_entity::UserLimits;
+use chasen_spi::Collection;
 use chasen_spi::SubjectStore as _;
-use chasen_spi::{ArtifactStore, Collection, Document, DocumentId};
 use serde_json::{Value, json};
 
 use crate::client::{Connection, Request, SOON};
@@ -102,17 +102,30 @@ async fn existence_decides_between_409_400_and_creation() {
 #[tokio::test]
 async fn bad_fields_are_malformed_with_their_reasons() {
     let world = World::new().await;
+    world.create("kept", "").await;
     for (body, reason) in [
         (json!([]), "Object expected in field 'exec'"),
         (json!({"exec":1}), "JSON object expected"),
         (
             json!({"exec":{"kind":"cobol:1","code":""}}),
-            "The specified runtime 'cobol:1' is not supported by this platform. Valid values are: 'nodejs:20', 'nodejs:6', 'python:3.11', 'blackbox'.",
+            "The specified runtime 'cobol:1' is not supported by this platform. Valid values are: 'nodejs:20', 'nodejs:6', 'python:3.11', 'sequence', 'blackbox'.",
+        ),
+        (json!({"exec":{}}), "'kind' must be a string defined in 'exec'"),
+        (
+            json!({"exec":{"kind":"nodejs:20","code":"","main":1}}),
+            "if defined, 'main' be a string in 'exec' for 'nodejs:20' actions",
         ),
         (
-            json!({"exec":{"kind":"sequence","components":[]}}),
-            "The specified runtime 'sequence' is not supported by this platform. Valid values are: 'nodejs:20', 'nodejs:6', 'python:3.11', 'blackbox'.",
+            json!({"exec":{"kind":"nodejs:20","code":null}}),
+            "Could not deserialize as attachment record: null",
         ),
+        (
+            json!({"exec":{"kind":"blackbox"}}),
+            "'image' must be a string defined in 'exec' for 'blackbox' actions",
+        ),
+        (json!({"exec":{"kind":"blackbox","image":"A B"}}), "could not parse image name"),
+        (json!({"exec":{"kind":"sequence"}}), "'components' must be defined for sequence kind"),
+        (json!({"exec":{"kind":"sequence","components":{}}}), "'components' must be an array"),
         (
             json!({"exec":{"kind":"nodejs:20"}}),
             "'code' must be a string or attachment object defined in 'exec' for 'nodejs:20' actions",
@@ -121,6 +134,23 @@ async fn bad_fields_are_malformed_with_their_reasons() {
         (json!({"annotations":[{"key":"a"}]}), "parameters malformed!"),
         (json!({"limits":[]}), "Object expected in field 'timeout'"),
         (json!({"limits":{"timeout":"1"}}), "time limit malformed"),
+        (json!({"limits":{"memory":{}}}), "memory limit malformed"),
+        (json!({"limits":{"logs":[]}}), "log limit malformed"),
+        (json!({"limits":{"concurrency":true}}), "concurrency limit malformed"),
+        (json!({"limits":{"instances":"1"}}), "instance concurrency limit malformed"),
+        (json!({"limits":{"timeout":1.5}}), "requirement failed: time limit must be whole number"),
+        (json!({"limits":{"memory":1.5}}), "requirement failed: memory limit must be whole number"),
+        (json!({"limits":{"logs":1.5}}), "requirement failed: log limit must be whole number"),
+        (
+            json!({"limits":{"concurrency":1.5}}),
+            "requirement failed: intra concurrency limit must be whole number",
+        ),
+        (
+            json!({"limits":{"instances":1.5}}),
+            "requirement failed: instance concurrency limit must be whole number",
+        ),
+        (json!({"limits":{"memory":-1}}), "requirement failed: a negative size of an object is not allowed."),
+        (json!({"limits":{"logs":-1}}), "requirement failed: a negative size of an object is not allowed."),
         (
             json!({"limits":{"instances":-1}}),
             "requirement failed: Action container concurrency must be greater than or equal to 0.",
@@ -131,22 +161,25 @@ async fn bad_fields_are_malformed_with_their_reasons() {
         (json!({"delAnnotations":"x"}), "Expected Array as JsArray, but got \"x\""),
         (json!({"delAnnotations":[1]}), "Expected String as JsString, but got 1"),
     ] {
-        let response = world.guest_json(&format!("PUT {ACTIONS}/a"), &body).await;
         let text = format!("The request content was malformed:\n{reason}");
-        assert_eq!((response.status, response.error(), response.has_cors()), (400, text, false), "{body}");
+        let request = Request::new(&format!("PUT {ACTIONS}/kept?overwrite=true")).auth(&guest());
+        assert!(!world.refused(request.json(&body), 400, &text).await.has_cors(), "{body}");
     }
 }
 
 #[tokio::test]
 async fn limits_are_refused_outside_the_bounds_of_the_namespace() {
     let world = World::with(|config| config.rates.concurrent_invocations = Some(3)).await;
-    let own = UserLimits { max_action_timeout: Some(1000), ..UserLimits::default() };
+    world.create("kept", "").await;
+    let own =
+        UserLimits { max_action_timeout: Some(1000), min_action_memory: Some(200), ..UserLimits::default() };
     world.subjects.set_limits("guest", Some(&own)).await.unwrap();
     for (limits, text) in [
         (
             json!({"memory":1024,"timeout":1}),
             "requirement failed: memory size 1024 MB exceeds allowed threshold of 512 MB",
         ),
+        (json!({"memory":199}), "requirement failed: memory size 199 MB below allowed threshold of 200 MB"),
         (
             json!({"timeout":1001}),
             "requirement failed: duration 1001 milliseconds exceeds allowed threshold of 1000 milliseconds",
@@ -162,57 +195,58 @@ async fn limits_are_refused_outside_the_bounds_of_the_namespace() {
             "Max action instance concurrency must not exceed your namespace concurrency of 3.",
         ),
     ] {
-        let response = world.guest_json(&format!("PUT {ACTIONS}/a"), json!({"limits":limits})).await;
-        assert_eq!((response.status, response.error().as_str(), response.has_cors()), (400, text, true));
+        let request = Request::new(&format!("PUT {ACTIONS}/kept")).auth(&guest());
+        let response = world.refused(request.json(json!({"limits":limits})), 400, text).await;
+        assert!(response.has_cors());
     }
     let body =
         json!({"exec":{"kind":"nodejs:20","code":""},"limits":{"instances":3,"memory":null,"future":1}});
-    assert_eq!(put(&world, "", body).await["limits"]["instances"], 3);
+    let created = put(&world, "", body).await;
+    assert_eq!(created["limits"]["instances"], 3);
+    assert_eq!(created["limits"]["timeout"], 60_000, "defaults are not measured");
+}
+
+const LIMITS: &str = r#"{"timeout":60000,"memory":256,"logs":10,"concurrency":1}"#;
+
+/// Puts an action of this kind into the store, as an earlier manifest allowed it.
+async fn store_action(world: &World, name: &str, kind: &str) {
+    let body = format!(
+        r#"{{"namespace":"guest","name":"{name}","exec":{{"kind":"{kind}","binary":false}},"limits":{LIMITS},"version":"0.0.1","updated":1}}"#
+    );
+    world.store(Collection::Actions, "guest", name, &body).await;
 }
 
 #[tokio::test]
-async fn kinds_may_be_forbidden_and_deprecated_ones_only_read() {
+async fn actions_of_deprecated_and_removed_kinds_can_be_read_and_deleted() {
     let world = World::new().await;
-    let allowed = UserLimits { allowed_kinds: Some(vec!["python:3.11".to_owned()]), ..UserLimits::default() };
-    world.subjects.set_limits("guest", Some(&allowed)).await.unwrap();
-    for (exec, kind) in [
-        (json!({"kind":"nodejs:default","code":""}), "nodejs:20"),
-        (json!({"kind":"blackbox","image":"a/b"}), "blackbox"),
+    store_action(&world, "old", "nodejs:6").await;
+    store_action(&world, "gone", "cobol:1").await;
+    let old = "The 'nodejs:6' runtime is no longer supported. You may read and delete but not update or invoke this action.";
+    let unknown = "The request content was malformed:\nThe specified runtime 'cobol:1' is not supported by this platform. Valid values are: 'nodejs:20', 'nodejs:6', 'python:3.11', 'sequence', 'blackbox'.";
+    let gone = "The 'cobol:1' runtime is not supported by this platform. You may read and delete but not invoke this action.";
+    for (line, body, text) in [
+        ("PUT old?overwrite=true", json!({}), old),
+        ("PUT old?overwrite=true", json!({"exec":{"kind":"nodejs:6","code":""}}), old),
+        ("PUT new", json!({"exec":{"kind":"nodejs:6","code":""}}), old),
+        ("POST old", json!({}), old),
+        ("PUT gone?overwrite=true", json!({"publish":true}), unknown),
+        ("PUT gone?overwrite=true", json!({"exec":{"kind":"cobol:1","code":""}}), unknown),
+        ("POST gone", json!({}), gone),
     ] {
-        let response = world.guest_json(&format!("PUT {ACTIONS}/a"), json!({"exec":exec})).await;
-        let text =
-            format!("The supplied authentication is not authorized to access actions of kind '{kind}'.");
-        assert_eq!((response.status, response.error()), (403, text));
+        let line = line.replacen(' ', &format!(" {ACTIONS}/"), 1);
+        world.refused(Request::new(&line).auth(&guest()).json(body), 400, text).await;
     }
-    world.subjects.set_limits("guest", None).await.unwrap();
-
-    let old = json!({"namespace":"guest","name":"old","exec":{"kind":"nodejs:6","binary":false},
-        "limits":{"timeout":60000,"memory":256,"logs":10,"concurrency":1},"version":"0.0.1","updated":1});
-    store_document(&world, "old", &old.to_string()).await;
-    let text = "The 'nodejs:6' runtime is no longer supported. You may read and delete but not update or invoke this action.";
-    for (line, body) in [
-        ("PUT /actions/old?overwrite=true", json!({})),
-        ("PUT /actions/new", json!({"exec":{"kind":"nodejs:6","code":""}})),
-        ("POST /actions/old", json!({})),
-    ] {
-        let response = world.guest_json(&line.replacen(" /", " /api/v1/namespaces/_/", 1), body).await;
-        assert_eq!((response.status, response.error().as_str()), (400, text), "{line}");
+    assert!(world.invoker.taken.lock().is_empty());
+    for name in ["old", "gone"] {
+        assert_eq!(world.guest(&format!("GET {ACTIONS}/{name}")).await.json()["name"], *name);
+        let path = format!("{ACTIONS}/{name}?overwrite=true");
+        let moved =
+            world.guest_json(&format!("PUT {path}"), json!({"exec":{"kind":"nodejs:20","code":""}})).await;
+        assert_eq!(moved.status, 200, "to a kind that there is");
+        world.guest(&format!("DELETE {ACTIONS}/{name}")).await;
+        store_action(&world, name, "nodejs:6").await;
+        assert_eq!(world.guest(&format!("DELETE {ACTIONS}/{name}")).await.status, 200);
     }
-    assert_eq!(world.guest(&format!("GET {ACTIONS}/old")).await.status, 200);
-    assert_eq!(world.guest(&format!("DELETE {ACTIONS}/old")).await.status, 200);
-}
-
-async fn store_document(world: &World, name: &str, body: &str) {
-    let document = Document {
-        id: DocumentId { path: "guest".to_owned(), name: name.to_owned() },
-        collection: Collection::Actions,
-        revision: 0,
-        updated: 1,
-        public: false,
-        attachment: None,
-        body: body.to_owned(),
-    };
-    world.artifacts.put(document).await.unwrap();
 }
 
 #[tokio::test]
@@ -229,7 +263,7 @@ async fn blackboxes_have_images() {
 #[tokio::test]
 async fn unreadable_documents_are_500() {
     let world = World::new().await;
-    store_document(&world, "a", "{}").await;
+    world.store(Collection::Actions, "guest", "a", "{}").await;
     for line in ["GET /actions/a", "POST /actions/a", "DELETE /actions/a", "GET /actions"] {
         let response = world.guest(&line.replacen(" /", " /api/v1/namespaces/_/", 1)).await;
         assert_eq!(

@@ -15,6 +15,7 @@ use chasen_spi::{
     Rejection, Runtimes, Session, SubjectDocument, SubjectNamespace, SubjectStore, Ticket,
 };
 use parking_lot::Mutex;
+use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, oneshot, watch};
 
@@ -44,7 +45,6 @@ pub(crate) struct World {
     pub(crate) subjects: Arc<MemorySubjectStore>,
     pub(crate) artifacts: Arc<GatedStore>,
     pub(crate) grants: Arc<MemoryEntitlement>,
-    pub(crate) runtimes: Arc<Runtimes>,
     pub(crate) log: Arc<MemoryEventLog>,
     pub(crate) invoker: Arc<FakeInvoke>,
     shutdown: watch::Sender<bool>,
@@ -52,7 +52,8 @@ pub(crate) struct World {
 }
 
 /// Runs actions by name: `array`, `failing`, `broken`, `whisk`, `silent`, `slow`, `overloaded`, `panics`; `returns` and
-/// `fails` with the argument `result`; every other one echoes its arguments.
+/// `fails` with the argument `result`; `conductor` follows its argument `plan`, and fails if it is told of an error;
+/// every other one echoes its arguments.
 pub(crate) struct FakeInvoke {
     log: Arc<MemoryEventLog>,
     pub(crate) taken: Mutex<Vec<Invocation>>,
@@ -125,16 +126,18 @@ fn record(invocation: &Invocation, name: &str) -> Activation {
             Outcome::ApplicationError,
             invocation.arguments.get("result").map(|result| RawJson::error(&result)),
         ),
+        "conductor" => conducted(&invocation.arguments),
         _ => (Outcome::Success, Some(invocation.arguments.clone())),
     };
     let mut annotations = Parameters::new();
     annotations.set("path", &invocation.action.name.to_string());
+    annotations.set("limits", &invocation.action.limits);
     Activation {
         namespace: EntityPath::root(&invocation.identity.namespace.name),
         name: invocation.action.name.name.clone(),
         subject: invocation.identity.subject.clone(),
         activation_id: invocation.activation_id,
-        cause: None,
+        cause: invocation.cause,
         start: invocation.accepted_at,
         end: invocation.accepted_at + 2,
         duration: None,
@@ -143,6 +146,32 @@ fn record(invocation: &Invocation, name: &str) -> Activation {
         version: invocation.action.version,
         annotations,
     }
+}
+
+/// The first entry of `plan`; the others come back with the state.
+fn conducted(arguments: &RawJson) -> (Outcome, Option<RawJson>) {
+    let mut arguments: Value = arguments.read().unwrap();
+    if let Some(error) = arguments.get("error") {
+        return (Outcome::ApplicationError, Some(RawJson::error(error)));
+    }
+    let plan = match arguments["plan"].take() {
+        Value::Array(plan) => plan,
+        _ => Vec::new(),
+    };
+    let result = match plan.split_first() {
+        Some((step, rest)) => {
+            let mut step = step.clone();
+            if step.get("state").is_none() {
+                step["state"] = json!({ "plan": rest });
+            }
+            step
+        }
+        None => {
+            arguments.as_object_mut().unwrap().remove("plan");
+            arguments
+        }
+    };
+    (Outcome::Success, Some(RawJson::from_value(&result)))
 }
 
 impl World {
@@ -169,7 +198,6 @@ impl World {
             Arc::new(FakeInvoke { log: log.clone(), taken: Mutex::default(), release: Arc::default() });
         let artifacts = Arc::new(GatedStore::default());
         let grants = Arc::new(MemoryEntitlement::default());
-        let runtimes = Runtimes::new(Manifest::parse(MANIFEST).unwrap());
         let mut parts = Parts {
             artifacts: artifacts.clone(),
             attachments: Arc::new(MemoryAttachmentStore::default()),
@@ -178,7 +206,7 @@ impl World {
             invoke: invoker.clone(),
             entitlement: grants.clone(),
             parameter_lock: Arc::new(NoLock),
-            runtimes: runtimes.clone(),
+            runtimes: Runtimes::new(Manifest::parse(MANIFEST).unwrap()),
             config: ControllerConfig::default(),
         };
         change(&mut parts);
@@ -195,7 +223,7 @@ impl World {
             serving.serve(listener, stopped).await;
             let _ = end.send(());
         });
-        Self { address, controller, subjects, artifacts, grants, runtimes, log, invoker, shutdown, ended }
+        Self { address, controller, subjects, artifacts, grants, log, invoker, shutdown, ended }
     }
 
     /// Every entity there is, as stored: what a refused request leaves as it was.

@@ -16,8 +16,6 @@ const ECHO: usize = 256;
 pub(crate) struct NewExec {
     /// Concrete kind, or `blackbox`, or `sequence`.
     pub(super) kind: String,
-    /// True if actions of the kind may only be read and deleted.
-    pub(super) deprecated: bool,
     pub(super) code: Option<String>,
     pub(super) main: Option<String>,
     /// Image of a blackbox action, without digest.
@@ -57,7 +55,6 @@ impl NewExec {
         }
         Ok(Self {
             kind: runtime.kind.clone(),
-            deprecated: runtime.deprecated,
             code: Some(required_code(&fields, runtime)?),
             main,
             ..Self::default()
@@ -146,7 +143,8 @@ mod tests {
             ("nodejs:20", Some("xé"), Some("m"))
         );
         assert_eq!(exec.size(), 4);
-        assert!(read(r#"{"kind":"java:default","jar":"AAAA","main":"M"}"#).unwrap().deprecated);
+        let exec = read(r#"{"kind":"java:default","jar":"AAAA","main":"M"}"#).unwrap();
+        assert_eq!((exec.kind.as_str(), exec.code.as_deref()), ("java:8", Some("AAAA")));
         assert_eq!(read(r#"{"kind":"nodejs:20","code":""}"#).unwrap().code.as_deref(), Some(""));
     }
 
