@@ -116,8 +116,7 @@ impl ArtifactStore for Entities {
         let query = query.clone();
         self.database
             .read(move |connection| {
-                let sql = format!("SELECT count(*) FROM documents WHERE {}", matching(&query));
-                let mut statement = connection.prepare_cached(&sql).map_err(store_error)?;
+                let mut statement = connection.prepare_cached(&count_text(&query)).map_err(store_error)?;
                 let count = statement.query_row([query.collection.as_str(), &query.path], |row| row.get(0));
                 count.map(unsigned).map_err(store_error)
             })
@@ -138,12 +137,19 @@ fn matching(query: &DocumentQuery) -> &'static str {
     }
 }
 
-fn list(connection: &Connection, query: &DocumentQuery) -> Result<Vec<Document>, StoreError> {
-    let sql = format!(
+fn count_text(query: &DocumentQuery) -> String {
+    format!("SELECT count(*) FROM documents WHERE {}", matching(query))
+}
+
+fn list_text(query: &DocumentQuery) -> String {
+    format!(
         "SELECT {COLUMNS} FROM documents WHERE {} ORDER BY updated DESC, path, name LIMIT ?3 OFFSET ?4",
         matching(query)
-    );
-    let mut statement = connection.prepare_cached(&sql).map_err(store_error)?;
+    )
+}
+
+fn list(connection: &Connection, query: &DocumentQuery) -> Result<Vec<Document>, StoreError> {
+    let mut statement = connection.prepare_cached(&list_text(query)).map_err(store_error)?;
     let page = params![query.collection.as_str(), query.path, integer(query.limit), integer(query.skip)];
     let rows = statement.query_map(page, Stored::read).map_err(store_error)?;
     rows.map(|row| row.map_err(store_error)?.document()).collect()
@@ -236,5 +242,55 @@ impl Stored {
             return Err(StoreError::Corrupt { what: format!("the entity {path}/{name}"), why });
         };
         Ok(Document { collection, ..self.document })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sqlite;
+
+    fn query(path: &str, path_exact: bool, public_only: bool) -> DocumentQuery {
+        DocumentQuery {
+            collection: Collection::Packages,
+            path: path.to_owned(),
+            path_exact,
+            public_only,
+            skip: 0,
+            limit: 10,
+        }
+    }
+
+    #[test]
+    fn every_list_walks_its_own_index_in_order() {
+        let folder = tempfile::tempdir().unwrap();
+        let connection = sqlite::open(&folder.path().join("x.db"), MIGRATIONS).unwrap();
+        for (path_exact, public_only, expected) in [
+            (false, false, "documents_of_namespace (collection=? AND namespace=?)"),
+            (true, false, "documents_of_path (collection=? AND path=?)"),
+            (false, true, "documents_for_others (collection=? AND namespace=?)"),
+            (true, true, "documents_for_others (collection=? AND namespace=?)"),
+        ] {
+            let query = query("guest", path_exact, public_only);
+            for text in [list_text(&query), count_text(&query)] {
+                let plan = sqlite::tests::plan(&connection, &text);
+                assert!(plan.contains(expected) && !plan.contains("TEMP"), "{text}: {plan}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_database_of_the_first_version_grows() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.db");
+        let first = sqlite::open(&path, &MIGRATIONS[..1]).unwrap();
+        let row = "INSERT INTO documents VALUES ('guest', 'p', 'guest', 'packages', 7, 3, NULL, '{}')";
+        first.execute(row, []).unwrap();
+        drop(first);
+        let connection = sqlite::open(&path, MIGRATIONS).unwrap();
+        let found = list(&connection, &query("guest", false, false)).unwrap();
+        let [document] = &found[..] else { panic!("{found:?}") };
+        assert_eq!((document.revision, document.public, document.body.as_str()), (7, false, "{}"));
+        assert!(list(&connection, &query("guest", false, true)).unwrap().is_empty());
     }
 }

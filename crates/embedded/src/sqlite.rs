@@ -102,8 +102,18 @@ pub(crate) fn unsigned(number: i64) -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+
+    /// How SQLite would answer a query.
+    pub(crate) fn plan(connection: &Connection, text: &str) -> String {
+        let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {text}")).unwrap();
+        let (mut rows, mut steps) = (statement.raw_query(), Vec::new());
+        while let Some(row) = rows.next().unwrap() {
+            steps.push(row.get::<_, String>(3).unwrap());
+        }
+        steps.join("; ")
+    }
 
     const FIRST: Migrations = &["CREATE TABLE a (x)"];
     const SECOND: Migrations =

@@ -4,11 +4,12 @@
 //! |---|---|
 //! | `tail` | records that are only in the log yet |
 //! | `writer` | from the log into files |
-//! | `segment`, `catalog` | one file; which files there are, expiry |
+//! | `segment`, `records`, `catalog` | one file and what is asked of it; which files there are, expiry |
 //! | `listing`, `tally` | lists and counts across all of them |
 
 pub(crate) mod catalog;
 mod listing;
+mod records;
 mod segment;
 pub(crate) mod tail;
 mod tally;

@@ -10,33 +10,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use chasen_entity::{ActivationId, Millis};
 use chasen_spi::{ActivationQuery, StoreError};
 use parking_lot::Mutex;
-use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
+use rusqlite::{Connection, OptionalExtension, Row};
 
-use super::tail::{Entry, Source, TailRecord};
+use super::records::{self, MIGRATIONS};
+use super::tail::TailRecord;
 use super::tally::{self, Spans};
-use crate::sqlite::{self, Migrations, integer, store_error, unsigned};
+use crate::sqlite::{self, store_error, unsigned};
 use crate::{OpenError, files};
-
-const MIGRATIONS: Migrations = &["
-    CREATE TABLE records (
-        id BLOB NOT NULL UNIQUE, namespace TEXT NOT NULL, name TEXT NOT NULL, start INTEGER NOT NULL, body BLOB NOT NULL
-    );
-    CREATE INDEX records_of_namespace ON records (namespace, start, id);
-    CREATE INDEX records_of_name ON records (namespace, name, start, id);
-    CREATE TABLE bounds (
-        one INTEGER PRIMARY KEY CHECK (one = 1),
-        first_id BLOB NOT NULL, last_id BLOB NOT NULL, first_start INTEGER NOT NULL, last_start INTEGER NOT NULL
-    );
-", "
-    ALTER TABLE records ADD COLUMN cause BLOB;
-    CREATE INDEX records_of_cause ON records (namespace, cause, start, id) WHERE cause IS NOT NULL;
-    CREATE TABLE tallies (
-        namespace TEXT NOT NULL, name TEXT NOT NULL, span INTEGER NOT NULL, records INTEGER NOT NULL,
-        PRIMARY KEY (namespace, name, span)
-    ) WITHOUT ROWID;
-    INSERT INTO tallies SELECT namespace, '', start >> 15, count(*) FROM records GROUP BY 1, 3;
-    INSERT INTO tallies SELECT namespace, name, start >> 15, count(*) FROM records GROUP BY 1, 2, 3;
-"];
 
 /// Connections that a file keeps for the next reader, until it is put to rest.
 const IDLE: usize = 2;
@@ -176,8 +156,8 @@ impl Segment {
             return Ok(());
         };
         let transaction = connection.transaction().map_err(store_error)?;
-        put_all(&transaction, records)
-            .and_then(|()| put_bounds(&transaction, &bounds))
+        records::put(&transaction, records)
+            .and_then(|()| records::put_bounds(&transaction, &bounds))
             .map_err(store_error)?;
         // Before the commit: who sees the records must not be kept from looking here.
         *self.bounds.lock() = Some(bounds);
@@ -190,17 +170,12 @@ impl Segment {
         namespace: Option<&str>,
         id: &ActivationId,
     ) -> Result<Option<Vec<u8>>, StoreError> {
-        self.read(|connection| {
-            let mut statement = connection.prepare_cached(
-                "SELECT body FROM records WHERE id = ?1 AND namespace = ifnull(?2, namespace)",
-            )?;
-            statement.query_row(params![id.to_bytes(), namespace], |row| row.get(0)).optional()
-        })
+        self.read(|connection| records::body(connection, namespace, id))
     }
 
     /// True if it holds the record of this id.
     pub(super) fn holds(&self, id: &ActivationId) -> Result<bool, StoreError> {
-        self.read(|connection| holds(connection, id))
+        self.read(|connection| records::holds(connection, id))
     }
 
     /// Keys of records that match and come after this one in a list, newest first, at most this many.
@@ -210,22 +185,7 @@ impl Segment {
         after: Key,
         most: usize,
     ) -> Result<Vec<Key>, StoreError> {
-        self.read(|connection| {
-            let sql = format!(
-                "SELECT start, id FROM records WHERE {} AND start >= ?4 AND (start, id) < (?5, ?6)
-                 ORDER BY start DESC, id DESC LIMIT ?7",
-                filter(query)
-            );
-            let mut statement = connection.prepare_cached(&sql)?;
-            let since = integer(query.since.unwrap_or(0));
-            let (start, id) = (integer(after.0), after.1.to_bytes());
-            let (cause, most) = (query.cause.map(|cause| cause.to_bytes()), integer(most as u64));
-            let rows = statement
-                .query_map(params![query.namespace, query.name, cause, since, start, id, most], |row| {
-                    Ok((unsigned(row.get(0)?), ActivationId::from_bytes(row.get(1)?)))
-                })?;
-            rows.collect()
-        })
+        self.read(|connection| records::keys(connection, query, after, most))
     }
 
     /// How many records match. Those of the tail that are here already do not count.
@@ -233,7 +193,7 @@ impl Segment {
         self.read(|connection| {
             // One look at the file for all questions.
             let snapshot = connection.unchecked_transaction()?;
-            let in_index = |since, upto| count_in_index(&snapshot, query, since, upto);
+            let in_index = |since, upto| records::count_in_index(&snapshot, query, since, upto);
             let count = match query.cause {
                 None => tally::count(&snapshot, query, in_index)?,
                 Some(_) => in_index(query.since.unwrap_or(0), query.upto.unwrap_or(u64::MAX))?,
@@ -252,7 +212,7 @@ impl Segment {
     ) -> Result<(), StoreError> {
         self.read(|connection| {
             let snapshot = connection.unchecked_transaction()?;
-            let in_index = |since, upto| count_in_index(&snapshot, query, since, upto);
+            let in_index = |since, upto| records::count_in_index(&snapshot, query, since, upto);
             tally::add_spans(&snapshot, query, in_index, spans)?;
             here.extend(self.here(&snapshot, tail)?);
             Ok(())
@@ -263,7 +223,8 @@ impl Segment {
     /// lies outside the bounds.
     fn here(&self, snapshot: &Connection, tail: &[Arc<TailRecord>]) -> rusqlite::Result<Vec<ActivationId>> {
         let ids = tail.iter().map(|record| record.entry.id).filter(|id| self.may_hold(id));
-        ids.filter_map(|id| holds(snapshot, &id).map(|holds| holds.then_some(id)).transpose()).collect()
+        ids.filter_map(|id| records::holds(snapshot, &id).map(|holds| holds.then_some(id)).transpose())
+            .collect()
     }
 
     /// Looks into the file. Of one that is removed meanwhile nothing is found.
@@ -284,73 +245,5 @@ impl Segment {
             Err(_) if self.removed.load(Ordering::Acquire) => Ok(T::default()),
             outcome => outcome,
         }
-    }
-}
-
-fn put_all(transaction: &Transaction<'_>, records: &[&TailRecord]) -> rusqlite::Result<()> {
-    let mut insert = transaction.prepare_cached(
-        "INSERT INTO records (id, namespace, name, start, body, cause) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
-         ON CONFLICT (id) DO NOTHING",
-    )?;
-    let mut update = transaction.prepare_cached("UPDATE records SET body = ?2 WHERE id = ?1")?;
-    let mut tallies = tally::Changes::default();
-    for record in records {
-        let Source::Logged(slice) = &record.source else { continue };
-        let Entry { id, start, cause, namespace, name } = &record.entry;
-        let (namespace, cause) = (namespace.as_str(), cause.map(|cause| cause.to_bytes()));
-        let row = params![id.to_bytes(), namespace, name, integer(*start), slice.bytes(), cause];
-        if insert.execute(row)? == 1 {
-            tallies.add(namespace, name, *start);
-        } else {
-            // A record that is written again, from before a crash or with its logs, keeps its place in lists.
-            update.execute(params![id.to_bytes(), slice.bytes()])?;
-        }
-    }
-    tallies.write(transaction)
-}
-
-fn put_bounds(transaction: &Transaction<'_>, bounds: &Bounds) -> rusqlite::Result<()> {
-    let Bounds { first_id, last_id, first_start, last_start } = bounds;
-    transaction
-        .prepare_cached("INSERT OR REPLACE INTO bounds VALUES (1, ?1, ?2, ?3, ?4)")?
-        .execute(params![
-            first_id.to_bytes(),
-            last_id.to_bytes(),
-            integer(*first_start),
-            integer(*last_start)
-        ])
-        .map(drop)
-}
-
-fn holds(connection: &Connection, id: &ActivationId) -> rusqlite::Result<bool> {
-    connection
-        .prepare_cached("SELECT EXISTS (SELECT 1 FROM records WHERE id = ?1)")?
-        .query_row([id.to_bytes()], |row| row.get(0))
-}
-
-/// How many records match and started between two times, both inclusive, counted one by one.
-fn count_in_index(
-    connection: &Connection,
-    query: &ActivationQuery,
-    since: Millis,
-    upto: Millis,
-) -> rusqlite::Result<u64> {
-    let sql = format!("SELECT count(*) FROM records WHERE {} AND start BETWEEN ?4 AND ?5", filter(query));
-    let cause = query.cause.map(|cause| cause.to_bytes());
-    connection
-        .prepare_cached(&sql)?
-        .query_row(params![query.namespace, query.name, cause, integer(since), integer(upto)], |row| {
-            row.get(0).map(unsigned)
-        })
-}
-
-/// The condition for namespace `?1`, name `?2` and cause `?3`, all used, those not asked for as nothing. A cause is
-/// had by few: the plus keeps SQLite from walking all records of the name.
-fn filter(query: &ActivationQuery) -> &'static str {
-    match (query.name.is_some(), query.cause.is_some()) {
-        (false, false) => "namespace = ?1 AND ?2 IS NULL AND ?3 IS NULL",
-        (true, false) => "namespace = ?1 AND name = ?2 AND ?3 IS NULL",
-        (false, true) => "namespace = ?1 AND ?2 IS NULL AND cause = ?3",
-        (true, true) => "namespace = ?1 AND +name = ?2 AND cause = ?3",
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chasen_entity::{Activation, ActivationId, EntityName, Event, Parameters};
-use chasen_spi::ActivationQuery;
+use chasen_spi::{ActivationQuery, Change, Collection, Document, DocumentId, DocumentQuery};
 
 use crate::fixture::{events, eventually, invocation, newest, record};
 
@@ -207,5 +207,88 @@ async fn throughput_of_reads_among_many_records() {
         measure(what, 100, async |_| assert!(store.count(&query).await.unwrap() > 20_000)).await;
     }
     writer.abort();
+    node.close().await;
+}
+
+fn document(collection: Collection, name: String, length: usize) -> Document {
+    let path = if name.starts_with("actions") && name.ends_with('7') { "guest/package7" } else { "guest" };
+    Document {
+        id: DocumentId { path: path.to_owned(), name },
+        collection,
+        revision: 0,
+        updated: 1,
+        public: false,
+        attachment: None,
+        body: format!(r#"{{"text":"{}"}}"#, "x".repeat(length)),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "a measurement"]
+async fn throughput_of_changes_among_many_entities() {
+    let folder = tempfile::tempdir_in(".").unwrap();
+    let node = chasen_embedded::Embedded::open(chasen_embedded::EmbeddedConfig::new(folder.path())).unwrap();
+    let store = node.artifact_store();
+    for (collection, count) in
+        [(Collection::Actions, 10_000), (Collection::Packages, 1000), (Collection::Rules, 10_000)]
+    {
+        let all: Vec<_> = (0..count)
+            .map(|number| Change::Put(document(collection, format!("{}{number}", collection.as_str()), 600)))
+            .collect();
+        for batch in all.chunks(500) {
+            store.apply(batch.to_vec()).await.unwrap();
+        }
+    }
+    // What a trigger with ten thousand rules takes.
+    let mut trigger = document(Collection::Triggers, "trigger".to_owned(), 1 << 20);
+    trigger.revision = store.put(trigger.clone()).await.unwrap();
+
+    measure("create an action", 500, async |round| {
+        store.put(document(Collection::Actions, format!("new{round}"), 600)).await.unwrap();
+    })
+    .await;
+    measure("get and update an action", 500, async |round| {
+        let id = DocumentId { path: "guest".to_owned(), name: format!("new{round}") };
+        let found = store.get(&id).await.unwrap().unwrap();
+        store.put(Document { updated: 2, ..found }).await.unwrap();
+    })
+    .await;
+    measure("get and delete an action", 500, async |round| {
+        let id = DocumentId { path: "guest".to_owned(), name: format!("new{round}") };
+        let revision = store.get(&id).await.unwrap().unwrap().revision;
+        store.delete(&id, revision).await.unwrap();
+    })
+    .await;
+    measure("get a trigger of 1 MB", 300, async |_| {
+        assert!(store.get(&trigger.id).await.unwrap().is_some());
+    })
+    .await;
+    let mut revision = trigger.revision;
+    measure("create a rule of a trigger of 1 MB", 300, async |round| {
+        let rule = document(Collection::Rules, format!("new{round}"), 600);
+        let trigger = Document { revision, ..trigger.clone() };
+        revision = store.apply(vec![Change::Put(rule), Change::Put(trigger)]).await.unwrap()[1];
+    })
+    .await;
+    let all = DocumentQuery {
+        collection: Collection::Actions,
+        path: "guest".to_owned(),
+        path_exact: false,
+        public_only: false,
+        skip: 0,
+        limit: 200,
+    };
+    for (what, query) in [
+        ("list 200 actions", all.clone()),
+        ("list 200 actions after 9000", DocumentQuery { skip: 9000, ..all.clone() }),
+        ("list 200 of a package", DocumentQuery { path: "guest/package7".to_owned(), ..all.clone() }),
+        ("list 200 rules", DocumentQuery { collection: Collection::Rules, ..all.clone() }),
+    ] {
+        measure(what, 200, async |_| assert_eq!(store.list(&query).await.unwrap().len(), 200)).await;
+    }
+    measure("count actions", 200, async |_| assert_eq!(store.count(&all).await, Ok(10_000))).await;
+    let public = DocumentQuery { collection: Collection::Packages, public_only: true, ..all };
+    measure("list public packages", 200, async |_| assert!(store.list(&public).await.unwrap().is_empty()))
+        .await;
     node.close().await;
 }
