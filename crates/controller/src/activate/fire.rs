@@ -109,6 +109,8 @@ async fn run(
     for (rule, link) in rules.into_iter().flatten() {
         if reactions.len() >= AT_ONCE {
             logs.extend(reactions.next().await);
+            // Other work gets its turn between the rules of a large trigger.
+            tokio::task::yield_now().await;
         }
         reactions.push_back(fired.react(rule, link));
     }
@@ -152,8 +154,6 @@ impl Fired<'_> {
             let action = link.action.to_string();
             RawJson::from_value(&Line { status_code, success, activation_id, error, rule, action })
         };
-        // Other work gets its turn between the rules of a large trigger.
-        tokio::task::yield_now().await;
         let line = match link.status {
             Status::Inactive => {
                 let text = error_text::rule_inactive(rule, &link.action.to_string());

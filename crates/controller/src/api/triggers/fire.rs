@@ -1,6 +1,6 @@
 //! Firing a trigger: charge, read, look whether a rule waits for it, begin. The rules react afterwards.
 
-use chasen_entity::{FullyQualifiedName, Parameter};
+use chasen_entity::{FullyQualifiedName, Parameter, Parameters};
 use chasen_spi::Privilege;
 use http::StatusCode;
 use http::header::{AUTHORIZATION, HeaderName, PROXY_AUTHORIZATION};
@@ -35,7 +35,9 @@ pub(crate) async fn fire(
     if !trigger.has_active_rule() {
         return Ok(Reply::empty(StatusCode::NO_CONTENT).with_cors(Cors::Rest));
     }
-    let mut beneath = trigger.parameters.clone();
+    // An initialisation has no fire to take parameters from: they are arguments, all of them.
+    let argument = |parameter: &Parameter| Parameter { init: false, ..parameter.clone() };
+    let mut beneath: Parameters = trigger.parameters.iter().map(argument).collect();
     beneath.insert(Parameter {
         key: HEADERS.to_owned(),
         value: headers::object(call.headers, &WITHHELD),
