@@ -394,10 +394,14 @@ mod tests {
         assert_eq!(check(&[1; 20]), None);
         assert_eq!(check(&[0; 100]), Some(Preamble::Blank));
         assert_eq!(check(&[1; 100]), Some(Preamble::Damaged));
-        let newer = [MAGIC, u64::from(VERSION) + 1, 9, 0];
-        let mut bytes: Vec<u8> = newer.iter().flat_map(|word| word.to_le_bytes()).collect();
-        bytes.extend(preamble_sum(newer).to_le_bytes());
-        bytes.resize(PREAMBLE, 0);
-        assert_eq!(check(&bytes), Some(Preamble::Newer(VERSION + 1)));
+        let of_version = |version: u32| {
+            let words = [MAGIC, u64::from(version), 9, 0];
+            let mut bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+            bytes.extend(preamble_sum(words).to_le_bytes());
+            bytes.resize(PREAMBLE, 0);
+            check(&bytes)
+        };
+        assert_eq!([1, VERSION].map(of_version), [Some(Preamble::Known), Some(Preamble::Known)]);
+        assert_eq!(of_version(VERSION + 1), Some(Preamble::Newer(VERSION + 1)));
     }
 }

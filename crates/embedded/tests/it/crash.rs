@@ -14,7 +14,8 @@ use crate::fixture::{events, newest, open, record};
 const FOLDER: &str = "CHASEN_CRASH_FOLDER";
 const ROUNDS: u64 = 12;
 
-/// Not a test of its own: what the tests below start and kill. Tells on stdout each append that returned.
+/// Not a test of its own: what the tests below start and kill. Tells on stdout each append that returned, and which
+/// work it is about to end without a record.
 #[test]
 #[ignore = "started by the tests beside it"]
 fn victim() {
@@ -36,8 +37,12 @@ fn victim() {
                         log.append(&event).unwrap();
                         tell(what, id);
                     }
-                    // Some work stays open.
-                    if round % 7 != thread {
+                    // Some work stays open, some ends without a record.
+                    if round % 5 == thread {
+                        tell('d', id);
+                        log.append(&Event::Ended(id)).unwrap();
+                        tell('e', id);
+                    } else if round % 7 != thread {
                         log.append(&finished).unwrap();
                         tell('f', id);
                     }
@@ -84,13 +89,19 @@ fn run_and_kill(folder: &Path, time: Duration) -> Vec<(char, ActivationId)> {
 async fn nothing_appended_is_lost() {
     let folder = tempfile::tempdir().unwrap();
     let mut finished: HashSet<ActivationId> = HashSet::new();
+    let mut dropped: HashSet<ActivationId> = HashSet::new();
     let mut open_work: HashMap<ActivationId, bool> = HashMap::new();
     for round in 0..ROUNDS {
-        let mut ended_now = Vec::new();
+        let (mut ended_now, mut about_to_drop) = (Vec::new(), HashSet::new());
         for (what, id) in run_and_kill(folder.path(), Duration::from_millis(round * 53 % 400)) {
             match what {
                 'a' => drop(open_work.insert(id, false)),
                 's' => drop(open_work.insert(id, true)),
+                'd' => drop(about_to_drop.insert(id)),
+                'e' => {
+                    open_work.remove(&id);
+                    dropped.insert(id);
+                }
                 _ => {
                     open_work.remove(&id);
                     ended_now.push(id);
@@ -114,13 +125,14 @@ async fn nothing_appended_is_lost() {
             // The last word of each thread may have been appended without being told.
             match unfinished.get(&id) {
                 Some(known) => assert!(*known || !started, "round {round}: start of {id} is lost"),
+                None if about_to_drop.contains(&id) => drop(dropped.insert(id)),
                 None => {
                     assert!(records.get("guest", &id).await.unwrap().is_some(), "round {round}: {id} is lost")
                 }
             }
         }
         assert!(
-            unfinished.keys().all(|id| !finished.contains(id)),
+            unfinished.keys().all(|id| !finished.contains(id) && !dropped.contains(id)),
             "round {round}: what ended is open again"
         );
         let mut ended = unfinished.into_keys();
@@ -137,6 +149,9 @@ async fn nothing_appended_is_lost() {
     let kept = node.activation_store().list(&newest(u64::MAX)).await.unwrap();
     let kept: HashSet<_> = kept.iter().map(|record| record.activation_id).collect();
     assert!(finished.is_subset(&kept), "records of earlier lives are lost");
-    eprintln!("{ROUNDS} kills: {} records, {} open, none lost", finished.len(), open_work.len());
+    assert!(kept.is_disjoint(&dropped), "what ended without a record has one");
+    let (finished, dropped, open) = (finished.len(), dropped.len(), open_work.len());
+    assert!(dropped > 0);
+    eprintln!("{ROUNDS} kills: {finished} records, {dropped} ends without one, {open} open, none lost");
     node.close().await;
 }
