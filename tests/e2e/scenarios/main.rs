@@ -17,14 +17,18 @@ mod isolation;
 mod languages;
 mod lifecycle;
 mod logs;
+mod openapi;
+mod packages;
 mod quickstart;
 mod recovery;
+mod rules;
 mod run;
 mod scenario;
 mod secrets;
 mod serve;
 mod settings;
 mod throttles;
+mod web_actions;
 
 use std::process::ExitCode;
 
@@ -43,13 +47,17 @@ fn main() -> ExitCode {
         languages::scenarios(),
         lifecycle::scenarios(),
         logs::scenarios(),
+        openapi::scenarios(),
+        packages::scenarios(),
         quickstart::scenarios(),
         recovery::scenarios(),
+        rules::scenarios(),
         run::scenarios(),
         secrets::scenarios(),
         serve::scenarios(),
         settings::scenarios(),
         throttles::scenarios(),
+        web_actions::scenarios(),
     ];
     let trials = scenarios.into_iter().flatten().map(scenario::Scenario::trial).collect();
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
