@@ -1,6 +1,7 @@
-//! The task front: `cargo xtask fmt|lint|test|bench|run`. `test` is the one command that CI runs.
+//! The task front: `cargo xtask fmt|lint|test|fuzz|schemathesis|bench|guest|run`. `test` is the one command that CI runs.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a task runner talks to a terminal")]
 
+mod fuzz;
 mod guest;
 mod shell;
 mod tasks;
@@ -11,12 +12,14 @@ use std::process::ExitCode;
 
 const USAGE: &str = "usage: cargo xtask TASK [ARGS]
 
-  fmt             format every Rust file
-  lint            format check, tidy rules, clippy, dependency rules
-  test [FILTER]   everything: tools, lint, unit, room, launcher and end-to-end tests
-  bench [NAME]    benchmarks of docs/benchmarks.md, optimised build
-  guest COMMAND   a command in a virtual machine with control groups of version 2
-  run [ARGS]      the node, optimised build: chasen ARGS (default: quickstart)";
+  fmt                     format every Rust file
+  lint                    format check, tidy rules, clippy, dependency rules
+  test [FILTER]           everything: tools, lint, unit, room, launcher and end-to-end tests, a moment of fuzzing
+  fuzz NAME [SECONDS]     one fuzz target of tests/fuzz, by default for ten minutes
+  schemathesis [SECONDS]  the node against its own documents, by default for ten minutes
+  bench [NAME]            benchmarks of docs/benchmarks.md, optimised build
+  guest COMMAND           a command in a virtual machine with control groups of version 2
+  run [ARGS]              the node, optimised build: chasen ARGS (default: quickstart)";
 
 fn main() -> ExitCode {
     let mut args = std::env::args().skip(1);
@@ -26,6 +29,8 @@ fn main() -> ExitCode {
         "fmt" => tasks::fmt(),
         "lint" => tasks::lint(),
         "test" => tasks::test(&rest),
+        "fuzz" => fuzz::task(&rest),
+        "schemathesis" => tasks::schemathesis(&rest),
         "bench" => tasks::bench(&rest),
         "guest" => match guest::task(&rest) {
             Ok(code) => return ExitCode::from(code),

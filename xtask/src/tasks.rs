@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::guest::{self, GuestError, Job};
 use crate::shell::{self, output, run_with, target};
-use crate::{tidy, tools};
+use crate::{fuzz, tidy, tools};
 
 pub(crate) fn fmt() -> Result<(), String> {
     shell::run("cargo", ["fmt", "--all"])
@@ -27,7 +27,20 @@ pub(crate) fn test(filter: &[String]) -> Result<(), String> {
     let args = ["test", "--workspace", "--locked", "--no-fail-fast", "--"];
     run_with("cargo", args.into_iter().chain(filter.iter().map(String::as_str)), &[("CHASEN_BIN", &chasen)])?;
     launchers()?;
+    if filter.is_empty() {
+        fuzz::smoke()?;
+    }
     other_control_groups(filter)
+}
+
+/// The node against its own documents, for longer than an ordinary test run takes.
+pub(crate) fn schemathesis(args: &[String]) -> Result<(), String> {
+    const DEFAULT: &str = "600";
+    let seconds = args.first().map_or(DEFAULT, String::as_str);
+    shell::run("cargo", ["build", "--locked", "--package", "chasen-server"])?;
+    let chasen = target().join("debug/chasen");
+    let test = ["test", "--locked", "--package", "chasen-e2e", "--", "openapi::schemathesis"];
+    run_with("cargo", test, &[("CHASEN_BIN", &chasen), ("CHASEN_SCHEMATHESIS_SECONDS", Path::new(seconds))])
 }
 
 /// The sandbox's tests once more, in a guest with control groups of version 2, if this machine mounts version 1.

@@ -12,13 +12,14 @@ struct Tool {
 }
 
 #[rustfmt::skip]
-const TOOLS: [Tool; 6] = [
+const TOOLS: [Tool; 7] = [
     Tool { probe: &["cc", "--version"],                   packages: &["gcc", "libc6-dev"] },
+    Tool { probe: &["c++", "--version"],                  packages: &["g++"] },
     Tool { probe: &["curl", "--version"],                 packages: &["curl"] },
     Tool { probe: &["ip", "-V"],                          packages: &["iproute2"] },
     Tool { probe: &["node", "--version"],                 packages: &["nodejs"] },
     Tool { probe: &["npm", "--version"],                  packages: &["npm"] },
-    Tool { probe: &["python3", "-m", "pip", "--version"], packages: &["python3", "python3-pip"] },
+    Tool { probe: &["python3", "-m", "pip", "--version"], packages: &["python3", "python3-pip", "python3-venv"] },
 ];
 
 impl Tool {

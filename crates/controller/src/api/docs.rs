@@ -42,7 +42,7 @@ pub(crate) fn redirect(described: Described) -> Reply {
         Described::Server => "docs/index.html?url=/api-docs",
         Described::Api => "docs/index.html?url=/api/v1/api-docs",
     });
-    Reply::text(StatusCode::PERMANENT_REDIRECT, "").with(LOCATION, page)
+    Reply::empty(StatusCode::PERMANENT_REDIRECT).with(LOCATION, page)
 }
 
 /// `GET …/docs/{file}`: the page and what it is made of; nothing if there is no such file.

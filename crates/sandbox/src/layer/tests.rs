@@ -126,6 +126,7 @@ async fn hostile_archives_are_the_developers_fault() {
         ("long", zip_of(&[Item::File(&"n".repeat(65), 0o644, b"")]), "illegal name"),
         ("link out", zip_of(&[Item::Link("l", "../x")]), "leads out"),
         ("absolute link", zip_of(&[Item::Link("l", "/etc/passwd")]), "leads out"),
+        ("link to a name with NUL", zip_of(&[Item::Link("l", "a\0b")]), "leads out"),
         ("link loop", zip_of(&[Item::Link("a", "b"), Item::Link("b", "a")]), "leads out"),
         ("link through a link", zip_of(&[Item::Link("x", "."), Item::Link("y", "x/../..")]), "leads out"),
         (

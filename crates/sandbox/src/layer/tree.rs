@@ -81,7 +81,8 @@ impl TreeWriter {
     /// Remembers a symbolic link, made by [`TreeWriter::finish`].
     pub(super) fn link(&mut self, name: &Path, to: &Path) -> Result<(), UnpackError> {
         let path = self.admit(name)?;
-        if to.as_os_str().is_empty() || to.as_os_str().len() > self.bounds.path_len {
+        let text = to.as_os_str().as_encoded_bytes();
+        if text.is_empty() || text.len() > self.bounds.path_len || text.contains(&0) {
             return Err(BadCode::Link(name.to_path_buf()).into());
         }
         self.links.push((path, to.to_path_buf()));

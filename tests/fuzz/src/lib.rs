@@ -1,0 +1,39 @@
+//! Fuzz targets: what strangers send, thrown at the rooms that take it.
+//!
+//! A target is a function of bytes that panics when something is wrong. `cargo xtask fuzz NAME [SECONDS]` lets the
+//! fuzzer look for such bytes; an ordinary test run replays the seeds in `seeds/NAME/`, to which every input that
+//! ever found something belongs.
+#![allow(
+    clippy::panic,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a target reports by panicking"
+)]
+
+mod archive;
+mod front;
+mod requests;
+
+/// A target.
+#[derive(Debug, Clone, Copy)]
+pub struct Target {
+    /// Name of the target and of the folder of its seeds.
+    pub name: &'static str,
+    /// Takes one input; panics if something is wrong.
+    pub run: fn(&[u8]),
+}
+
+/// Every target.
+pub const TARGETS: [Target; 4] = [
+    Target { name: "routes", run: requests::routes },
+    Target { name: "action_put", run: requests::action_put },
+    Target { name: "web_action", run: requests::web_action },
+    Target { name: "archive", run: archive::unpack },
+];
+
+/// The target of this name.
+#[must_use]
+pub fn target(name: &str) -> Option<Target> {
+    TARGETS.into_iter().find(|target| target.name == name)
+}
