@@ -17,6 +17,9 @@ use crate::wire::error::ApiError;
 use crate::wire::media;
 use crate::wire::memory::Held;
 
+/// Longest unread rest of a body, in bytes, that is skipped for the sake of the connection.
+const IN_PASSING: u64 = 8 * 1024;
+
 /// A body that has not been read. Dropping it unread makes the connection close slowly.
 pub(crate) struct RequestBody<'a> {
     incoming: Incoming,
@@ -105,7 +108,8 @@ impl<'a> RequestBody<'a> {
 impl Drop for RequestBody<'_> {
     fn drop(&mut self) {
         if !self.ended {
-            self.activity.leave_unread();
+            let short = self.incoming.size_hint().upper().is_some_and(|rest| rest <= IN_PASSING);
+            self.activity.leave_unread(short);
         }
     }
 }

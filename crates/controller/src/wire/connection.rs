@@ -32,6 +32,7 @@ pub(crate) struct Activity {
     /// Milliseconds since `opened`, then two bits of phase.
     word: AtomicU64,
     unread_body: AtomicBool,
+    last: AtomicBool,
 }
 
 impl Activity {
@@ -40,12 +41,14 @@ impl Activity {
             opened: Instant::now(),
             word: AtomicU64::new(0),
             unread_body: AtomicBool::new(false),
+            last: AtomicBool::new(false),
         })
     }
 
     /// A request is being served.
     pub(crate) fn begin(&self) {
         self.unread_body.store(false, Ordering::Relaxed);
+        self.last.store(false, Ordering::Relaxed);
         self.set(Phase::Busy);
     }
 
@@ -54,9 +57,16 @@ impl Activity {
         self.set(Phase::Idle);
     }
 
-    /// A response went out before its request was read: close slowly.
-    pub(crate) fn leave_unread(&self) {
+    /// A response goes out before its request was read: close slowly. A `short` rest has most likely arrived, and
+    /// is skipped without closing anything.
+    pub(crate) fn leave_unread(&self, short: bool) {
         self.unread_body.store(true, Ordering::Relaxed);
+        self.last.store(!short, Ordering::Relaxed);
+    }
+
+    /// True if the connection can serve no other request after this one.
+    pub(crate) fn is_last(&self) -> bool {
+        self.last.load(Ordering::Relaxed)
     }
 
     fn received(&self) {

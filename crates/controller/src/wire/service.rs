@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use chasen_entity::{TransactionId, error_text};
 use futures_util::FutureExt;
+use http::header::{CONNECTION, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -47,7 +48,11 @@ pub(crate) async fn respond(
         }
         Err(error) => error.into_reply(&transaction_id),
     };
-    let response = reply.into_response();
+    let mut response = reply.into_response();
+    if activity.is_last() {
+        // Said, so that no client sends its next request into a connection that is closing.
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
     let status = response.status().as_u16();
     tracing::debug!(%transaction_id, method = %head.method, path = head.uri.path(), status, "answered");
     response

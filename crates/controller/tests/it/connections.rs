@@ -41,6 +41,25 @@ async fn a_body_that_does_not_come_is_a_408() {
 }
 
 #[tokio::test]
+async fn an_answer_before_a_long_body_says_that_the_connection_ends() {
+    let world = World::new().await;
+    let refused = |length: &str| {
+        Request::new("PUT /api/v1/namespaces/_/actions/hello").header("content-length", length)
+    };
+    let mut connection = Connection::open(world.address).await;
+    connection.write(&refused("1000000").bytes()).await;
+    let response = connection.receive(false).await.unwrap();
+    assert_eq!((response.status, response.header("connection")), (401, Some("close")));
+    connection.closed().await;
+
+    let mut connection = Connection::open(world.address).await;
+    connection.write(&[&refused("5").bytes()[..], b"short"].concat()).await;
+    let response = connection.receive(false).await.unwrap();
+    assert_eq!((response.status, response.header("connection")), (401, None));
+    assert_eq!(connection.send(&Request::new("GET /ping")).await.status, 200, "a short body is skipped");
+}
+
+#[tokio::test]
 async fn a_silent_connection_is_closed_and_a_busy_one_is_not() {
     let world = World::with(|config| config.idle_timeout = SHORT).await;
     world.create("slow", "").await;
