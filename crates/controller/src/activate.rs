@@ -16,6 +16,7 @@ mod running;
 mod sequence;
 mod session;
 mod sort;
+mod switch;
 
 use std::sync::Arc;
 
@@ -25,6 +26,7 @@ use chasen_spi::{Rejection, Ticket};
 pub(crate) use self::running::Running;
 pub(crate) use self::session::most_nested;
 pub(crate) use self::sort::Sort;
+pub(crate) use self::switch::Switch;
 use crate::config::ControllerConfig;
 use crate::controller::Controller;
 use crate::entities::ResolvedAction;

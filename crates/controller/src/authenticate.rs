@@ -16,7 +16,7 @@ use crate::throttle::{Throttles, Usage};
 use crate::wire::error::ApiError;
 
 /// Longest encoded credentials that are looked at; keys are far shorter.
-const MAX_ENCODED: usize = 1024;
+pub(crate) const MAX_ENCODED: usize = 1024;
 
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &base64::alphabet::STANDARD,
@@ -145,7 +145,10 @@ fn refused() -> ApiError {
 }
 
 /// Decodes the credentials of a request: `uuid:key`, unchecked.
-fn credentials<'a>(headers: &HeaderMap, decoded: &'a mut [u8; MAX_ENCODED]) -> Result<&'a [u8], ApiError> {
+pub(crate) fn credentials<'a>(
+    headers: &HeaderMap,
+    decoded: &'a mut [u8; MAX_ENCODED],
+) -> Result<&'a [u8], ApiError> {
     let missing = || ApiError::rejection(StatusCode::UNAUTHORIZED, error_text::NO_CREDENTIALS);
     let value = headers.get(AUTHORIZATION).ok_or_else(missing)?.as_bytes();
     let scheme_end = value.iter().position(|byte| *byte == b' ').ok_or_else(missing)?;

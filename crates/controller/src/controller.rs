@@ -8,6 +8,7 @@ use chasen_spi::{
     SubjectStore,
 };
 
+use crate::activate::Switch;
 use crate::api::info::InfoDocuments;
 use crate::api::listing::Turns;
 use crate::authenticate::Identities;
@@ -44,7 +45,7 @@ pub struct Controller {
     pub(crate) entities: Entities,
     pub(crate) attachments: Arc<dyn AttachmentStore>,
     pub(crate) activations: Arc<dyn ActivationStore>,
-    pub(crate) invoke: Arc<dyn Invoke>,
+    pub(crate) invoke: Switch,
     pub(crate) subjects: Arc<dyn SubjectStore>,
     pub(crate) entitlement: Arc<dyn Entitlement>,
     pub(crate) parameter_lock: Arc<dyn ParameterLock>,
@@ -79,7 +80,7 @@ impl Controller {
             turns: Turns::new(),
             attachments,
             activations,
-            invoke,
+            invoke: Switch::new(invoke),
             subjects,
             entitlement,
             parameter_lock,

@@ -5,6 +5,7 @@
 //! `routes.rs` is its table of contents. It never runs a function and never writes a record.
 
 mod activate;
+pub mod admin;
 mod api;
 mod aside;
 mod authenticate;

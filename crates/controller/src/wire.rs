@@ -12,5 +12,5 @@ pub(crate) mod percent;
 pub(crate) mod pretty;
 pub(crate) mod query;
 pub(crate) mod reply;
-mod server;
+pub(crate) mod server;
 mod service;

@@ -1,10 +1,12 @@
 //! Every text that clients match on, in one place. Wire texts are exact; our own diagnostics do not belong here.
 
+mod admin;
 mod compositions;
 mod packages;
 mod rules;
 mod web;
 
+pub use admin::*;
 pub use compositions::*;
 pub use packages::*;
 pub use rules::*;

@@ -12,12 +12,17 @@ use crate::aside;
 use crate::controller::Controller;
 use crate::wire::error::ApiError;
 
-/// Tries of a change that is made from a fresh read each time: only who never comes through gets a 409.
+/// Tries of a change that is made from what is there: only who never comes through gets a 409.
 #[derive(Debug, Default)]
 pub(crate) struct Tries(u32);
 
 impl Tries {
     const MOST: u32 = 8;
+
+    /// True as long as what is in memory may be trusted.
+    pub(crate) fn is_first(&self) -> bool {
+        self.0 == 0
+    }
 
     /// True if the change failed because somebody else was faster, and is to be tried again.
     pub(crate) fn again<T>(&mut self, outcome: &Result<T, ApiError>) -> bool {
@@ -30,6 +35,8 @@ impl Tries {
 #[derive(Debug, Default)]
 pub(crate) struct Batch {
     changes: Vec<(FullyQualifiedName, Change)>,
+    /// What a change makes ready to be used, of those that are large to read again.
+    ready: Vec<Option<Cached>>,
     /// Kept until they are made.
     passage: Option<Passage>,
 }
@@ -39,6 +46,7 @@ impl Batch {
     pub(crate) fn put<T: Entity>(mut self, entity: &T, replaces: Revision) -> Result<Self, ApiError> {
         let document = document_of(entity, replaces)?;
         self.changes.push((entity.location().qualified(), Change::Put(document)));
+        self.ready.push(entity.ready());
         Ok(self)
     }
 
@@ -46,6 +54,7 @@ impl Batch {
     pub(crate) fn delete(mut self, name: FullyQualifiedName, revision: Revision) -> Self {
         let change = Change::Delete(id_of(&name), revision);
         self.changes.push((name, change));
+        self.ready.push(None);
         self
     }
 
@@ -60,14 +69,15 @@ impl Batch {
         let controller = controller.clone();
         aside::finish(async move {
             let entities = &controller.entities;
-            let Self { changes, passage } = self;
+            let Self { changes, ready, passage } = self;
             let (names, changes): (Vec<_>, Vec<_>) = changes.into_iter().unzip();
             let applied = entities.store.apply(changes.clone()).await;
             let revisions = applied.inspect_err(|error| entities.cache.after(error))?;
-            for ((name, change), revision) in names.into_iter().zip(changes).zip(&revisions) {
+            let changes = names.into_iter().zip(changes).zip(ready).zip(&revisions);
+            for (((name, change), ready), revision) in changes {
                 match change {
                     Change::Put(document) => {
-                        entities.written(name, &Document { revision: *revision, ..document });
+                        entities.written(name, &Document { revision: *revision, ..document }, ready);
                     }
                     Change::Delete(_, revision) => entities.cache.deleted(name, revision),
                 }
@@ -81,11 +91,13 @@ impl Batch {
 
 impl super::Entities {
     /// Lets readers see what was written.
-    fn written(&self, name: FullyQualifiedName, document: &Document) {
-        match Cached::read(document, &self.runtimes.manifest()) {
+    fn written(&self, name: FullyQualifiedName, document: &Document, ready: Option<Cached>) {
+        // Taken before the manifest: what is prepared under one that is replaced meanwhile is forgotten with it.
+        let entries = self.cache.before_read();
+        match ready.map_or_else(|| Cached::read(document, &self.runtimes.manifest()), Ok) {
             Ok(entity) => {
                 let found = Found { revision: document.revision, entity };
-                self.cache.written(&name, found, document.body.len());
+                self.cache.remember(&entries, &name, found, document.body.len());
             }
             // What is not kept in memory must not be found there in an older state either.
             Err(_) => self.cache.deleted(name, document.revision),

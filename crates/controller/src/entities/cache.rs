@@ -104,11 +104,6 @@ impl EntityCache {
         self.put(entries, name.clone(), Entry { revision, entity: Some(entity), weight });
     }
 
-    /// An entity was written.
-    pub(crate) fn written(&self, name: &FullyQualifiedName, found: Found, length: usize) {
-        self.remember(&self.current.load(), name, found, length);
-    }
-
     /// An entity was deleted in this state.
     pub(crate) fn deleted(&self, name: FullyQualifiedName, revision: Revision) {
         self.put(&self.current.load(), name, Entry { revision, entity: None, weight: OVERHEAD });
@@ -174,14 +169,14 @@ mod tests {
         let cache = EntityCache::new(ByteSize::mb(1));
         let revision = || cache.get(&id()).map(|found| found.revision);
         let slow = cache.before_read();
-        cache.written(&id(), found(5), 10);
+        cache.remember(&cache.before_read(), &id(), found(5), 10);
         cache.remember(&slow, &id(), found(4), 10);
         assert_eq!(revision(), Some(5));
         cache.deleted(id(), 5);
         assert_eq!(revision(), None);
         cache.remember(&slow, &id(), found(5), 10);
         assert_eq!(revision(), None, "deleted");
-        cache.written(&id(), found(6), 10);
+        cache.remember(&cache.before_read(), &id(), found(6), 10);
         assert_eq!(revision(), Some(6), "created again");
     }
 
@@ -189,11 +184,11 @@ mod tests {
     fn a_full_cache_is_emptied_and_old_reads_stay_out() {
         let cache = EntityCache::new(ByteSize::bytes(3 * OVERHEAD));
         let slow = cache.before_read();
-        cache.written(&id(), found(1), 0);
+        cache.remember(&cache.before_read(), &id(), found(1), 0);
         assert!(cache.get(&id()).is_some());
-        cache.written(&id(), found(2), 0);
+        cache.remember(&cache.before_read(), &id(), found(2), 0);
         assert!(cache.get(&id()).is_some(), "what is replaced does not count");
-        cache.written(&id(), found(3), 3 * 1024);
+        cache.remember(&cache.before_read(), &id(), found(3), 3 * 1024);
         assert!(cache.get(&id()).is_none(), "emptied");
         cache.remember(&slow, &id(), found(9), 0);
         assert!(cache.get(&id()).is_none(), "an old read goes into the old entries");

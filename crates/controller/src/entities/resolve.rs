@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use chasen_entity::{EntityPath, FullyQualifiedName, Package, Parameters, Revision};
 
 use super::cache::Cached;
@@ -10,16 +11,17 @@ use super::{ActionAddress, Entities, LoadError, ResolvedAction};
 /// Resolved actions of packages that are kept; a full memory is emptied.
 const MOST: usize = 20_000;
 
-/// Packaged actions with their packages' parameters, valid for the revisions they were made from.
+/// Packaged actions with their packages' parameters, valid for the revisions they were made from. What is made of
+/// entities that were found before it was emptied goes into what it was before.
 #[derive(Default)]
-pub(crate) struct Merged(papaya::HashMap<FullyQualifiedName, Entry>);
+pub(crate) struct Merged(ArcSwap<papaya::HashMap<FullyQualifiedName, Entry>>);
 
 /// Revisions of action, package and binding, and what they make.
 type Entry = ([Revision; 3], Arc<ResolvedAction>);
 
 impl Merged {
     pub(crate) fn clear(&self) {
-        self.0.pin().clear();
+        self.0.store(Arc::default());
     }
 }
 
@@ -84,13 +86,14 @@ impl Entities {
         let Some(package) = address.package_name() else {
             return Ok(self.action(address.qualified()).await?.0);
         };
+        let known = self.merged.0.load_full();
         let package = self.resolve_package(&package).await?;
         let stored = FullyQualifiedName::new(package.path(), address.name.clone());
         let (action, revision) = self.action(stored).await?;
         let [provided, bound] = package.revisions;
         let made_from = [revision, provided, bound];
         let name = address.qualified();
-        let merged = self.merged.0.pin();
+        let merged = known.pin();
         if let Some((revisions, known)) = merged.get(&name)
             && *revisions == made_from
         {

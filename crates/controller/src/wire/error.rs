@@ -27,6 +27,8 @@ enum Layer {
     Framework,
     /// A route: JSON with CORS headers.
     Route,
+    /// The operator's door: JSON for people, and who may is no affair of browsers.
+    Admin,
     /// The route of web actions: JSON for people, whose CORS headers are the action's affair.
     Web,
 }
@@ -153,6 +155,11 @@ impl ApiError {
         }
     }
 
+    /// The same refusal in the form of the operator's door.
+    pub(crate) fn in_admin(self) -> Self {
+        Self { layer: if self.layer == Layer::Protocol { self.layer } else { Layer::Admin }, ..self }
+    }
+
     /// The same refusal in the form that web actions give it.
     pub(crate) fn in_web(self) -> Self {
         Self { layer: if self.layer == Layer::Route { Layer::Web } else { self.layer }, ..self }
@@ -205,13 +212,16 @@ impl ApiError {
         }
         let body = Body { error: &self.text, code: transaction_id };
         let mut reply = match self.layer {
-            Layer::Web => Reply::pretty_json(self.status, &body),
+            Layer::Web | Layer::Admin => Reply::pretty_json(self.status, &body),
             _ => Reply::json(self.status, &body),
         };
         if self.layer == Layer::Route {
             reply = reply.with_cors(Cors::Rest);
         }
-        if self.status == StatusCode::UNAUTHORIZED && self.layer != Layer::Web {
+        if self.layer == Layer::Admin {
+            reply = reply.with_cors(Cors::Server);
+        }
+        if self.status == StatusCode::UNAUTHORIZED && !matches!(self.layer, Layer::Web | Layer::Admin) {
             reply = reply.with(WWW_AUTHENTICATE, CHALLENGE);
         }
         if let Some(headers) = self.headers {

@@ -16,6 +16,7 @@ use tokio::sync::Notify;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 
+use crate::admin::Admin;
 use crate::controller::Controller;
 use crate::wire::admission::{Admission, Place};
 use crate::wire::connection::{Activity, WatchedStream};
@@ -25,6 +26,15 @@ use crate::wire::service;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// How often the watchdog of a busy connection looks again.
 const BUSY_LOOK: Duration = Duration::from_secs(60);
+
+/// What a listener lets in to.
+#[derive(Clone)]
+pub(crate) enum Door {
+    /// The REST API and what lies beside it.
+    Api,
+    /// Administration.
+    Admin(Arc<Admin>),
+}
 
 /// Tells connections to end after the request in hand.
 #[derive(Default)]
@@ -38,19 +48,20 @@ impl Controller {
     /// when every request in hand has its response. Dropping the future cuts everything. Bounding the drain is the
     /// caller's choice: wrap the call in a timeout from the moment of the shutdown.
     pub async fn serve(self: Arc<Self>, listener: TcpListener, shutdown: impl Future<Output = ()>) {
-        self.listen(listener, None, shutdown).await;
+        self.listen(listener, Door::Api, None, shutdown).await;
     }
 
     /// The same for the listener that sandboxes reach, where one address is one tenant's code and gets no more than
     /// its share of connections.
     pub async fn serve_sandboxes(self: Arc<Self>, listener: TcpListener, shutdown: impl Future<Output = ()>) {
         let per_address = Some(self.config.max_connections_per_sandbox);
-        self.listen(listener, per_address, shutdown).await;
+        self.listen(listener, Door::Api, per_address, shutdown).await;
     }
 
-    async fn listen(
+    pub(crate) async fn listen(
         self: Arc<Self>,
         listener: TcpListener,
+        door: Door,
         per_address: Option<usize>,
         shutdown: impl Future<Output = ()>,
     ) {
@@ -63,7 +74,7 @@ impl Controller {
                 () = &mut shutdown => break,
                 Some(ended) = connections.join_next() => report(ended),
                 (stream, place) = accept(&listener, &admission) => {
-                    connections.spawn(connection(self.clone(), stream, place, drain.clone()));
+                    connections.spawn(connection(self.clone(), door.clone(), stream, place, drain.clone()));
                 }
             }
         }
@@ -103,17 +114,23 @@ fn report(ended: Result<(), JoinError>) {
     }
 }
 
-async fn connection(controller: Arc<Controller>, stream: TcpStream, place: Place, drain: Arc<Drain>) {
+async fn connection(
+    controller: Arc<Controller>,
+    door: Door,
+    stream: TcpStream,
+    place: Place,
+    drain: Arc<Drain>,
+) {
     // Answers are small and awaited: never held back for more. A failure means the peer is gone already.
     let _ = stream.set_nodelay(true);
     let activity = Activity::new();
     let (head, idle) = (controller.config.header_timeout, controller.config.idle_timeout);
     let io = TokioIo::new(WatchedStream::new(stream, activity.clone()));
     let service = service_fn(|request| {
-        let (controller, activity) = (controller.clone(), activity.clone());
+        let (controller, door, activity) = (controller.clone(), door.clone(), activity.clone());
         async move {
             activity.begin();
-            let response = service::respond(&controller, request, &activity).await;
+            let response = service::respond(&controller, &door, request, &activity).await;
             activity.end();
             Ok::<_, Infallible>(response)
         }

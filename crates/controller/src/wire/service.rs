@@ -12,15 +12,17 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 
 use crate::controller::Controller;
-use crate::routes;
 use crate::wire::body::RequestBody;
 use crate::wire::connection::Activity;
 use crate::wire::error::ApiError;
 use crate::wire::reply::REQUEST_ID;
+use crate::wire::server::Door;
+use crate::{admin, routes};
 
 /// Answers a request, whatever it is.
 pub(crate) async fn respond(
     controller: &Arc<Controller>,
+    door: &Door,
     request: Request<Incoming>,
     activity: &Activity,
 ) -> Response<Full<Bytes>> {
@@ -30,7 +32,10 @@ pub(crate) async fn respond(
     let transaction_id = TransactionId::from_client(sent_id);
     let work = async {
         check_protocol(controller, &head, &body)?;
-        routes::route(controller, &head, body, &transaction_id).await
+        match door {
+            Door::Api => routes::route(controller, &head, body, &transaction_id).await,
+            Door::Admin(admin) => admin::route(controller, admin, &head, body).await,
+        }
     };
     let result = AssertUnwindSafe(work).catch_unwind().await.unwrap_or_else(|_| {
         tracing::error!(%transaction_id, method = %head.method, "a handler panicked");

@@ -1,0 +1,65 @@
+//! How the node is: its invokers, what runs, and whether it takes new work.
+
+use chasen_spi::InvokerState;
+use http::StatusCode;
+use serde_json::{Map, Value, json};
+
+use super::call::AdminCall;
+use crate::wire::error::ApiError;
+use crate::wire::reply::Reply;
+
+/// `GET /invokers`
+pub(super) fn invokers(call: &AdminCall<'_>) -> Reply {
+    let invokers = call.admin.status.invokers().into_iter();
+    let states: Map<String, Value> = invokers.map(|(name, state)| (name, state.as_str().into())).collect();
+    call.success(&states)
+}
+
+/// `GET /invokers/healthy/count`
+pub(super) fn healthy_count(call: &AdminCall<'_>) -> Reply {
+    call.success(&healthy(call).0)
+}
+
+/// `GET /invokers/ready`: all of them must be well, and there must be one.
+pub(super) fn ready(call: &AdminCall<'_>) -> Reply {
+    let (up, all) = healthy(call);
+    let share = format!("{up}/{all}");
+    if up == all && all > 0 {
+        call.success(&json!({ "healthy": share }))
+    } else {
+        call.answer(StatusCode::INTERNAL_SERVER_ERROR, &json!({ "unhealthy": share }))
+    }
+}
+
+/// `GET /activation`
+pub(super) async fn activations(call: &AdminCall<'_>) -> Result<Reply, ApiError> {
+    let status = call.admin.status.clone();
+    let running =
+        tokio::task::spawn_blocking(move || status.activations()).await.map_err(|_| ApiError::internal())?;
+    Ok(call.success(&running))
+}
+
+/// `GET /activation/count`
+pub(super) fn activation_count(call: &AdminCall<'_>) -> Reply {
+    call.success(&call.admin.status.activation_count())
+}
+
+/// `POST /disable`: new work is refused, what runs goes on.
+pub(super) fn disable(call: &AdminCall<'_>) -> Reply {
+    call.controller.invoke.set_enabled(false);
+    tracing::warn!("an operator disabled the controller: it takes no new invocations");
+    call.text("controller is disabled")
+}
+
+/// `POST /enable`: the opposite.
+pub(super) fn enable(call: &AdminCall<'_>) -> Reply {
+    call.controller.invoke.set_enabled(true);
+    tracing::warn!("an operator enabled the controller: it takes invocations");
+    call.text("controller is enabled")
+}
+
+fn healthy(call: &AdminCall<'_>) -> (usize, usize) {
+    let invokers = call.admin.status.invokers();
+    let up = invokers.iter().filter(|(_, state)| *state == InvokerState::Up).count();
+    (up, invokers.len())
+}
