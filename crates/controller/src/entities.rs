@@ -15,11 +15,11 @@ use chasen_entity::{ByteSize, FullyQualifiedName, Package, Revision, Trigger};
 use chasen_spi::{ArtifactStore, Runtimes};
 
 pub(crate) use self::address::ActionAddress;
-pub(crate) use self::batch::Batch;
+pub(crate) use self::batch::{Batch, Tries};
 use self::cache::{Cached, EntityCache, Found};
 use self::document::id_of;
-use self::doors::Doors;
 pub(crate) use self::document::{Entity, LoadError, Stored, optional};
+use self::doors::Doors;
 use self::resolve::Merged;
 pub(crate) use self::resolve::ResolvedPackage;
 pub(crate) use self::resolved_action::{KindState, ResolvedAction};
@@ -70,7 +70,7 @@ impl Entities {
         let found = self.find(name).await?;
         match found.entity {
             Cached::Package(package) => Ok((package, found.revision)),
-            other => Err(other.wrong_type()),
+            _ => Err(LoadError::WrongType),
         }
     }
 
@@ -82,8 +82,21 @@ impl Entities {
         let found = self.find(name).await?;
         match found.entity {
             Cached::Trigger(trigger) => Ok((trigger, found.revision)),
-            other => Err(other.wrong_type()),
+            _ => Err(LoadError::WrongType),
         }
+    }
+
+    /// A trigger to be changed: large ones are read from the store only where memory has misled an earlier try.
+    pub(crate) async fn trigger_to_change(
+        &self,
+        name: &FullyQualifiedName,
+        tries: &Tries,
+    ) -> Result<Stored<Trigger>, LoadError> {
+        if !tries.is_first() {
+            return self.load(name).await;
+        }
+        let (trigger, revision) = self.trigger(name).await?;
+        Ok(Stored { entity: Arc::unwrap_or_clone(trigger), revision })
     }
 
     /// Forgets what was prepared under another manifest.

@@ -13,8 +13,7 @@ pub(crate) use self::put::put;
 pub(crate) use self::status::set_status;
 use super::listing::{self, EntityListing};
 use crate::call::Call;
-use crate::entities::batch::Tries;
-use crate::entities::{Batch, LoadError, Stored};
+use crate::entities::{Batch, LoadError, Stored, Tries};
 use crate::wire::error::ApiError;
 use crate::wire::reply::Reply;
 
@@ -55,18 +54,18 @@ pub(crate) async fn delete(call: &Call<'_>, name: FullyQualifiedName) -> Result<
     call.rights().entity(Privilege::Delete, RULES, &name).await?.required()?;
     let mut tries = Tries::default();
     loop {
-        let outcome = remove(call, &name).await;
+        let outcome = remove(call, &name, &tries).await;
         if !tries.again(&outcome) {
             return call.document(&RuleView::new(&outcome?, Status::Inactive));
         }
     }
 }
 
-async fn remove(call: &Call<'_>, name: &FullyQualifiedName) -> Result<Rule, ApiError> {
+async fn remove(call: &Call<'_>, name: &FullyQualifiedName, tries: &Tries) -> Result<Rule, ApiError> {
     let entities = &call.controller.entities;
     let Stored { entity: rule, revision } = entities.load::<Rule>(name).await?;
     let alone = entities.doors().close(&rule.trigger).await;
-    let trigger = present(entities.load::<Trigger>(&rule.trigger).await)?;
+    let trigger = present(entities.trigger_to_change(&rule.trigger, tries).await)?;
     let batch = without_link(Batch::default().delete(name.clone(), revision), trigger, name)?;
     batch.behind(Some(alone)).commit(call.controller).await?;
     Ok(rule)

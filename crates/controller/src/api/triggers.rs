@@ -12,8 +12,7 @@ pub(crate) use self::fire::fire;
 pub(crate) use self::put::put;
 use super::listing::{self, EntityListing};
 use crate::call::Call;
-use crate::entities::batch::Tries;
-use crate::entities::{Batch, Stored};
+use crate::entities::{Batch, Stored, Tries};
 use crate::wire::error::ApiError;
 use crate::wire::reply::Reply;
 
@@ -50,17 +49,17 @@ pub(crate) async fn delete(call: &Call<'_>, name: FullyQualifiedName) -> Result<
     call.rights().entity(Privilege::Delete, TRIGGERS, &name).await?.required()?;
     let mut tries = Tries::default();
     loop {
-        let outcome = remove(call, &name).await;
+        let outcome = remove(call, &name, &tries).await;
         if !tries.again(&outcome) {
             return call.document(&outcome?);
         }
     }
 }
 
-async fn remove(call: &Call<'_>, name: &FullyQualifiedName) -> Result<Trigger, ApiError> {
+async fn remove(call: &Call<'_>, name: &FullyQualifiedName, tries: &Tries) -> Result<Trigger, ApiError> {
     let entities = &call.controller.entities;
     let alone = entities.doors().close(name).await;
-    let Stored { entity: trigger, revision } = entities.load(name).await?;
+    let Stored { entity: trigger, revision } = entities.trigger_to_change(name, tries).await?;
     Batch::default().delete(name.clone(), revision).behind(Some(alone)).commit(call.controller).await?;
     Ok(trigger)
 }

@@ -1,5 +1,7 @@
 //! Entities as documents of the store.
 
+use std::sync::Arc;
+
 use chasen_entity::{
     Action, FullyQualifiedName, Location, Millis, Package, Revision, Rule, Trigger, error_text,
 };
@@ -7,6 +9,7 @@ use chasen_spi::{Collection, Document, DocumentId, StoreError};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::cache::Cached;
 use crate::wire::error::ApiError;
 
 /// What the store keeps.
@@ -21,6 +24,10 @@ pub(crate) trait Entity: Serialize + DeserializeOwned + Clone + Send + Sync + 's
     /// True if other namespaces find it in lists.
     fn is_public(&self) -> bool {
         false
+    }
+    /// The entity as it is kept in memory, where that is not worth reading it from its document.
+    fn ready(&self) -> Option<Cached> {
+        None
     }
 }
 
@@ -57,6 +64,9 @@ impl Entity for Trigger {
     }
     fn updated(&self) -> Millis {
         self.updated
+    }
+    fn ready(&self) -> Option<Cached> {
+        Some(Cached::Trigger(Arc::new(self.clone())))
     }
 }
 
@@ -101,7 +111,7 @@ pub(crate) enum LoadError {
     /// There is none.
     Missing,
     /// The id belongs to an entity of another collection.
-    WrongType(Collection),
+    WrongType,
     /// The document cannot be read: what, and why.
     Corrupt(String, String),
     /// A package's binding refers to itself: `ns/package`.
@@ -126,7 +136,7 @@ impl From<LoadError> for ApiError {
     fn from(error: LoadError) -> Self {
         match error {
             LoadError::Missing => Self::not_found(),
-            LoadError::WrongType(_) => Self::conflict(error_text::CONFORMANCE),
+            LoadError::WrongType => Self::conflict(error_text::CONFORMANCE),
             LoadError::Corrupt(what, why) => Self::corrupt(&what, &why),
             LoadError::Circular(binding) => {
                 Self::refusal(http::StatusCode::UNPROCESSABLE_ENTITY, error_text::circular_binding(&binding))
@@ -149,7 +159,7 @@ impl From<StoreError> for LoadError {
 /// Reads a document as an entity of one collection.
 pub(crate) fn read<T: Entity>(document: &Document) -> Result<T, LoadError> {
     if document.collection != T::COLLECTION {
-        return Err(LoadError::WrongType(document.collection));
+        return Err(LoadError::WrongType);
     }
     serde_json::from_str(&document.body).map_err(|why| {
         LoadError::Corrupt(format!("{}/{}", document.id.path, document.id.name), why.to_string())

@@ -2,7 +2,7 @@
 
 use chasen_entity::trigger::MAX_RULES;
 use chasen_entity::{
-    FullyQualifiedName, Location, Millis, Parameters, Rule, RuleLink, Status, Trigger, Version, error_text,
+    FullyQualifiedName, Location, Millis, Parameters, Rule, RuleLink, Status, Version, error_text,
 };
 use chasen_spi::Privilege;
 use serde_json::value::RawValue;
@@ -11,8 +11,7 @@ use super::{RULES, RuleView, present, references, without_link};
 use crate::api::put::{self, PutBody};
 use crate::call::Call;
 use crate::clock;
-use crate::entities::batch::Tries;
-use crate::entities::{Batch, Stored, optional};
+use crate::entities::{Batch, Stored, Tries, optional};
 use crate::wire::body::{Fields, RequestBody};
 use crate::wire::error::ApiError;
 use crate::wire::reply::Reply;
@@ -46,7 +45,7 @@ pub(crate) async fn put(
     references::require_rights(call, update.trigger.as_ref(), update.action.as_ref()).await?;
     let mut tries = Tries::default();
     loop {
-        let outcome = store(call, &name, &update, overwrite).await;
+        let outcome = store(call, &name, &update, overwrite, &tries).await;
         if !tries.again(&outcome) {
             let (rule, status) = outcome?;
             return call.document(&RuleView::new(&rule, status));
@@ -61,6 +60,7 @@ async fn store(
     name: &FullyQualifiedName,
     update: &Update,
     overwrite: bool,
+    tries: &Tries,
 ) -> Result<(Rule, Status), ApiError> {
     let entities = &call.controller.entities;
     let key = name.to_string();
@@ -72,10 +72,11 @@ async fn store(
     let before = old.as_ref().map(|old| old.trigger.clone());
     let rule = update.apply(name, old, clock::now())?;
     let alone = entities.doors().close(&rule.trigger).await;
-    let Stored { entity: mut trigger, revision: known } = references::trigger(call, &rule.trigger).await?;
+    let Stored { entity: mut trigger, revision: known } =
+        references::trigger(call, &rule.trigger, tries).await?;
     references::require_action(call, &rule.action).await?;
     let left = match &before {
-        Some(before) if *before != rule.trigger => present(entities.load::<Trigger>(before).await)?,
+        Some(before) if *before != rule.trigger => present(entities.trigger_to_change(before, tries).await)?,
         _ => None,
     };
     let status = match (&before, &left) {

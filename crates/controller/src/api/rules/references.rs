@@ -5,7 +5,7 @@ use chasen_spi::{Collection, Privilege};
 
 use crate::api::triggers::TRIGGERS;
 use crate::call::Call;
-use crate::entities::{ActionAddress, LoadError, Stored};
+use crate::entities::{ActionAddress, LoadError, Stored, Tries};
 use crate::entitle;
 use crate::wire::error::ApiError;
 
@@ -30,9 +30,14 @@ pub(super) async fn require_rights(
 }
 
 /// The trigger that a rule refers to.
-pub(super) async fn trigger(call: &Call<'_>, name: &FullyQualifiedName) -> Result<Stored<Trigger>, ApiError> {
+pub(super) async fn trigger(
+    call: &Call<'_>,
+    name: &FullyQualifiedName,
+    tries: &Tries,
+) -> Result<Stored<Trigger>, ApiError> {
     let missing = || error_text::referenced_trigger_missing(&name.to_string());
-    call.controller.entities.load(name).await.map_err(|error| unusable(error, missing))
+    let found = call.controller.entities.trigger_to_change(name, tries).await;
+    found.map_err(|error| unusable(error, missing))
 }
 
 /// Refuses an action that is not there, through packages and bindings.
@@ -47,7 +52,7 @@ pub(super) async fn require_action(call: &Call<'_>, name: &FullyQualifiedName) -
 fn unusable(error: LoadError, missing: impl FnOnce() -> String) -> ApiError {
     match error {
         LoadError::Missing => ApiError::bad_request(missing()),
-        LoadError::WrongType(_) => ApiError::bad_request(error_text::CONFORMANCE),
+        LoadError::WrongType => ApiError::bad_request(error_text::CONFORMANCE),
         LoadError::Corrupt(..) => ApiError::bad_request(error_text::CORRUPT),
         error => error.into(),
     }

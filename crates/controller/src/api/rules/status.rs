@@ -1,15 +1,14 @@
 //! Switching a rule on and off.
 
 use chasen_entity::trigger::MAX_RULES;
-use chasen_entity::{FullyQualifiedName, Rule, RuleLink, Status, Trigger, error_text};
+use chasen_entity::{FullyQualifiedName, Rule, RuleLink, Status, error_text};
 use chasen_spi::Privilege;
 use http::StatusCode;
 
 use super::{RULES, present};
 use crate::api::put::excerpt;
 use crate::call::Call;
-use crate::entities::batch::Tries;
-use crate::entities::{Batch, Stored};
+use crate::entities::{Batch, Stored, Tries};
 use crate::wire::body::{Fields, RequestBody};
 use crate::wire::error::ApiError;
 use crate::wire::media;
@@ -31,7 +30,7 @@ pub(crate) async fn set_status(
     let wanted = read(&body)?;
     let mut tries = Tries::default();
     loop {
-        let outcome = set(call, &name, wanted).await;
+        let outcome = set(call, &name, wanted, &tries).await;
         if !tries.again(&outcome) {
             return outcome.map(|()| Reply::text(StatusCode::OK, "OK").with_cors(Cors::Rest));
         }
@@ -39,12 +38,17 @@ pub(crate) async fn set_status(
 }
 
 /// Writes the status into the link of the rule, which is made if the trigger has none.
-async fn set(call: &Call<'_>, name: &FullyQualifiedName, wanted: Status) -> Result<(), ApiError> {
+async fn set(
+    call: &Call<'_>,
+    name: &FullyQualifiedName,
+    wanted: Status,
+    tries: &Tries,
+) -> Result<(), ApiError> {
     let entities = &call.controller.entities;
     let key = name.to_string();
     let Stored { entity: rule, revision } = entities.load::<Rule>(name).await?;
     let alone = entities.doors().close(&rule.trigger).await;
-    let trigger = present(entities.load::<Trigger>(&rule.trigger).await)?;
+    let trigger = present(entities.trigger_to_change(&rule.trigger, tries).await)?;
     let is = trigger.as_ref().map_or(Status::Inactive, |trigger| trigger.entity.status_of(&key));
     if is == wanted {
         return Ok(());

@@ -10,8 +10,7 @@ use super::TRIGGERS;
 use crate::api::put::{self, PutBody};
 use crate::call::Call;
 use crate::clock;
-use crate::entities::batch::Tries;
-use crate::entities::{Batch, optional};
+use crate::entities::{Batch, Tries, optional};
 use crate::wire::body::{Fields, RequestBody};
 use crate::wire::error::ApiError;
 use crate::wire::reply::Reply;
@@ -30,7 +29,7 @@ pub(crate) async fn put(
     let overwrite = call.query.flag("overwrite", false)?;
     let mut tries = Tries::default();
     loop {
-        let outcome = store(call, &name, &body, overwrite).await;
+        let outcome = store(call, &name, &body, overwrite, &tries).await;
         if !tries.again(&outcome) {
             return call.document(&outcome?);
         }
@@ -42,10 +41,11 @@ async fn store(
     name: &FullyQualifiedName,
     body: &PutBody,
     overwrite: bool,
+    tries: &Tries,
 ) -> Result<Trigger, ApiError> {
     let entities = &call.controller.entities;
     let alone = entities.doors().close(name).await;
-    let found = optional(entities.load::<Trigger>(name).await)?;
+    let found = optional(entities.trigger_to_change(name, tries).await)?;
     if found.is_some() && !overwrite {
         return Err(ApiError::conflict(error_text::EXISTS));
     }
