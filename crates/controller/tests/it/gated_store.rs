@@ -1,5 +1,7 @@
 //! A store of entities whose writes can be held up.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use async_trait::async_trait;
 use chasen_entity::Revision;
 use chasen_spi::memory::MemoryArtifactStore;
@@ -10,6 +12,8 @@ use tokio::sync::watch;
 pub(crate) struct GatedStore {
     inner: MemoryArtifactStore,
     open: watch::Sender<bool>,
+    /// Writes that are still to find that somebody else was faster.
+    pub(crate) conflicts: AtomicUsize,
     /// Writes that have come so far.
     pub(crate) writes: watch::Sender<usize>,
 }
@@ -19,6 +23,7 @@ impl Default for GatedStore {
         Self {
             inner: MemoryArtifactStore::default(),
             open: watch::Sender::new(true),
+            conflicts: AtomicUsize::new(0),
             writes: watch::Sender::new(0),
         }
     }
@@ -43,6 +48,10 @@ impl ArtifactStore for GatedStore {
 
     async fn apply(&self, changes: Vec<Change>) -> Result<Vec<Revision>, StoreError> {
         self.pass().await;
+        let one_less = |conflicts: usize| conflicts.checked_sub(1);
+        if self.conflicts.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_less).is_ok() {
+            return Err(StoreError::Conflict);
+        }
         self.inner.apply(changes).await
     }
 

@@ -1,6 +1,7 @@
 //! Rules: create, read, update, delete, switch on and off, list.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use chasen_entity::{ByteSize, UserLimits};
 use chasen_spi::{Collection, Privilege, Resource, SubjectStore as _};
@@ -399,6 +400,29 @@ async fn names_of_others_and_unreadable_documents_are_refused() {
     let large = json!({"annotations":[{"key":"ab","value":"x".repeat(1024 * 1024)}]});
     let text = "annotations larger than allowed: 1048580 > 1048576 bytes.";
     world.refused(request(&format!("PUT {RULES}/r?overwrite=true")).json(large), 413, text).await;
+}
+
+#[tokio::test]
+async fn who_is_overtaken_tries_again_and_gives_up_at_last() {
+    let world = world().await;
+    put(&world, "r", rule()).await;
+    for (method, path, body) in [
+        ("PUT", "rules/s", rule()),
+        ("PUT", "rules/r?overwrite=true", json!({"trigger":"/_/u"})),
+        ("POST", "rules/r", json!({"status":"inactive"})),
+        ("PUT", "triggers/v", json!({})),
+        ("PUT", "triggers/t?overwrite=true", json!({})),
+        ("DELETE", "triggers/t", json!({})),
+        ("DELETE", "rules/r", json!({})),
+    ] {
+        let line = request(&format!("{method} /api/v1/namespaces/_/{path}")).json(&body);
+        let conflicts = |number| world.artifacts.conflicts.store(number, Ordering::SeqCst);
+        conflicts(usize::MAX);
+        let text = "Concurrent modification to resource detected.";
+        assert!(world.refused(line.clone(), 409, text).await.has_cors(), "{method} {path}");
+        conflicts(3);
+        assert_eq!(world.send(line).await.status, 200, "{method} {path}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
