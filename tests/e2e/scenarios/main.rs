@@ -17,6 +17,7 @@ mod isolation;
 mod languages;
 mod lifecycle;
 mod logs;
+mod npm;
 mod openapi;
 mod packages;
 mod quickstart;
@@ -25,6 +26,7 @@ mod rules;
 mod run;
 mod scenario;
 mod secrets;
+mod sequences;
 mod serve;
 mod settings;
 mod throttles;
@@ -47,6 +49,7 @@ fn main() -> ExitCode {
         languages::scenarios(),
         lifecycle::scenarios(),
         logs::scenarios(),
+        npm::scenarios(),
         openapi::scenarios(),
         packages::scenarios(),
         quickstart::scenarios(),
@@ -54,6 +57,7 @@ fn main() -> ExitCode {
         rules::scenarios(),
         run::scenarios(),
         secrets::scenarios(),
+        sequences::scenarios(),
         serve::scenarios(),
         settings::scenarios(),
         throttles::scenarios(),

@@ -3,6 +3,8 @@
 use chasen_testkit::{has_command, is_root};
 use libtest_mimic::{Completion, Trial};
 
+use crate::npm;
+
 /// What a scenario needs of the machine.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Need {
@@ -10,12 +12,15 @@ pub(crate) enum Need {
     Root,
     /// An installed command.
     Command(&'static str),
+    /// The published clients.
+    Packages,
 }
 
 impl Need {
     fn missing(self) -> Option<String> {
         match self {
             Self::Root => (!is_root()).then(|| "sandboxes need root here: run the tests as root".to_owned()),
+            Self::Packages => npm::packages().as_ref().err().cloned(),
             Self::Command(name) => (!has_command(name)).then(|| format!("'{name}' is not installed")),
         }
     }

@@ -1,0 +1,111 @@
+// A flow through every collection with the published client. Arguments: API host, credentials.
+
+'use strict'
+
+const assert = require('assert')
+const openwhisk = require('openwhisk')
+
+const [apihost, credentials] = process.argv.slice(2)
+const ow = openwhisk({ apihost, api_key: credentials })
+const own = { action: 'f', trigger: 't', rule: 'r', package: 'p' }
+
+const greet = 'function main({ name, greeting }) { return { text: `${greeting || "hello"} ${name}`, name } }'
+const shout = 'function main({ text }) { console.log(text); return { text: text.toUpperCase() } }'
+
+/** Fails unless the promise is rejected with this status and a text that contains this. */
+async function refused (promise, status, text) {
+  const error = await promise.then(() => assert.fail(`no error ${status}`), error => error)
+  assert.strictEqual(error.statusCode, status, error.message)
+  assert.ok(error.message.includes(text), error.message)
+}
+
+/** Asks until there is an answer. */
+async function eventually (ask) {
+  for (let left = 300; ; left--) {
+    const answer = await ask().catch(error => { if (left === 0) throw error })
+    if (answer) return answer
+    assert.ok(left > 0, 'not in time')
+    await new Promise(resolve => setTimeout(resolve, 50))
+  }
+}
+
+async function actions () {
+  const created = await ow.actions.create({ name: own.action, action: greet, params: { greeting: 'hi' } })
+  assert.deepStrictEqual([created.version, created.exec.code, created.exec.binary], ['0.0.1', greet, false])
+  await refused(ow.actions.create({ name: own.action, action: greet }), 409, 'resource already exists')
+  const updated = await ow.actions.update({ name: own.action, action: greet, params: { greeting: 'good day' } })
+  assert.strictEqual(updated.version, '0.0.2')
+  assert.strictEqual((await ow.actions.get({ name: own.action, code: false })).exec.code, undefined)
+  assert.deepStrictEqual((await ow.actions.list({ limit: 10 })).map(action => action.name), [own.action])
+
+  const result = await ow.actions.invoke({ name: own.action, blocking: true, result: true, params: { name: 'ü' } })
+  assert.deepStrictEqual(result, { text: 'good day ü', name: 'ü' })
+  const record = await ow.actions.invoke({ name: own.action, blocking: true, params: { name: 'x' } })
+  assert.strictEqual(record.response.status, 'success')
+  const { activationId } = await ow.actions.invoke({ name: own.action, params: { name: 'y' } })
+  const later = await eventually(() => ow.activations.get({ name: activationId }))
+  assert.strictEqual(later.response.result.text, 'good day y')
+  await refused(ow.actions.invoke({ name: 'missing' }), 404, 'does not exist')
+}
+
+async function sequences () {
+  await ow.packages.create({ name: own.package, package: { parameters: [{ key: 'greeting', value: 'ahoy' }] } })
+  await ow.actions.create({ name: `${own.package}/${own.action}`, action: greet })
+  await ow.actions.create({ name: 'shout', action: shout })
+  const components = [`/_/${own.package}/${own.action}`, '/_/shout']
+  const sequence = await ow.actions.create({ name: 's', sequence: components })
+  const namespace = (await ow.namespaces.list())[0]
+  assert.deepStrictEqual(sequence.exec.components, components.map(name => name.replace('_', namespace)))
+  const record = await ow.actions.invoke({ name: 's', blocking: true, params: { name: 'all' } })
+  assert.deepStrictEqual(record.response.result, { text: 'AHOY ALL' })
+  assert.strictEqual(record.logs.length, 2)
+  const steps = await Promise.all(record.logs.map(id => ow.activations.get({ name: id })))
+  assert.ok(steps.every(step => step.cause === record.activationId))
+  const { logs } = await ow.activations.logs({ name: record.logs[1] })
+  assert.ok(logs[0].endsWith('stdout: ahoy all'), logs[0])
+  const { result } = await ow.activations.result({ name: record.activationId })
+  assert.deepStrictEqual(result, { text: 'AHOY ALL' })
+  await refused(ow.actions.create({ name: 'loop', sequence: ['/_/loop'] }), 400, 'Sequence may not refer to itself.')
+  await refused(ow.packages.delete({ name: own.package }), 409, '')
+}
+
+async function triggers () {
+  const trigger = { parameters: [{ key: 'name', value: 'trigger' }] }
+  await ow.triggers.create({ name: own.trigger, trigger })
+  await ow.rules.create({ name: own.rule, action: 's', trigger: own.trigger })
+  assert.strictEqual((await ow.rules.get({ name: own.rule })).status, 'active')
+  const since = Date.now()
+  const { activationId } = await ow.triggers.invoke({ name: own.trigger, params: { name: 'fired' } })
+  const fired = await eventually(() => ow.activations.get({ name: activationId }))
+  assert.deepStrictEqual(fired.response.result, { name: 'fired' })
+  const reaction = JSON.parse(fired.logs[0])
+  assert.strictEqual(reaction.success, true, fired.logs[0])
+  const session = await eventually(() => ow.activations.get({ name: reaction.activationId }))
+  assert.deepStrictEqual(session.response.result, { text: 'AHOY FIRED' })
+  assert.strictEqual((await ow.activations.list({ name: 's', since })).length, 1)
+  await ow.rules.disable({ name: own.rule })
+  assert.strictEqual((await ow.rules.get({ name: own.rule })).status, 'inactive')
+}
+
+async function farewell () {
+  await ow.rules.delete({ name: own.rule })
+  await ow.triggers.delete({ name: own.trigger })
+  for (const name of ['s', 'shout', own.action, `${own.package}/${own.action}`]) await ow.actions.delete({ name })
+  await ow.packages.delete({ name: own.package })
+  assert.deepStrictEqual(await ow.actions.list(), [])
+  await refused(ow.actions.get({ name: own.action }), 404, 'does not exist')
+  const stranger = openwhisk({ apihost, api_key: credentials.replace(/.$/, '!') })
+  await refused(stranger.actions.list(), 401, 'authentication is invalid')
+}
+
+async function main () {
+  for (const part of [actions, sequences, triggers, farewell]) {
+    await part()
+    console.log(part.name)
+  }
+}
+
+main().catch(error => {
+  console.error(error)
+  process.exit(1)
+})
