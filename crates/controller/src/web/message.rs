@@ -25,18 +25,18 @@ const MAX_HEADERS: usize = 1000;
 
 /// The answer that a result describes.
 pub(super) fn answer(result: &RawJson) -> Result<Answer, ApiError> {
-    if result.json_type() != JsonType::Object {
-        return Err(not_valid(MESSAGE));
-    }
-    let (headers, media_type) = match result.get("headers") {
+    let fields = result.entries().ok_or_else(|| not_valid(MESSAGE))?;
+    let field =
+        |key: &str| fields.iter().rfind(|(name, _)| name == key).map(|(_, value)| RawJson::from(*value));
+    let (headers, media_type) = match field("headers") {
         Some(headers) => read_headers(&headers).ok_or_else(|| not_valid(MESSAGE))?,
         None => (HeaderMap::new(), None),
     };
-    let code = match result.get("statusCode") {
+    let code = match field("statusCode") {
         Some(code) => Some(read_status(&code).ok_or_else(|| not_valid(MESSAGE))?),
         None => None,
     };
-    let content = match result.get("body") {
+    let content = match field("body") {
         Some(body) => content(&body, media_type.as_deref())?,
         None => None,
     };

@@ -129,8 +129,8 @@ async fn secrets_open_what_asks_for_them() {
 async fn the_owner_is_charged() {
     let world = World::new().await;
     export(&world, "echo", &[], &[]).await;
-    let two = UserLimits { invocations_per_minute: Some(0), ..UserLimits::default() };
-    world.subjects.set_limits("guest", Some(&two)).await.unwrap();
+    let zero = UserLimits { invocations_per_minute: Some(0), ..UserLimits::default() };
+    world.subjects.set_limits("guest", Some(&zero)).await.unwrap();
     let response = world.send(Request::new(&format!("GET {WEB}/echo.json")).auth(&alice())).await;
     assert_error(&response, 429, "Too many requests in the last minute (count: 1, allowed: 0).");
     assert!(!response.has_cors() && response.header("retry-after").is_some());

@@ -1,5 +1,6 @@
 //! What actions get: arguments by source, and what wins.
 
+use chasen_entity::StoreLevel;
 use chasen_spi::Collection;
 use serde_json::{Value, json};
 
@@ -34,6 +35,20 @@ async fn requests_are_told_to_the_action() {
     let invocation = world.invoker.taken.lock().pop().unwrap();
     assert_eq!(invocation.identity.namespace.name.as_str(), "guest", "the owner's, whoever calls");
     assert!(invocation.blocking && invocation.arguments.as_str().contains("1.50"));
+}
+
+#[tokio::test]
+async fn a_record_can_be_asked_for() {
+    let world = World::with(|config| config.store_blocking = StoreLevel::StoreFailures).await;
+    export(&world, "echo", &[], &[]).await;
+    for (header, level) in
+        [("X-OW-EXTRA-LOGGING", StoreLevel::StoreAlways), ("X-Other", StoreLevel::StoreFailures)]
+    {
+        let request = Request::new(&format!("GET {WEB}/echo.json")).header(header, "on");
+        let shown = echoed(&world.send(request).await)["__ow_headers"].as_object().unwrap().len();
+        assert_eq!(shown, if header == "X-Other" { 2 } else { 1 }, "it is not shown to the action");
+        assert_eq!(world.invoker.taken.lock().pop().unwrap().store, level);
+    }
 }
 
 #[tokio::test]
