@@ -235,7 +235,47 @@ impl Location {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    /// The grammar of names as it is written down; lengths apart.
+    const GRAMMAR: &str = "[A-Za-z0-9_]([A-Za-z0-9_@ .&-]{0,40}[A-Za-z0-9_@.&-])?";
+
+    proptest! {
+        #[test]
+        fn names_of_the_grammar_are_legal_and_come_back_as_they_are(parts in prop::collection::vec(GRAMMAR, 1..5)) {
+            for part in &parts {
+                prop_assert!(EntityName::new(part).is_some());
+            }
+            let joined = parts.join("/");
+            let path = EntityPath::parse(&joined).unwrap();
+            prop_assert_eq!((path.as_str(), path.segments()), (joined.as_str(), parts.len()));
+            prop_assert_eq!(EntityPath::parse(&format!("//{}/", parts.join("//"))).unwrap(), path.clone());
+            match FullyQualifiedName::parse(&joined) {
+                Ok(name) => prop_assert_eq!(name.into_path(), path),
+                Err(reason) => prop_assert!(parts.len() == 1 && reason == error_text::NAME_NOT_QUALIFIED),
+            }
+        }
+
+        #[test]
+        fn one_wrong_letter_makes_a_name_illegal(
+            before in "[A-Za-z0-9_@ .&-]{0,20}",
+            wrong in "[^A-Za-z0-9_@ .&-]",
+            after in "[A-Za-z0-9_@ .&-]{0,20}",
+        ) {
+            let text = format!("{before}{wrong}{after}");
+            prop_assert!(EntityName::new(&text).is_none(), "{:?}", text);
+        }
+
+        #[test]
+        fn any_text_is_a_name_or_none_by_its_edges_length_and_letters(text in "[A-Za-z0-9_@ .&/é\n-]{0,260}") {
+            let letters = text.chars().all(|c| c.is_ascii_alphanumeric() || "_@ .&-".contains(c));
+            let first = text.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_');
+            let legal = letters && first && !text.ends_with(' ') && text.chars().count() <= MAX_NAME_LENGTH;
+            prop_assert_eq!(EntityName::new(&text).is_some(), legal, "{:?}", text);
+        }
+    }
 
     #[test]
     fn legal_and_illegal_segments() {

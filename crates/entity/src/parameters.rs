@@ -243,10 +243,81 @@ impl<'de> Deserialize<'de> for SentSize {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn parameters(json: &str) -> Parameters {
         serde_json::from_str(json).unwrap()
+    }
+
+    /// Parameters of few keys, doubles included: value, whether for the environment, whether locked.
+    fn layer() -> impl Strategy<Value = Vec<Parameter>> {
+        let one =
+            ("[a-e]", 0..100u32, any::<bool>(), any::<bool>()).prop_map(|(key, value, init, locked)| {
+                Parameter {
+                    key,
+                    value: RawJson::from_value(&value),
+                    init,
+                    encryption: locked.then(|| "aes-128".to_owned()),
+                }
+            });
+        prop::collection::vec(one, 0..8)
+    }
+
+    proptest! {
+        /// Package, binding, action and call against the plainest way to say it: of each key the last one counts.
+        #[test]
+        fn of_each_key_the_last_layer_counts(
+            layers in prop::collection::vec(layer(), 1..4),
+            call in prop::collection::btree_map("[a-g]", 100..200u32, 0..7),
+        ) {
+            let mut model: BTreeMap<String, Parameter> = BTreeMap::new();
+            let mut merged = Parameters::new();
+            for layer in layers {
+                model.extend(layer.iter().map(|one| (one.key.clone(), one.clone())));
+                merged = merged.merged_with(layer.into_iter().collect::<Parameters>());
+            }
+            let found: BTreeMap<String, Parameter> = merged.iter().map(|one| (one.key.clone(), one.clone())).collect();
+            prop_assert_eq!(&found, &model);
+            prop_assert_eq!(merged.iter().count(), model.len(), "every key once");
+
+            let request = RawJson::from_value(&call);
+            let is_init = |key: &String| model.get(key).is_some_and(|one| one.init);
+            let mut arguments: BTreeMap<String, String> = BTreeMap::new();
+            let mut locked: BTreeMap<String, String> = BTreeMap::new();
+            for (key, one) in model.iter().filter(|(_, one)| !one.init) {
+                arguments.insert(key.clone(), one.value.as_str().to_owned());
+                locked.extend(one.encryption.clone().map(|algorithm| (key.clone(), algorithm)));
+            }
+            for (key, value) in call.iter().filter(|(key, _)| !is_init(key)) {
+                arguments.insert(key.clone(), value.to_string());
+                locked.remove(key);
+            }
+            let given = merged.arguments(request.clone());
+            let given: BTreeMap<String, String> = given
+                .entries()
+                .unwrap()
+                .into_iter()
+                .map(|(key, value)| (key.into_owned(), value.get().to_owned()))
+                .collect();
+            prop_assert_eq!(given, arguments);
+            prop_assert_eq!(merged.locked(&request), locked);
+
+            for one in merged.environment(&request).iter() {
+                let before = &model[&one.key];
+                prop_assert!(one.init && before.init);
+                match call.get(&one.key) {
+                    Some(value) => {
+                        prop_assert_eq!(one.value.as_str(), value.to_string());
+                        prop_assert!(one.encryption.is_none());
+                    }
+                    None => prop_assert_eq!(one, before),
+                }
+            }
+            let init = model.values().filter(|one| one.init).count();
+            prop_assert_eq!(merged.environment(&request).iter().count(), init);
+        }
     }
 
     #[test]
