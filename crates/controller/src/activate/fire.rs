@@ -74,7 +74,7 @@ pub(super) async fn resume(controller: &Arc<Controller>, session: Session, work:
     let trigger = match (started, controller.entities.trigger(&invocation.action.name).await) {
         (None, Ok((trigger, _))) => Some(trigger),
         // What was deleted since then has no rules any more.
-        (None, Err(LoadError::Missing | LoadError::WrongType(_))) => None,
+        (None, Err(LoadError::Missing | LoadError::WrongType)) => None,
         (Some(_), _) | (None, Err(_)) => {
             let response = Response::error(Outcome::WhiskError, error_text::INTERRUPTED);
             session.finish(record(&invocation, response, Vec::new()));

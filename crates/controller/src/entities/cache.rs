@@ -36,16 +36,7 @@ impl Cached {
             }
             Collection::Packages => Self::Package(Arc::new(read(document)?)),
             Collection::Triggers => Self::Trigger(Arc::new(read(document)?)),
-            Collection::Rules => return Err(LoadError::WrongType(Collection::Rules)),
-        })
-    }
-
-    /// The error of one that was looked for as something else.
-    pub(crate) fn wrong_type(&self) -> LoadError {
-        LoadError::WrongType(match self {
-            Self::Action(_) => Collection::Actions,
-            Self::Package(_) => Collection::Packages,
-            Self::Trigger(_) => Collection::Triggers,
+            Collection::Rules => return Err(LoadError::WrongType),
         })
     }
 }

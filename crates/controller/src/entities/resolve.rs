@@ -111,7 +111,7 @@ impl Entities {
         let found = self.find(&name).await?;
         match found.entity {
             Cached::Action(action) => Ok((action, found.revision)),
-            other => Err(other.wrong_type()),
+            _ => Err(LoadError::WrongType),
         }
     }
 }

@@ -20,6 +20,7 @@ mod invoke;
 mod links;
 mod locked;
 mod packages;
+mod paging;
 mod rejections;
 mod routes;
 mod sequences;

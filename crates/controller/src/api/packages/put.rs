@@ -126,7 +126,7 @@ impl Target {
 fn refusal(error: LoadError) -> ApiError {
     match error {
         LoadError::Missing => ApiError::bad_request(error_text::BINDING_WITHOUT_PACKAGE),
-        LoadError::WrongType(_) => ApiError::conflict(error_text::BINDING_OF_OTHER),
+        LoadError::WrongType => ApiError::conflict(error_text::BINDING_OF_OTHER),
         error => error.into(),
     }
 }
