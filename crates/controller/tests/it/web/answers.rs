@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde_json::json;
+
 use crate::client::Request;
 use crate::web::{WEB, assert_error, assert_rejection, export, returned};
 use crate::world::{World, alice, eventually};
@@ -185,4 +187,24 @@ async fn a_run_that_is_too_long_is_not_waited_for() {
     assert!(response.has_cors() && response.header("x-openwhisk-activation-id").is_some());
     world.invoker.release.notify_one();
     eventually("the activation goes on to its end", || world.log.events().len() == 1).await;
+}
+
+#[tokio::test]
+async fn sequences_are_web_actions_too() {
+    let world = World::new().await;
+    world.create("echo", "").await;
+    world.create("array", "").await;
+    for (name, components, body) in
+        [("twice", ["/_/echo", "/_/echo"], "\"a\": \"1\""), ("list", ["/_/echo", "/_/array"], "[1, 2]")]
+    {
+        let document = json!({"exec": {"kind": "sequence", "components": components},
+            "annotations": [{"key": "web-export", "value": true}]});
+        let put = format!("PUT /api/v1/namespaces/_/actions/{name}");
+        assert_eq!(world.guest_json(&put, document).await.status, 200);
+        let response = world.send(Request::new(&format!("GET {WEB}/{name}.json?a=1"))).await;
+        assert!(response.status == 200 && response.text().contains(body), "{response:?}");
+        assert!(response.header("x-openwhisk-activation-id").is_some());
+    }
+    let text = "Response is not valid 'message/http'.";
+    assert_error(&world.send(Request::new(&format!("GET {WEB}/list"))).await, 400, text);
 }
