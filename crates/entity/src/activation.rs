@@ -128,7 +128,7 @@ impl Serialize for ApiRecord<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let activation = self.activation;
         let mut map = serializer.serialize_map(None)?;
-        common_fields(&mut map, activation)?;
+        common_fields(&mut map, activation, activation.duration())?;
         map.serialize_entry("subject", &activation.subject)?;
         map.serialize_entry("response", &activation.api_response())?;
         map.serialize_entry("logs", self.logs)?;
@@ -145,13 +145,19 @@ pub struct ApiSummary<'a> {
 impl Serialize for ApiSummary<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
-        common_fields(&mut map, self.activation)?;
+        // Lists tell how long it was, also of what records tell the sum of its steps.
+        let Activation { start, end, .. } = self.activation;
+        common_fields(&mut map, self.activation, (*end != 0).then(|| end.saturating_sub(*start)))?;
         map.serialize_entry("statusCode", &self.activation.response.outcome)?;
         map.end()
     }
 }
 
-fn common_fields<M: SerializeMap>(map: &mut M, activation: &Activation) -> Result<(), M::Error> {
+fn common_fields<M: SerializeMap>(
+    map: &mut M,
+    activation: &Activation,
+    duration: Option<u64>,
+) -> Result<(), M::Error> {
     map.serialize_entry("namespace", &activation.namespace)?;
     map.serialize_entry("name", &activation.name)?;
     map.serialize_entry("version", &activation.version)?;
@@ -159,7 +165,7 @@ fn common_fields<M: SerializeMap>(map: &mut M, activation: &Activation) -> Resul
     map.serialize_entry("annotations", &activation.annotations)?;
     map.serialize_entry("activationId", &activation.activation_id)?;
     map.serialize_entry("start", &activation.start)?;
-    if let Some(duration) = activation.duration() {
+    if let Some(duration) = duration {
         map.serialize_entry("end", &activation.end)?;
         map.serialize_entry("duration", &duration)?;
     }
@@ -241,6 +247,13 @@ mod tests {
         assert!(summary.contains(r#""statusCode":0"#) && !summary.contains("response"));
         assert!(serde_json::to_string(&record.api_without_logs()).unwrap().contains(r#""logs":[]"#));
         assert_eq!(record.filter_name(), "pkg/hello");
+    }
+
+    #[test]
+    fn lists_tell_how_long_it_was_and_records_the_sum_of_its_steps() {
+        let session = Activation { start: 5, end: 50, duration: Some(9), ..record() };
+        assert!(serde_json::to_string(&session.summary()).unwrap().contains(r#""duration":45"#));
+        assert!(serde_json::to_string(&session.api()).unwrap().contains(r#""duration":9"#));
     }
 
     #[test]
