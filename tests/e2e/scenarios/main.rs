@@ -14,6 +14,7 @@ mod hostile_archives;
 mod hostile_code;
 mod hostile_requests;
 mod isolation;
+mod json;
 mod languages;
 mod lifecycle;
 mod logs;
@@ -46,6 +47,7 @@ fn main() -> ExitCode {
         hostile_code::scenarios(),
         hostile_requests::scenarios(),
         isolation::scenarios(),
+        json::scenarios(),
         languages::scenarios(),
         lifecycle::scenarios(),
         logs::scenarios(),

@@ -31,7 +31,7 @@ fn every_page_is_a_stretch_of_the_whole_list() {
         (world, whole)
     });
     assert_eq!(whole.len() as u64, MANY);
-    let mut runner = TestRunner::new(Config::with_cases(100));
+    let mut runner = TestRunner::new(Config { failure_persistence: None, ..Config::with_cases(100) });
     let page = (0..MANY + 5, prop::option::of(0..201u64));
     runner
         .run(&page, |(skip, limit)| {
