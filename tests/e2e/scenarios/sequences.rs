@@ -30,6 +30,8 @@ pub(crate) fn scenarios() -> Vec<Scenario> {
             .needing(Need::Command("node")),
         Scenario::new("sequences::what_a_crash_leaves_ends_with_the_parts_that_ran", crash)
             .needing(Need::Command("node")),
+        Scenario::new("sequences::a_stopping_node_lets_them_take_their_next_steps", stop)
+            .needing(Need::Command("node")),
         Scenario::new("sequences::one_place_among_those_in_flight", places).needing(Need::Command("node")),
     ]
 }
@@ -176,7 +178,7 @@ async fn beyond_the_wait() {
     }
 }
 
-/// Waits until a function sleeps that was called after `earlier` others.
+/// Waits until so many activations have ended.
 async fn under_way(client: &Client, earlier: usize) {
     eventually("the parts before have ended", async || {
         let list = client.get("/api/v1/namespaces/_/activations?count=true").await.unwrap().json();
@@ -212,6 +214,20 @@ async fn crash() {
     assert_eq!(names(&inside)[0], "a");
     // A run that had not begun when the node died has no trace; one that had ends with it.
     assert!(inside.len() == 1 || last["response"]["result"]["error"] == INTERRUPTED, "{last}");
+}
+
+async fn stop() {
+    let mut node: Node = node().start();
+    let client = node.client();
+    put_steps(&client, &["a"]).await;
+    Function::nodejs("nap", NAP).put(&client).await;
+    put_sequence(&client, "s", &["/_/a", "/_/nap", "/_/a"]).await;
+    let id = start(&client, "s", &json!({})).await;
+    under_way(&client, 1).await;
+    assert!(node.stop().success(), "{}", node.log());
+    node.restart();
+    let record = record(&node.client(), &id).await;
+    assert_eq!(record["response"]["result"], json!({"seen": ["a", "a"]}), "{record}");
 }
 
 async fn places() {
