@@ -56,7 +56,8 @@ pub struct ControllerConfig {
     pub default_list_limit: u64,
     /// Elements of the longest list page.
     pub max_list_limit: u64,
-    /// Memory for entities that are ready to be used, counted in bytes of their documents.
+    /// Memory for entities that are ready to be used, counted in bytes of their documents, and as much again for
+    /// packaged actions with the parameters of their packages.
     pub entity_cache: ByteSize,
     /// True if packages of other namespaces may be executed but not read.
     pub shared_packages_execute_only: bool,

@@ -6,6 +6,7 @@ pub(crate) mod batch;
 pub(crate) mod cache;
 pub(crate) mod document;
 pub(crate) mod doors;
+pub(crate) mod merged;
 pub(crate) mod resolve;
 pub(crate) mod resolved_action;
 
@@ -20,7 +21,7 @@ use self::cache::{Cached, EntityCache, Found};
 use self::document::id_of;
 pub(crate) use self::document::{Entity, LoadError, Stored, optional};
 use self::doors::Doors;
-use self::resolve::Merged;
+use self::merged::Merged;
 pub(crate) use self::resolve::ResolvedPackage;
 pub(crate) use self::resolved_action::{KindState, ResolvedAction};
 
@@ -40,7 +41,7 @@ impl Entities {
             store,
             runtimes,
             cache: EntityCache::new(bound),
-            merged: Merged::default(),
+            merged: Merged::new(bound),
             doors: Doors::new(),
         }
     }

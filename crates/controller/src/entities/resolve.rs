@@ -2,28 +2,10 @@
 
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
 use chasen_entity::{EntityPath, FullyQualifiedName, Package, Parameters, Revision};
 
 use super::cache::Cached;
 use super::{ActionAddress, Entities, LoadError, ResolvedAction};
-
-/// Resolved actions of packages that are kept; a full memory is emptied.
-const MOST: usize = 20_000;
-
-/// Packaged actions with their packages' parameters, valid for the revisions they were made from. What is made of
-/// entities that were found before it was emptied goes into what it was before.
-#[derive(Default)]
-pub(crate) struct Merged(ArcSwap<papaya::HashMap<FullyQualifiedName, Entry>>);
-
-/// Revisions of action, package and binding, and what they make.
-type Entry = ([Revision; 3], Arc<ResolvedAction>);
-
-impl Merged {
-    pub(crate) fn clear(&self) {
-        self.0.store(Arc::default());
-    }
-}
 
 /// A package as the actions in it see it.
 #[derive(Debug, Clone)]
@@ -86,24 +68,18 @@ impl Entities {
         let Some(package) = address.package_name() else {
             return Ok(self.action(address.qualified()).await?.0);
         };
-        let known = self.merged.0.load_full();
+        let known = self.merged.known();
         let package = self.resolve_package(&package).await?;
         let stored = FullyQualifiedName::new(package.path(), address.name.clone());
         let (action, revision) = self.action(stored).await?;
         let [provided, bound] = package.revisions;
         let made_from = [revision, provided, bound];
         let name = address.qualified();
-        let merged = known.pin();
-        if let Some((revisions, known)) = merged.get(&name)
-            && *revisions == made_from
-        {
-            return Ok(known.clone());
+        if let Some(action) = known.get(&name, &made_from) {
+            return Ok(action);
         }
         let resolved = Arc::new(action.inside(package.parameters(), package.binding_name()));
-        if merged.len() >= MOST {
-            merged.clear();
-        }
-        merged.insert(name, (made_from, resolved.clone()));
+        self.merged.remember(&known, name, made_from, resolved.clone());
         Ok(resolved)
     }
 
