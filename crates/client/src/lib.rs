@@ -136,6 +136,11 @@ impl Client {
         self.request(Method::PUT, path, Some(body)).await
     }
 
+    /// `PUT` of a document that is written already.
+    pub async fn put_text(&self, path: &str, body: String) -> Result<Reply, ClientError> {
+        self.request_text(Method::PUT, path, Some(body)).await
+    }
+
     /// `POST` of a document.
     pub async fn post(
         &self,

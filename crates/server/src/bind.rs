@@ -1,4 +1,4 @@
-//! Binding the API's address.
+//! Binding addresses.
 
 use std::io;
 use std::net::SocketAddr;
@@ -12,20 +12,30 @@ const BACKLOG: u32 = 4096;
 /// Ports tried after the wanted one when any of them will do.
 const NEXT_PORTS: u16 = 100;
 
+/// How the API's address is chosen.
+const FLAG: &str = "--listen HOST:PORT";
+
 /// Why nothing listens.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "cannot listen on {address}: {source}; stop what listens there, or choose another address with \
-     --listen HOST:PORT (port 0 picks a free one)"
+     {setting} (port 0 picks a free one)"
 )]
 pub struct BindError {
     address: String,
+    setting: &'static str,
     source: io::Error,
 }
 
 /// Listens on this very address.
 pub async fn bind(listen: &Listen) -> Result<TcpListener, BindError> {
-    bind_port(&listen.host, listen.port).await.map_err(|source| BindError { address: listen.print(), source })
+    bind_for(listen, FLAG).await
+}
+
+/// The same for an address that another setting says.
+pub async fn bind_for(listen: &Listen, setting: &'static str) -> Result<TcpListener, BindError> {
+    let bound = bind_port(&listen.host, listen.port).await;
+    bound.map_err(|source| BindError { address: listen.print(), setting, source })
 }
 
 /// Listens on this address, or on the next port that is free.
@@ -33,7 +43,9 @@ pub async fn bind_next_free(listen: &Listen) -> Result<TcpListener, BindError> {
     for port in listen.port..=listen.port.saturating_add(NEXT_PORTS) {
         match bind_port(&listen.host, port).await {
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
-            other => return other.map_err(|source| BindError { address: listen.print(), source }),
+            other => {
+                return other.map_err(|source| BindError { address: listen.print(), setting: FLAG, source });
+            }
         }
     }
     bind(&Listen { port: 0, ..listen.clone() }).await

@@ -17,4 +17,5 @@ pub mod sandboxes;
 pub mod session;
 pub mod settings;
 pub mod signals;
+pub mod status;
 pub mod wiring;

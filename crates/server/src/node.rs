@@ -2,11 +2,12 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use chasen_client::Client;
+use chasen_controller::admin::{Admin, AdminCredentials};
 use chasen_embedded::{Embedded, EmbeddedConfig, OpenError, ParameterKeyError, ParameterKeys};
 use chasen_sandbox::factory::OpenError as SandboxError;
 use chasen_spi::{Invoker, Runtimes, StoreError};
@@ -16,9 +17,12 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use crate::runtimes::{self, RuntimesError};
+use crate::admin::door::{Announced, DoorFile, made_up_credentials};
+use crate::bind::BindError;
+use crate::runtimes::{self, KeptRuntimes, RuntimesError};
 use crate::sandboxes::Sandboxes;
 use crate::settings::Settings;
+use crate::status::Status;
 use crate::wiring::{self, Parts};
 use crate::{bind, data, guest};
 
@@ -48,6 +52,9 @@ pub enum StartError {
     /// A key that parameters are locked with is not one.
     #[error(transparent)]
     ParameterKey(#[from] ParameterKeyError),
+    /// Nothing listens for administrators.
+    #[error(transparent)]
+    Admin(#[from] BindError),
     /// No sandboxes.
     #[error(transparent)]
     Sandbox(#[from] SandboxError),
@@ -77,6 +84,7 @@ pub struct Node {
     parts: Parts,
     stopping: watch::Sender<bool>,
     doors: Vec<JoinHandle<()>>,
+    announced: Announced,
 }
 
 impl Node {
@@ -89,7 +97,8 @@ impl Node {
         let stores = open_stores(wiring::embedded_config(settings, &folder, address.to_string())).await?;
         admit_guest(&stores, settings, address).await?;
         runtimes::lay_out(&folder.join("runtimes"))?;
-        let runtimes = Runtimes::new(runtimes::manifest(settings.runtimes.manifest.0.as_deref())?);
+        let kept = KeptRuntimes::new(&folder, settings.runtimes.manifest.0.clone());
+        let runtimes = Runtimes::new(kept.start()?);
         let keys = ParameterKeys::new(&settings.parameter_storage.keys())?;
         if settings.sandbox.insecure_process {
             tracing::warn!(
@@ -104,8 +113,10 @@ impl Node {
         let unfinished = stores.event_log().unfinished()?;
         let parts = Parts::wire(settings, stores, keys, runtimes, sandboxes);
         let (stopping, _) = watch::channel(false);
-        let mut node = Self { address, parts, stopping, doors: Vec::new() };
+        let (admin_listener, credentials, announced) = admin_door(settings, &folder).await?;
+        let mut node = Self { address, parts, stopping, doors: Vec::new(), announced };
         node.open_doors(listener)?;
+        node.open_admin_door(admin_listener, kept, credentials);
         let others = node.parts.scheduler.recover(unfinished);
         node.parts.controller.recover(others);
         tracing::info!(%address, data = %folder.display(), version = env!("CARGO_PKG_VERSION"), "the node takes work");
@@ -137,6 +148,7 @@ impl Node {
             "the node takes no more work and lets running activations end"
         );
         let deadline = Instant::now() + limit;
+        drop(self.announced);
         self.stopping.send_replace(true);
         let cut = self.parts.scheduler.drain(deadline).await;
         if cut > 0 {
@@ -170,6 +182,14 @@ impl Node {
         Ok(())
     }
 
+    /// The operator's door.
+    fn open_admin_door(&mut self, listener: TcpListener, kept: KeptRuntimes, credentials: AdminCredentials) {
+        let status = Status::new(self.parts.stores.event_log(), self.parts.invoker.clone());
+        let admin = Admin::new(Arc::new(status), Arc::new(kept), credentials);
+        let served = self.parts.controller.clone().serve_admin(listener, admin, self.stopped());
+        self.doors.push(task::spawn("admin door", served));
+    }
+
     /// Resolves when the node is stopping.
     fn stopped(&self) -> impl Future<Output = ()> + use<> {
         let mut stopping = self.stopping.subscribe();
@@ -188,6 +208,23 @@ async fn open_stores(config: EmbeddedConfig) -> Result<Embedded, StartError> {
             Err(StartError::System { step: "opening the data folder", source: io::Error::other(error) })
         }
     }
+}
+
+/// Listens for administrators and lets those of the data folder know where, and with which credentials.
+async fn admin_door(
+    settings: &Settings,
+    folder: &Path,
+) -> Result<(TcpListener, AdminCredentials, Announced), StartError> {
+    let system = |step| move |source| StartError::System { step, source };
+    let credentials = match &settings.admin.credentials.0 {
+        Some(given) => given.clone(),
+        None => made_up_credentials().map_err(io::Error::from).map_err(system("making up a password"))?,
+    };
+    let listener = bind::bind_for(&settings.admin.listen, "admin.listen").await?;
+    let address = listener.local_addr().map_err(system("asking for the own address"))?;
+    let announced = DoorFile::announce(folder, address, &credentials)
+        .map_err(system("writing the file of the administrators' door"))?;
+    Ok((listener, AdminCredentials::new(&credentials), announced))
 }
 
 async fn admit_guest(stores: &Embedded, settings: &Settings, address: SocketAddr) -> Result<(), StartError> {

@@ -1,6 +1,5 @@
 //! The sandboxes of a node: the factory, and the preinstalled modules that its kinds wait for.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -56,7 +55,11 @@ impl Sandboxes {
     }
 
     async fn await_modules(&self, kind: &str) {
-        let Some(name) = self.launch(kind).and_then(|launch| launch.modules) else { return };
+        let Some(launch) = self.launch(kind) else { return };
+        let Some(wanted) = wanted_by(&self.factory, &launch) else { return };
+        // Those of a kind that came while the node runs are not known yet.
+        self.modules.add(wanted);
+        let Some(name) = launch.modules else { return };
         if tokio::time::timeout(MODULES_WAIT, self.modules.settled(&name)).await.is_err() {
             tracing::warn!(
                 kind,
@@ -66,23 +69,21 @@ impl Sandboxes {
     }
 }
 
-/// The sets of modules that the manifest names, each once.
+/// The sets of modules that the manifest names.
 fn wanted(factory: &Arc<SandboxFactory>, manifest: &Manifest) -> Vec<Wanted> {
     let launches = manifest.kinds().filter_map(|kind| kind.launch.as_ref());
-    let named: BTreeMap<&str, _> =
-        launches.filter_map(|launch| Some((launch.modules.as_deref()?, &launch.interpreter))).collect();
-    let sets = named
-        .into_iter()
-        .filter_map(|(name, interpreter)| Some((ModuleSet::named(name)?, interpreter.clone())));
-    sets.map(|(set, interpreter)| -> Wanted {
-        let factory = factory.clone();
-        let program = async move {
-            let found = factory.interpreters().find(&interpreter).await.ok();
-            found.map(|interpreter| interpreter.program.clone())
-        };
-        (set, Box::pin(program))
-    })
-    .collect()
+    launches.filter_map(|launch| wanted_by(factory, launch)).collect()
+}
+
+/// The set of modules of a kind that is launched like this.
+fn wanted_by(factory: &Arc<SandboxFactory>, launch: &Launch) -> Option<Wanted> {
+    let set = ModuleSet::named(launch.modules.as_deref()?)?;
+    let (factory, interpreter) = (factory.clone(), launch.interpreter.clone());
+    let program = async move {
+        let found = factory.interpreters().find(&interpreter).await.ok();
+        found.map(|interpreter| interpreter.program.clone())
+    };
+    Some((set, Box::pin(program)))
 }
 
 #[async_trait]

@@ -8,7 +8,7 @@ use std::time::Duration;
 use chasen_controller::{Controller, ControllerConfig, Rates};
 use chasen_embedded::{Embedded, EmbeddedConfig, ParameterKeys};
 use chasen_entity::limits::Range;
-use chasen_entity::{ByteSize, LimitBounds};
+use chasen_entity::{ActionLimits, ByteSize, LimitBounds, PayloadLimits};
 use chasen_invoker::{InvokerConfig, NodeInvoker};
 use chasen_sandbox::factory::SandboxConfig;
 use chasen_sandbox::helper::Mode;
@@ -106,6 +106,7 @@ pub fn sandbox_config(
             ..NetworkConfig::new(node_id.clone(), door_port)
         }),
         api_host: settings.server.api_host.0.clone().or(own_address),
+        payload: payload_limits(&settings.limits),
         node_memory: node_memory(settings),
         ..SandboxConfig::new(executable, folder, node_id, runtimes)
     }
@@ -120,6 +121,7 @@ fn invoker_config(settings: &Settings) -> InvokerConfig {
         memory: node_memory(settings),
         pause_grace: settings.sandbox.pause_grace,
         idle_container: settings.sandbox.idle_container,
+        payload: payload_limits(&settings.limits),
         ..InvokerConfig::default()
     }
 }
@@ -133,18 +135,55 @@ fn controller_config(settings: &Settings) -> ControllerConfig {
             fires_per_minute: limits.fires_per_minute.0,
         },
         limit_bounds: limit_bounds(limits),
+        default_limits: default_limits(limits),
+        namespace_limits: settings.namespace_limits.limits(),
         sequence_length: limits.sequence_length,
+        domain: Some(settings.server.domain.clone()).filter(|domain| !domain.is_empty()),
+        max_exec: limits.exec_max,
+        max_parameters: limits.parameters_max,
+        max_payload: limits.payload_max,
+        max_list_limit: limits.list_max.into(),
+        default_list_limit: limits.list_default.into(),
+        shared_packages_execute_only: settings.packages.shared_execute_only,
+        runtimes_whitelist: settings.runtimes.whitelist.clone(),
+        store_blocking: settings.activations.store_blocking_level,
+        store_non_blocking: settings.activations.store_non_blocking_level,
         ..ControllerConfig::default()
     }
 }
 
+/// The limits of actions that set none: the usual ones, within the bounds.
+fn default_limits(limits: &Limits) -> ActionLimits {
+    let bounds = limit_bounds(limits);
+    let usual = ActionLimits::default();
+    let within = |usual: u32, range: Range| usual.max(range.min).min(range.max);
+    let or_within = |given: Option<u32>, usual, range| given.unwrap_or_else(|| within(usual, range));
+    ActionLimits {
+        timeout: or_within(limits.action_timeout_default.0.map(millis), usual.timeout, bounds.timeout),
+        memory: or_within(limits.action_memory_default.0.map(megabytes), usual.memory, bounds.memory),
+        logs: or_within(limits.action_logs_default.0.map(megabytes), usual.logs, bounds.logs),
+        concurrency: or_within(limits.action_concurrency_default.0, usual.concurrency, bounds.concurrency),
+        instances: None,
+    }
+}
+
+fn payload_limits(limits: &Limits) -> PayloadLimits {
+    PayloadLimits { max: limits.payload_max, truncation: limits.payload_truncation }
+}
+
+fn millis(time: Duration) -> u32 {
+    u32::try_from(time.as_millis()).unwrap_or(u32::MAX)
+}
+
+fn megabytes(size: ByteSize) -> u32 {
+    u32::try_from(size.as_mb()).unwrap_or(u32::MAX)
+}
+
 fn limit_bounds(limits: &Limits) -> LimitBounds {
-    let millis = |time: Duration| u32::try_from(time.as_millis()).unwrap_or(u32::MAX);
-    let megabytes = |size: ByteSize| u32::try_from(size.as_mb()).unwrap_or(u32::MAX);
     LimitBounds {
         timeout: Range { min: millis(limits.action_timeout_min), max: millis(limits.action_timeout_max) },
         memory: Range { min: megabytes(limits.action_memory_min), max: megabytes(limits.action_memory_max) },
-        logs: Range { min: LimitBounds::default().logs.min, max: megabytes(limits.action_logs_max) },
+        logs: Range { min: megabytes(limits.action_logs_min), max: megabytes(limits.action_logs_max) },
         concurrency: Range {
             min: LimitBounds::default().concurrency.min,
             max: limits.action_concurrency_max,

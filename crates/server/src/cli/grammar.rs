@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use super::admin_grammar::AdminCommand;
 use crate::settings::{Layers, Row, Settings, SettingsError};
 
 /// What every command but `run` ends with.
@@ -35,7 +36,7 @@ pub(super) enum Command {
     Run(RunArgs),
     /// Print the effective settings, and where each came from
     Config(ConfigArgs),
-    /// Administer the subjects of a data folder, whether a node runs on it or not
+    /// Administer users, limits and kinds: of the running node, or of the data folder where none runs
     #[command(subcommand)]
     Admin(AdminCommand),
 }
@@ -106,55 +107,6 @@ pub(super) struct ConfigArgs {
     /// Describe every setting, as Markdown
     #[arg(long)]
     pub(super) reference: bool,
-}
-
-#[derive(Debug, Subcommand)]
-pub(super) enum AdminCommand {
-    /// Subjects and their keys
-    #[command(subcommand)]
-    User(UserCommand),
-}
-
-#[derive(Debug, Subcommand)]
-pub(super) enum UserCommand {
-    /// Create a subject, or add a namespace to one; prints the key
-    Create {
-        #[command(flatten)]
-        target: UserTarget,
-        /// Use this key (uuid:key); `-` reads it from stdin, where other users of the machine cannot see it
-        #[arg(short = 'u', long = "auth", value_name = "UUID:KEY", allow_hyphen_values = true)]
-        credentials: Option<String>,
-        /// Replace the key of a namespace that is there already
-        #[arg(short = 'r', long = "revoke")]
-        renew: bool,
-        /// Only make a key up, store nothing
-        #[arg(short = 'g', long = "generate")]
-        dry: bool,
-    },
-    /// Print the key of a subject
-    Get {
-        #[command(flatten)]
-        target: UserTarget,
-        /// Print every namespace and its key
-        #[arg(short = 'a', long)]
-        all: bool,
-    },
-    /// Remove a subject, or one namespace of it
-    Delete {
-        #[command(flatten)]
-        target: UserTarget,
-    },
-}
-
-#[derive(Debug, Args)]
-pub(super) struct UserTarget {
-    #[command(flatten)]
-    pub(super) settings: SettingsArgs,
-    /// Who
-    pub(super) subject: String,
-    /// Which namespace; by default the one of the subject's name (also -ns)
-    #[arg(long)]
-    pub(super) namespace: Option<String>,
 }
 
 impl SettingsArgs {
@@ -228,6 +180,7 @@ mod tests {
     #[test]
     fn namespaces_may_be_spelt_as_scripts_do() {
         let given = ["chasen", "admin", "user", "get", "whisker", "-ns", "other"].map(OsString::from);
+        use super::super::admin_grammar::UserCommand;
         let Command::Admin(AdminCommand::User(UserCommand::Get { target, .. })) =
             Cli::parse_from(arguments(given.into_iter())).command
         else {

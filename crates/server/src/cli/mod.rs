@@ -2,23 +2,21 @@
 //!
 //! Exit codes: 0 done, 1 the thing asked for failed, 2 usage or settings. `run` has its own; see its help.
 
+mod admin;
+mod admin_grammar;
 mod grammar;
 
-use std::io::{self, BufRead as _, Read as _};
 use std::process::ExitCode;
 
-use chasen_embedded::Subjects;
 use chasen_telemetry::log;
 use clap::Parser;
 
-use self::grammar::{
-    AdminCommand, Cli, Command, ConfigArgs, NodeArgs, QuickstartArgs, RunArgs, UserCommand, arguments,
-};
+use self::grammar::{Cli, Command, ConfigArgs, NodeArgs, QuickstartArgs, RunArgs, arguments};
 use crate::bind::{bind, bind_next_free};
 use crate::run::{self, Job};
 use crate::session::{self, Ended};
 use crate::settings::{self, Auto, Listen, Origin, Row, Settings, SettingsError};
-use crate::{admin, console, data, quickstart};
+use crate::{console, quickstart};
 
 /// How a command ended: what went wrong, told apart by its exit code.
 #[derive(Debug, thiserror::Error)]
@@ -45,7 +43,7 @@ pub fn main() -> ExitCode {
         Command::Quickstart(args) => quickstart(&args),
         Command::Run(args) => run(&args),
         Command::Config(args) => config(&args),
-        Command::Admin(AdminCommand::User(command)) => user(&command),
+        Command::Admin(command) => admin::run(&command),
     };
     done.unwrap_or_else(|failure| {
         console::note(&format!("chasen: {failure}"));
@@ -126,56 +124,6 @@ fn config(args: &ConfigArgs) -> Result<ExitCode, Failure> {
     let (_, rows) = args.node.settings()?;
     console::out(&if args.reference { settings::reference(&rows) } else { settings::effective(&rows) });
     Ok(ExitCode::SUCCESS)
-}
-
-fn user(command: &UserCommand) -> Result<ExitCode, Failure> {
-    let (UserCommand::Create { target, .. }
-    | UserCommand::Get { target, .. }
-    | UserCommand::Delete { target }) = command;
-    let (settings, _) = Settings::read(target.settings.layers())?;
-    let folder = settings.server.data.0.unwrap_or_else(data::default_folder);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
-    let text = runtime.block_on(async {
-        let subjects = Subjects::open_shared(&folder).map_err(failed)?;
-        let (subject, namespace) = (target.subject.as_str(), target.namespace.as_deref());
-        let text = match command {
-            UserCommand::Create { credentials, renew, dry, .. } => {
-                let wanted = admin::Create {
-                    subject: subject.to_owned(),
-                    namespace: namespace.map(str::to_owned),
-                    credentials: credentials.as_deref().map(given_or_from_stdin).transpose()?,
-                    renew: *renew,
-                    dry: *dry,
-                };
-                admin::create(&subjects, &wanted).await
-            }
-            UserCommand::Get { all: true, .. } => admin::get_all(&subjects, subject).await.map(|all| {
-                all.iter()
-                    .map(|(namespace, key)| format!("{namespace}\t{key}"))
-                    .collect::<Vec<_>>()
-                    .join("\n")
-            }),
-            UserCommand::Get { .. } => admin::get(&subjects, subject, namespace).await,
-            UserCommand::Delete { .. } => {
-                admin::delete(&subjects, subject, namespace).await.map(str::to_owned)
-            }
-        };
-        text.map_err(failed)
-    })?;
-    console::out(&format!("{text}\n"));
-    Ok(ExitCode::SUCCESS)
-}
-
-/// The text itself, or the first line of stdin for `-`: arguments stand in the process list.
-fn given_or_from_stdin(text: &str) -> Result<String, Failure> {
-    /// Longer than any key.
-    const LONGEST_LINE: u64 = 1024;
-    if text != "-" {
-        return Ok(text.to_owned());
-    }
-    let mut line = String::new();
-    io::BufReader::new(io::stdin().take(LONGEST_LINE)).read_line(&mut line).map_err(failed)?;
-    Ok(line.trim_end().to_owned())
 }
 
 /// The log of commands that people watch: warnings only, unless somebody says otherwise.

@@ -1,5 +1,6 @@
 //! The runtimes folder: launchers and the manifest of kinds, carried in the binary and laid out at start.
 
+mod kept;
 mod modules;
 
 use std::path::{Path, PathBuf};
@@ -7,15 +8,17 @@ use std::path::{Path, PathBuf};
 use chasen_entity::Manifest;
 use chasen_entity::manifest::ManifestError;
 
+pub use kept::KeptRuntimes;
 pub use modules::{ModuleSet, Modules, Wanted};
 
 /// The manifest of kinds.
 const MANIFEST: &str = include_str!("../../../../runtimes/runtimes.json");
 
 /// Launchers, by their path in the folder.
-const LAUNCHERS: [(&str, &str); 2] = [
+const LAUNCHERS: [(&str, &str); 3] = [
     ("nodejs/launcher.js", include_str!("../../../../runtimes/nodejs/launcher.js")),
     ("python/launcher.py", include_str!("../../../../runtimes/python/launcher.py")),
+    ("ruby/launcher.rb", include_str!("../../../../runtimes/ruby/launcher.rb")),
 ];
 
 /// Why there are no runtimes.

@@ -13,6 +13,7 @@ use std::time::{Duration, SystemTime};
 
 use chasen_spi::BoxFuture;
 use chasen_telemetry::task;
+use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 use tokio::process::Command;
 use tokio::sync::watch;
@@ -110,7 +111,9 @@ enum Progress {
 /// The sets that this node's kinds need.
 #[derive(Debug)]
 pub struct Modules {
-    sets: BTreeMap<&'static str, watch::Receiver<Progress>>,
+    cache: PathBuf,
+    folder: PathBuf,
+    sets: Mutex<BTreeMap<&'static str, watch::Receiver<Progress>>>,
 }
 
 /// A set, and the program of the interpreter that its packages are for, once that is found.
@@ -120,36 +123,40 @@ impl Modules {
     /// Provides sets below `folder`, one link of the set's name each, in the background.
     #[must_use]
     pub fn provide(cache: &Path, folder: &Path, wanted: Vec<Wanted>) -> Self {
-        let mut sets = BTreeMap::new();
-        for (set, interpreter) in wanted {
-            let (installed, link) = (cache.join(set.folder_name()), folder.join(set.name));
-            let known = if installed.is_dir() {
-                settle(set, Ok(()), &installed, &link)
-            } else {
-                Progress::Installing
-            };
-            let (progress, receiver) = watch::channel(known);
-            sets.insert(set.name, receiver);
-            if *progress.borrow() != Progress::Installing {
-                continue;
-            }
-            task::spawn("modules", async move {
-                let outcome = match interpreter.await {
-                    Some(interpreter) => {
-                        let outcome = install_once(set, &installed, &interpreter).await;
-                        settle(set, outcome, &installed, &link)
-                    }
-                    None => Progress::Absent,
-                };
-                progress.send_replace(outcome);
-            });
+        let modules = Self { cache: cache.to_owned(), folder: folder.to_owned(), sets: Mutex::default() };
+        wanted.into_iter().for_each(|wanted| modules.add(wanted));
+        modules
+    }
+
+    /// Provides one more set, if it is not provided yet.
+    pub fn add(&self, (set, interpreter): Wanted) {
+        let (installed, link) = (self.cache.join(set.folder_name()), self.folder.join(set.name));
+        let mut sets = self.sets.lock();
+        if sets.contains_key(set.name) {
+            return;
         }
-        Self { sets }
+        let known =
+            if installed.is_dir() { settle(set, Ok(()), &installed, &link) } else { Progress::Installing };
+        let (progress, receiver) = watch::channel(known);
+        sets.insert(set.name, receiver);
+        if *progress.borrow() != Progress::Installing {
+            return;
+        }
+        task::spawn("modules", async move {
+            let outcome = match interpreter.await {
+                Some(interpreter) => {
+                    let outcome = install_once(set, &installed, &interpreter).await;
+                    settle(set, outcome, &installed, &link)
+                }
+                None => Progress::Absent,
+            };
+            progress.send_replace(outcome);
+        });
     }
 
     /// Waits until it is known whether the set is to be had, and says so.
     pub async fn settled(&self, name: &str) -> bool {
-        let Some(mut receiver) = self.sets.get(name).cloned() else { return false };
+        let Some(mut receiver) = self.sets.lock().get(name).cloned() else { return false };
         let outcome = receiver.wait_for(|progress| *progress != Progress::Installing).await;
         // The channel closes without an outcome only when the node ends.
         outcome.is_ok_and(|progress| *progress == Progress::Ready)
@@ -157,7 +164,8 @@ impl Modules {
 
     /// Waits until nothing is being installed any more.
     pub async fn all_settled(&self) {
-        for name in self.sets.keys() {
+        let names: Vec<&str> = self.sets.lock().keys().copied().collect();
+        for name in names {
             self.settled(name).await;
         }
     }

@@ -3,6 +3,7 @@
 //! [`Settings::declare`] is the table of all keys: reading a key declares its name, kind, default and meaning.
 //! What `chasen config` prints and `docs/settings.md` says follows from it.
 
+mod check;
 mod layers;
 mod problem;
 mod reader;
@@ -14,5 +15,8 @@ pub use layers::{Layers, Origin};
 pub use problem::{Problem, SettingsError};
 pub use reader::Row;
 pub use reference::{effective, reference};
-pub use tree::{Activations, Limits, Log, Node, ParameterStorage, Runtimes, Sandbox, Server, Settings};
+pub use tree::{
+    Activations, Admin, Limits, Log, NamespaceLimits, Node, Packages, ParameterStorage, Runtimes, Sandbox,
+    Server, Settings,
+};
 pub use value::{Auto, Bound, Listen, Secret, Value};

@@ -4,17 +4,15 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use chasen_embedded::{ParameterKeys, ParameterKeysConfig};
-use chasen_entity::{ByteSize, LimitBounds};
+use chasen_embedded::ParameterKeysConfig;
+use chasen_entity::{ByteSize, LimitBounds, StoreLevel, UserLimits};
 use chasen_telemetry::log::Format;
 
+use super::check::MAX_EXEC;
 use super::layers::Layers;
 use super::problem::SettingsError;
 use super::reader::{Reader, Row};
 use super::value::{Auto, Bound, Listen, Secret};
-
-/// Most network namespaces that are kept ready.
-const MAX_PREPARED_NETWORKS: u32 = 256;
 
 /// All settings of a node. Each field's meaning is in [`Settings::declare`].
 #[derive(Debug, Clone)]
@@ -24,10 +22,13 @@ pub struct Settings {
     pub log: Log,
     pub node: Node,
     pub limits: Limits,
+    pub namespace_limits: NamespaceLimits,
     pub sandbox: Sandbox,
     pub activations: Activations,
     pub runtimes: Runtimes,
+    pub packages: Packages,
     pub parameter_storage: ParameterStorage,
+    pub admin: Admin,
 }
 
 /// The node's doors and its folder.
@@ -38,6 +39,7 @@ pub struct Server {
     pub data: Auto<PathBuf>,
     pub drain_timeout: Duration,
     pub api_host: Auto<String>,
+    pub domain: String,
     pub allow_guest: bool,
 }
 
@@ -66,10 +68,38 @@ pub struct Limits {
     pub sequence_length: u32,
     pub action_timeout_min: Duration,
     pub action_timeout_max: Duration,
+    pub action_timeout_default: Auto<Duration>,
     pub action_memory_min: ByteSize,
     pub action_memory_max: ByteSize,
+    pub action_memory_default: Auto<ByteSize>,
+    pub action_logs_min: ByteSize,
     pub action_logs_max: ByteSize,
+    pub action_logs_default: Auto<ByteSize>,
     pub action_concurrency_max: u32,
+    pub action_concurrency_default: Auto<u32>,
+    pub exec_max: ByteSize,
+    pub parameters_max: ByteSize,
+    pub payload_max: ByteSize,
+    pub payload_truncation: ByteSize,
+    pub list_max: u32,
+    pub list_default: u32,
+}
+
+/// Bounds of namespaces that have none of their own.
+#[derive(Debug, Clone)]
+#[allow(missing_docs, reason = "each field is described where its key is declared")]
+pub struct NamespaceLimits {
+    pub action_timeout_min: Auto<Duration>,
+    pub action_timeout_max: Auto<Duration>,
+    pub action_memory_min: Auto<ByteSize>,
+    pub action_memory_max: Auto<ByteSize>,
+    pub action_logs_min: Auto<ByteSize>,
+    pub action_logs_max: Auto<ByteSize>,
+    pub action_concurrency_min: Auto<u32>,
+    pub action_concurrency_max: Auto<u32>,
+    pub parameters_max: Auto<ByteSize>,
+    pub payload_max: Auto<ByteSize>,
+    pub payload_truncation: Auto<ByteSize>,
 }
 
 /// The sandboxes of actions.
@@ -90,6 +120,8 @@ pub struct Sandbox {
 pub struct Activations {
     pub retention: Duration,
     pub max_bytes: ByteSize,
+    pub store_blocking_level: StoreLevel,
+    pub store_non_blocking_level: StoreLevel,
 }
 
 /// Kinds of actions.
@@ -97,6 +129,22 @@ pub struct Activations {
 #[allow(missing_docs, reason = "each field is described where its key is declared")]
 pub struct Runtimes {
     pub manifest: Auto<PathBuf>,
+    pub whitelist: Vec<String>,
+}
+
+/// Packages of other namespaces.
+#[derive(Debug, Clone)]
+#[allow(missing_docs, reason = "each field is described where its key is declared")]
+pub struct Packages {
+    pub shared_execute_only: bool,
+}
+
+/// The administrators' door.
+#[derive(Debug, Clone)]
+#[allow(missing_docs, reason = "each field is described where its key is declared")]
+pub struct Admin {
+    pub listen: Listen,
+    pub credentials: Secret,
 }
 
 /// Parameters at rest.
@@ -120,6 +168,29 @@ impl ParameterStorage {
     }
 }
 
+impl NamespaceLimits {
+    /// The same as limits of a namespace.
+    #[must_use]
+    pub fn limits(&self) -> UserLimits {
+        let millis = |time: Auto<Duration>| Some(u32::try_from(time.0?.as_millis()).unwrap_or(u32::MAX));
+        let mb = |size: Auto<ByteSize>| Some(u32::try_from(size.0?.as_mb()).unwrap_or(u32::MAX));
+        UserLimits {
+            min_action_timeout: millis(self.action_timeout_min),
+            max_action_timeout: millis(self.action_timeout_max),
+            min_action_memory: mb(self.action_memory_min),
+            max_action_memory: mb(self.action_memory_max),
+            min_action_logs: mb(self.action_logs_min),
+            max_action_logs: mb(self.action_logs_max),
+            min_action_concurrency: self.action_concurrency_min.0,
+            max_action_concurrency: self.action_concurrency_max.0,
+            max_parameter_size: self.parameters_max.0,
+            max_payload_size: self.payload_max.0,
+            truncation_size: self.payload_truncation.0,
+            ..UserLimits::default()
+        }
+    }
+}
+
 impl Settings {
     /// Reads the settings out of the layers: the tree and its rows, or everything that is wrong.
     pub fn read(layers: Layers) -> Result<(Self, Vec<Row>), SettingsError> {
@@ -133,6 +204,8 @@ impl Settings {
     #[rustfmt::skip]
     fn declare(reader: &mut Reader) -> Self {
         let bounds = LimitBounds::default();
+        let millis = |time: u32| Duration::from_millis(time.into());
+        let mb = |size: u32| ByteSize::mb(size.into());
         Self {
             server: Server {
                 listen: reader.value("server.listen", Listen { host: "127.0.0.1".to_owned(), port: 3233 },
@@ -141,6 +214,8 @@ impl Settings {
                     "Folder of everything the node keeps. `auto` is `chasen` below `XDG_DATA_HOME` or `~/.local/share`."),
                 drain_timeout: reader.value("server.drain-timeout", Duration::from_secs(30),
                     "How long a stopping node waits for running activations. What is left then ends in records that say so."),
+                domain: reader.value("server.domain", "localhost".to_owned(),
+                    "Host name whose subdomains are namespaces: `http://guest.localhost:3233/shop/order` is the web action `shop/order` of `guest`. Empty for none."),
                 api_host: reader.value("server.api-host", Auto(None),
                     "Address of the API that functions find in `__OW_API_HOST`. `auto` is the node's door for sandboxes."),
                 allow_guest: reader.value("server.allow-guest", false,
@@ -165,18 +240,64 @@ impl Settings {
                     "Trigger fires that a namespace may ask for in a calendar minute."),
                 sequence_length: reader.value("limits.sequence-length", 50,
                     "Most actions in a sequence."),
-                action_timeout_min: reader.value("limits.action-timeout-min", Duration::from_millis(bounds.timeout.min.into()),
+                action_timeout_min: reader.value("limits.action-timeout-min", millis(bounds.timeout.min),
                     "Lowest time limit that an action may set."),
-                action_timeout_max: reader.value("limits.action-timeout-max", Duration::from_millis(bounds.timeout.max.into()),
+                action_timeout_max: reader.value("limits.action-timeout-max", millis(bounds.timeout.max),
                     "Highest time limit that an action may set."),
-                action_memory_min: reader.value("limits.action-memory-min", ByteSize::mb(bounds.memory.min.into()),
+                action_timeout_default: reader.value("limits.action-timeout-default", Auto(None),
+                    "Time limit of an action that sets none. `auto` is 1 min within the bounds."),
+                action_memory_min: reader.value("limits.action-memory-min", mb(bounds.memory.min),
                     "Lowest memory limit that an action may set, in whole MB."),
-                action_memory_max: reader.value("limits.action-memory-max", ByteSize::mb(bounds.memory.max.into()),
+                action_memory_max: reader.value("limits.action-memory-max", mb(bounds.memory.max),
                     "Highest memory limit that an action may set, in whole MB."),
-                action_logs_max: reader.value("limits.action-logs-max", ByteSize::mb(bounds.logs.max.into()),
+                action_memory_default: reader.value("limits.action-memory-default", Auto(None),
+                    "Memory limit of an action that sets none, in whole MB. `auto` is 256 MB within the bounds."),
+                action_logs_min: reader.value("limits.action-logs-min", mb(bounds.logs.min),
+                    "Lowest log limit that an action may set, in whole MB."),
+                action_logs_max: reader.value("limits.action-logs-max", mb(bounds.logs.max),
                     "Highest log limit that an action may set, in whole MB."),
+                action_logs_default: reader.value("limits.action-logs-default", Auto(None),
+                    "Log limit of an action that sets none, in whole MB. `auto` is 10 MB within the bounds."),
                 action_concurrency_max: reader.value("limits.action-concurrency-max", bounds.concurrency.max,
                     "Highest number of activations that an action may let share a container."),
+                action_concurrency_default: reader.value("limits.action-concurrency-default", Auto(None),
+                    "Activations that share a container where an action does not say. `auto` is 1."),
+                exec_max: reader.value("limits.exec-max", MAX_EXEC,
+                    "Longest code of an action, as sent, with the names that belong to it; at most 48 MB."),
+                parameters_max: reader.value("limits.parameters-max", ByteSize::mb(1),
+                    "Longest parameters, and longest annotations, of an entity."),
+                payload_max: reader.value("limits.payload-max", ByteSize::mb(1),
+                    "Longest body of an invocation or a fire, and longest result of an activation."),
+                payload_truncation: reader.value("limits.payload-truncation", ByteSize::mb(1),
+                    "How much is shown of a result that is too long."),
+                list_max: reader.value("limits.list-max", 200,
+                    "Most elements of a list page."),
+                list_default: reader.value("limits.list-default", 30,
+                    "Elements of a list page where the request does not say."),
+            },
+            namespace_limits: NamespaceLimits {
+                action_timeout_min: reader.value("namespace-limits.action-timeout-min", Auto(None),
+                    "Lowest time limit in namespaces that have no such limit of their own. `auto` is, here and below, what `limits` says."),
+                action_timeout_max: reader.value("namespace-limits.action-timeout-max", Auto(None),
+                    "Highest time limit in such namespaces."),
+                action_memory_min: reader.value("namespace-limits.action-memory-min", Auto(None),
+                    "Lowest memory limit in such namespaces, in whole MB."),
+                action_memory_max: reader.value("namespace-limits.action-memory-max", Auto(None),
+                    "Highest memory limit in such namespaces, in whole MB."),
+                action_logs_min: reader.value("namespace-limits.action-logs-min", Auto(None),
+                    "Lowest log limit in such namespaces, in whole MB."),
+                action_logs_max: reader.value("namespace-limits.action-logs-max", Auto(None),
+                    "Highest log limit in such namespaces, in whole MB."),
+                action_concurrency_min: reader.value("namespace-limits.action-concurrency-min", Auto(None),
+                    "Lowest number of activations that share a container in such namespaces."),
+                action_concurrency_max: reader.value("namespace-limits.action-concurrency-max", Auto(None),
+                    "Highest number of activations that share a container in such namespaces."),
+                parameters_max: reader.value("namespace-limits.parameters-max", Auto(None),
+                    "Longest parameters, and longest annotations, in such namespaces."),
+                payload_max: reader.value("namespace-limits.payload-max", Auto(None),
+                    "Longest arguments and results in such namespaces."),
+                payload_truncation: reader.value("namespace-limits.payload-truncation", Auto(None),
+                    "How much is shown of a result that is too long in such namespaces."),
             },
             sandbox: Sandbox {
                 pause_grace: reader.value("sandbox.pause-grace", Duration::from_millis(100),
@@ -197,10 +318,20 @@ impl Settings {
                     "How long records of activations are kept."),
                 max_bytes: reader.value("activations.max-bytes", ByteSize::mb(10 * 1024),
                     "Most disk that records of activations take; the oldest go first."),
+                store_blocking_level: reader.value("activations.store-blocking-level", StoreLevel::StoreAlways,
+                    "Which activations that somebody waits for leave a record."),
+                store_non_blocking_level: reader.value("activations.store-non-blocking-level", StoreLevel::StoreAlways,
+                    "Which other activations leave a record."),
             },
             runtimes: Runtimes {
                 manifest: reader.value("runtimes.manifest", Auto(None),
-                    "A runtimes manifest to use in place of the built-in one."),
+                    "A runtimes manifest to use in place of the built-in one. What was put in force through the administrators' door goes before it."),
+                whitelist: reader.value("runtimes.whitelist", Vec::new(),
+                    "Kinds that every namespace may use, beside those that its own limits allow. Where both say nothing, all kinds may be used."),
+            },
+            packages: Packages {
+                shared_execute_only: reader.value("packages.shared-execute-only", false,
+                    "Let packages of other namespaces be executed and not read."),
             },
             parameter_storage: ParameterStorage {
                 current: reader.value("parameter-storage.current", "off".to_owned(),
@@ -210,34 +341,13 @@ impl Settings {
                 aes_256: reader.value("parameter-storage.aes-256", Secret(None),
                     "Key of 32 bytes. Any key that is given unlocks what it locked, whatever is current."),
             },
+            admin: Admin {
+                listen: reader.value("admin.listen", Listen { host: "127.0.0.1".to_owned(), port: 0 },
+                    "Where the administrators' door listens; port 0 picks a free one. `chasen admin` finds it through a file in the data folder."),
+                credentials: reader.value("admin.credentials", Secret(None),
+                    "`USER:PASSWORD` of the administrators' door. Without it, the node makes up credentials at every start and keeps them in that file."),
+            },
         }
-    }
-
-    /// What no single key can know.
-    fn check(&self, reader: &mut Reader) {
-        let limits = &self.limits;
-        let ordered = [
-            (limits.action_timeout_min <= limits.action_timeout_max, "action-timeout"),
-            (limits.action_memory_min <= limits.action_memory_max, "action-memory"),
-        ];
-        for (good, name) in ordered {
-            reader.require(good, || format!("limits.{name}-min is larger than limits.{name}-max"));
-        }
-        let memory = self.node.memory.0;
-        reader.require(memory.is_none_or(|memory| memory >= limits.action_memory_min), || {
-            "node.memory is less than limits.action-memory-min: no action could run".to_owned()
-        });
-        reader.require(self.sandbox.prepared_networks <= MAX_PREPARED_NETWORKS, || {
-            format!(
-                "sandbox.prepared-networks is larger than {MAX_PREPARED_NETWORKS}, which no start can use up"
-            )
-        });
-        if let Err(error) = ParameterKeys::new(&self.parameter_storage.keys()) {
-            reader.require(false, || format!("parameter-storage: {error}"));
-        }
-        reader.require(limits.action_concurrency_max >= 1, || {
-            "limits.action-concurrency-max is 0: no action could run; give at least 1".to_owned()
-        });
     }
 }
 

@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use chasen_entity::ByteSize;
 use chasen_entity::manifest::parse_duration_millis;
+use chasen_entity::{ByteSize, StoreLevel};
 use chasen_telemetry::log::Format;
 
 /// Longest duration that a setting can have: far beyond use, near enough to be added to any clock.
@@ -124,6 +124,46 @@ impl Value for Vec<IpAddr> {
 
     fn print(&self) -> String {
         self.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+    }
+}
+
+impl Value for Vec<String> {
+    fn expected() -> String {
+        "names such as 'nodejs:20, python:3.11', or nothing".to_owned()
+    }
+
+    fn read(text: &str) -> Option<Self> {
+        let names = text.split(',').map(str::trim).filter(|name| !name.is_empty());
+        Some(names.map(str::to_owned).collect())
+    }
+
+    fn print(&self) -> String {
+        self.join(", ")
+    }
+}
+
+impl Value for StoreLevel {
+    fn expected() -> String {
+        "STORE_ALWAYS, STORE_FAILURES or STORE_FAILURES_NOT_APPLICATION_ERRORS".to_owned()
+    }
+
+    fn read(text: &str) -> Option<Self> {
+        Some(match text {
+            "STORE_ALWAYS" => Self::StoreAlways,
+            "STORE_FAILURES" => Self::StoreFailures,
+            "STORE_FAILURES_NOT_APPLICATION_ERRORS" => Self::StoreFailuresNotApplicationErrors,
+            _ => return None,
+        })
+    }
+
+    fn print(&self) -> String {
+        match self {
+            Self::StoreAlways => "STORE_ALWAYS",
+            Self::StoreFailures => "STORE_FAILURES",
+            Self::StoreFailuresNotApplicationErrors => "STORE_FAILURES_NOT_APPLICATION_ERRORS",
+            Self::StoreNever => "STORE_NEVER",
+        }
+        .to_owned()
     }
 }
 

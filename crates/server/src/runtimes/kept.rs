@@ -1,0 +1,160 @@
+//! The manifest that an operator put in force, kept in the data folder for the node's next start.
+
+use std::fs;
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use async_trait::async_trait;
+use chasen_entity::Manifest;
+use chasen_spi::{RuntimesKeeper, StoreError};
+
+use super::{LAUNCHERS, ModuleSet, RuntimesError, manifest};
+
+/// Its file in the data folder.
+const FILE: &str = "runtimes.json";
+
+/// Where the node's kinds come from: what was kept, else the settings.
+#[derive(Debug, Clone)]
+pub struct KeptRuntimes {
+    file: PathBuf,
+    /// Of the settings; the built-in one without.
+    given: Option<PathBuf>,
+}
+
+impl KeptRuntimes {
+    /// Those of a data folder, with what the settings say for want of them.
+    #[must_use]
+    pub fn new(folder: &Path, given: Option<PathBuf>) -> Self {
+        Self { file: folder.join(FILE), given }
+    }
+
+    /// What a node starts with.
+    pub fn start(&self) -> Result<Manifest, RuntimesError> {
+        if !self.file.exists() {
+            return manifest(self.given.as_deref());
+        }
+        tracing::info!(file = %self.file.display(), "the kinds are those that an operator put in force");
+        manifest(Some(&self.file))
+    }
+
+    fn write(&self, manifest: &Manifest) -> io::Result<()> {
+        let text = serde_json::to_string_pretty(manifest)?;
+        let beside = self.file.with_extension(format!("{}.new", std::process::id()));
+        let mut file =
+            fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        fs::rename(&beside, &self.file)?;
+        sync_folder(&self.file)
+    }
+
+    fn remove(&self) -> io::Result<()> {
+        match fs::remove_file(&self.file) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            other => other.and_then(|()| sync_folder(&self.file)),
+        }
+    }
+
+    fn unavailable(&self, error: impl std::fmt::Display) -> StoreError {
+        StoreError::Unavailable(format!("{}: {error}", self.file.display()))
+    }
+}
+
+#[async_trait]
+impl RuntimesKeeper for KeptRuntimes {
+    fn check(&self, manifest: &Manifest) -> Result<(), String> {
+        for kind in manifest.kinds() {
+            let Some(launch) = &kind.launch else { continue };
+            if !LAUNCHERS.iter().any(|(name, _)| *name == launch.launcher) {
+                let known = LAUNCHERS.map(|(name, _)| name).join(", ");
+                return Err(format!(
+                    "kind '{}': chasen.launcher '{}' is none of {known}",
+                    kind.kind, launch.launcher
+                ));
+            }
+            if let Some(modules) = &launch.modules
+                && ModuleSet::named(modules).is_none()
+            {
+                return Err(format!("kind '{}': there are no chasen.modules '{modules}'", kind.kind));
+            }
+        }
+        Ok(())
+    }
+
+    async fn keep(&self, manifest: &Manifest) -> Result<(), StoreError> {
+        let (kept, manifest) = (self.clone(), manifest.clone());
+        let written = tokio::task::spawn_blocking(move || kept.write(&manifest)).await;
+        written.map_err(|error| self.unavailable(error))?.map_err(|error| self.unavailable(error))
+    }
+
+    async fn forget(&self) -> Result<Manifest, StoreError> {
+        // Read first: whoever cannot start with it must not lose what runs.
+        let initial = manifest(self.given.as_deref()).map_err(|error| self.unavailable(error))?;
+        let kept = self.clone();
+        let removed = tokio::task::spawn_blocking(move || kept.remove()).await;
+        removed.map_err(|error| self.unavailable(error))?.map_err(|error| self.unavailable(error))?;
+        Ok(initial)
+    }
+}
+
+/// Brings a name in a folder to the disk.
+fn sync_folder(file: &Path) -> io::Result<()> {
+    file.parent().map_or(Ok(()), |folder| fs::File::open(folder)?.sync_all())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_kept_goes_before_the_settings_until_it_is_forgotten() {
+        let folder = tempfile::tempdir().unwrap();
+        let kept = KeptRuntimes::new(folder.path(), None);
+        let built_in = kept.start().unwrap();
+        let mut other = built_in.clone();
+        other.runtimes.remove("python");
+        kept.keep(&other).await.unwrap();
+        assert_eq!(kept.start().unwrap(), other);
+        let mode = std::os::unix::fs::PermissionsExt::mode(
+            &folder.path().join(FILE).metadata().unwrap().permissions(),
+        );
+        assert_eq!(mode & 0o777, 0o600);
+        assert_eq!(kept.forget().await.unwrap(), built_in);
+        assert_eq!(kept.start().unwrap(), built_in);
+        kept.forget().await.unwrap();
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "nothing is left beside");
+    }
+
+    #[tokio::test]
+    async fn a_kept_manifest_that_cannot_be_read_is_an_error_with_its_name() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join(FILE), "{").unwrap();
+        let error = KeptRuntimes::new(folder.path(), None).start().unwrap_err().to_string();
+        assert!(error.contains(FILE), "{error}");
+        let given = Some(folder.path().join("nowhere.json"));
+        let kept = KeptRuntimes::new(folder.path(), given);
+        assert!(kept.forget().await.is_err());
+        assert!(folder.path().join(FILE).exists(), "nothing is forgotten for nothing");
+    }
+
+    #[test]
+    fn launchers_and_modules_must_be_carried() {
+        let kept = KeptRuntimes::new(Path::new("/nowhere"), None);
+        let built_in = kept.start().unwrap();
+        assert_eq!(kept.check(&built_in), Ok(()));
+        let text = serde_json::to_string(&built_in).unwrap();
+        for (from, to, part) in [
+            (
+                "python/launcher.py",
+                "../../bin/sh",
+                "chasen.launcher '../../bin/sh' is none of nodejs/launcher.js, ",
+            ),
+            ("\"modules\":\"", "\"modules\":\"x", "there are no chasen.modules 'x"),
+        ] {
+            let changed = Manifest::parse(&text.replace(from, to)).unwrap();
+            let error = kept.check(&changed).unwrap_err();
+            assert!(error.starts_with("kind '") && error.contains(part), "{error}");
+        }
+    }
+}
