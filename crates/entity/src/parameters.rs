@@ -11,6 +11,9 @@ use serde_json::value::RawValue;
 use crate::RawJson;
 use crate::json::{JsonType, ObjectSplice};
 
+/// Longest name of an algorithm, in bytes: the size of parameters does not count it.
+const MAX_ALGORITHM: usize = 64;
+
 /// One parameter or annotation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Parameter {
@@ -202,8 +205,12 @@ impl IntoIterator for Parameters {
 
 impl<'de> Deserialize<'de> for Parameters {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let parameters = Vec::<Parameter>::deserialize(deserializer)
-            .map_err(|_| serde::de::Error::custom("parameters malformed!"))?;
+        let malformed = || serde::de::Error::custom("parameters malformed!");
+        let parameters = Vec::<Parameter>::deserialize(deserializer).map_err(|_| malformed())?;
+        let algorithms = parameters.iter().filter_map(|one| one.encryption.as_ref());
+        if algorithms.map(String::len).any(|length| length > MAX_ALGORITHM) {
+            return Err(malformed());
+        }
         let compact = |one: Parameter| Parameter { value: one.value.compact(), ..one };
         Ok(parameters.into_iter().map(compact).collect())
     }
@@ -324,9 +331,14 @@ mod tests {
     fn the_last_of_equal_keys_wins_and_defaults_stay_unwritten() {
         let both = parameters(r#"[{"key":"a","value":1},{"key":"a","value":null,"init":false}]"#);
         assert_eq!(serde_json::to_string(&both).unwrap(), r#"[{"key":"a","value":null}]"#);
-        for bad in
-            ["{}", r#"[{"key":"a"}]"#, r#"[{"key":1,"value":1}]"#, r#"[{"key":"a","value":1,"init":"x"}]"#]
-        {
+        let algorithm = format!(r#"[{{"key":"a","value":1,"encryption":"{}"}}]"#, "x".repeat(65));
+        for bad in [
+            &algorithm,
+            "{}",
+            r#"[{"key":"a"}]"#,
+            r#"[{"key":1,"value":1}]"#,
+            r#"[{"key":"a","value":1,"init":"x"}]"#,
+        ] {
             let error = serde_json::from_str::<Parameters>(bad).unwrap_err().to_string();
             assert!(error.starts_with("parameters malformed!"), "{error}");
         }
