@@ -1,20 +1,21 @@
 //! A request as the arguments of a web action.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use chasen_entity::json::{self, ObjectSplice};
 use chasen_entity::{RawJson, error_text};
 use http::header::{CONTENT_LENGTH, HeaderMap, HeaderName, TRANSFER_ENCODING};
-use http::{HeaderValue, Method};
+use http::Method;
 use serde_json::value::RawValue;
 
 use super::form;
 use super::media_type::{Class, MediaType};
 use crate::call::EXTRA_LOGGING;
 use crate::wire::error::ApiError;
+use crate::wire::headers;
 
 const METHOD: &str = "__ow_method";
 const HEADERS: &str = "__ow_headers";
@@ -96,7 +97,7 @@ impl WebRequest<'_> {
         let method = self.method.as_str().to_ascii_lowercase();
         let mut known = vec![
             (METHOD, RawJson::from_value(&method)),
-            (HEADERS, headers(self.headers)),
+            (HEADERS, headers::object(self.headers, &HIDDEN)),
             (PATH, RawJson::from_value(self.path)),
         ];
         known.extend(self.user.map(|user| (USER, RawJson::from_value(user))));
@@ -148,15 +149,6 @@ fn text(bytes: &[u8]) -> RawJson {
 
 fn encoded(bytes: &[u8]) -> RawJson {
     RawJson::from_value(&STANDARD.encode(bytes))
-}
-
-/// The headers by lower-case name; of several lines the last counts.
-fn headers(headers: &HeaderMap) -> RawJson {
-    let shown = headers.iter().filter(|(name, _)| !HIDDEN.contains(name));
-    let shown: BTreeMap<&str, Cow<'_, str>> = shown
-        .map(|(name, value): (_, &HeaderValue)| (name.as_str(), String::from_utf8_lossy(value.as_bytes())))
-        .collect();
-    RawJson::from_value(&shown)
 }
 
 #[cfg(test)]

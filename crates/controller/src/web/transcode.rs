@@ -107,3 +107,71 @@ fn missing() -> ApiError {
 pub(super) fn decoded(text: &str) -> Option<Vec<u8>> {
     LENIENT.decode(text).ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Results that look like answers, with anything in them.
+    fn result() -> impl Strategy<Value = String> {
+        let text = prop_oneof![
+            Just(r#""""#.to_owned()),
+            Just(r#""aGk=""#.to_owned()),
+            Just(r#""image/png""#.to_owned()),
+            Just(r#""application/json; charset=x""#.to_owned()),
+            Just(r#""\ud800\u0000\n""#.to_owned()),
+            "\"[a-z/+;= ]{0,12}\"",
+        ];
+        let number =
+            prop_oneof![Just("1e400".to_owned()), (-1000i32..1000).prop_map(|number| number.to_string())];
+        let leaf = prop_oneof![text, number, Just("null".to_owned()), Just("true".to_owned())];
+        let key = prop_oneof![
+            Just("body"),
+            Just("headers"),
+            Just("statusCode"),
+            Just("error"),
+            Just("html"),
+            Just("text"),
+            Just("Content-Type"),
+            Just("content-length"),
+            Just("a b"),
+            Just("\\ud800"),
+            Just(""),
+        ];
+        leaf.prop_recursive(4, 24, 4, move |inner| {
+            prop_oneof![
+                vec(inner.clone(), 0..4).prop_map(|items| format!("[{}]", items.join(" , "))),
+                vec((key.clone(), inner), 0..5).prop_map(|fields| {
+                    let fields: Vec<_> =
+                        fields.iter().map(|(key, value)| format!("\"{key}\": {value}")).collect();
+                    format!("{{ {} }}", fields.join(","))
+                }),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn every_result_has_an_answer(result in result(), outcome in 0u8..4) {
+            let result = RawJson::parse(result.as_bytes()).unwrap();
+            let said = result.get("statusCode").is_some() || result.get("error").is_some();
+            let outcome = Outcome::try_from(outcome).unwrap();
+            let response = Response { outcome, result: Some(result), size: None };
+            for extension in [Extension::Http, Extension::Json, Extension::Html, Extension::Svg, Extension::Text] {
+                match answer(&response, extension) {
+                    Ok(answer) => prop_assert!(said || answer.status.is_success()),
+                    Err(error) => prop_assert!(!error.is_server_error(), "{}", error.text()),
+                }
+            }
+        }
+
+        #[test]
+        fn printing_changes_white_space_only(result in result()) {
+            let printed = RawJson::parse(&pretty(&result)).unwrap();
+            prop_assert_eq!(printed.compact(), RawJson::parse(result.as_bytes()).unwrap().compact());
+        }
+    }
+}
