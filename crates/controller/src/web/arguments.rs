@@ -7,8 +7,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use chasen_entity::json::{self, ObjectSplice};
 use chasen_entity::{RawJson, error_text};
-use http::header::{CONTENT_LENGTH, HeaderMap, HeaderName, TRANSFER_ENCODING};
 use http::Method;
+use http::header::{CONTENT_LENGTH, HeaderMap, HeaderName, TRANSFER_ENCODING};
 use serde_json::value::RawValue;
 
 use super::form;

@@ -109,7 +109,8 @@ async fn every_active_rule_starts_its_action_and_the_record_tells() {
     lines.sort_by_key(|line| line["rule"].to_string());
     let mut found: Vec<String> =
         lines.iter().filter_map(|line| line["activationId"].as_str().map(str::to_owned)).collect();
-    (ids.sort(), found.sort());
+    ids.sort();
+    found.sort();
     assert_eq!(ids, found);
     for line in &mut lines {
         line.as_object_mut().unwrap().remove("activationId");

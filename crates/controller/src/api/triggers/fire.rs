@@ -3,7 +3,9 @@
 use chasen_entity::{FullyQualifiedName, Parameter, Parameters};
 use chasen_spi::Privilege;
 use http::StatusCode;
-use http::header::{AUTHORIZATION, HeaderName, PROXY_AUTHORIZATION};
+use http::header::{
+    AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, PROXY_AUTHORIZATION, TRANSFER_ENCODING,
+};
 
 use super::TRIGGERS;
 use crate::activate::fire::{self, Fire};
@@ -15,8 +17,16 @@ use crate::wire::reply::{Cors, Reply};
 
 /// The argument that tells an action of the request that fired.
 const HEADERS: &str = "__ow_headers";
-/// What an action is not told: secrets of the caller, and what is meant for the platform.
-const WITHHELD: [HeaderName; 3] = [AUTHORIZATION, PROXY_AUTHORIZATION, EXTRA_LOGGING];
+/// What an action is not told: secrets of the caller, and what is about the body or meant for the platform.
+const WITHHELD: [HeaderName; 7] = [
+    AUTHORIZATION,
+    PROXY_AUTHORIZATION,
+    CONTENT_TYPE,
+    CONTENT_LENGTH,
+    TRANSFER_ENCODING,
+    EXTRA_LOGGING,
+    HeaderName::from_static("timeout-access"),
+];
 
 /// `POST …/triggers/{name}`: 202 at once, or 204 if no rule waits for the trigger.
 pub(crate) async fn fire(
