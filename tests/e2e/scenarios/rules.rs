@@ -20,6 +20,7 @@ pub(crate) fn scenarios() -> Vec<Scenario> {
         Scenario::new("rules::actions_get_the_headers_of_the_fire_but_no_credentials", headers),
         Scenario::new("rules::rules_outlive_their_trigger_and_keep_their_status", outlive),
         Scenario::new("rules::an_answered_fire_ends_in_a_record_whatever_happens", crash),
+        Scenario::new("rules::a_node_that_stops_lets_every_rule_of_an_answered_fire_start", stop),
     ]
 }
 
@@ -201,15 +202,32 @@ async fn outlive() {
     assert_eq!(try_fire(&client, "u", &json!({})).await.status.as_u16(), 204);
 }
 
+/// A function with many rules on the trigger `t`.
+async fn many(client: &Client) {
+    Function::native("hello", HELLO).put(client).await;
+    put(client, "triggers/t", json!({})).await;
+    for rule in 0..MANY {
+        link(client, &format!("r{rule}"), "t", "hello").await;
+    }
+}
+
+async fn stop() {
+    let mut node = node().start();
+    let client = node.client();
+    many(&client).await;
+    let id = fire(&client, "t", &json!({})).await;
+    assert_eq!(node.stop().code(), Some(0));
+    node.restart();
+    let client = node.client();
+    let fired = record(&client, &id).await;
+    assert_eq!(reactions(&client, &fired).await.len(), MANY);
+}
+
 /// The node dies right after it answered, while rules react: some of them have begun, or none.
 async fn crash() {
     let mut node = node().start();
     let client = node.client();
-    Function::native("hello", HELLO).put(&client).await;
-    put(&client, "triggers/t", json!({})).await;
-    for rule in 0..MANY {
-        link(&client, &format!("r{rule}"), "t", "hello").await;
-    }
+    many(&client).await;
     let id = fire(&client, "t", &json!({"x": 1})).await;
     node.kill();
     node.restart();
