@@ -19,7 +19,10 @@ pub(crate) fn scenarios() -> Vec<Scenario> {
     ]
     .map(|scenario| scenario.needing(Language::Nodejs.need()))
     .into_iter()
-    .chain([Scenario::new("web_actions::json_passes_a_native_echo_token_for_token", tokens)])
+    .chain([
+        Scenario::new("web_actions::the_domain_of_hosts_is_a_setting", domain),
+        Scenario::new("web_actions::json_passes_a_native_echo_token_for_token", tokens),
+    ])
     .collect()
 }
 
@@ -147,6 +150,16 @@ async fn hosts() {
     let echo = send(&node, at("/default/echo.json/x?a=1"), "").await.json();
     assert_eq!((&echo["__ow_path"], &echo["a"]), (&json!("/x"), &json!("1")));
     assert_eq!(get(&node, "echo.json").await.status.as_u16(), 200, "the plain host is as ever");
+}
+
+async fn domain() {
+    for (domain, status) in [("api.example", 404), ("", 405)] {
+        let node = node().set("server.domain", domain).start();
+        for (host, status) in [("guest.api.example", status), ("guest.localhost", 405)] {
+            let request = Request::get(format!("{}/default/nosuch/x", node.base())).header(HOST, host);
+            assert_eq!(send(&node, request, "").await.status.as_u16(), status, "{host} below '{domain}'");
+        }
+    }
 }
 
 async fn errors() {
