@@ -157,7 +157,7 @@ impl ApiError {
 
     /// The same refusal in the form of the operator's door.
     pub(crate) fn in_admin(self) -> Self {
-        Self { layer: if self.layer == Layer::Protocol { self.layer } else { Layer::Admin }, ..self }
+        Self { layer: if self.layer == Layer::Route { Layer::Admin } else { self.layer }, ..self }
     }
 
     /// The same refusal in the form that web actions give it.

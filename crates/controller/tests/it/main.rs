@@ -9,6 +9,8 @@
 
 mod actions;
 mod activations;
+mod admin;
+mod bindings;
 mod caches;
 mod client;
 mod compositions;
