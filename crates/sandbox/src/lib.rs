@@ -6,7 +6,6 @@
 mod birth;
 pub mod cell;
 pub mod cgroup;
-mod connection;
 mod container;
 pub mod factory;
 pub mod helper;

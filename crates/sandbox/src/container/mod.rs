@@ -14,12 +14,12 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use async_trait::async_trait;
 use chasen_entity::response::Answer;
 use chasen_entity::{ByteSize, Invocation, Millis};
+use chasen_runtime::connection::{Body, Broken, Reply};
 use chasen_spi::container_factory::{Container, InitCode, RunBounds, RunReply};
 use parking_lot::Mutex;
 use tokio::time::timeout;
 
 use crate::cell::Cell;
-use crate::connection::{Body, Broken, Reply};
 use crate::layer::{Layer, LayerError, Layers};
 use crate::logs::Output;
 use crate::network::Lease;

@@ -6,11 +6,11 @@ use std::time::Duration;
 use chasen_entity::frame::FrameKind;
 use chasen_entity::json::{JsonType, push_string};
 use chasen_entity::{ActivationId, ByteSize, RawJson};
+use chasen_runtime::connection::{Body, Broken, Connection, LineConnection, Reply};
 use tokio::sync::{Mutex, MutexGuard};
 
 use super::personality::{EXITED, error_body};
 use crate::cell::Cell;
-use crate::connection::{Body, Broken, Connection, LineConnection, Reply};
 use crate::layer::Shape;
 
 /// How long an executable that says nothing must live to count as started.

@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use chasen_entity::exec::BLACKBOX;
+use chasen_runtime::connection::{Broken, Connection, LineConnection};
 use chasen_spi::container_factory::{Container, ContainerFactory, ContainerSpec, CreateError};
 use parking_lot::Mutex;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
@@ -22,7 +23,6 @@ pub use config::SandboxConfig;
 use plan::{Plan, Planner, Speech};
 
 use crate::cell::{Cell, CellNetwork, CellSpec, Limits, MAX_NAME};
-use crate::connection::{Broken, Connection, LineConnection};
 use crate::container::{Parts, Runtime, SandboxContainer};
 use crate::helper::{Helper, HelperConfig, HelperError, Mode, StartError};
 use crate::interpreter::Interpreters;

@@ -3,9 +3,6 @@
 //! A layer is a folder below the store's own; it is built beside its place and renamed into it, so that a layer is
 //! whole or absent. Layers are a cache: what a former life of the node left is removed at start.
 
-mod tree;
-mod unpack;
-
 use std::collections::HashMap;
 use std::fs::{self, DirBuilder};
 use std::io;
@@ -15,38 +12,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use chasen_runtime::code::{self, UnpackError};
+pub use chasen_runtime::code::{BadCode, Bounds, Shape};
 use parking_lot::Mutex;
 use tokio::sync::{OnceCell, Semaphore};
-
-/// What an archive may unpack to.
-#[derive(Debug, Clone, Copy)]
-pub struct Bounds {
-    /// Bytes of all files.
-    pub total: u64,
-    /// Files, folders and links.
-    pub entries: u64,
-    /// Bytes written per byte of archive, beyond `ratio_free` bytes.
-    pub ratio: u64,
-    /// Bytes that the ratio does not look at.
-    pub ratio_free: u64,
-    /// Folders above a file.
-    pub depth: usize,
-    /// Bytes of a path or of a link's text.
-    pub path_len: usize,
-}
-
-impl Default for Bounds {
-    fn default() -> Self {
-        Self {
-            total: 512 << 20,
-            entries: 100_000,
-            ratio: 100,
-            ratio_free: 32 << 20,
-            depth: 64,
-            path_len: 1024,
-        }
-    }
-}
 
 /// What is kept of layers that no sandbox uses.
 #[derive(Debug, Clone, Copy)]
@@ -63,43 +32,6 @@ impl Default for Retention {
     }
 }
 
-/// What an action's code turned out to be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Shape {
-    /// Plain text, in the file `exec`.
-    Source,
-    /// A zip or tar.gz archive, unpacked.
-    Archive,
-    /// Any other binary, as the program `exec`.
-    Executable,
-}
-
-/// What is wrong with an action's code: the developer's to repair.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum BadCode {
-    /// Base64, compression or structure is broken.
-    #[error("the archive is damaged: {0}")]
-    Damaged(String),
-    /// An absolute name, one with `..`, or one too long.
-    #[error("the archive has an entry of illegal name '{}'", .0.display())]
-    Name(PathBuf),
-    /// Neither file, folder nor symbolic link.
-    #[error("the archive entry '{}' is neither a file, a folder nor a symbolic link", .0.display())]
-    Kind(PathBuf),
-    /// A link that leads out of the archive.
-    #[error("the archive's symbolic link '{}' leads out of it", .0.display())]
-    Link(PathBuf),
-    /// Two entries that exclude each other.
-    #[error("the archive entry '{}' conflicts with another one", .0.display())]
-    Clash(PathBuf),
-    /// More entries than this.
-    #[error("the archive has more than {0} entries")]
-    TooManyEntries(u64),
-    /// More bytes than this.
-    #[error("the archive unpacks to more than {0} bytes")]
-    TooLarge(u64),
-}
-
 /// Why there is no layer.
 #[derive(Debug, thiserror::Error)]
 pub enum LayerError {
@@ -114,19 +46,6 @@ pub enum LayerError {
         /// What the system said.
         source: io::Error,
     },
-}
-
-/// Why one archive was not unpacked.
-#[derive(Debug)]
-enum UnpackError {
-    Code(BadCode),
-    Disk(io::Error),
-}
-
-impl From<BadCode> for UnpackError {
-    fn from(bad: BadCode) -> Self {
-        Self::Code(bad)
-    }
 }
 
 /// Unpacked code. The folder goes when the last holder lets go.
@@ -294,7 +213,7 @@ fn build(text: &[u8], binary: bool, path: PathBuf, bounds: Bounds) -> io::Result
     let partial = path.with_extension("partial");
     DirBuilder::new().create(&partial)?;
     fs::set_permissions(&partial, std::os::unix::fs::PermissionsExt::from_mode(0o777))?;
-    let (shape, bytes) = match unpack::unpack(text, binary, partial.clone(), bounds) {
+    let (shape, bytes) = match code::unpack(text, binary, partial.clone(), bounds) {
         Ok(unpacked) => unpacked,
         Err(error) => {
             remove(&partial);

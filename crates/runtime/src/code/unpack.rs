@@ -8,6 +8,7 @@ use std::rc::Rc;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use zip::ZipArchive;
 
 use super::tree::{EXEC, TreeWriter};
 use super::{BadCode, Bounds, Shape, UnpackError};
@@ -15,30 +16,43 @@ use super::{BadCode, Bounds, Shape, UnpackError};
 /// Most bytes between the contents of two files of a tar archive.
 const MAX_HEADER: u64 = 1 << 20;
 
+/// The bytes that a text of base64 stands for.
+///
+/// # Errors
+/// [`BadCode::Damaged`] where it is none.
+pub fn decode(text: &[u8]) -> Result<Vec<u8>, BadCode> {
+    STANDARD
+        .decode(text.trim_ascii())
+        .map_err(|error| BadCode::Damaged(format!("illegal base64 data: {error}")))
+}
+
 /// Unpacks `text` into `root`, a new empty folder. Returns what it was and how many bytes it takes.
 /// Blocks on the disk.
-pub(super) fn unpack(
-    text: &[u8],
-    binary: bool,
-    root: PathBuf,
-    bounds: Bounds,
-) -> Result<(Shape, u64), UnpackError> {
-    if !binary {
-        let mut tree = TreeWriter::new(root, bounds, text.len());
-        tree.file(Path::new(EXEC), false, &mut &*text)?;
-        return Ok((Shape::Source, tree.finish()?));
+///
+/// # Errors
+/// [`UnpackError`]; what was written by then stays.
+pub fn unpack(text: &[u8], binary: bool, root: PathBuf, bounds: Bounds) -> Result<(Shape, u64), UnpackError> {
+    if binary {
+        return unpack_binary(&decode(text)?, root, bounds);
     }
-    let code = STANDARD
-        .decode(text.trim_ascii())
-        .map_err(|error| BadCode::Damaged(format!("illegal base64 data: {error}")))?;
+    let mut tree = TreeWriter::new(root, bounds, text.len());
+    tree.file(Path::new(EXEC), false, &mut &*text)?;
+    Ok((Shape::Source, tree.finish()?))
+}
+
+/// The same for code that is not base64, or no longer.
+///
+/// # Errors
+/// As [`unpack`].
+pub fn unpack_binary(code: &[u8], root: PathBuf, bounds: Bounds) -> Result<(Shape, u64), UnpackError> {
     let mut tree = TreeWriter::new(root, bounds, code.len());
-    let shape = match code.as_slice() {
-        [b'P', b'K', 3 | 5 | 7, 4 | 6 | 8, ..] => {
-            unzip(&code, &mut tree, bounds)?;
+    let shape = match code {
+        code if is_zip(code) => {
+            unzip(code, &mut tree, bounds)?;
             Shape::Archive
         }
         [0x1f, 0x8b, 8, ..] => {
-            untar(&code, &mut tree)?;
+            untar(code, &mut tree)?;
             Shape::Archive
         }
         other => {
@@ -49,14 +63,33 @@ pub(super) fn unpack(
     Ok((shape, tree.finish()?))
 }
 
-fn unzip(code: &[u8], tree: &mut TreeWriter, bounds: Bounds) -> Result<(), UnpackError> {
-    let damaged = |error: zip::result::ZipError| BadCode::Damaged(error.to_string());
+/// True for what begins as a zip archive does.
+#[must_use]
+pub fn is_zip(code: &[u8]) -> bool {
+    matches!(code, [b'P', b'K', 3 | 5 | 7, 4 | 6 | 8, ..])
+}
+
+/// True if `code` is a zip archive with the file `name`.
+///
+/// # Errors
+/// [`BadCode`] where the archive cannot be read.
+pub fn holds_file(code: &[u8], name: &str, bounds: Bounds) -> Result<bool, BadCode> {
+    Ok(is_zip(code) && open_zip(code, bounds)?.index_for_name(name).is_some())
+}
+
+/// Opens a zip archive that has no more entries than allowed.
+fn open_zip(code: &[u8], bounds: Bounds) -> Result<ZipArchive<Cursor<&[u8]>>, BadCode> {
     // The reader makes room for every entry of the directory at once: count them before it does.
     let directory = code.windows(4).filter(|window| *window == b"PK\x01\x02").count() as u64;
     if directory > bounds.entries {
-        return Err(BadCode::TooManyEntries(bounds.entries).into());
+        return Err(BadCode::TooManyEntries(bounds.entries));
     }
-    let mut archive = zip::ZipArchive::new(Cursor::new(code)).map_err(damaged)?;
+    ZipArchive::new(Cursor::new(code)).map_err(|error| BadCode::Damaged(error.to_string()))
+}
+
+fn unzip(code: &[u8], tree: &mut TreeWriter, bounds: Bounds) -> Result<(), UnpackError> {
+    let damaged = |error: zip::result::ZipError| BadCode::Damaged(error.to_string());
+    let mut archive = open_zip(code, bounds)?;
     for index in 0..archive.len() {
         let mut entry = archive.by_index(index).map_err(damaged)?;
         let mode = entry.unix_mode().unwrap_or(0);

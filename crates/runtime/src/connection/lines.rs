@@ -21,7 +21,7 @@ const DOUBT: Duration = Duration::from_millis(250);
 
 /// One executable's connection. Exchanges follow each other.
 #[derive(Debug)]
-pub(crate) struct LineConnection {
+pub struct LineConnection {
     input: pipe::Sender,
     output: pipe::Receiver,
     keep: usize,
@@ -37,7 +37,7 @@ impl LineConnection {
     ///
     /// # Errors
     /// When the descriptors are no pipes.
-    pub(crate) fn new(input: OwnedFd, output: OwnedFd, keep: usize) -> io::Result<Self> {
+    pub fn new(input: OwnedFd, output: OwnedFd, keep: usize) -> io::Result<Self> {
         let input = pipe::Sender::from_owned_fd(input)?;
         let output = pipe::Receiver::from_owned_fd(output)?;
         Ok(Self { input, output, keep, buffer: Vec::new(), start: 0, may_acknowledge: true })
@@ -48,7 +48,7 @@ impl LineConnection {
     ///
     /// # Errors
     /// [`Broken`]; the connection is of no use after.
-    pub(crate) async fn exchange(&mut self, text: &[u8]) -> Result<Body, Broken> {
+    pub async fn exchange(&mut self, text: &[u8]) -> Result<Body, Broken> {
         self.discard()?;
         let mut line: Vec<u8> = Vec::with_capacity(text.len() + 1);
         // Legal in JSON between tokens only, so that nothing is lost.
@@ -78,7 +78,7 @@ impl LineConnection {
     }
 
     /// Takes an acknowledgement or another first line that nobody asked for.
-    pub(crate) async fn first_line(&mut self) -> Result<Body, Broken> {
+    pub async fn first_line(&mut self) -> Result<Body, Broken> {
         let line = self.next_line().await?;
         self.may_acknowledge = false;
         Ok(line)
@@ -88,7 +88,7 @@ impl LineConnection {
     ///
     /// # Errors
     /// As [`LineConnection::exchange`].
-    pub(crate) async fn send(&mut self, text: &[u8]) -> Result<(), Broken> {
+    pub async fn send(&mut self, text: &[u8]) -> Result<(), Broken> {
         write_all(&self.input, text).await?;
         write_all(&self.input, b"\n").await
     }
@@ -97,7 +97,7 @@ impl LineConnection {
     ///
     /// # Errors
     /// As [`LineConnection::exchange`].
-    pub(crate) async fn next_line(&mut self) -> Result<Body, Broken> {
+    pub async fn next_line(&mut self) -> Result<Body, Broken> {
         read_line(&self.output, &mut self.buffer, &mut self.start, self.keep).await
     }
 

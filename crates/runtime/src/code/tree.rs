@@ -18,7 +18,7 @@ const FOLDER_MODE: u32 = 0o777;
 const FILE_MODE: u32 = 0o666;
 const PROGRAM_MODE: u32 = 0o777;
 /// The file that executables and plain sources are; always a program, as a stub of that name would have been.
-pub(super) const EXEC: &str = "exec";
+pub const EXEC: &str = "exec";
 
 /// Writes one tree.
 pub(super) struct TreeWriter {

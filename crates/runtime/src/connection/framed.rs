@@ -22,16 +22,16 @@ use super::frames::{Frame, Frames};
 
 /// What a launcher says when its interpreter is up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-pub(crate) struct Hello {
+pub struct Hello {
     /// Version of the protocol that it speaks.
-    pub(crate) protocol: u8,
+    pub protocol: u8,
     /// True if it takes several runs at a time.
-    pub(crate) concurrent: bool,
+    pub concurrent: bool,
 }
 
 /// What a launcher answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Reply {
+pub enum Reply {
     /// Initialisation succeeded.
     Initialized,
     /// The function's answer.
@@ -42,7 +42,7 @@ pub(crate) enum Reply {
 
 /// One launcher's connection.
 #[derive(Debug)]
-pub(crate) struct Connection {
+pub struct Connection {
     socket: UnixStream,
     writing: AsyncMutex<()>,
     reading: AsyncMutex<Frames>,
@@ -73,7 +73,7 @@ impl Connection {
     ///
     /// # Errors
     /// When the descriptor is not fit for it.
-    pub(crate) fn new(socket: OwnedFd, keep: usize) -> io::Result<Self> {
+    pub fn new(socket: OwnedFd, keep: usize) -> io::Result<Self> {
         let socket = StdUnixStream::from(socket);
         socket.set_nonblocking(true)?;
         Ok(Self {
@@ -89,7 +89,7 @@ impl Connection {
     ///
     /// # Errors
     /// [`Broken`] when it ends, or says anything else.
-    pub(crate) async fn hello(&self) -> Result<Hello, Broken> {
+    pub async fn hello(&self) -> Result<Hello, Broken> {
         let frame = self.next_frame(&mut *self.reading.lock().await).await?;
         let hello = match (frame.kind, frame.body) {
             (FrameKind::Hello, Body::Whole(text)) => serde_json::from_slice::<Hello>(&text).ok(),
@@ -104,7 +104,7 @@ impl Connection {
     ///
     /// # Errors
     /// [`Broken`], now and for everybody else from now on.
-    pub(crate) async fn exchange(
+    pub async fn exchange(
         &self,
         kind: FrameKind,
         id: &ActivationId,

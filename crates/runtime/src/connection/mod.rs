@@ -1,4 +1,4 @@
-//! Conversations with what runs inside a cell: frames with our launchers, lines with foreign executables.
+//! Conversations with what runs an action: frames with our launchers, lines with foreign executables.
 //!
 //! The task that runs an activation does the reading and writing itself. Whatever arrives was possibly written by
 //! the function and not by its launcher: it is bounded, checked, and never trusted to come at all.
@@ -12,16 +12,16 @@ use std::io;
 
 use chasen_entity::frame::FrameError;
 
-pub(crate) use collector::Body;
-pub(crate) use framed::{Connection, Reply};
-pub(crate) use lines::LineConnection;
+pub use collector::Body;
+pub use framed::{Connection, Hello, Reply};
+pub use lines::LineConnection;
 
 /// Most bytes of one answer that are read, and thrown away beyond the payload bound, to stay in step.
-pub(crate) const MAX_ANSWER: usize = 256 << 20;
+pub const MAX_ANSWER: usize = 256 << 20;
 
 /// Why a conversation is over. It cannot be taken up again.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Broken {
+pub enum Broken {
     /// The other end is closed: its process has ended or has let go of it.
     #[error("the runtime closed its connection")]
     Closed,

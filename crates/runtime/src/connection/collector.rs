@@ -2,7 +2,7 @@
 
 /// An answer's body.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Body {
+pub enum Body {
     /// All of it.
     Whole(Vec<u8>),
     /// It was longer than the bound.
