@@ -1,5 +1,5 @@
-//! Fuzzing with the toolchain that is here: the fuzzer is a library, and the compiler's own passes count what an
-//! input reaches, so that neither a nightly compiler nor another tool is needed.
+//! Fuzzing with the toolchain that is here: the fuzzer is a library, and passes of the compiler count what an input
+//! reaches, so that neither a nightly compiler nor another tool is needed.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,13 +13,6 @@ const DEFAULT: u32 = 600;
 const LENGTH: u32 = 8192;
 const INPUT_SECONDS: u32 = 20;
 const MEGABYTES: u32 = 2048;
-/// Counters on every edge, and operands of comparisons. The profile is the one of development, in which arithmetic
-/// that wraps is a panic, optimised a little: building takes longer than a short run.
-const INSTRUMENTED: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
-    -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
-    -Cllvm-args=-sanitizer-coverage-trace-compares";
-const OPTIMISED: &str = "1";
-
 /// `cargo xtask fuzz NAME [SECONDS]`
 pub(crate) fn task(args: &[String]) -> Result<(), String> {
     let names = names()?;
@@ -68,30 +61,13 @@ fn names() -> Result<Vec<String>, String> {
     Ok(names)
 }
 
-/// Builds the instrumented fuzzer. What is built for the machine itself (build scripts, macros) is not instrumented,
-/// which is what naming the machine as the target brings about.
+/// Builds the fuzzer. The workspace's own crates are instrumented, and kept apart from the ordinary ones; what they
+/// depend on is the same for both.
 fn build() -> Result<PathBuf, String> {
-    let versions = output("rustc", &["-vV"]).ok_or("rustc does not run")?;
-    let machine =
-        versions.lines().find_map(|line| line.strip_prefix("host: ")).ok_or("rustc names no host")?;
-    let folder = target().join("fuzz");
-    let args = [
-        "build",
-        "--locked",
-        "--package",
-        "chasen-fuzz",
-        "--features",
-        "engine",
-        "--profile",
-        "release-fast",
-    ];
-    let places = ["--target", machine, "--target-dir", &folder.to_string_lossy()];
-    run_with(
-        "cargo",
-        args.into_iter().chain(places),
-        &[("RUSTFLAGS", Path::new(INSTRUMENTED)), ("CARGO_PROFILE_DEV_OPT_LEVEL", Path::new(OPTIMISED))],
-    )?;
-    Ok(folder.join(machine).join("debug/fuzz"))
+    let args = ["build", "--locked", "--package", "chasen-fuzz", "--features", "engine"];
+    let instrumented = root().join("tests/fuzz/instrumented");
+    run_with("cargo", args, &[("RUSTC_WORKSPACE_WRAPPER", &instrumented)])?;
+    Ok(target().join("debug/fuzz"))
 }
 
 fn fuzz(fuzzer: &Path, name: &str, seconds: u32) -> Result<(), String> {
