@@ -29,6 +29,10 @@ pub(crate) fn python() -> Result<Kind, Failure> {
     kind("python:3.11", "def main(args):\n    return {}\n")
 }
 
+pub(crate) fn ruby() -> Result<Kind, Failure> {
+    kind("ruby:2.5", "def main(args)\n  {}\nend\n")
+}
+
 /// The kind with the command that the manifest gives it.
 fn kind(name: &'static str, code: &'static str) -> Result<Kind, Failure> {
     let manifest = Manifest::parse(include_str!("../../runtimes/runtimes.json"))?;
@@ -44,6 +48,7 @@ fn kind(name: &'static str, code: &'static str) -> Result<Kind, Failure> {
 fn interpreter(interpreter: &Interpreter) -> Result<String, Failure> {
     let (command, question) = match interpreter.command.as_str() {
         "python" => (format!("python{}", interpreter.version), ["-c", "import sys; print(sys.executable)"]),
+        "ruby" => ("ruby".to_owned(), ["-e", "print RbConfig.ruby"]),
         other => (other.to_owned(), ["-p", "process.execPath"]),
     };
     let answer = std::process::Command::new(&command).args(question).output()?;

@@ -12,7 +12,7 @@ struct Tool {
 }
 
 #[rustfmt::skip]
-const TOOLS: [Tool; 7] = [
+const TOOLS: [Tool; 9] = [
     Tool { probe: &["cc", "--version"],                   packages: &["gcc", "libc6-dev"] },
     Tool { probe: &["c++", "--version"],                  packages: &["g++"] },
     Tool { probe: &["curl", "--version"],                 packages: &["curl"] },
@@ -20,6 +20,8 @@ const TOOLS: [Tool; 7] = [
     Tool { probe: &["node", "--version"],                 packages: &["nodejs"] },
     Tool { probe: &["npm", "--version"],                  packages: &["npm"] },
     Tool { probe: &["python3", "-m", "pip", "--version"], packages: &["python3", "python3-pip", "python3-venv"] },
+    Tool { probe: &["ruby", "--version"],                 packages: &["ruby"] },
+    Tool { probe: &["bundle", "--version"],               packages: &["ruby-bundler"] },
 ];
 
 impl Tool {
@@ -29,7 +31,13 @@ impl Tool {
     }
 }
 
-/// Installs what is missing. What cannot be had is no failure: tests that need it are skipped, visibly.
+/// True where nothing may be skipped: in continuous integration, which sets `CI`.
+pub(crate) fn everything_is_needed() -> bool {
+    std::env::var_os("CI").is_some_and(|value| !value.is_empty())
+}
+
+/// Installs what is missing. What cannot be had is a failure only in continuous integration: elsewhere the tests
+/// that need it are skipped, visibly.
 pub(crate) fn install() -> Result<(), String> {
     let missing: Vec<&str> = TOOLS
         .iter()
@@ -40,8 +48,14 @@ pub(crate) fn install() -> Result<(), String> {
         let install = ["install", "-y", "-qq", "--no-install-recommends"];
         let installed = run("apt-get", ["update", "-qq"])
             .and_then(|()| run("apt-get", install.into_iter().chain(missing.iter().copied())));
-        if let Err(why) = installed {
+        let lacking = || TOOLS.iter().any(Tool::is_missing);
+        if let Err(why) =
+            installed.and_then(|()| if lacking() { Err("they do not run".to_owned()) } else { Ok(()) })
+        {
             let missing = missing.join(", ");
+            if everything_is_needed() {
+                return Err(format!("{missing} could not be installed ({why}), and the tests need them"));
+            }
             println!("warning: {missing} could not be installed ({why}); tests that need them are skipped");
         }
     }

@@ -3,6 +3,8 @@
 //! A command on the path may be a shim in somebody's home folder that picks a version elsewhere, so candidates are
 //! asked themselves what and where they are. The version must be the one that the manifest names.
 
+mod languages;
+
 use std::collections::{BTreeSet, HashMap};
 use std::env;
 use std::path::{Path, PathBuf};
@@ -16,6 +18,8 @@ use tokio::process::Command;
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
+use self::languages::{LANGUAGES, Language};
+
 /// How long a candidate may take to say what it is; shims take their time.
 const ANSWER_TIME: Duration = Duration::from_secs(10);
 /// How long "not found" is believed: what is installed meanwhile is found without a restart.
@@ -27,38 +31,6 @@ const SYSTEM: [&str; 4] = ["/usr", "/bin", "/lib", "/lib64"];
 
 /// What each cell has of its own instead of the host's.
 const PRIVATE: [&str; 4] = ["/tmp", "/proc", "/dev", "/action"];
-
-/// How a command is asked about itself and what to tell who does not have it.
-struct Language {
-    command: &'static str,
-    /// Arguments that make it print an [`Answer`].
-    question: &'static [&'static str],
-    /// How to get a version of it; `{}` stands for the version.
-    install: &'static str,
-}
-
-const LANGUAGES: [Language; 2] = [
-    Language {
-        command: "node",
-        question: &[
-            "-e",
-            "const libraries = fs.readFileSync('/proc/self/maps', 'utf8').match(/\\/\\S+\\.so\\S*/g) ?? [];\
-             console.log(JSON.stringify({ program: process.execPath, version: process.versions.node, needs: libraries }))",
-        ],
-        install: "nvm install {}",
-    },
-    Language {
-        command: "python",
-        question: &[
-            "-I",
-            "-c",
-            "import json, os, sys\n\
-             print(json.dumps({'program': os.path.realpath(sys.executable), 'version': sys.version.split()[0],\
-              'needs': [sys.base_prefix, sys.base_exec_prefix]}))",
-        ],
-        install: "apt-get install python{}, or: pyenv install {}",
-    },
-];
 
 /// What a candidate says of itself.
 #[derive(Debug, Deserialize)]
@@ -135,7 +107,7 @@ async fn search(wanted: &Wanted) -> Result<Interpreter, NoInterpreter> {
     };
     let Some(language) = LANGUAGES.iter().find(|language| language.command == wanted.command) else {
         let known: Vec<&str> = LANGUAGES.iter().map(|language| language.command).collect();
-        let found = format!("this version of chasen knows {}", known.join(" and "));
+        let found = format!("this version of chasen knows {}", known.join(", "));
         return Err(missing(found, "a runtimes manifest for this version".to_owned()));
     };
     let folders = env::var_os("PATH").unwrap_or_default();
@@ -316,7 +288,7 @@ mod tests {
         assert!(missing.to_string().starts_with("no node 4711 was found ("), "{missing}");
         assert!(missing.to_string().ends_with("install it with: nvm install 4711"), "{missing}");
         let unknown = Interpreters::default().find(&wanted("cobol", "1", &[])).await.unwrap_err();
-        assert!(unknown.found.contains("node and python"), "{unknown}");
+        assert!(unknown.found.contains("node, python"), "{unknown}");
     }
 
     #[tokio::test]

@@ -19,6 +19,7 @@ mod starter;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
+pub use run::children;
 pub use starter::{READY, STARTING};
 
 /// Argument that selects the second mode.

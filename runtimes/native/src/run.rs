@@ -162,8 +162,11 @@ fn pid_of(child: &Child) -> io::Result<Pid> {
         .ok_or_else(|| io::Error::other("a process without a number"))
 }
 
-/// The children of this process.
-fn children() -> io::Result<Vec<Pid>> {
+/// The children of this process, those included that it took in.
+///
+/// # Errors
+/// When there is no `/proc`.
+pub fn children() -> io::Result<Vec<Pid>> {
     let own = getpid().as_raw_nonzero().to_string();
     let mut found = Vec::new();
     for entry in fs::read_dir("/proc")?.flatten() {

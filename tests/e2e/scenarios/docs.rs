@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use chasen_testkit::{binary, node, run};
+use chasen_testkit::{binary, has_command, node, run};
 
 use crate::scenario::{Need, Scenario};
 
@@ -27,13 +27,18 @@ fn root() -> PathBuf {
 
 fn pages() -> Vec<PathBuf> {
     let root = root();
-    let mut pages: Vec<PathBuf> =
-        fs::read_dir(root.join("docs")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut pages = files(&root.join("docs"));
     pages.extend(
         ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "SPECIFICATION.md"].map(|page| root.join(page)),
     );
     pages.retain(|page| page.extension().is_some_and(|extension| extension == "md"));
     pages
+}
+
+/// The files below a folder.
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let paths = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    paths.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
 }
 
 /// The lines of all blocks that are to be run.
@@ -57,7 +62,7 @@ fn commands(page: &str) -> String {
 fn every_page() {
     for page in pages() {
         let commands = commands(&fs::read_to_string(&page).unwrap());
-        if commands.is_empty() {
+        if commands.is_empty() || !is_of_this_machine(&page) {
             continue;
         }
         let home = tempfile::tempdir().unwrap();
@@ -73,6 +78,16 @@ fn every_page() {
         let finished = run(shell);
         assert_eq!(finished.code, Some(0), "{}: {finished:?}\n{}", page.display(), node.log());
     }
+}
+
+/// False, and said so, for the page of a language that the machine lacks.
+fn is_of_this_machine(page: &Path) -> bool {
+    let name = page.file_stem().unwrap().to_str().unwrap();
+    let is_here = !page.parent().unwrap().ends_with("languages") || has_command(name);
+    if !is_here {
+        println!("skipped: {}: '{name}' is not installed", page.display());
+    }
+    is_here
 }
 
 fn links() {

@@ -52,6 +52,16 @@ impl Function {
             }
         };
         let Value::Object(exec) = exec else { unreachable!("objects are written above") };
+        Self::with_exec(name, exec)
+    }
+
+    /// One of a kind that few scenarios need.
+    pub(crate) fn of_kind(name: &str, kind: &str, code: &str) -> Self {
+        let exec = [("kind", kind), ("code", code)].map(|(key, value)| (key.to_owned(), value.into()));
+        Self::with_exec(name, exec.into_iter().collect())
+    }
+
+    fn with_exec(name: &str, exec: Map<String, Value>) -> Self {
         Self {
             name: name.to_owned(),
             exec,

@@ -1,17 +1,34 @@
 //! Every language the platform runs: the sample answers, errors are classed, logs are kept.
 
-use chasen_testkit::node;
+use std::path::Path;
+use std::process::Command;
+
+use chasen_testkit::{GUEST, node, run};
 use serde_json::json;
 
 use crate::functions::{Function, Language, call, logs};
-use crate::scenario::Scenario;
+use crate::scenario::{Need, Scenario};
+
+const RUBY: Need = Need::Command("ruby");
+
+/// Families of the manifest whose cases are played in sandboxes.
+const CASES: [(&str, &str, Need); 3] = [
+    ("languages::the_cases_of_nodejs_hold_in_sandboxes", "nodejs", Need::Command("node")),
+    ("languages::the_cases_of_python_hold_in_sandboxes", "python", Need::Command("python3.11")),
+    ("languages::the_cases_of_ruby_hold_in_sandboxes", "ruby", RUBY),
+];
 
 pub(crate) fn scenarios() -> Vec<Scenario> {
-    vec![
+    let cases = CASES.map(|(name, family, need)| {
+        Scenario::blocking(name, move || cases(family)).needing(Need::Command("python3")).needing(need)
+    });
+    let own = vec![
         Scenario::new("languages::nodejs_answers_logs_and_fails", nodejs).needing(Language::Nodejs.need()),
         Scenario::new("languages::python_answers_logs_and_fails", python).needing(Language::Python.need()),
+        Scenario::new("languages::ruby_answers_logs_and_fails", ruby).needing(RUBY),
         Scenario::new("languages::native_executables_answer", native),
-    ]
+    ];
+    own.into_iter().chain(cases).collect()
 }
 
 async fn nodejs() {
@@ -42,6 +59,19 @@ async fn python() {
     assert_eq!((raised.status, raised.failure().0), (502, "application error"));
 }
 
+async fn ruby() {
+    let node = node().start();
+    let client = node.client();
+    let code = "def main(args)\n  puts \"seen #{args['n']}\"\n  { inverse: 12 / args['n'], wrong: Gem::VERSION.nil? }\nend\n";
+    Function::of_kind("inverse", "ruby:default", code).put(&client).await;
+    let called = call(&client, "inverse", &json!({"n": 4})).await;
+    assert_eq!(called.result(), &json!({"inverse": 3, "wrong": false}));
+    assert!(logs(&client, called.id()).await.concat().contains("stdout: seen 4"));
+    let raised = call(&client, "inverse", &json!({"n": 0})).await;
+    assert_eq!((raised.status, raised.failure().0), (502, "action developer error"));
+    assert!(logs(&client, raised.id()).await.concat().contains("main.rb:3:in"), "the line is named");
+}
+
 async fn native() {
     let node = node().start();
     let client = node.client();
@@ -49,4 +79,14 @@ async fn native() {
     let called = call(&client, "echo", &json!({"text": "grüß"})).await;
     assert_eq!(called.result(), &json!({"text": "grüß"}));
     assert!(logs(&client, called.id()).await.concat().contains("stdout: to the log"));
+}
+
+/// The cases of a language, through a node.
+fn cases(family: &str) {
+    let node = node().start();
+    let mut check = Command::new("python3");
+    check.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../runtimes/check.py"));
+    check.args(["--node", node.base(), "--auth", GUEST, family]);
+    let checked = run(check);
+    assert_eq!(checked.code, Some(0), "{checked:?}");
 }

@@ -10,6 +10,7 @@ pub(super) const EXITED: &str = "command exited";
 const NOT_STARTED: &str = "Cannot start action. Check logs for details.";
 const UNSUPPORTED: &str = "The file type is unsupported";
 const NO_EXECUTABLE: &str = "The action failed to generate or locate a binary. See logs for details.";
+const NO_ZIP: &str = "Invalid Binary: failed to open zip file. Please make sure you have finished $bundle package successfully.";
 
 /// Which family of runtimes an answer must look like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,6 +19,10 @@ pub(crate) enum Personality {
     Node,
     /// Kinds that speak the one-line protocol elsewhere, and executables that speak it here.
     ActionLoop,
+    /// Kinds that speak the one-line protocol elsewhere and say why they do not start in the answer, not in the log.
+    TerseActionLoop,
+    /// The ruby kinds.
+    Ruby,
     /// Executables started anew for every run.
     Skeleton,
 }
@@ -25,7 +30,12 @@ pub(crate) enum Personality {
 impl Personality {
     /// That of a kind with an interpreter.
     pub(crate) fn of_kind(kind: &str) -> Self {
-        if kind.starts_with("nodejs:") { Self::Node } else { Self::ActionLoop }
+        match kind.split(':').next() {
+            Some("nodejs") => Self::Node,
+            Some("ruby") => Self::Ruby,
+            Some("php") => Self::TerseActionLoop,
+            _ => Self::ActionLoop,
+        }
     }
 
     /// The answer about code that cannot be unpacked, and what the log says.
@@ -36,7 +46,8 @@ impl Personality {
                 let log = format!("Error during initialization: {text}");
                 (format!("Initialization has failed due to: {text}"), Some(log))
             }
-            Self::ActionLoop => (format!("cannot decode the request: {why}"), None),
+            Self::ActionLoop | Self::TerseActionLoop => (format!("cannot decode the request: {why}"), None),
+            Self::Ruby => (NO_ZIP.to_owned(), Some(format!("{NO_ZIP}\n{why}"))),
             Self::Skeleton => (NO_EXECUTABLE.to_owned(), Some(why.to_owned())),
         }
     }
@@ -44,23 +55,24 @@ impl Personality {
     /// The answer when the runtime ends while it initialises.
     pub(super) fn ended_in_init(self) -> Answer {
         match self {
-            Self::Node | Self::Skeleton => Answer::Gone,
+            Self::Node | Self::Ruby | Self::Skeleton => Answer::Gone,
             Self::ActionLoop => Answer::Refused(error_body(NOT_STARTED)),
+            Self::TerseActionLoop => Answer::Refused(error_body(&format!("cannot start action: {EXITED}"))),
         }
     }
 
     /// The answer when the runtime ends while it runs the action.
     pub(super) fn ended_in_run(self) -> Answer {
         match self {
-            Self::Node | Self::Skeleton => Answer::Gone,
-            Self::ActionLoop => Answer::Refused(error_body(EXITED)),
+            Self::Node | Self::Ruby | Self::Skeleton => Answer::Gone,
+            Self::ActionLoop | Self::TerseActionLoop => Answer::Refused(error_body(EXITED)),
         }
     }
 
     /// Refuses what the kind cannot load; the error is why.
     pub(crate) fn check_shape(self, shape: Shape) -> Result<(), String> {
         match (self, shape) {
-            (Self::Node, Shape::Executable) => Err(UNSUPPORTED.to_owned()),
+            (Self::Node | Self::Ruby, Shape::Executable) => Err(UNSUPPORTED.to_owned()),
             _ => Ok(()),
         }
     }

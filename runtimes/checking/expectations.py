@@ -1,0 +1,64 @@
+"""What the replies and the output of a case must be."""
+
+import json
+import re
+
+INITIALIZED, RESULT, DEVELOPER_ERROR = 3, 5, 6
+
+
+class Mismatch(Exception):
+    """A runtime did something else than its case expects."""
+
+
+def expand(value):
+    """Replaces "@repeat:N:x" everywhere in `value`."""
+    if isinstance(value, str) and value.startswith("@repeat:"):
+        _, count, text = value.split(":", 2)
+        return int(count) * text
+    if isinstance(value, list):
+        return [expand(item) for item in value]
+    if isinstance(value, dict):
+        return {key: expand(item) for key, item in value.items()}
+    return value
+
+
+def files(case):
+    """{path: text} of a case's code; a single source is named `exec`."""
+    named = case.get("files", {"exec": case.get("code", "")})
+    return {name: "\n".join(map(expand, text if isinstance(text, list) else [text])) for name, text in named.items()}
+
+
+def shorten(text):
+    return text if len(text) < 400 else text[:400] + "…"
+
+
+def compare(reply, expected, what):
+    """Raises Mismatch unless `reply`, a (kind, text) or None, is what the case expects."""
+    shown = shorten(repr(reply))
+    if expected.get("end"):
+        if reply is not None:
+            raise Mismatch(f"{what}: expected the end of the channel, got {shown}")
+        return
+    if reply is None:
+        raise Mismatch(f"{what}: the launcher ended")
+    kind, text = reply
+    if "ok" in expected:
+        good = kind == INITIALIZED and text == ""
+    elif "result" in expected:
+        good = kind == RESULT and json.loads(text) == expand(expected["result"])
+    elif "matches" in expected:
+        good = kind == RESULT and re.search(expected["matches"], text)
+    else:
+        error = json.loads(text)["error"] if kind == DEVELOPER_ERROR else None
+        wanted = expected.get("error")
+        good = error is not None and (error == wanted if wanted else re.search(expected["errorMatches"], error))
+    if not good:
+        raise Mismatch(f"{what}: expected {shorten(json.dumps(expected))}, got {shown}")
+
+
+def compare_streams(case, texts):
+    """Raises Mismatch unless `texts`, all of stdout and of stderr, are what the case expects."""
+    for name, text in zip(("stdout", "stderr"), texts):
+        pattern = case.get(name, "^$")
+        if pattern is not None and not re.search(pattern, text.strip()):
+            raise Mismatch(f"{name} does not match {pattern!r}: {shorten(text)!r}")

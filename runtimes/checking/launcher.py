@@ -1,0 +1,119 @@
+"""Cases without a platform: a launcher of their own at the other end of a socketpair."""
+
+import json
+import socket
+import subprocess
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from checking.expectations import Mismatch, compare, compare_streams, expand, files, shorten
+
+DEADLINE_SECONDS = 30
+HELLO, INIT, RUN = 1, 2, 4
+
+
+class Launcher:
+    """One launcher process and our end of its channel."""
+
+    def __init__(self, command, environment):
+        self.channel, theirs = socket.socketpair()
+        self.channel.settimeout(DEADLINE_SECONDS)
+        # The shell puts the channel on fd 3, which is where launchers look for it.
+        number = theirs.fileno()
+        script = 'exec "$@"' if number == 3 else f'exec "$@" 3<&{number} {number}<&-'
+        self.process = subprocess.Popen(
+            ["/bin/bash", "-c", script, "launcher", *command],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            pass_fds=[number],
+            cwd="/",
+            env=environment,
+        )
+        theirs.close()
+        pool = ThreadPoolExecutor(2)
+        self.outputs = [pool.submit(pipe.read) for pipe in (self.process.stdout, self.process.stderr)]
+        pool.shutdown(wait=False)
+
+    def send(self, kind, payload, activation_id=bytes(16)):
+        payload = json.dumps(payload, ensure_ascii=False).encode()
+        self.channel.sendall((17 + len(payload)).to_bytes(4, "big") + bytes([kind]) + activation_id + payload)
+
+    def receive(self, activation_ids=(bytes(16),)):
+        """The (kind, text) that answers each activation, in their order; None where the channel ended before."""
+        replies = dict.fromkeys(activation_ids)
+        for _ in activation_ids:
+            header = self.read(21)
+            if header is None:
+                break
+            if replies.get(header[5:], True):
+                raise Mismatch(f"a frame for activation {header[5:].hex()}, which awaits none")
+            replies[header[5:]] = header[4], self.read(int.from_bytes(header[:4], "big") - 17).decode()
+        return list(replies.values())
+
+    def read(self, size):
+        data = bytearray()
+        while len(data) < size:
+            try:
+                chunk = self.channel.recv(size - len(data))
+            except ConnectionResetError:
+                chunk = b""
+            if not chunk:
+                return None
+            data += chunk
+        return bytes(data)
+
+    def finish(self):
+        """Closes the channel; returns the exit status and what both streams said."""
+        self.channel.close()
+        try:
+            status = self.process.wait(DEADLINE_SECONDS)
+        finally:
+            self.process.kill()
+        return status, [output.result(DEADLINE_SECONDS).decode() for output in self.outputs]
+
+
+def write_code(case, folder):
+    for name, text in files(case).items():
+        path = Path(folder, name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+
+
+def converse(launcher, case, folder):
+    """Plays the whole conversation of one case."""
+    (greeting,) = launcher.receive()
+    if greeting is None or greeting[0] != HELLO or json.loads(greeting[1]).get("protocol") != 1:
+        raise Mismatch(f"bad hello {greeting!r}")
+    if "raw" in case:
+        launcher.channel.sendall(bytes.fromhex(case["raw"]))
+        compare(*launcher.receive(), {"end": True}, "broken frame")
+        return
+    action = {"name": "case", "main": case.get("main", "main"), "binary": "files" in case, "env": case.get("env")}
+    for expected in case.get("inits", [{"ok": True}]):
+        launcher.send(INIT, {"value": {"path": folder, **case.get("init", action)}})
+        compare(*launcher.receive(), expected, "init")
+    for number, run in enumerate(case.get("runs", []), 1):
+        together = {bytes([number, index]) * 8: one for index, one in enumerate(run.get("together", [run]))}
+        for activation_id, one in together.items():
+            launcher.send(RUN, expand(one.get("body", {"value": one.get("args", {})})), activation_id)
+        for reply, one in zip(launcher.receive(list(together)), together.values()):
+            compare(reply, one, f"run {number}")
+
+
+def check(case, command, modules):
+    """Plays one case with a launcher of its own; raises Mismatch where it deviates."""
+    environment = {"PATH": "/usr/bin:/bin", **case.get("host", {})}
+    if modules:
+        environment["CHASEN_MODULES"] = modules
+    with tempfile.TemporaryDirectory() as folder:
+        write_code(case, folder)
+        launcher = Launcher(command, environment)
+        try:
+            converse(launcher, case, folder)
+        finally:
+            status, texts = launcher.finish()
+    if status != case.get("exit", 0):
+        raise Mismatch(f"exit status {status}, stderr {shorten(texts[1])!r}")
+    compare_streams(case, texts)

@@ -1,0 +1,153 @@
+//! What the proxy stands in front of: a launcher of the manifest, one from the command line, or the action itself.
+
+use std::env;
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use chasen_entity::Manifest;
+use chasen_entity::manifest::Launch;
+
+use crate::personality::Personality;
+
+/// The kinds and how each is launched; the same file that the platform's own sandboxes go by.
+const MANIFEST: &str = include_str!("../../runtimes.json");
+/// The launchers that the manifest names.
+const LAUNCHERS: [(&str, &str); 2] = [
+    ("nodejs/launcher.js", include_str!("../../nodejs/launcher.js")),
+    ("python/launcher.py", include_str!("../../python/launcher.py")),
+];
+/// Where interpreters are looked for besides the folders of `PATH`.
+const FOLDERS: [&str; 3] = ["/usr/local/bin", "/usr/bin", "/bin"];
+/// The way of running in which the action's executable speaks for itself.
+const ACTION_LOOP: &str = "actionloop";
+/// Families whose executables are started anew for every run.
+const NATIVE: [&str; 2] = ["blackbox", "native"];
+
+/// What is behind the proxy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Kind {
+    pub(crate) family: String,
+    pub(crate) personality: Personality,
+    pub(crate) launcher: Launcher,
+}
+
+/// What is started.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Launcher {
+    /// The action's own executable, at initialisation; it speaks lines.
+    Action,
+    /// This program, at once; it speaks frames on descriptor 3.
+    Frames(Vec<OsString>),
+    /// The native launcher, at once; it speaks frames on its standard input.
+    Native,
+}
+
+impl Kind {
+    /// The kind of this name, with `command` as its launcher unless that is empty. The error says what to do.
+    pub(crate) fn find(name: &str, command: Vec<OsString>) -> Result<Self, String> {
+        let family = name.split(':').next().unwrap_or_default().to_owned();
+        let personality = Personality::of_family(&family);
+        let launcher = if !command.is_empty() {
+            Launcher::Frames(command)
+        } else if family == ACTION_LOOP {
+            Launcher::Action
+        } else if NATIVE.contains(&family.as_str()) {
+            Launcher::Native
+        } else {
+            Launcher::Frames(of_manifest(name, &family)?)
+        };
+        Ok(Self { family, personality, launcher })
+    }
+}
+
+/// The command that launches a kind of the manifest.
+fn of_manifest(name: &str, family: &str) -> Result<Vec<OsString>, String> {
+    let manifest = Manifest::parse(MANIFEST).map_err(|error| error.to_string())?;
+    let name = if name.contains(':') { name.to_owned() } else { format!("{family}:default") };
+    let kind = manifest.resolve(&name).and_then(|kind| kind.launch.clone());
+    let launch = kind.ok_or_else(|| {
+        let known: Vec<&str> = manifest.kinds().map(|kind| kind.kind.as_str()).collect();
+        format!(
+            "no launcher for '{name}' is built in; there is {}, {ACTION_LOOP} and {}. Give the launcher's command after --",
+            known.join(", "),
+            NATIVE.join(", ")
+        )
+    })?;
+    let text = LAUNCHERS.iter().find(|(path, _)| *path == launch.launcher).map(|(_, text)| text);
+    let text = text.ok_or_else(|| {
+        format!("the launcher of '{name}' is not built in: give its command after --")
+    })?;
+    let interpreter = find_interpreter(&launch)?;
+    let file = write_out(&launch, text).map_err(|error| {
+        format!("the launcher cannot be written to {} ({error}): mount a writable folder there, or set TMPDIR", env::temp_dir().display())
+    })?;
+    let mut command = vec![interpreter.into_os_string()];
+    command.extend(launch.args.iter().map(OsString::from));
+    command.push(file.into_os_string());
+    Ok(command)
+}
+
+/// The image says which version it has by having it: the first of the names that is there is taken.
+fn find_interpreter(launch: &Launch) -> Result<PathBuf, String> {
+    let wanted = &launch.interpreter;
+    let major = wanted.version.split('.').next().unwrap_or_default();
+    let names = [wanted.version.as_str(), major, ""].map(|version| format!("{}{version}", wanted.command));
+    let path = env::var_os("PATH").unwrap_or_default();
+    let folders: Vec<PathBuf> = env::split_paths(&path).chain(FOLDERS.map(PathBuf::from)).collect();
+    let mut candidates = names.iter().flat_map(|name| folders.iter().map(move |folder| folder.join(name)));
+    candidates.find(|path| path.is_absolute() && is_program(path)).ok_or_else(|| {
+        format!("the image has no {}: install {} {} on its PATH", names.join(" or "), wanted.command, wanted.version)
+    })
+}
+
+fn is_program(path: &Path) -> bool {
+    path.metadata().is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
+}
+
+/// Writes a launcher into a new folder of its own, which nobody else can have prepared.
+fn write_out(launch: &Launch, text: &str) -> io::Result<PathBuf> {
+    let folder = env::temp_dir().join(format!("chasen-launcher-{}", std::process::id()));
+    // What a process of the same number left, in a container that was started again.
+    let _ = std::fs::remove_dir_all(&folder);
+    std::fs::create_dir(&folder)?;
+    let file = folder.join(Path::new(&launch.launcher).file_name().unwrap_or_default());
+    std::fs::File::create_new(&file)?.write_all(text.as_bytes())?;
+    Ok(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_way_of_running_is_found_by_its_name() {
+        for (name, personality, launcher) in [
+            ("actionloop", Personality::ActionLoop, Launcher::Action),
+            ("blackbox", Personality::Skeleton, Launcher::Native),
+            ("native", Personality::Skeleton, Launcher::Native),
+        ] {
+            let kind = Kind::find(name, Vec::new()).unwrap();
+            assert_eq!((kind.personality, kind.launcher), (personality, launcher), "{name}");
+        }
+        let own = Kind::find("java:17", vec!["java".into(), "Launcher".into()]).unwrap();
+        assert_eq!(own.personality, Personality::Java);
+        assert_eq!(own.launcher, Launcher::Frames(vec!["java".into(), "Launcher".into()]));
+    }
+
+    #[test]
+    fn what_is_missing_is_named_with_its_remedy() {
+        let error = Kind::find("cobol", Vec::new()).unwrap_err();
+        assert!(error.contains("no launcher for 'cobol:default'") && error.contains("nodejs:20"), "{error}");
+    }
+
+    #[test]
+    fn launchers_of_the_manifest_are_built_in() {
+        let manifest = Manifest::parse(MANIFEST).unwrap();
+        for (path, _) in LAUNCHERS {
+            let named = manifest.kinds().filter_map(|kind| kind.launch.as_ref());
+            assert!(named.into_iter().any(|launch| launch.launcher == path), "{path}");
+        }
+    }
+}

@@ -1,0 +1,4 @@
+def main(args)
+  name = args.fetch('name', 'stranger')
+  { greeting: "Hello, #{name}!" }
+end
