@@ -17,6 +17,8 @@ mod isolation;
 mod json;
 mod languages;
 mod lifecycle;
+mod limits;
+mod live_runtimes;
 mod logs;
 mod npm;
 mod openapi;
@@ -50,6 +52,8 @@ fn main() -> ExitCode {
         json::scenarios(),
         languages::scenarios(),
         lifecycle::scenarios(),
+        limits::scenarios(),
+        live_runtimes::scenarios(),
         logs::scenarios(),
         npm::scenarios(),
         openapi::scenarios(),
