@@ -5,7 +5,10 @@ mod put;
 mod references;
 mod status;
 
-use chasen_entity::{FullyQualifiedName, Location, Millis, Parameters, Rule, Status, Trigger, Version};
+use chasen_entity::trigger::MAX_LINKS;
+use chasen_entity::{
+    FullyQualifiedName, Location, Millis, Parameters, Rule, RuleLink, Status, Trigger, Version,
+};
 use chasen_spi::{Collection, Document, DocumentQuery, Privilege};
 use serde::Serialize;
 
@@ -107,6 +110,13 @@ fn present<T>(loaded: Result<T, LoadError>) -> Result<Option<T>, ApiError> {
         Err(LoadError::Store(error)) => Err(error.into()),
         Err(_) => Ok(None),
     }
+}
+
+/// Sets the link of a rule (`ns/rule`) in a trigger that has room for it.
+fn set_link(trigger: &mut Trigger, rule: &str, link: RuleLink) -> Result<(), ApiError> {
+    trigger.set_link(rule, link);
+    let (size, allowed) = (trigger.links_size(), MAX_LINKS.as_bytes());
+    if size > allowed { Err(ApiError::too_large(RULES, size, allowed)) } else { Ok(()) }
 }
 
 /// Takes the link of a rule out of a trigger that has one.

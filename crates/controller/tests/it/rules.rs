@@ -403,6 +403,23 @@ async fn names_of_others_and_unreadable_documents_are_refused() {
 }
 
 #[tokio::test]
+async fn a_trigger_has_room_for_so_many_rules() {
+    let world = world().await;
+    let link = json!({"action":{"path":"guest","name":"a"},"status":"active"});
+    let rules: serde_json::Map<_, _> =
+        (0..25_574).map(|rule| (format!("guest/{rule:06}"), link.clone())).collect();
+    let trigger = json!({"namespace":"guest","name":"full","version":"0.0.1","updated":1,"rules":rules});
+    world.store(Collection::Triggers, "guest", "full", &trigger.to_string()).await;
+    put(&world, "last", json!({"trigger":"/_/full","action":"/_/a"})).await;
+    let text = "rules larger than allowed: 2097228 > 2097152 bytes.";
+    let more = request(&format!("PUT {RULES}/more")).json(json!({"trigger":"/_/full","action":"/_/a"}));
+    assert!(world.refused(more.clone(), 413, text).await.has_cors());
+    assert_eq!(set(&world, "last", "inactive").await.status, 200);
+    assert_eq!(world.guest(&format!("DELETE {RULES}/last")).await.status, 200);
+    assert_eq!(world.send(more).await.status, 200);
+}
+
+#[tokio::test]
 async fn who_is_overtaken_tries_again_and_gives_up_at_last() {
     let world = world().await;
     put(&world, "r", rule()).await;

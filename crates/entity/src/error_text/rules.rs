@@ -35,12 +35,6 @@ pub fn referenced_action_missing(action: &str) -> String {
     format!("action /{action} does not exist")
 }
 
-/// 400: one rule more than a trigger can have.
-#[must_use]
-pub fn too_many_rules(trigger: &str, most: usize) -> String {
-    format!("trigger /{trigger} has {most} rules, the most that one trigger can have")
-}
-
 /// In the log of a fire: what became of a rule that does not react. `rule` and `action` are `ns/[package/]name`.
 #[must_use]
 pub fn rule_inactive(rule: &str, action: &str) -> String {

@@ -1,13 +1,12 @@
 //! Creating and updating a rule, and moving it from trigger to trigger.
 
-use chasen_entity::trigger::MAX_RULES;
 use chasen_entity::{
     FullyQualifiedName, Location, Millis, Parameters, Rule, RuleLink, Status, Version, error_text,
 };
 use chasen_spi::Privilege;
 use serde_json::value::RawValue;
 
-use super::{RULES, RuleView, present, references, without_link};
+use super::{RULES, RuleView, present, references, set_link, without_link};
 use crate::api::put::{self, PutBody};
 use crate::call::Call;
 use crate::clock;
@@ -87,10 +86,7 @@ async fn store(
     let mut batch = Batch::default().put(&rule, revision.unwrap_or(0))?;
     let link = RuleLink { action: rule.action.clone(), status };
     if trigger.link(&key) != Some(&link) {
-        if !trigger.set_link(&key, link) {
-            let text = error_text::too_many_rules(&rule.trigger.to_string(), MAX_RULES);
-            return Err(ApiError::bad_request(text));
-        }
+        set_link(&mut trigger, &key, link)?;
         batch = batch.put(&trigger, known)?;
     }
     without_link(batch, left, name)?.behind(Some(alone)).commit(call.controller).await?;

@@ -1,11 +1,10 @@
 //! Switching a rule on and off.
 
-use chasen_entity::trigger::MAX_RULES;
 use chasen_entity::{FullyQualifiedName, Rule, RuleLink, Status, error_text};
 use chasen_spi::Privilege;
 use http::StatusCode;
 
-use super::{RULES, present};
+use super::{RULES, present, set_link};
 use crate::api::put::excerpt;
 use crate::call::Call;
 use crate::entities::{Batch, Stored, Tries};
@@ -56,10 +55,7 @@ async fn set(
     let Some(Stored { entity: mut trigger, revision: known }) = trigger else {
         return Err(ApiError::refusal(StatusCode::NOT_FOUND, error_text::RULE_WITHOUT_TRIGGER));
     };
-    if !trigger.set_link(&key, RuleLink { action: rule.action.clone(), status: wanted }) {
-        let text = error_text::too_many_rules(&rule.trigger.to_string(), MAX_RULES);
-        return Err(ApiError::bad_request(text));
-    }
+    set_link(&mut trigger, &key, RuleLink { action: rule.action.clone(), status: wanted })?;
     // The rule is written, too: one that is deleted meanwhile must not leave a link.
     let batch = Batch::default().put(&rule, revision)?.put(&trigger, known)?;
     batch.behind(Some(alone)).commit(call.controller).await.map(drop)
