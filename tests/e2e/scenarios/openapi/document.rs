@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use chasen_testkit::{Client, Reply};
 use http::header::CONTENT_TYPE;
+use http::request::Parts;
 use http::{Method, Request};
 use jsonschema::{Draft, Validator};
 use serde_json::{Value, json};
@@ -101,39 +102,25 @@ impl Document {
 
     /// Sends a request and holds the answer against the document.
     pub(super) async fn ask(&mut self, client: &Client, request: Request<Vec<u8>>) -> Reply {
-        let (method, uri) = (request.method().clone(), request.uri().clone());
-        let headers = request.headers().clone();
-        let reply = client.send(request.map(Into::into)).await.unwrap();
-        let asked = format!("{method} {uri}");
-        let path =
-            uri.path().strip_prefix(self.base()).unwrap_or_else(|| panic!("{asked} is beside the base"));
-        let found = self.find(&method, path).unwrap_or_else(|| panic!("{asked} is not in the document"));
-        let id = found.id().to_owned();
-        let status = reply.status.as_u16().to_string();
-        let status = if found.answers(&status) { status } else { "default".to_owned() };
-        let answer = &found.described["responses"][&status];
+        let (head, body) = request.into_parts();
+        let has_body = !body.is_empty();
+        let reply = client.send(Request::from_parts(head.clone(), body.into())).await.unwrap();
+        let asked = format!("{} {}", head.method, head.uri);
+        let path = head.uri.path().strip_prefix(self.base());
+        let path = path.unwrap_or_else(|| panic!("{asked} is beside the base"));
+        let found = self.find(&head.method, path).unwrap_or_else(|| panic!("{asked} is not in the document"));
+        let status = reply.status.as_str();
+        let status = if found.answers(status) { status } else { "default" };
+        let answer = &found.described["responses"][status];
         assert!(!answer.is_null(), "{asked}: {} is not documented: {}", reply.status, reply.text());
-        if method != Method::HEAD {
+        if head.method != Method::HEAD {
             self.check(&asked, found, self.resolve(answer), &reply);
         }
-        let mut sent: Vec<String> = Vec::new();
-        for parameter in self.parameters(found) {
-            let name = parameter["name"].as_str().expect("parameters have names");
-            let in_query = || {
-                let pairs = uri.query().into_iter().flat_map(|query| query.split('&'));
-                pairs.filter_map(|pair| pair.split('=').next()).any(|key| key == name)
-            };
-            let was_sent = match parameter["in"].as_str() {
-                Some("query") => in_query(),
-                Some("header") => headers.contains_key(name),
-                _ => true,
-            };
-            if was_sent {
-                sent.push(format!("{id}: parameter {name}"));
-            }
-        }
-        self.seen.extend(sent);
-        self.seen.insert(format!("{id}: {status}"));
+        let sent =
+            self.parameters(found).into_iter().filter(|parameter| was_sent(parameter, &head, has_body));
+        let mut seen: Vec<String> = sent.map(|parameter| promise(found, parameter)).collect();
+        seen.push(format!("{}: {status}", found.id()));
+        self.seen.extend(seen);
         reply
     }
 
@@ -143,13 +130,8 @@ impl Document {
         for operation in self.operations() {
             let statuses = operation.statuses().filter(|status| !exempt(operation, status));
             unseen.extend(statuses.map(|status| format!("{}: {status}", operation.id())));
-            for parameter in self.parameters(operation) {
-                unseen.push(format!(
-                    "{}: parameter {}",
-                    operation.id(),
-                    parameter["name"].as_str().unwrap_or("")
-                ));
-            }
+            let parameters = self.parameters(operation).into_iter();
+            unseen.extend(parameters.map(|parameter| promise(operation, parameter)));
         }
         unseen.retain(|promise| !self.seen.contains(promise));
         unseen
@@ -224,6 +206,25 @@ impl Document {
             .with_draft(Draft::Draft4)
             .build(&whole)
             .expect("the document's schemas are schemas")
+    }
+}
+
+/// How it is noted that an operation takes a parameter.
+fn promise(operation: Operation<'_>, parameter: &Value) -> String {
+    format!("{}: parameter {}", operation.id(), parameter["name"].as_str().expect("parameters have names"))
+}
+
+/// True if a request has the parameter.
+fn was_sent(parameter: &Value, head: &Parts, has_body: bool) -> bool {
+    let name = parameter["name"].as_str().expect("parameters have names");
+    match parameter["in"].as_str() {
+        Some("query") => {
+            let pairs = head.uri.query().into_iter().flat_map(|query| query.split('&'));
+            pairs.filter_map(|pair| pair.split('=').next()).any(|key| key == name)
+        }
+        Some("header") => head.headers.contains_key(name),
+        Some("body") => has_body,
+        _ => true,
     }
 }
 
