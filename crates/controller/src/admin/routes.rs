@@ -38,31 +38,23 @@ pub(crate) async fn route(
     let path = path.strip_suffix(&[""]).filter(|path| !path.is_empty()).unwrap_or(path);
     let query = Query(head.uri.query().unwrap_or_default());
     let call = &AdminCall { controller, admin, headers: &head.headers, query };
-    if let Some(methods) = open_to_all(path) {
-        require_method(&head.method, methods)?;
-        return told_to_all(call, path).await;
-    }
     require_method(&head.method, methods(path)).map_err(ApiError::in_admin)?;
+    if path == ["ping"] {
+        return Ok(Reply::text(StatusCode::OK, "pong"));
+    }
     require_credentials(call).map_err(ApiError::in_admin)?;
-    told_to_operators(call, &head.method, path, body).await.map_err(ApiError::in_admin)
+    handle(call, &head.method, path, body).await.map_err(ApiError::in_admin)
 }
 
-/// The methods of what needs no credentials.
-fn open_to_all(path: &[&str]) -> Option<&'static str> {
+/// The methods of what is there, and of what is not.
+fn methods(path: &[&str]) -> &'static str {
     match path {
         ["ping"]
         | ["invokers"]
         | ["invokers", "healthy", "count"]
         | ["invokers", "ready"]
         | ["activation"]
-        | ["activation", "count"] => Some("GET, OPTIONS"),
-        _ => None,
-    }
-}
-
-/// The methods of what needs credentials, and of what is not there.
-fn methods(path: &[&str]) -> &'static str {
-    match path {
+        | ["activation", "count"] => "GET, OPTIONS",
         ["disable" | "enable"] | ["users", _, "block" | "unblock"] | ["whois"] => "POST, OPTIONS",
         ["runtimes"] | ["runtimes", _] => "GET, PUT, DELETE, OPTIONS",
         ["users", _] => "GET, DELETE, OPTIONS",
@@ -90,22 +82,15 @@ fn require_credentials(call: &AdminCall<'_>) -> Result<(), ApiError> {
 }
 
 #[rustfmt::skip]
-async fn told_to_all(call: &AdminCall<'_>, path: &[&str]) -> Result<Reply, ApiError> {
-    Ok(match path {
-        ["invokers"]                     => status::invokers(call),
-        ["invokers", "healthy", "count"] => status::healthy_count(call),
-        ["invokers", "ready"]            => status::ready(call),
-        ["activation"]                   => status::activations(call).await?,
-        ["activation", "count"]          => status::activation_count(call),
-        _                                => Reply::text(StatusCode::OK, "pong"),
-    })
-}
-
-#[rustfmt::skip]
-async fn told_to_operators(
+async fn handle(
     call: &AdminCall<'_>, method: &Method, path: &[&str], body: RequestBody<'_>,
 ) -> Result<Reply, ApiError> {
     match (method, path) {
+        (GET,    ["invokers"])                            => Ok(status::invokers(call)),
+        (GET,    ["invokers", "healthy", "count"])        => Ok(status::healthy_count(call)),
+        (GET,    ["invokers", "ready"])                   => Ok(status::ready(call)),
+        (GET,    ["activation"])                          => status::activations(call).await,
+        (GET,    ["activation", "count"])                 => Ok(status::activation_count(call)),
         (POST,   ["disable"])                             => Ok(status::disable(call)),
         (POST,   ["enable"])                              => Ok(status::enable(call)),
 

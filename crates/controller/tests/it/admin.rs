@@ -126,7 +126,7 @@ impl Door {
 }
 
 #[tokio::test]
-async fn everybody_may_ask_how_the_node_is() {
+async fn operators_may_ask_how_the_node_is() {
     let door = Door::open().await;
     for (path, body) in [
         ("/invokers", json!({"invoker0/0": "up", "invoker1/1": "up"})),
@@ -137,21 +137,24 @@ async fn everybody_may_ask_how_the_node_is() {
         ("/activation/", json!([[id().to_string(), "guest/pkg/hello@0.0.7"]])),
         ("/activation/count", json!(1)),
     ] {
-        let response = door.nobody(&format!("GET {path}")).await;
+        let response = door.operator(&format!("GET {path}"), Value::Null).await;
         assert_eq!((response.status, response.json()), (200, body), "{path}");
         assert_eq!(response.header("access-control-allow-methods"), Some("OPTIONS, GET, POST"));
         let options = door.nobody(&format!("OPTIONS {path}")).await;
         assert_eq!((options.status, options.text().as_str()), (200, "OK"));
     }
     *door.status.0.lock() = [InvokerState::Up, InvokerState::Unhealthy];
-    let ready = door.nobody("GET /invokers/ready").await;
+    let ready = door.operator("GET /invokers/ready", Value::Null).await;
     assert_eq!((ready.status, ready.json()), (500, json!({"unhealthy": "1/2"})));
-    assert_eq!(door.nobody("GET /invokers").await.json()["invoker1/1"], "unhealthy");
+    assert_eq!(door.operator("GET /invokers", Value::Null).await.json()["invoker1/1"], "unhealthy");
     assert_eq!(door.nobody("GET /ping").await.text(), "pong");
 }
 
 /// Method and path of everything that needs credentials.
-const GUARDED: [&str; 19] = [
+const GUARDED: [&str; 22] = [
+    "GET /invokers",
+    "GET /invokers/ready",
+    "GET /activation",
     "POST /disable",
     "POST /enable",
     "GET /runtimes",
