@@ -5,8 +5,8 @@
 //! to its record.
 
 pub(crate) mod admission;
-pub(crate) mod fire;
 mod conductor;
+pub(crate) mod fire;
 mod ledger;
 mod primitive;
 mod record;
