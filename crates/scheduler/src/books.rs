@@ -24,7 +24,7 @@ impl Shared {
 
     /// Writes the record of an end.
     pub(crate) fn record(&self, invocation: &Invocation, ending: Ending) -> Arc<Activation> {
-        self.keep(invocation, ending.into_record(invocation))
+        self.keep(invocation, ending.into_record(invocation, clock::now()))
     }
 
     /// Writes a record, or, where the invocation's store level does not keep it, only that there is none.

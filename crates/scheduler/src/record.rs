@@ -89,13 +89,13 @@ impl Ending {
         Self { start: now, duration: 0, init_time: None, response, logs: Vec::new(), timed_out: false }
     }
 
-    /// The record of this end.
-    pub(crate) fn into_record(self, invocation: &Invocation) -> Activation {
+    /// The record of this end, written `now`: after the last line of the logs.
+    pub(crate) fn into_record(self, invocation: &Invocation, now: Millis) -> Activation {
         let annotations = self.annotations(invocation);
         let end = self.start.saturating_add(self.duration);
         let mut logs = self.logs;
         if self.response.outcome == Outcome::DeveloperError && invocation.action.limits.logs > 0 {
-            logs.push(notice(end, error_text::LOGS_AFTER_DEVELOPER_ERROR));
+            logs.push(notice(now, error_text::LOGS_AFTER_DEVELOPER_ERROR));
         }
         Activation {
             namespace: EntityPath::root(&invocation.identity.namespace.name),
@@ -185,7 +185,7 @@ mod tests {
             ("it came while the container was initialised", Some(500), 1_000, 107, 0, Some(100)),
         ] {
             let init = init.map(Duration::from_millis);
-            let record = Ending::ran(&invocation, report(1_100, success()), init).into_record(&invocation);
+            let record = Ending::ran(&invocation, report(1_100, success()), init).into_record(&invocation, 0);
             assert_eq!((record.start, record.duration()), (start, Some(duration)), "{what}");
             assert_eq!(number(&record, "waitTime"), Some(wait), "{what}");
             assert_eq!(number(&record, "initTime"), init_time, "{what}");
@@ -202,7 +202,7 @@ mod tests {
             logs: vec!["a line".to_owned()],
             timed_out: true,
         };
-        let record = Ending::not_started(&invocation, &failure, 2_000).into_record(&invocation);
+        let record = Ending::not_started(&invocation, &failure, 2_000).into_record(&invocation, 2_000);
         assert_eq!((record.start, record.end), (1_050, 1_080));
         assert_eq!((number(&record, "waitTime"), number(&record, "initTime")), (Some(50), Some(30)));
         assert_eq!(record.annotations.get("timeout").unwrap().as_str(), "true");
@@ -210,7 +210,7 @@ mod tests {
             record.logs,
             [
                 "a line",
-                "1970-01-01T00:00:01.080Z       stderr: The action did not initialize or run as expected. Log data might be missing.",
+                "1970-01-01T00:00:02.000Z       stderr: The action did not initialize or run as expected. Log data might be missing.",
             ]
         );
     }
@@ -218,12 +218,12 @@ mod tests {
     #[test]
     fn an_action_without_logs_gets_no_notice_and_others_errors_none_either() {
         let mut invocation = accepted_at(1_000);
-        let whisk = Ending::not_provisioned(2_000).into_record(&invocation);
+        let whisk = Ending::not_provisioned(2_000).into_record(&invocation, 2_000);
         assert_eq!((whisk.response.outcome, whisk.logs.len()), (Outcome::WhiskError, 0));
         let mut action = chasen_entity::ExecutableAction::clone(&invocation.action);
         action.limits.logs = 0;
         invocation.action = std::sync::Arc::new(action);
-        assert_eq!(Ending::exited(2_000).into_record(&invocation).logs.len(), 0);
+        assert_eq!(Ending::exited(2_000).into_record(&invocation, 2_000).logs.len(), 0);
     }
 
     #[test]
@@ -233,7 +233,7 @@ mod tests {
             binding: Some("guest/bound".to_owned()),
             ..accepted_at(1_000)
         };
-        let record = Ending::ran(&invocation, report(1_000, success()), None).into_record(&invocation);
+        let record = Ending::ran(&invocation, report(1_000, success()), None).into_record(&invocation, 0);
         assert_eq!(record.cause, invocation.cause);
         assert_eq!(record.annotations.get("causedBy").unwrap().as_str(), r#""sequence""#);
         assert_eq!(record.annotations.get("binding").unwrap().as_str(), r#""guest/bound""#);

@@ -142,7 +142,9 @@ async fn notices() {
 async fn logs_of_failure(client: &Client, name: &str, arguments: &Value) -> Vec<String> {
     let called = call(client, name, arguments).await;
     assert_eq!(called.status, 502, "{}", called.text);
-    logs(client, called.id()).await
+    let lines = logs(client, called.id()).await;
+    assert!(lines.is_sorted_by_key(|line| &line[..TIME]), "lines are in the order of time: {lines:?}");
+    lines
 }
 
 async fn timed_out() {
