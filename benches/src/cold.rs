@@ -14,7 +14,7 @@ const CALLS: usize = 9;
 
 pub(crate) fn run() -> Result<(), Failure> {
     let node = Node::without_stem_cells()?;
-    for kind in [kinds::node()?, kinds::python()?, kinds::ruby()?] {
+    for kind in [kinds::node()?, kinds::python()?, kinds::php()?, kinds::ruby()?] {
         let (mut platform, mut direct) = (Vec::new(), Vec::new());
         for repetition in 0..REPETITIONS {
             let (ours, reference) = alternate(&node, &kind, repetition)?;

@@ -29,6 +29,10 @@ pub(crate) fn python() -> Result<Kind, Failure> {
     kind("python:3.11", "def main(args):\n    return {}\n")
 }
 
+pub(crate) fn php() -> Result<Kind, Failure> {
+    kind("php:8.1", "<?php function main(array $args): array { return []; }\n")
+}
+
 pub(crate) fn ruby() -> Result<Kind, Failure> {
     kind("ruby:2.5", "def main(args)\n  {}\nend\n")
 }
@@ -48,6 +52,7 @@ fn kind(name: &'static str, code: &'static str) -> Result<Kind, Failure> {
 fn interpreter(interpreter: &Interpreter) -> Result<String, Failure> {
     let (command, question) = match interpreter.command.as_str() {
         "python" => (format!("python{}", interpreter.version), ["-c", "import sys; print(sys.executable)"]),
+        "php" => ("php".to_owned(), ["-r", "print PHP_BINARY;"]),
         "ruby" => ("ruby".to_owned(), ["-e", "print RbConfig.ruby"]),
         other => (other.to_owned(), ["-p", "process.execPath"]),
     };

@@ -11,8 +11,23 @@ struct Tool {
     packages: &'static [&'static str],
 }
 
+/// PHP with the extensions of the upstream image.
+const PHP: [&str; 11] = [
+    "php-cli",
+    "php-bcmath",
+    "php-curl",
+    "php-gd",
+    "php-intl",
+    "php-mbstring",
+    "php-mysql",
+    "php-pgsql",
+    "php-soap",
+    "php-sqlite3",
+    "php-zip",
+];
+
 #[rustfmt::skip]
-const TOOLS: [Tool; 9] = [
+const TOOLS: [Tool; 10] = [
     Tool { probe: &["cc", "--version"],                   packages: &["gcc", "libc6-dev"] },
     Tool { probe: &["c++", "--version"],                  packages: &["g++"] },
     Tool { probe: &["curl", "--version"],                 packages: &["curl"] },
@@ -20,6 +35,7 @@ const TOOLS: [Tool; 9] = [
     Tool { probe: &["node", "--version"],                 packages: &["nodejs"] },
     Tool { probe: &["npm", "--version"],                  packages: &["npm"] },
     Tool { probe: &["python3", "-m", "pip", "--version"], packages: &["python3", "python3-pip", "python3-venv"] },
+    Tool { probe: &["php", "-r", "mb_strlen('');"],       packages: &PHP },
     Tool { probe: &["ruby", "--version"],                 packages: &["ruby"] },
     Tool { probe: &["bundle", "--version"],               packages: &["ruby-bundler"] },
 ];

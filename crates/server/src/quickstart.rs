@@ -23,9 +23,10 @@ pub struct Sample {
 }
 
 /// One sample per language.
-pub const SAMPLES: [Sample; 4] = [
+pub const SAMPLES: [Sample; 5] = [
     Sample { name: "hello-nodejs", kind: "nodejs:default", code: include_str!("../../../samples/hello.js") },
     Sample { name: "hello-python", kind: "python:default", code: include_str!("../../../samples/hello.py") },
+    Sample { name: "hello-php", kind: "php:default", code: include_str!("../../../samples/hello.php") },
     Sample { name: "hello-ruby", kind: "ruby:default", code: include_str!("../../../samples/hello.rb") },
     Sample { name: "hello-native", kind: NATIVE, code: include_str!("../../../samples/hello-native.sh") },
 ];

@@ -144,6 +144,7 @@ fn kind_of(path: &Path) -> Option<&'static str> {
         None | Some("sh") => Some(NATIVE),
         Some("js" | "cjs") => Some("nodejs:default"),
         Some("py") => Some("python:default"),
+        Some("php") => Some("php:default"),
         Some("rb") => Some("ruby:default"),
         Some(_) => None,
     }
@@ -203,6 +204,7 @@ mod tests {
         for (name, kind) in [
             ("a.js", Some("nodejs:default")),
             ("a.py", Some("python:default")),
+            ("a.php", Some("php:default")),
             ("a.rb", Some("ruby:default")),
             ("a.sh", Some(NATIVE)),
             ("a", Some(NATIVE)),

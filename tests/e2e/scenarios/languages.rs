@@ -9,12 +9,14 @@ use serde_json::json;
 use crate::functions::{Function, Language, call, logs};
 use crate::scenario::{Need, Scenario};
 
+const PHP: Need = Need::Command("php");
 const RUBY: Need = Need::Command("ruby");
 
 /// Families of the manifest whose cases are played in sandboxes.
-const CASES: [(&str, &str, Need); 3] = [
+const CASES: [(&str, &str, Need); 4] = [
     ("languages::the_cases_of_nodejs_hold_in_sandboxes", "nodejs", Need::Command("node")),
     ("languages::the_cases_of_python_hold_in_sandboxes", "python", Need::Command("python3.11")),
+    ("languages::the_cases_of_php_hold_in_sandboxes", "php", PHP),
     ("languages::the_cases_of_ruby_hold_in_sandboxes", "ruby", RUBY),
 ];
 
@@ -25,6 +27,7 @@ pub(crate) fn scenarios() -> Vec<Scenario> {
     let own = vec![
         Scenario::new("languages::nodejs_answers_logs_and_fails", nodejs).needing(Language::Nodejs.need()),
         Scenario::new("languages::python_answers_logs_and_fails", python).needing(Language::Python.need()),
+        Scenario::new("languages::php_answers_logs_and_fails", php).needing(PHP),
         Scenario::new("languages::ruby_answers_logs_and_fails", ruby).needing(RUBY),
         Scenario::new("languages::native_executables_answer", native),
     ];
@@ -57,6 +60,20 @@ async fn python() {
     assert!(logs(&client, called.id()).await.concat().contains("stderr: seen 4"));
     let raised = call(&client, "inverse", &json!({"n": 0})).await;
     assert_eq!((raised.status, raised.failure().0), (502, "application error"));
+}
+
+async fn php() {
+    let node = node().start();
+    let client = node.client();
+    let code = "<?php\nfunction main(array $args): array {\n  echo \"seen {$args['n']}\\n\";\n  \
+                return ['inverse' => intdiv(12, $args['n']), 'text' => mb_strtoupper('grün')];\n}\n";
+    Function::of_kind("inverse", "php:default", code).put(&client).await;
+    let called = call(&client, "inverse", &json!({"n": 4})).await;
+    assert_eq!(called.result(), &json!({"inverse": 3, "text": "GRÜN"}));
+    assert!(logs(&client, called.id()).await.concat().contains("stdout: seen 4"));
+    let thrown = call(&client, "inverse", &json!({"n": 0})).await;
+    assert_eq!((thrown.status, thrown.failure().0), (502, "action developer error"));
+    assert!(logs(&client, thrown.id()).await.concat().contains("index.php on line 4"), "the line is named");
 }
 
 async fn ruby() {

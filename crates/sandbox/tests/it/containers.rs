@@ -11,7 +11,7 @@ use chasen_spi::container_factory::{ContainerFactory, ContainerSpec};
 use libtest_mimic::Trial;
 
 use crate::house::{eventually, groups_of, test};
-use crate::world::{Draft, LINES, NATIVE, NODE, PYTHON, RUBY, World, texts, zip_of};
+use crate::world::{Draft, LINES, NATIVE, NODE, PHP, PYTHON, RUBY, World, texts, zip_of};
 
 const ECHO_JSON: &str = r#"{"b":1.00,"a":1e400,"ü":"\u00fc"}"#;
 
@@ -205,6 +205,7 @@ async fn bad_archives() {
             "cannot decode the request: the archive has an entry of illegal name",
             false,
         ),
+        (PHP, evil.as_slice(), "cannot decode the request: the archive has an entry of illegal name", false),
         (RUBY, evil.as_slice(), "Invalid Binary: failed to open zip file. Please make sure", true),
         (RUBY, b"\x7fELF", "Invalid Binary: failed to open zip file. Please make sure", true),
         (

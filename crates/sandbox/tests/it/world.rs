@@ -24,6 +24,7 @@ use crate::house::own_exe;
 
 pub(crate) const NODE: &str = "nodejs:20";
 pub(crate) const PYTHON: &str = "python:3.11";
+pub(crate) const PHP: &str = "php:8.1";
 pub(crate) const RUBY: &str = "ruby:2.5";
 /// Executables started anew for every run.
 pub(crate) const NATIVE: &str = "openwhisk/dockerskeleton";

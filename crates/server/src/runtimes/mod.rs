@@ -15,9 +15,10 @@ pub use modules::{ModuleSet, Modules, Wanted};
 const MANIFEST: &str = include_str!("../../../../runtimes/runtimes.json");
 
 /// Launchers, by their path in the folder.
-const LAUNCHERS: [(&str, &str); 3] = [
+const LAUNCHERS: [(&str, &str); 4] = [
     ("nodejs/launcher.js", include_str!("../../../../runtimes/nodejs/launcher.js")),
     ("python/launcher.py", include_str!("../../../../runtimes/python/launcher.py")),
+    ("php/launcher.php", include_str!("../../../../runtimes/php/launcher.php")),
     ("ruby/launcher.rb", include_str!("../../../../runtimes/ruby/launcher.rb")),
 ];
 
