@@ -5,6 +5,7 @@ use std::sync::Arc;
 use arc_swap::{ArcSwap, Guard};
 use async_trait::async_trait;
 use chasen_entity::Manifest;
+use chasen_entity::manifest::RuntimeKind;
 use tokio::sync::watch;
 
 use crate::StoreError;
@@ -48,8 +49,8 @@ impl Runtimes {
 /// Keeps the manifest that an operator put in force, for the next life of the node.
 #[async_trait]
 pub trait RuntimesKeeper: Send + Sync {
-    /// Refuses a manifest that this node could not work with. Says what and where.
-    fn check(&self, manifest: &Manifest) -> Result<(), String>;
+    /// Refuses a kind that this node could not work with. Says which and why.
+    fn check(&self, kind: &RuntimeKind) -> Result<(), String>;
 
     /// Keeps a manifest in place of what was kept; durable when it returns.
     async fn keep(&self, manifest: &Manifest) -> Result<(), StoreError>;

@@ -2,6 +2,7 @@
 
 use chasen_entity::Manifest;
 use chasen_entity::manifest::RuntimeKind;
+use chasen_spi::RuntimesKeeper;
 use serde_json::Value;
 
 use super::AdminError;
@@ -40,6 +41,12 @@ pub fn without_kind(mut manifest: Manifest, name: &str) -> Result<Manifest, Admi
     }
     manifest.runtimes.retain(|_, kinds| !kinds.is_empty());
     checked(&manifest)
+}
+
+/// Refuses a manifest with kinds that a node could not work with. What is in force already is not in question.
+pub fn check_news(keeper: &dyn RuntimesKeeper, present: &Manifest, new: &Manifest) -> Result<(), AdminError> {
+    let mut news = new.kinds().filter(|kind| !present.kinds().any(|known| known == *kind));
+    news.try_for_each(|kind| keeper.check(kind)).map_err(AdminError::Runtimes)
 }
 
 /// Reads a kind; its name may be left out, for the one who sends it says it.

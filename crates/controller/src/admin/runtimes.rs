@@ -5,7 +5,7 @@ use std::sync::Arc;
 use chasen_entity::Manifest;
 
 use super::call::AdminCall;
-use super::{Admin, AdminError, kinds};
+use super::{AdminError, kinds};
 use crate::aside;
 use crate::controller::Controller;
 use crate::wire::body::RequestBody;
@@ -65,20 +65,13 @@ async fn change(
     let (controller, admin) = (call.controller.clone(), call.admin.clone());
     let done = aside::finish(async move {
         let _turn = admin.changing.lock().await;
-        let present = Manifest::clone(&controller.runtimes.manifest());
-        keep_and_enforce(&controller, &admin, make(present)?).await
+        let present = Arc::clone(&controller.runtimes.manifest());
+        let manifest = make(Manifest::clone(&present))?;
+        kinds::check_news(&*admin.keeper, &present, &manifest)?;
+        admin.keeper.keep(&manifest).await?;
+        Ok(enforce(&controller, manifest))
     });
     Ok(call.success(&*done.await?))
-}
-
-async fn keep_and_enforce(
-    controller: &Controller,
-    admin: &Admin,
-    manifest: Manifest,
-) -> Result<Arc<Manifest>, ApiError> {
-    admin.keeper.check(&manifest).map_err(ApiError::malformed)?;
-    admin.keeper.keep(&manifest).await?;
-    Ok(enforce(controller, manifest))
 }
 
 fn enforce(controller: &Controller, manifest: Manifest) -> Arc<Manifest> {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use chasen_controller::admin::{Admin, AdminCredentials};
+use chasen_entity::manifest::RuntimeKind;
 use chasen_entity::{ActivationId, Manifest};
 use chasen_spi::{InvokerState, NodeStatus, RuntimesKeeper, StoreError, SubjectStore as _};
 use parking_lot::Mutex;
@@ -50,10 +51,10 @@ const INITIAL: &str = r#"{"runtimes":{"go":[{"kind":"go:1","image":{"name":"g"}}
 
 #[async_trait]
 impl RuntimesKeeper for Keeper {
-    fn check(&self, manifest: &Manifest) -> Result<(), String> {
-        match manifest.kinds().find(|kind| kind.kind.starts_with("cobol")) {
-            Some(kind) => Err(format!("kind '{}': nothing runs it", kind.kind)),
-            None => Ok(()),
+    fn check(&self, kind: &RuntimeKind) -> Result<(), String> {
+        match kind.kind.starts_with("cobol") {
+            true => Err(format!("kind '{}': nothing runs it", kind.kind)),
+            false => Ok(()),
         }
     }
 

@@ -124,7 +124,9 @@ impl Folder {
     }
 
     async fn keep(&self, manifest: Manifest) -> Done<Manifest> {
-        self.kept.check(&manifest).map_err(AdminError::Runtimes)?;
+        // One that cannot be read is not in force, and is what this one may be to repair.
+        let present = self.kept.start().unwrap_or_default();
+        kinds::check_news(&self.kept, &present, &manifest)?;
         self.kept.keep(&manifest).await.map_err(AdminError::from)?;
         Ok(manifest)
     }

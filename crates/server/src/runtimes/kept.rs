@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
 use chasen_entity::Manifest;
+use chasen_entity::manifest::RuntimeKind;
 use chasen_spi::{RuntimesKeeper, StoreError};
 
 use super::{LAUNCHERS, ModuleSet, RuntimesError, manifest};
@@ -63,23 +64,19 @@ impl KeptRuntimes {
 
 #[async_trait]
 impl RuntimesKeeper for KeptRuntimes {
-    fn check(&self, manifest: &Manifest) -> Result<(), String> {
-        for kind in manifest.kinds() {
-            let Some(launch) = &kind.launch else { continue };
-            if !LAUNCHERS.iter().any(|(name, _)| *name == launch.launcher) {
-                let known = LAUNCHERS.map(|(name, _)| name).join(", ");
-                return Err(format!(
-                    "kind '{}': chasen.launcher '{}' is none of {known}",
-                    kind.kind, launch.launcher
-                ));
-            }
-            if let Some(modules) = &launch.modules
-                && ModuleSet::named(modules).is_none()
-            {
-                return Err(format!("kind '{}': there are no chasen.modules '{modules}'", kind.kind));
-            }
+    fn check(&self, kind: &RuntimeKind) -> Result<(), String> {
+        let Some(launch) = &kind.launch else { return Ok(()) };
+        let name = &kind.kind;
+        if !LAUNCHERS.iter().any(|(launcher, _)| *launcher == launch.launcher) {
+            let known = LAUNCHERS.map(|(launcher, _)| launcher).join(", ");
+            return Err(format!("kind '{name}': chasen.launcher '{}' is none of {known}", launch.launcher));
         }
-        Ok(())
+        match &launch.modules {
+            Some(modules) if ModuleSet::named(modules).is_none() => {
+                Err(format!("kind '{name}': there are no chasen.modules '{modules}'"))
+            }
+            _ => Ok(()),
+        }
     }
 
     async fn keep(&self, manifest: &Manifest) -> Result<(), StoreError> {
@@ -142,8 +139,9 @@ mod tests {
     fn launchers_and_modules_must_be_carried() {
         let kept = KeptRuntimes::new(Path::new("/nowhere"), None);
         let built_in = kept.start().unwrap();
-        assert_eq!(kept.check(&built_in), Ok(()));
-        let text = serde_json::to_string(&built_in).unwrap();
+        let python = built_in.resolve("python:3.11").unwrap();
+        assert_eq!(kept.check(python), Ok(()));
+        let text = serde_json::to_string(python).unwrap();
         for (from, to, part) in [
             (
                 "python/launcher.py",
@@ -152,7 +150,7 @@ mod tests {
             ),
             ("\"modules\":\"", "\"modules\":\"x", "there are no chasen.modules 'x"),
         ] {
-            let changed = Manifest::parse(&text.replace(from, to)).unwrap();
+            let changed: RuntimeKind = serde_json::from_str(&text.replace(from, to)).unwrap();
             let error = kept.check(&changed).unwrap_err();
             assert!(error.starts_with("kind '") && error.contains(part), "{error}");
         }
