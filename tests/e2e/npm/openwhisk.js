@@ -87,6 +87,58 @@ async function triggers () {
   assert.strictEqual((await ow.rules.get({ name: own.rule })).status, 'inactive')
 }
 
+/** Feeds are actions like any other; what makes them feeds is what clients do. */
+async function feeds () {
+  const name = 'feeds/feed'
+  const trigger = 'fed'
+  const feed = 'function main(args) { return args.refuses === args.lifecycleEvent ? { error: `no ${args.refuses}` } : args }'
+  await ow.packages.create({ name: 'feeds' })
+  await ow.actions.create({ name, action: feed, annotations: { feed: true } })
+  const contents = await ow.packages.get({ name: 'feeds' })
+  assert.deepStrictEqual([contents.feeds.map(feed => feed.name), contents.actions], [['feed'], []])
+
+  const annotations = [{ key: 'feed', value: `/_/${name}` }]
+  await ow.triggers.create({ name: trigger, trigger: { annotations } })
+  const params = { cron: '* * * * *' }
+  for (const [call, lifecycleEvent] of Object.entries({ create: 'CREATE', get: 'READ', update: 'UPDATE', delete: 'DELETE' })) {
+    const { response } = await ow.feeds[call]({ name, trigger, params })
+    const triggerName = `/_/${trigger}`
+    assert.deepStrictEqual(response.result, { lifecycleEvent, triggerName, authKey: credentials, ...params })
+  }
+  const kept = await ow.triggers.get({ name: trigger })
+  assert.deepStrictEqual(kept.annotations, annotations)
+
+  // Where a feed refuses, its client takes the trigger back.
+  await refused(ow.feeds.create({ name, trigger, params: { refuses: 'CREATE' } }), 502, 'no CREATE')
+  await refused(ow.feeds.create({ name: 'feeds/missing', trigger }), 404, 'does not exist')
+  await ow.triggers.delete({ name: trigger })
+  await refused(ow.triggers.get({ name: trigger }), 404, 'does not exist')
+  await ow.actions.delete({ name })
+  await ow.packages.delete({ name: 'feeds' })
+}
+
+/** Whoever asks again and again for what is new sees every activation, in time. */
+async function polling () {
+  await ow.actions.create({ name: 'polled', action: 'function main({ n }) { console.log(`call ${n}`); return {} }' })
+  let since = Date.now()
+  const seen = new Map()
+  const expected = []
+  for (let n = 0; n < 5; n++) {
+    await ow.actions.invoke({ name: 'polled', params: { n } })
+    expected.push(`call ${n}`)
+    await eventually(async () => {
+      for (const { activationId, start } of await ow.activations.list({ name: 'polled', since })) {
+        const { logs } = await ow.activations.logs({ name: activationId })
+        seen.set(activationId, logs[0].replace(/.* stdout: /, ''))
+        since = Math.max(since, start)
+      }
+      return seen.size > n
+    })
+  }
+  assert.deepStrictEqual([...seen.values()].sort(), expected)
+  await ow.actions.delete({ name: 'polled' })
+}
+
 async function farewell () {
   await ow.rules.delete({ name: own.rule })
   await ow.triggers.delete({ name: own.trigger })
@@ -99,7 +151,7 @@ async function farewell () {
 }
 
 async function main () {
-  for (const part of [actions, sequences, triggers, farewell]) {
+  for (const part of [actions, sequences, triggers, feeds, polling, farewell]) {
     await part()
     console.log(part.name)
   }

@@ -206,6 +206,7 @@ async fn results() {
         ("node", "[1, 'two']", json!([1, "two"])),
         ("node", "Promise.resolve({ ok: true })", json!({"ok": true})),
         ("node", "{ snow: '☃' }", json!({"snow": "☃"})),
+        ("node", "{ marks: '&<>' }", json!({"marks": "&<>"})),
         ("python", "['a', 'b']", json!(["a", "b"])),
         ("python", "{'snow': '☃'}", json!({"snow": "☃"})),
         ("native", "", json!([1, {"error": "not one"}])),
@@ -221,6 +222,7 @@ async fn results() {
         let query = "?blocking=true&result=true";
         let bare = client.post(&format!("{}{query}", path(name)), &json!({"code": code})).await.unwrap();
         assert_eq!((bare.status.as_u16(), bare.json()), (200, result), "{name} {code}");
+        assert!(!bare.text().contains('\\'), "nothing is escaped without need: {}", bare.text());
     }
     let large = call(&client, "node", &json!({"code": "{ text: 'x'.repeat(1048576 - 11) }"})).await;
     assert_eq!(large.result()["text"].as_str().map(str::len), Some(1_048_576 - 11), "exactly the limit");

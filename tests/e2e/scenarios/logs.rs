@@ -22,6 +22,9 @@ pub(crate) fn scenarios() -> Vec<Scenario> {
         Scenario::new("logs::limits_cut_logs_and_say_so", limits),
         Scenario::new("logs::developer_errors_end_logs_with_a_notice", notices),
         Scenario::new("logs::what_was_printed_before_the_time_limit_is_kept", timed_out),
+        Scenario::new("logs::functions_that_print_without_end_are_stopped", endless)
+            .needing(Language::Nodejs.need()),
+        Scenario::new("logs::lines_that_end_the_logs_of_others_are_lines", marks),
     ]
 }
 
@@ -154,4 +157,27 @@ async fn timed_out() {
     Function::python("sleeps", code).limit("timeout", 500).put(&client).await;
     let lines = logs_of_failure(&client, "sleeps", &json!({})).await;
     assert_eq!(texts(&lines), ["stdout: before", AFTER_DEVELOPER_ERROR]);
+}
+
+async fn endless() {
+    let node = node().start();
+    let client = node.client();
+    let code = "function main() { for (;;) console.log('heavy '.repeat(20)); }";
+    Function::nodejs("prints", code).limit("timeout", 2000).limit("logs", 1).put(&client).await;
+    let lines = logs_of_failure(&client, "prints", &json!({})).await;
+    let texts = texts(&lines);
+    let cut = "stderr: Logs were truncated because the total bytes size exceeds the limit of 1048576 bytes.";
+    assert_eq!(texts[texts.len() - 2..], [cut, AFTER_DEVELOPER_ERROR]);
+    assert!(texts[..texts.len() - 2].iter().all(|text| text.starts_with("stdout: heavy")));
+}
+
+/// Runtimes elsewhere print a mark at the end of each activation. Nothing waits for it here, and nothing is lost.
+async fn marks() {
+    let node = node().start();
+    let client = node.client();
+    let code = "#!/bin/sh\nfor line in before XXX_THE_END_OF_A_WHISK_ACTIVATION_XXX after; do echo $line; done\necho '{}'\n";
+    Function::native("prints", code).put(&client).await;
+    let lines = logs(&client, call(&client, "prints", &json!({})).await.id()).await;
+    let mark = "stdout: XXX_THE_END_OF_A_WHISK_ACTIVATION_XXX";
+    assert_eq!(texts(&lines), ["stdout: before", mark, "stdout: after"]);
 }

@@ -26,6 +26,8 @@ pub(crate) fn scenarios() -> Vec<Scenario> {
             .needing(Need::Command("node")),
         Scenario::new("sequences::arrays_go_from_one_to_the_next", arrays).needing(Need::Command("node")),
         Scenario::new("sequences::conductors_say_what_runs_next", conducted).needing(Need::Command("node")),
+        Scenario::new("sequences::compositions_have_so_many_components_and_turns", bounds)
+            .needing(Need::Command("node")),
         Scenario::new("sequences::they_go_on_when_nobody_waits", beyond_the_wait)
             .needing(Need::Command("node")),
         Scenario::new("sequences::what_a_crash_leaves_ends_with_the_parts_that_ran", crash)
@@ -155,6 +157,35 @@ async fn conducted() {
     let called = call(&client, "around", &json!({"plan": ["a"]})).await;
     assert_eq!(called.result(), &json!({"seen": ["a", "b"]}));
     assert_eq!(names(&whole(&client, &called).await), ["conductor", "b"]);
+}
+
+/// Lets `action` run until it has counted to `most`. One that is `deaf` goes on whatever it hears.
+const COUNTER: &str = "function main({ n = 0, most, action, error, deaf }) {\n  \
+    if (error && !deaf) return { error };\n  \
+    if (n >= most) return { params: { n } };\n  \
+    return { action, params: { n, most: 20, action: 'increment' }, state: { most, action, deaf } };\n}";
+
+async fn bounds() {
+    let node = node().start();
+    let client = node.client();
+    Function::nodejs("increment", "function main({ n }) { return { n: n + 1 } }").put(&client).await;
+    Function::nodejs("counter", COUNTER).annotation("conductor", json!(true)).put(&client).await;
+    let count = async |arguments: Value| call(&client, "counter", &arguments).await;
+    let called = count(json!({"most": 50, "action": "increment"})).await;
+    assert_eq!(called.result(), &json!({"n": 50}));
+    assert_eq!(whole(&client, &called).await.len(), 101);
+    let too_many = ("application error", "Too many actions in the composition.".to_owned());
+    let called = count(json!({"most": 51, "action": "increment"})).await;
+    assert_eq!(called.failure(), too_many);
+    assert_eq!(whole(&client, &called).await.len(), 102, "the conductor hears of it");
+    let called = count(json!({"most": 51, "action": "invalid#Action", "deaf": true})).await;
+    assert_eq!(called.failure(), too_many);
+    assert_eq!(whole(&client, &called).await.len(), 101, "and is asked so often at most");
+    // Compositions inside count for the same bounds.
+    let called = count(json!({"most": 50, "action": "counter"})).await;
+    assert_eq!(called.failure(), too_many);
+    let parts = whole(&client, &called).await;
+    assert_eq!(names(&parts).iter().filter(|name| **name == "counter").count(), parts.len());
 }
 
 /// A function that sleeps for a second: longer than its caller waits.

@@ -13,6 +13,8 @@ pub(crate) fn scenarios() -> Vec<Scenario> {
     [
         Scenario::new("web_actions::pages_images_and_cookies_reach_browsers", answers),
         Scenario::new("web_actions::requests_reach_functions_whole", requests),
+        Scenario::new("web_actions::bodies_reach_functions_by_their_type", bodies),
+        Scenario::new("web_actions::results_say_how_they_are_sent", messages),
         Scenario::new("web_actions::functions_answer_browsers_themselves_if_they_want_to", options),
         Scenario::new("web_actions::namespaces_have_hosts_of_their_own", hosts),
         Scenario::new("web_actions::errors_and_secrets_have_their_status", errors),
@@ -118,6 +120,89 @@ async fn requests() {
     let echo = send(&node, raw, "{\"a\":").await.json();
     assert_eq!((&echo["__ow_query"], &echo["__ow_body"]), (&json!("a=b+c&mine=1"), &json!("eyJhIjo=")));
     assert!(echo.get("a").is_none());
+}
+
+async fn bodies() {
+    let node = node().start();
+    export(&node, Function::nodejs("echo", ECHO), &[]).await;
+    export(&node, Function::nodejs("raw", ECHO), &[("raw-http", json!(true))]).await;
+    let nothing = Value::Null;
+    for (content_type, body, plain, raw) in [
+        ("", "", nothing.clone(), json!("")),
+        ("", "abc", json!("YWJj"), json!("YWJj")),
+        ("text/plain", "", json!(""), json!("")),
+        ("text/plain", "h\u{e9}", json!("h\u{e9}"), json!("h\u{e9}")),
+        ("application/xml", "<a/>", json!("<a/>"), json!("<a/>")),
+        ("application/json", "[1, {}]", json!([1, {}]), json!("WzEsIHt9XQ==")),
+        ("application/json", "\"s\"", json!("s"), json!("InMi")),
+        ("application/vnd.x+json", "true", json!(true), json!("dHJ1ZQ==")),
+        ("application/x-www-form-urlencoded", "a=1", nothing, json!("a=1")),
+        ("application/yaml", "abc", json!("YWJj"), json!("YWJj")),
+        ("image/svg+xml", "abc", json!("YWJj"), json!("YWJj")),
+        ("multipart/form-data; boundary=b", "abc", json!("YWJj"), json!("YWJj")),
+        ("application/x-mine; charset=utf-8", "abc", json!("abc"), json!("abc")),
+    ] {
+        for (action, expected) in [("echo", plain), ("raw", raw)] {
+            let mut request = ask(&node, Method::POST, &format!("{action}.json"));
+            if !content_type.is_empty() {
+                request = request.header(CONTENT_TYPE, content_type);
+            }
+            let reply = send(&node, request, body).await;
+            assert_eq!(reply.json()["__ow_body"], expected, "{action} {content_type} {}", reply.text());
+        }
+    }
+    let deletion = ask(&node, Method::DELETE, "echo.json").header(CONTENT_TYPE, "application/json");
+    assert_eq!(send(&node, deletion, "{\"a\":1}").await.json()["a"], 1, "every method has a body");
+}
+
+async fn messages() {
+    let node = node().start();
+    let code = r#"
+        const typed = (type, body) => ({ headers: { 'content-type': type }, body })
+        const results = {
+            'plain': typed('text/plain', 'h\u00e9'),
+            'json as text': typed('application/json', '{"a":1}'),
+            'json in base64': typed('application/json', 'eyJhIjoxfQ=='),
+            'json of a kind in base64': typed('application/vnd.x+json', 'eyJhIjoxfQ=='),
+            'json of a kind': typed('application/vnd.x+json', [1, { a: 1 }]),
+            'svg': typed('image/svg+xml', 'PHN2Zy8+'),
+            'no type': typed('xyz bar', 'x'),
+            'another type': typed('text/html', { a: 1 }),
+            'no base64': typed('image/png', '?'),
+            'bad header': { headers: { x: { y: 1 } } },
+        }
+        function main(args) { return results[args.of] }"#;
+    export(&node, Function::nodejs("says", code), &[]).await;
+    let mismatch = "Response type in header did not match generated content type.";
+    for (of, status, content_type, text) in [
+        ("plain", 200, "text/plain; charset=UTF-8", "h\u{e9}"),
+        ("json+as+text", 200, "application/json", "{\"a\":1}"),
+        ("json+in+base64", 200, "application/json", "{\"a\":1}"),
+        ("json+of+a+kind+in+base64", 200, "application/vnd.x+json", "{\"a\":1}"),
+        ("json+of+a+kind", 200, "application/vnd.x+json; charset=UTF-8", "[1, {\n  \"a\": 1\n}]"),
+        ("svg", 200, "image/svg+xml", "<svg/>"),
+        ("no+type", 400, "application/json", "Response did not specify a known content-type."),
+        ("another+type", 400, "application/json", mismatch),
+        ("no+base64", 400, "application/json", mismatch),
+        ("bad+header", 400, "application/json", "Response is not valid 'message/http'."),
+    ] {
+        let reply = get(&node, &format!("says?of={of}")).await;
+        let found =
+            if status == 200 { reply.text() } else { reply.json()["error"].as_str().unwrap().to_owned() };
+        assert_eq!((reply.status.as_u16(), found.as_str()), (status, text), "{of}");
+        assert_eq!(header(&reply, &CONTENT_TYPE), content_type, "{of}");
+    }
+    let code = "function main() { return { headers: { 'x-mine': ['a', [1, [true]]], 'x-empty': [], date: 'never', 'x-two': 'a\\r\\nb: c' } } }";
+    export(&node, Function::nodejs("heads", code), &[]).await;
+    let reply = get(&node, "heads").await;
+    let all = |name: &str| {
+        reply.headers.get_all(name).iter().map(|value| value.to_str().unwrap()).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        (all("x-mine"), all("x-empty"), all("x-two"), all("b")),
+        (vec!["a", "1", "true"], vec![], vec![], vec![])
+    );
+    assert!(all("date").len() == 1 && all("date")[0] != "never");
 }
 
 async fn options() {
