@@ -1,31 +1,27 @@
 //! Parameters and annotations: arrays of `{key, value}` on the wire, values kept as raw JSON.
 
+mod read;
+
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::fmt;
 
-use serde::de::{SeqAccess, Visitor};
-use serde::{Deserialize, Deserializer, Serialize};
-use serde_json::value::RawValue;
+use serde::Serialize;
 
 use crate::RawJson;
 use crate::json::{JsonType, ObjectSplice};
 
-/// Longest name of an algorithm, in bytes: the size of parameters does not count it.
-const MAX_ALGORITHM: usize = 64;
-
 /// One parameter or annotation.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Parameter {
     /// Name.
     pub key: String,
     /// Value, untouched but for white space between its tokens.
     pub value: RawJson,
     /// Given to the function's environment at initialisation instead of its arguments.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub init: bool,
     /// Algorithm that the value is locked with.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub encryption: Option<String>,
 }
 
@@ -109,7 +105,7 @@ impl Parameters {
     /// if the text is not an array of parameters.
     #[must_use]
     pub fn size_of(text: &str) -> Option<u64> {
-        serde_json::from_str::<SentSize>(text).ok().map(|sent| sent.0)
+        read::size_of(text)
     }
 
     /// Truth of an annotation: `true`, a number other than 0, a text other than `""`, any object or array.
@@ -203,51 +199,6 @@ impl IntoIterator for Parameters {
     }
 }
 
-impl<'de> Deserialize<'de> for Parameters {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let malformed = || serde::de::Error::custom("parameters malformed!");
-        let parameters = Vec::<Parameter>::deserialize(deserializer).map_err(|_| malformed())?;
-        let algorithms = parameters.iter().filter_map(|one| one.encryption.as_ref());
-        if algorithms.map(String::len).any(|length| length > MAX_ALGORITHM) {
-            return Err(malformed());
-        }
-        let compact = |one: Parameter| Parameter { value: one.value.compact(), ..one };
-        Ok(parameters.into_iter().map(compact).collect())
-    }
-}
-
-/// Σ bytes of keys and values of an array of parameters.
-struct SentSize(u64);
-
-impl<'de> Deserialize<'de> for SentSize {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        struct Sent<'a> {
-            #[serde(borrow)]
-            key: Cow<'a, str>,
-            #[serde(borrow)]
-            value: &'a RawValue,
-        }
-        struct Sum;
-        impl<'de> Visitor<'de> for Sum {
-            type Value = SentSize;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an array of parameters")
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut sent: A) -> Result<SentSize, A::Error> {
-                let mut sum = 0;
-                while let Some(Sent { key, value }) = sent.next_element()? {
-                    sum += (key.len() + RawJson::from(value).compact().as_str().len()) as u64;
-                }
-                Ok(SentSize(sum))
-            }
-        }
-        deserializer.deserialize_seq(Sum)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -331,17 +282,6 @@ mod tests {
     fn the_last_of_equal_keys_wins_and_defaults_stay_unwritten() {
         let both = parameters(r#"[{"key":"a","value":1},{"key":"a","value":null,"init":false}]"#);
         assert_eq!(serde_json::to_string(&both).unwrap(), r#"[{"key":"a","value":null}]"#);
-        let algorithm = format!(r#"[{{"key":"a","value":1,"encryption":"{}"}}]"#, "x".repeat(65));
-        for bad in [
-            &algorithm,
-            "{}",
-            r#"[{"key":"a"}]"#,
-            r#"[{"key":1,"value":1}]"#,
-            r#"[{"key":"a","value":1,"init":"x"}]"#,
-        ] {
-            let error = serde_json::from_str::<Parameters>(bad).unwrap_err().to_string();
-            assert!(error.starts_with("parameters malformed!"), "{error}");
-        }
     }
 
     #[test]
