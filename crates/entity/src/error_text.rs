@@ -21,8 +21,6 @@ pub const BAD_CREDENTIALS: &str = "The supplied authentication is invalid";
 pub const NO_ROUTE: &str = "The requested resource could not be found.";
 /// 404: missing entity.
 pub const NOT_FOUND: &str = "The requested resource does not exist.";
-/// 403 without a named resource.
-pub const NOT_AUTHORIZED: &str = "The supplied authentication is not authorized to access this resource.";
 /// 409: create of something that exists.
 pub const EXISTS: &str = "resource already exists";
 /// 409: stale revision.
@@ -87,8 +85,6 @@ pub const INTERRUPTED: &str = "The activation was interrupted before its result 
 /// Last log line after a developer error.
 pub const LOGS_AFTER_DEVELOPER_ERROR: &str =
     "The action did not initialize or run as expected. Log data might be missing.";
-/// Last log line when reading logs failed.
-pub const LOGS_FAILED: &str = "There was an issue while collecting your logs. Data might be missing.";
 
 /// Last log line when the log limit was reached.
 #[must_use]
