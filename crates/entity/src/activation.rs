@@ -4,7 +4,8 @@ use serde::ser::SerializeMap;
 use serde::{Deserialize, Serialize, Serializer};
 
 use crate::{
-    ActivationId, EntityName, EntityPath, Millis, Outcome, Parameters, RawJson, Response, Subject, Version,
+    ActivationId, EntityName, EntityPath, Invocation, Millis, Outcome, Parameters, RawJson, Response,
+    Subject, Version,
 };
 
 /// The record of an activation. Serialises to its stored form; [`Activation::api`] gives the wire form.
@@ -67,6 +68,25 @@ mod stored_response {
 }
 
 impl Activation {
+    /// The record of an invocation, as far as the invocation tells: its times are 0, and logs and annotations empty.
+    #[must_use]
+    pub fn of(invocation: &Invocation, response: Response) -> Self {
+        Self {
+            namespace: EntityPath::root(&invocation.identity.namespace.name),
+            name: invocation.action.name.name.clone(),
+            subject: invocation.identity.subject.clone(),
+            activation_id: invocation.activation_id,
+            cause: invocation.cause,
+            start: 0,
+            end: 0,
+            duration: None,
+            response,
+            logs: Vec::new(),
+            version: invocation.action.version,
+            annotations: Parameters::new(),
+        }
+    }
+
     /// Milliseconds it took; `None` for triggers.
     #[must_use]
     pub fn duration(&self) -> Option<u64> {

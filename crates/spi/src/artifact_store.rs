@@ -84,6 +84,14 @@ pub struct DocumentQuery {
     pub limit: u64,
 }
 
+impl DocumentQuery {
+    /// All of a collection that lie at exactly this path.
+    #[must_use]
+    pub fn at(collection: Collection, path: impl Into<String>) -> Self {
+        Self { collection, path: path.into(), path_exact: true, public_only: false, skip: 0, limit: u64::MAX }
+    }
+}
+
 /// One change of the store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {

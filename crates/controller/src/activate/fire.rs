@@ -7,8 +7,8 @@ use std::sync::Arc;
 use chasen_entity::exec::Exec;
 use chasen_entity::invocation::{Delivery, TRIGGER};
 use chasen_entity::{
-    ActionLimits, Activation, ActivationId, EntityPath, ExecutableAction, FullyQualifiedName, Invocation,
-    Outcome, Parameters, RawJson, Response, Revision, Role, RuleLink, Status, Trigger, error_text,
+    ActionLimits, Activation, ActivationId, ExecutableAction, FullyQualifiedName, Invocation, Outcome,
+    Parameters, RawJson, Response, Revision, Role, RuleLink, Status, Trigger, error_text,
 };
 use chasen_spi::event_log::Unfinished;
 use chasen_spi::{Privilege, Rejection, Session};
@@ -222,18 +222,5 @@ fn executable(trigger: &Trigger, revision: Revision) -> ExecutableAction {
 
 /// Fires have a start and no end.
 fn record(invocation: &Invocation, response: Response, logs: Vec<String>) -> Activation {
-    Activation {
-        namespace: EntityPath::root(&invocation.identity.namespace.name),
-        name: invocation.action.name.name.clone(),
-        subject: invocation.identity.subject.clone(),
-        activation_id: invocation.activation_id,
-        cause: None,
-        start: invocation.accepted_at,
-        end: 0,
-        duration: None,
-        response,
-        logs,
-        version: invocation.action.version,
-        annotations: Parameters::new(),
-    }
+    Activation { start: invocation.accepted_at, logs, ..Activation::of(invocation, response) }
 }

@@ -1,9 +1,7 @@
 //! Records of what the controller brings to its end itself. Pure.
 
 use chasen_entity::exec::SEQUENCE;
-use chasen_entity::{
-    ActionLimits, Activation, ActivationId, EntityPath, Invocation, Millis, Parameters, Response, Role,
-};
+use chasen_entity::{ActionLimits, Activation, ActivationId, Invocation, Millis, Parameters, Response, Role};
 
 use super::ledger::Ending;
 
@@ -26,7 +24,8 @@ pub(super) fn of_session(invocation: &Invocation, ending: Ending) -> Activation 
         end: ending.end,
         duration: Some(ending.duration),
         logs: ending.steps.iter().map(ActivationId::to_string).collect(),
-        ..of(invocation, ending.response, annotations)
+        annotations,
+        ..Activation::of(invocation, ending.response)
     }
 }
 
@@ -35,7 +34,7 @@ pub(super) fn without_run(invocation: &Invocation, response: Response, now: Mill
     let mut annotations = common(invocation, &invocation.action.exec.kind, now);
     annotations.set("timeout", &false);
     annotations.set("limits", &invocation.action.limits);
-    Activation { start: now, end: now, ..of(invocation, response, annotations) }
+    Activation { start: now, end: now, annotations, ..Activation::of(invocation, response) }
 }
 
 fn common(invocation: &Invocation, kind: &str, start: Millis) -> Parameters {
@@ -50,23 +49,6 @@ fn common(invocation: &Invocation, kind: &str, start: Millis) -> Parameters {
         annotations.set("binding", binding);
     }
     annotations
-}
-
-fn of(invocation: &Invocation, response: Response, annotations: Parameters) -> Activation {
-    Activation {
-        namespace: EntityPath::root(&invocation.identity.namespace.name),
-        name: invocation.action.name.name.clone(),
-        subject: invocation.identity.subject.clone(),
-        activation_id: invocation.activation_id,
-        cause: invocation.cause,
-        start: 0,
-        end: 0,
-        duration: None,
-        response,
-        logs: Vec::new(),
-        version: invocation.action.version,
-        annotations,
-    }
 }
 
 #[cfg(test)]

@@ -35,16 +35,9 @@ pub(crate) async fn list(call: &Call<'_>, namespace: &str) -> Result<Reply, ApiE
 
 /// A page of the actions below a path.
 async fn list_path(call: &Call<'_>, path: String, path_exact: bool) -> Result<Reply, ApiError> {
-    let query = DocumentQuery {
-        collection: Collection::Actions,
-        path,
-        path_exact,
-        public_only: false,
-        skip: 0,
-        limit: 0,
-    };
+    let query = DocumentQuery { path_exact, ..DocumentQuery::at(Collection::Actions, path) };
     let push = |listing: &mut EntityListing<'_>, document: &Document| {
-        listing.push_document(document, &Summary::of(document)?)
+        listing.push_document(document, &listing::element::<Summary<'_>>(document)?)
     };
     listing::entities(call, query, push).await
 }

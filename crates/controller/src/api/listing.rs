@@ -5,7 +5,7 @@ use std::cmp::Reverse;
 
 use chasen_entity::Millis;
 use chasen_spi::{Document, DocumentId, DocumentQuery};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
@@ -60,6 +60,11 @@ pub(crate) async fn entities<'a>(
         }
     }
     listing.finish()
+}
+
+/// What a list shows of a document: fields of it, as far as possible as text.
+pub(crate) fn element<'a, T: Deserialize<'a>>(document: &'a Document) -> Result<T, ApiError> {
+    serde_json::from_str(&document.body).map_err(|why| ApiError::corrupt(&document.id.name, &why))
 }
 
 /// A list of entities, newest first.

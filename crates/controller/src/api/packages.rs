@@ -26,15 +26,11 @@ pub(crate) async fn list(call: &Call<'_>, namespace: &str) -> Result<Reply, ApiE
     let namespace = call.namespace(namespace)?;
     let verdict = call.rights().collection(Privilege::Read, PACKAGES, &namespace).await?;
     let query = DocumentQuery {
-        collection: Collection::Packages,
-        path: namespace.to_string(),
-        path_exact: true,
         public_only: verdict != Verdict::Allowed,
-        skip: 0,
-        limit: 0,
+        ..DocumentQuery::at(Collection::Packages, namespace.to_string())
     };
     let push = |listing: &mut EntityListing<'_>, document: &Document| {
-        listing.push_document(document, &Summary::of(document)?)
+        listing.push_document(document, &listing::element::<Summary<'_>>(document)?)
     };
     listing::entities(call, query, push).await
 }

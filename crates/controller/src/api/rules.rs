@@ -26,20 +26,10 @@ const RULES: &str = "rules";
 pub(crate) async fn list(call: &Call<'_>, namespace: &str) -> Result<Reply, ApiError> {
     let namespace = call.namespace(namespace)?;
     call.rights().collection(Privilege::Read, RULES, &namespace).await?.required()?;
-    let query = DocumentQuery {
-        collection: Collection::Rules,
-        path: namespace.to_string(),
-        path_exact: true,
-        public_only: false,
-        skip: 0,
-        limit: 0,
-    };
     let push = |listing: &mut EntityListing<'_>, document: &Document| {
-        let rule: Rule =
-            serde_json::from_str(&document.body).map_err(|why| ApiError::corrupt(&document.id.name, &why))?;
-        listing.push_document(document, &rule)
+        listing.push_document(document, &listing::element::<Rule>(document)?)
     };
-    listing::entities(call, query, push).await
+    listing::entities(call, DocumentQuery::at(Collection::Rules, namespace.to_string()), push).await
 }
 
 /// `GET …/rules/{name}`

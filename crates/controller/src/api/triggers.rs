@@ -22,20 +22,10 @@ pub(super) const TRIGGERS: &str = "triggers";
 pub(crate) async fn list(call: &Call<'_>, namespace: &str) -> Result<Reply, ApiError> {
     let namespace = call.namespace(namespace)?;
     call.rights().collection(Privilege::Read, TRIGGERS, &namespace).await?.required()?;
-    let query = DocumentQuery {
-        collection: Collection::Triggers,
-        path: namespace.to_string(),
-        path_exact: true,
-        public_only: false,
-        skip: 0,
-        limit: 0,
-    };
     let push = |listing: &mut EntityListing<'_>, document: &Document| {
-        let element: Summary<'_> =
-            serde_json::from_str(&document.body).map_err(|why| ApiError::corrupt(&document.id.name, &why))?;
-        listing.push_document(document, &element)
+        listing.push_document(document, &listing::element::<Summary<'_>>(document)?)
     };
-    listing::entities(call, query, push).await
+    listing::entities(call, DocumentQuery::at(Collection::Triggers, namespace.to_string()), push).await
 }
 
 /// `GET …/triggers/{name}`

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use chasen_controller::{Controller, ControllerConfig, Parts};
 use chasen_entity::{
-    Activation, AuthKey, EntityName, EntityPath, Event, Invocation, Manifest, Outcome, Parameters, RawJson,
+    Activation, AuthKey, EntityName, Event, Invocation, Manifest, Outcome, Parameters, RawJson,
     Response as ActivationResponse, Subject,
 };
 use chasen_spi::memory::{MemoryAttachmentStore, MemoryEntitlement, MemoryEventLog, MemorySubjectStore};
@@ -133,18 +133,11 @@ fn record(invocation: &Invocation, name: &str) -> Activation {
     annotations.set("path", &invocation.action.name.to_string());
     annotations.set("limits", &invocation.action.limits);
     Activation {
-        namespace: EntityPath::root(&invocation.identity.namespace.name),
-        name: invocation.action.name.name.clone(),
-        subject: invocation.identity.subject.clone(),
-        activation_id: invocation.activation_id,
-        cause: invocation.cause,
         start: invocation.accepted_at,
         end: invocation.accepted_at + 2,
-        duration: None,
-        response: ActivationResponse { outcome, result, size: Some(2) },
         logs: vec!["2026-01-01T00:00:00Z           stdout: hi".to_owned()],
-        version: invocation.action.version,
         annotations,
+        ..Activation::of(invocation, ActivationResponse { outcome, result, size: Some(2) })
     }
 }
 

@@ -1,7 +1,6 @@
 //! Actions on the wire: documents with their code, and elements of lists.
 
 use chasen_entity::{Action, ActionLimits, FullyQualifiedName, Location, Millis, Parameters, Version};
-use chasen_spi::Document;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -95,10 +94,4 @@ pub(super) struct Summary<'a> {
 struct ExecSummary {
     #[serde(default)]
     binary: bool,
-}
-
-impl<'a> Summary<'a> {
-    pub(super) fn of(document: &'a Document) -> Result<Self, ApiError> {
-        serde_json::from_str(&document.body).map_err(|why| ApiError::corrupt(&document.id.name, &why))
-    }
 }

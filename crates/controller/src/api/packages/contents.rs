@@ -8,6 +8,7 @@ use chasen_spi::{Collection, Document, DocumentQuery};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use crate::api::listing;
 use crate::call::Call;
 use crate::entities::Batch;
 use crate::wire::error::ApiError;
@@ -46,8 +47,7 @@ impl Contents {
     }
 
     fn push(&mut self, call: &Call<'_>, document: &Document) -> Result<(), ApiError> {
-        let content: Content =
-            serde_json::from_str(&document.body).map_err(|why| ApiError::corrupt(&document.id.name, &why))?;
+        let content: Content = listing::element(document)?;
         self.size += OVERHEAD + content.annotations.get().len() as u64;
         call.controller.downloads.cover(&mut self.held, self.size)?;
         if content.is_feed() {
@@ -87,14 +87,7 @@ pub(super) async fn removed(call: &Call<'_>, path: &EntityPath, batch: Batch) ->
 
 /// All actions in the package of this path.
 pub(super) fn query(path: &EntityPath) -> DocumentQuery {
-    DocumentQuery {
-        collection: Collection::Actions,
-        path: path.to_string(),
-        path_exact: true,
-        public_only: false,
-        skip: 0,
-        limit: PIECE,
-    }
+    DocumentQuery { limit: PIECE, ..DocumentQuery::at(Collection::Actions, path.to_string()) }
 }
 
 /// Visits every action in the package of this path once, newest first.

@@ -1,12 +1,10 @@
 //! Packages on the wire: documents with what is in them, and elements of lists.
 
 use chasen_entity::{Millis, Package};
-use chasen_spi::Document;
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::value::RawValue;
 
 use super::contents::Content;
-use crate::wire::error::ApiError;
 
 /// A package as clients see it.
 #[derive(Serialize)]
@@ -32,12 +30,6 @@ pub(super) struct Summary<'a> {
     updated: Millis,
     #[serde(borrow, serialize_with = "false_for_none")]
     binding: &'a RawValue,
-}
-
-impl<'a> Summary<'a> {
-    pub(super) fn of(document: &'a Document) -> Result<Self, ApiError> {
-        serde_json::from_str(&document.body).map_err(|why| ApiError::corrupt(&document.id.name, &why))
-    }
 }
 
 /// Documents say `{}` where lists say `false`.
