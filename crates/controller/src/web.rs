@@ -9,7 +9,6 @@ mod arguments;
 mod cors;
 mod export;
 mod form;
-mod json_text;
 mod media_type;
 mod message;
 mod transcode;

@@ -86,7 +86,15 @@ impl RawJson {
         }
     }
 
-    /// Top-level entries of an object in order, duplicates included; `None` if it is no object.
+    /// The text of a string; `None` if the value is none. Halves of surrogate pairs, which JSON can hold but no text
+    /// can, become `U+FFFD`.
+    #[must_use]
+    pub fn text(&self) -> Option<String> {
+        text_of(self.as_str())
+    }
+
+    /// Top-level entries of an object in order, duplicates included; `None` if it is no object. Keys are read as
+    /// [`text`](Self::text) reads.
     #[must_use]
     pub fn entries(&self) -> Option<Vec<(Cow<'_, str>, &RawValue)>> {
         entries(self.as_str()).ok()
@@ -169,9 +177,40 @@ impl<'de: 'a, 'a> Deserialize<'de> for Entries<'a> {
 }
 
 /// A key borrowed where it has no escapes.
-#[derive(Deserialize)]
-#[serde(transparent)]
-struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
+struct Key<'a>(Cow<'a, str>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Key<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let literal = <&RawValue>::deserialize(deserializer)?.get();
+        let bare = literal.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
+        match bare.filter(|bare| !bare.contains('\\')) {
+            Some(bare) => Ok(Self(Cow::Borrowed(bare))),
+            None => text_of(literal)
+                .map(|text| Self(Cow::Owned(text)))
+                .ok_or_else(|| serde::de::Error::custom("key must be a string")),
+        }
+    }
+}
+
+/// See [`RawJson::text`].
+fn text_of(literal: &str) -> Option<String> {
+    struct Bytes;
+    impl Visitor<'_> for Bytes {
+        type Value = String;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a string")
+        }
+
+        fn visit_bytes<E>(self, bytes: &[u8]) -> Result<String, E> {
+            Ok(String::from_utf8_lossy(bytes).into_owned())
+        }
+    }
+    if !literal.starts_with('"') {
+        return None;
+    }
+    serde_json::Deserializer::from_str(literal).deserialize_bytes(Bytes).ok()
+}
 
 /// An object under construction; later values of a key replace earlier ones, the first place stays.
 #[derive(Debug, Default)]
@@ -244,6 +283,25 @@ mod tests {
             ("null", "null"),
         ] {
             assert_eq!(RawJson::parse(text.as_bytes()).unwrap().compact().as_str(), compact);
+        }
+    }
+
+    #[test]
+    fn every_string_is_a_text() {
+        let text = |text: &str| RawJson::parse(text.as_bytes()).unwrap().text();
+        assert_eq!(text(r#""a\n\u00e9\ud83d\ude00\u0000""#).unwrap(), "a\n\u{e9}\u{1f600}\0");
+        assert_eq!(text(r#""a\ud83db""#).unwrap(), "a\u{fffd}\u{fffd}\u{fffd}b");
+        assert!(text("1").is_none() && text("[\"a\"]").is_none());
+    }
+
+    #[test]
+    fn a_key_that_is_no_text_hides_nothing() {
+        let raw = RawJson::parse(br#"{"\ud800":1,"error":2,"\u0065":3}"#).unwrap();
+        let keys: Vec<_> = raw.entries().unwrap().into_iter().map(|(key, _)| key).collect();
+        assert_eq!(keys, ["\u{fffd}\u{fffd}\u{fffd}", "error", "e"]);
+        assert_eq!(raw.get("error").unwrap().as_str(), "2");
+        for text in ["{1:2}", "{\"a\u{1}\":1}", "{null:1}", "{\"a\":1,}", "{\"a\" 1}", "{\"\\x\":1}"] {
+            assert!(entries(text).is_err(), "{text}");
         }
     }
 

@@ -10,7 +10,6 @@ use http::header::{
 };
 
 use super::answer::{Answer, Content};
-use super::json_text;
 use super::media_type::{JSON, MediaType};
 use super::transcode::{decoded, json, not_valid};
 use crate::wire::error::ApiError;
@@ -84,7 +83,7 @@ fn scalars(text: &str) -> impl Iterator<Item = Option<String>> {
         let (token, after) = rest.split_at_checked(length)?;
         rest = after;
         Some(match token.bytes().next()? {
-            b'"' => RawJson::parse(token.as_bytes()).ok().and_then(|value| json_text::of(&value)),
+            b'"' => RawJson::parse(token.as_bytes()).ok().and_then(|value| value.text()),
             b'{' | b'n' => None,
             _ => Some(token.to_owned()),
         })
@@ -94,7 +93,7 @@ fn scalars(text: &str) -> impl Iterator<Item = Option<String>> {
 /// A status that can end a request: a whole number, or a text of one.
 fn read_status(value: &RawJson) -> Option<StatusCode> {
     let code = match value.json_type() {
-        JsonType::String => json_text::of(value)?.parse().ok()?,
+        JsonType::String => value.text()?.parse().ok()?,
         _ => {
             let number = value.as_str().parse::<f64>().ok()?;
             let whole = number.fract() == 0.0 && (0.0..=1000.0).contains(&number);
@@ -121,7 +120,7 @@ fn content(body: &RawJson, media_type: Option<&str>) -> Result<Option<Content>, 
         ),
         None => None,
     };
-    let Some(text) = json_text::of(body) else {
+    let Some(text) = body.text() else {
         let media_type = media_type.unwrap_or_else(|| MediaType::plain(JSON));
         return if media_type.is_json() { Ok(Some(json(&media_type, body))) } else { Err(mismatch()) };
     };

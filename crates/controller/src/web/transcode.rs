@@ -9,7 +9,6 @@ use http::StatusCode;
 
 use super::address::Extension;
 use super::answer::{Answer, Content};
-use super::json_text;
 use super::media_type::{JSON, MediaType};
 use super::message;
 use crate::wire::error::ApiError;
@@ -60,7 +59,7 @@ fn transcode(result: &RawJson, extension: Extension) -> Result<Answer, ApiError>
 
 /// A result that is a text, or has one.
 fn document(result: &RawJson, field: &str, essence: &str) -> Result<Answer, ApiError> {
-    let text = projected(result, field).and_then(|value| json_text::of(&value));
+    let text = projected(result, field).and_then(|value| value.text());
     let media_type = MediaType::plain(essence);
     let text = text.ok_or_else(|| not_valid(essence))?;
     Ok(Answer::of(if media_type.is_text() {
@@ -75,7 +74,7 @@ fn text(result: &RawJson) -> Result<Answer, ApiError> {
     let value = projected(result, "text").ok_or_else(missing)?;
     let text = match value.json_type() {
         JsonType::Object | JsonType::Array => pretty(value.as_str()),
-        JsonType::String => json_text::of(&value).unwrap_or_default().into_bytes(),
+        JsonType::String => value.text().unwrap_or_default().into_bytes(),
         JsonType::Other => value.as_str().as_bytes().to_vec(),
     };
     Ok(Answer::of(Content::text(&MediaType::plain(PLAIN), text).in_any_charset()))

@@ -244,3 +244,23 @@ async fn the_number_in_flight_is_exact_and_ends_with_the_activation() {
         assert!(tokio::time::Instant::now() < deadline, "its place is free");
     }
 }
+
+/// JSON has keys that no text can hold. They must not hide the others from the platform.
+#[tokio::test]
+async fn keys_that_are_no_texts_hide_nothing() {
+    let world = World::new().await;
+    world.create("defaults", r#","parameters":[{"key":"own","value":1}]"#).await;
+    let parameters =
+        r#","parameters":[{"key":"own","value":1}],"annotations":[{"key":"final","value":true}]"#;
+    world.create("closed", parameters).await;
+    let line = |name: &str| format!("POST /api/v1/namespaces/_/actions/{name}?blocking=true&result=true");
+    let body = r#"{"\ud800":0,"own":2,"other":3}"#;
+    let reply = world.guest_json(&line("defaults"), body).await;
+    assert_eq!(
+        (reply.status, reply.text().as_str()),
+        (200, "{\"own\":2,\"\u{fffd}\u{fffd}\u{fffd}\":0,\"other\":3}")
+    );
+    let refused = world.guest_json(&line("closed"), body).await;
+    assert_eq!(refused.status, 400, "{}", refused.text());
+    assert!(refused.error().starts_with("Request defines parameters that are not allowed"));
+}

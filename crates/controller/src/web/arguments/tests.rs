@@ -90,7 +90,7 @@ fn raw_bodies_are_not_read() {
 
 #[test]
 fn what_is_no_json_is_malformed() {
-    for body in [&b"{"[..], b"{}x", b"{\"a\":}", b"\xff", b"nul", b"{\"\\ud800\":1}", b"\x00"] {
+    for body in [&b"{"[..], b"{}x", b"{\"a\":}", b"\xff", b"nul", b"\x00"] {
         let error = arguments(Some("application/json"), "", body).unwrap_err();
         assert!(error.starts_with("The request content was malformed:\n"), "{error}");
     }
