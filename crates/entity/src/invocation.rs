@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use crate::{
     ActivationId, EntityName, ExecutableAction, FullyQualifiedName, Identity, Millis, Parameters, RawJson,
@@ -92,13 +93,16 @@ pub struct Invocation {
     pub trace_context: Option<String>,
 }
 
-/// What containers and queues are kept by: who calls and which action.
+/// What containers and queues are kept by: who calls, which action, and the environment that it was initialised with.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ActionKey {
     /// Namespace of the caller.
     pub namespace: EntityName,
     /// Action that runs.
     pub action: FullyQualifiedName,
+    /// SHA-256 of its parameters for the environment; `None` without any. Bindings and callers may set them, and a
+    /// container that has those of one must not serve another.
+    pub environment: Option<[u8; 32]>,
 }
 
 impl Role {
@@ -113,7 +117,11 @@ impl Invocation {
     /// The queue this belongs to.
     #[must_use]
     pub fn key(&self) -> ActionKey {
-        ActionKey { namespace: self.identity.namespace.name.clone(), action: self.action.name.clone() }
+        ActionKey {
+            namespace: self.identity.namespace.name.clone(),
+            action: self.action.name.clone(),
+            environment: (!self.init_parameters.is_empty()).then(|| digest(&self.init_parameters)),
+        }
     }
 
     /// Body of `/run`, spliced around the untouched arguments.
@@ -165,11 +173,23 @@ impl Invocation {
     }
 }
 
+/// SHA-256 of parameters and their values, whose lengths keep them apart.
+fn digest(parameters: &Parameters) -> [u8; 32] {
+    let mut digest = Sha256::new();
+    for parameter in parameters.iter() {
+        for text in [&*parameter.key, parameter.value.as_str()] {
+            digest.update((text.len() as u64).to_be_bytes());
+            digest.update(text);
+        }
+    }
+    digest.finalize().into()
+}
+
 /// An environment value: texts as they are, null as nothing, everything else as its compact JSON text.
 fn env_text(value: &RawJson) -> String {
     match value.as_str() {
         "null" => String::new(),
-        _ => value.read::<String>().unwrap_or_else(|_| value.clone().compact().as_str().to_owned()),
+        _ => value.text().unwrap_or_else(|| value.clone().compact().as_str().to_owned()),
     }
 }
 
@@ -247,6 +267,24 @@ pub(crate) mod tests {
         let get = |key: &str| env.iter().find(|(name, _)| name == key).unwrap().1.as_str();
         assert_eq!([get("S"), get("N"), get("B"), get("O")], ["x", "", "true", r#"{"a":1}"#]);
         assert_eq!(get("__OW_ACTION_NAME"), "/guest/hello");
+    }
+
+    #[test]
+    fn containers_are_kept_apart_by_their_environment() {
+        let key = |set: &[(&str, &str)]| {
+            let mut one = invocation("{}");
+            for (key, value) in set {
+                one.init_parameters.set(key, value);
+            }
+            one.key()
+        };
+        assert_eq!(key(&[]).environment, None);
+        assert_eq!(key(&[("a", "1")]), key(&[("a", "1")]));
+        let all =
+            [&[][..], &[("a", "1")], &[("a", "2")], &[("b", "1")], &[("a", "1"), ("b", "2")], &[("a1", "")]];
+        for (at, one) in all.iter().enumerate() {
+            assert!(all.iter().skip(at + 1).all(|other| key(one) != key(other)), "{one:?}");
+        }
     }
 
     #[test]

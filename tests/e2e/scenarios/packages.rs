@@ -14,6 +14,7 @@ pub(crate) fn scenarios() -> Vec<Scenario> {
         Scenario::new("packages::tenants_share_what_they_publish", share),
         Scenario::new("packages::parameters_merge_from_the_package_to_the_call", merge),
         Scenario::new("packages::updates_are_seen_by_the_next_call", updates),
+        Scenario::new("packages::every_binding_has_its_own_environment", environments),
         Scenario::new("packages::a_package_goes_with_what_is_in_it", force),
         Scenario::new("packages::shared_packages_may_be_for_execution_only", execute_only),
     ]
@@ -101,6 +102,33 @@ async fn merge() {
     let id = start(&client, "b/echo", &json!({})).await;
     let stored = record(&client, &id).await;
     assert_eq!(stored["response"]["result"]["d"], "action", "{stored}");
+}
+
+/// A container that was initialised for one binding, package state or call never serves another.
+async fn environments() {
+    const SHOW: &str = "#!/bin/sh\nprintf '{\"color\":\"%s\"}' \"$COLOR\"\n";
+    let node = node().start();
+    let client = node.client();
+    let color = |value: &str| json!([{"key": "COLOR", "value": value, "init": true}]);
+    put(&client, "packages/p", json!({"parameters": color("black")})).await;
+    for name in ["red", "blue"] {
+        let binding = json!({"binding": {"namespace": "_", "name": "p"}, "parameters": color(name)});
+        put(&client, &format!("packages/{name}"), binding).await;
+    }
+    Function::native("p/show", SHOW).put(&client).await;
+    let show = async |package: &str, arguments: &Value| {
+        call(&client, &format!("{package}/show"), arguments).await.result()["color"].clone()
+    };
+    for _ in 0..3 {
+        for (package, color) in [("p", "black"), ("red", "red"), ("blue", "blue")] {
+            assert_eq!(show(package, &json!({})).await, color);
+        }
+        assert_eq!(show("red", &json!({"COLOR": "green"})).await, "green", "for this call");
+    }
+    put(&client, "packages/p", json!({"parameters": color("white")})).await;
+    assert_eq!(show("p", &json!({})).await, "white");
+    let warm = call(&client, "blue/show", &json!({})).await;
+    assert_eq!(warm.annotation("initTime"), &Value::Null, "the same environment is the same container");
 }
 
 async fn updates() {

@@ -24,6 +24,7 @@ fn key(namespace: &str, action: &str) -> ActionKey {
     ActionKey {
         namespace: EntityName::new(namespace).unwrap(),
         action: FullyQualifiedName::parse(&format!("{namespace}/{action}")).unwrap(),
+        environment: None,
     }
 }
 

@@ -530,6 +530,7 @@ impl Action {
         let key = ActionKey {
             namespace: EntityName::new(namespace).unwrap(),
             action: FullyQualifiedName::parse(&format!("{namespace}/x{index}")).unwrap(),
+            environment: None,
         };
         let slots = [1, 3][index % 2];
         let memory = [128, 256, 512][index % 3];
