@@ -1,6 +1,6 @@
 //! The shell around one action's [`Queue`]: a short lock, and what its effects ask for.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -11,41 +11,13 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use crate::load::{self, Burden, NodeLoad};
 use crate::queue::{Admission, Bounds, Effects, Event, Queue, Shape, Slot, Turn};
 
 type Container = Arc<dyn ReadyContainer>;
 
 /// Every action's queue, by key.
 pub(crate) type Queues = papaya::HashMap<ActionKey, Arc<ActionQueue>>;
-
-/// How many activations wait on the node, opened ones among them, and the bytes they hold.
-#[derive(Debug, Default)]
-pub(crate) struct NodeLoad {
-    pub(crate) queued: AtomicUsize,
-    pub(crate) bytes: AtomicUsize,
-}
-
-impl NodeLoad {
-    /// Counts one that holds this many bytes, until the burden is dropped.
-    pub(crate) fn add(self: &Arc<Self>, bytes: usize) -> Burden {
-        self.queued.fetch_add(1, Ordering::Relaxed);
-        self.bytes.fetch_add(bytes, Ordering::Relaxed);
-        Burden { load: Arc::clone(self), bytes }
-    }
-}
-
-/// Somebody's part of the [`NodeLoad`].
-pub(crate) struct Burden {
-    load: Arc<NodeLoad>,
-    bytes: usize,
-}
-
-impl Drop for Burden {
-    fn drop(&mut self) {
-        self.load.queued.fetch_sub(1, Ordering::Relaxed);
-        self.load.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
-    }
-}
 
 /// What every queue of a node shares.
 #[derive(Clone)]
@@ -172,7 +144,7 @@ impl ActionQueue {
     /// Asks for a slot.
     pub(crate) fn arrive(self: &Arc<Self>, invocation: &Arc<Invocation>, turn: Turn) -> Arrival {
         let mut effects = Effects::default();
-        let bytes = size_in_queue(invocation);
+        let bytes = load::size(invocation);
         let mut state = self.state.lock();
         if invocation.action.revision > state.queue.revision() {
             return Arrival::News;
@@ -190,7 +162,7 @@ impl ActionQueue {
                 let waiter = Waiter { grant, number, invocation: Arc::clone(invocation) };
                 let outbox = self.advance(&mut state, Event::Queued { waiter, number, bytes });
                 drop(state);
-                let _burden = self.node.load.add(bytes);
+                let _burden = self.node.load.add(invocation);
                 self.perform(outbox, None);
                 Arrival::Wait(Waiting { queue: Arc::clone(self), number, receiver, settled: false, _burden })
             }
@@ -419,9 +391,4 @@ pub(crate) fn upgraded(
         None => Arc::clone(invocation),
         Some(action) => Arc::new(Invocation { action, ..Invocation::clone(invocation) }),
     }
-}
-
-/// Bytes that an invocation holds while it waits: its arguments and a round figure for the rest.
-pub(crate) fn size_in_queue(invocation: &Invocation) -> usize {
-    invocation.arguments.as_str().len().saturating_add(512)
 }

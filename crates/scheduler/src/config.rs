@@ -7,11 +7,13 @@ use std::time::Duration;
 pub struct SchedulerConfig {
     /// Most activations that wait for one action. Default 20 000.
     pub max_queued: usize,
-    /// Most bytes of arguments that wait for one action. Default 64 MiB.
+    /// Most bytes of arguments and parameters that wait for one action. Default 64 MiB.
     pub max_queued_bytes: usize,
+    /// Most bytes of arguments and parameters that wait for one namespace. Default 128 MiB.
+    pub max_queued_bytes_namespace: usize,
     /// Most activations that wait on the node. Default 100 000.
     pub max_queued_node: usize,
-    /// Most bytes of arguments that wait on the node. Default 256 MiB.
+    /// Most bytes of arguments and parameters that wait on the node. Default 256 MiB.
     pub max_queued_bytes_node: usize,
     /// Longest wait of a blocking activation for a slot; then it ends in a whisk error. Default 60 s.
     pub max_wait_blocking: Duration,
@@ -28,6 +30,7 @@ impl Default for SchedulerConfig {
         Self {
             max_queued: 20_000,
             max_queued_bytes: 64 << 20,
+            max_queued_bytes_namespace: 128 << 20,
             max_queued_node: 100_000,
             max_queued_bytes_node: 256 << 20,
             max_wait_blocking: Duration::from_secs(60),

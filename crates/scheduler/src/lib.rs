@@ -15,6 +15,7 @@ mod books;
 mod config;
 mod gate;
 mod kind_router;
+mod load;
 mod null_domain;
 pub mod queue;
 mod record;

@@ -1,7 +1,6 @@
 //! The scheduler: takes invocations in and sees them through to their record.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use chasen_entity::{ActionKey, Event, Invocation, Role};
@@ -123,7 +122,7 @@ impl Invoke for Scheduler {
 
     fn open(&self, invocation: Arc<Invocation>) -> Result<Session, Rejection> {
         // A step is part of work that was let in when there was room.
-        if invocation.cause.is_none() && self.shared.overloaded() {
+        if invocation.cause.is_none() && self.shared.is_full(&invocation) {
             return Err(Rejection::Overloaded);
         }
         let inside = self.shared.gate.enter(&invocation).ok_or(Rejection::Draining)?;
@@ -159,7 +158,7 @@ impl Shared {
             };
             match queue.arrive(invocation, turn) {
                 Arrival::Run(slot) => return Ok(Place::Slot(slot)),
-                Arrival::Wait(waiting) if turn != Turn::Last || !self.overloaded() => {
+                Arrival::Wait(waiting) if turn != Turn::Last || !self.is_full(invocation) => {
                     return Ok(Place::Queue(waiting));
                 }
                 Arrival::Wait(_) | Arrival::Full => return Err(Rejection::Overloaded),
@@ -185,9 +184,7 @@ impl Shared {
         self.router.domain(exec).ok_or_else(|| Rejection::NoDomain(exec.kind.clone()))
     }
 
-    fn overloaded(&self) -> bool {
-        let load = &self.surroundings.load;
-        load.queued.load(Ordering::Relaxed) > self.config.max_queued_node
-            || load.bytes.load(Ordering::Relaxed) > self.config.max_queued_bytes_node
+    fn is_full(&self, invocation: &Invocation) -> bool {
+        self.surroundings.load.is_full(&invocation.identity.namespace.name, &self.config)
     }
 }

@@ -7,8 +7,8 @@ use chasen_entity::{Activation, Invocation};
 use chasen_spi::OpenSession;
 use chasen_telemetry::clock;
 
-use crate::action_queue::{Burden, size_in_queue};
 use crate::gate::Inside;
+use crate::load::Burden;
 use crate::record::Ending;
 use crate::scheduler::Shared;
 
@@ -24,7 +24,7 @@ pub(crate) struct OpenWork {
 
 impl OpenWork {
     pub(crate) fn new(shared: Arc<Shared>, invocation: Arc<Invocation>, inside: Inside) -> Self {
-        let burden = shared.surroundings.load.add(size_in_queue(&invocation));
+        let burden = shared.surroundings.load.add(&invocation);
         Self { shared, invocation, is_over: false, _burden: burden, _inside: inside }
     }
 }
