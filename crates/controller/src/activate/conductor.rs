@@ -134,7 +134,7 @@ fn taken(step: Step<Counts>) -> Event {
     match step {
         Step::Ended(record, counts) => Event::Ended(record, counts),
         Step::Late(id) => Event::Late(id),
-        Step::TooDeep => Event::TooDeep,
+        Step::TooFar => Event::TooFar,
         Step::Failed => Event::Failed,
     }
 }

@@ -93,7 +93,7 @@ async fn run_component(work: &Work, action: Arc<ResolvedAction>, payload: RawJso
     match taken {
         Step::Ended(record, count) => Event::Ended(record, count),
         Step::Late(id) => Event::Late(id),
-        Step::TooDeep => Event::TooDeep,
+        Step::TooFar => Event::TooFar,
         Step::Failed => Event::Failed,
     }
 }

@@ -1,6 +1,7 @@
 //! Work that the controller does itself, between its opening and its record, and the steps that it takes.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use chasen_entity::{Activation, ActivationId, Invocation, RawJson, Role, TransactionId};
@@ -23,6 +24,8 @@ pub(super) struct Work {
     extra_logging: bool,
     /// Sequences and compositions around it.
     depth: u32,
+    /// Steps that it and all that lies around and inside it have taken.
+    taken: Arc<AtomicU32>,
 }
 
 /// How a step went; `C` is what is counted.
@@ -30,8 +33,8 @@ pub(super) enum Step<C> {
     Ended(Arc<Activation>, C),
     /// It took longer than is waited for, and goes on without anybody.
     Late(ActivationId),
-    /// It would lie too deep.
-    TooDeep,
+    /// It would lie too deep, or be one too many.
+    TooFar,
     /// It was not taken.
     Failed,
 }
@@ -42,7 +45,7 @@ impl<C> Step<C> {
         match self {
             Self::Ended(record, _) => Step::Ended(record, counts),
             Self::Late(id) => Step::Late(id),
-            Self::TooDeep => Step::TooDeep,
+            Self::TooFar => Step::TooFar,
             Self::Failed => Step::Failed,
         }
     }
@@ -55,19 +58,17 @@ impl Work {
         request: Request,
         role: Role,
     ) -> Result<Self, Rejection> {
-        Self::open_below(controller, request, role, 0)
-    }
-
-    fn open_below(
-        controller: &Arc<Controller>,
-        request: Request,
-        role: Role,
-        depth: u32,
-    ) -> Result<Self, Rejection> {
         let extra_logging = request.extra_logging;
         let invocation = Arc::new(primitive::bare_invocation(controller, request, role));
         let session = controller.invoke.open(invocation.clone())?;
-        Ok(Self { controller: controller.clone(), invocation, session, extra_logging, depth })
+        let (controller, taken) = (controller.clone(), Arc::default());
+        Ok(Self { controller, invocation, session, extra_logging, depth: 0, taken })
+    }
+
+    /// Opens one that lies in this one.
+    fn open_inside(&self, request: Request, role: Role) -> Result<Self, Rejection> {
+        let inside = Self::open(&self.controller, request, role)?;
+        Ok(Self { depth: self.depth + 1, taken: self.taken.clone(), ..inside })
     }
 
     /// What an earlier life of the node accepted.
@@ -77,7 +78,8 @@ impl Work {
         session: Session,
     ) -> Self {
         let extra_logging = invocation.store.is_always();
-        Self { controller: controller.clone(), invocation, session, extra_logging, depth: 0 }
+        let (controller, taken) = (controller.clone(), Arc::default());
+        Self { controller, invocation, session, extra_logging, depth: 0, taken }
     }
 
     pub(super) fn id(&self) -> ActivationId {
@@ -102,6 +104,9 @@ impl Work {
         payload: RawJson,
         counts: C,
     ) -> Step<C> {
+        if !self.may_go_on() {
+            return Step::TooFar;
+        }
         let limit = Duration::from_millis(action.executable.limits.timeout.into());
         let (id, ticket) = match primitive::begin(&self.controller, self.request(action, payload)) {
             Ok(begun) => begun,
@@ -120,12 +125,12 @@ impl Work {
         role: Role,
         run: impl FnOnce(Self) -> BoxFuture<(Arc<Activation>, C)>,
     ) -> Step<C> {
-        if self.depth >= most_nested(self.controller.config.sequence_length) {
-            return Step::TooDeep;
+        if self.depth >= most_nested(self.controller.config.sequence_length) || !self.may_go_on() {
+            return Step::TooFar;
         }
         // It is never begun again, so that nobody needs its payload once it has begun.
         let request = self.request(action, RawJson::empty_object());
-        let nested = match Self::open_below(&self.controller, request, role, self.depth + 1) {
+        let nested = match self.open_inside(request, role) {
             Ok(nested) => nested,
             Err(rejection) => return self.not_taken(&rejection),
         };
@@ -134,6 +139,14 @@ impl Work {
             Ok((record, counts)) => Step::Ended(record, counts),
             Err(error) => self.not_taken(&error),
         }
+    }
+
+    /// Counts one more step; false if there were enough. Sequences and compositions begin to count anew in each other:
+    /// without an end for all of them together one invocation could go on for ever.
+    fn may_go_on(&self) -> bool {
+        let most = most_steps(self.controller.config.sequence_length);
+        let next = |taken| (taken < most).then_some(taken + 1);
+        self.taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).is_ok()
     }
 
     fn request(&self, action: Arc<ResolvedAction>, payload: RawJson) -> Request {
@@ -160,4 +173,10 @@ impl Work {
 /// deeper, as each runs its conductor first.
 pub(crate) fn most_nested(sequence_length: u32) -> u32 {
     sequence_length.saturating_mul(2)
+}
+
+/// Most steps of everything in one invocation, where a sequence has at most so many actions: enough for a composition
+/// all of whose components are the longest sequences, four times; and never few.
+fn most_steps(sequence_length: u32) -> u32 {
+    sequence_length.saturating_mul(sequence_length).saturating_mul(4).max(1000)
 }

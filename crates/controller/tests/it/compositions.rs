@@ -198,6 +198,19 @@ async fn sequences_and_compositions_in_turns_do_not_lie_without_end() {
 }
 
 #[tokio::test]
+async fn one_invocation_takes_so_many_steps_however_they_lie_in_each_other() {
+    let world = world_with(4).await;
+    put(&world, "around", &["/_/conductor"]).await;
+    let plan = (0..4)
+        .fold(json!({}), |inside, _| json!({"plan": vec![json!({"action": "around", "params": inside}); 4]}));
+    let response = call(&world, "conductor", &plan).await;
+    assert_eq!((response.status, &response.json()["response"]["result"]), (502, &json!({"error": TOO_MANY})));
+    let taken = world.invoker.taken.lock().len();
+    assert!((400..1000).contains(&taken), "{taken}");
+    assert!(world.log.unfinished().unwrap().is_empty());
+}
+
+#[tokio::test]
 async fn what_conductors_want_back_has_its_bound() {
     let world = World::with(|config| config.max_conductor_memory = ByteSize::bytes(64 << 10)).await;
     world.create("conductor", r#","annotations":[{"key":"conductor","value":true}]"#).await;

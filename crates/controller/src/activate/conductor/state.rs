@@ -76,8 +76,8 @@ pub(super) enum Event {
     Ended(Arc<Activation>, Counts),
     /// What ran took longer than is waited for.
     Late(ActivationId),
-    /// The component would lie too deep.
-    TooDeep,
+    /// What was to run would lie too deep, or be one too many.
+    TooFar,
     /// What was to run could not be run.
     Failed,
 }
@@ -114,8 +114,11 @@ pub(super) fn step(state: State, event: Event, now: Millis) -> (State, Option<Ef
         (State::Finding { running, next }, Event::NotEntitled) => {
             running.tell(&error_text::action_not_entitled(&next.name), next.state.as_ref(), now)
         }
-        (State::Component { running, state }, Event::TooDeep) => {
+        (State::Component { running, state }, Event::TooFar) => {
             running.tell(error_text::COMPOSITION_TOO_LONG, state.as_ref(), now)
+        }
+        (State::Conducting(running), Event::TooFar) => {
+            running.fail(Outcome::ApplicationError, error_text::COMPOSITION_TOO_LONG, now)
         }
         (State::Conducting(mut running) | State::Component { mut running, .. }, Event::Late(id)) => {
             running.ledger.begun_only(id);

@@ -50,8 +50,8 @@ pub(super) enum Event {
     Ended(Arc<Activation>, u32),
     /// Its component took longer than is waited for.
     Late(ActivationId),
-    /// Its component would lie too deep.
-    TooDeep,
+    /// Its component would lie too deep, or be one too many.
+    TooFar,
     /// Its component could not be run.
     Failed,
 }
@@ -85,7 +85,7 @@ pub(super) fn step(state: State, event: Event, now: Millis) -> (State, Option<Ef
                 running.ledger.begun_only(id);
                 running.fail(Outcome::WhiskError, &error_text::component_late(id), now)
             }
-            Event::TooDeep => running.fail(Outcome::ApplicationError, error_text::SEQUENCE_TOO_LONG, now),
+            Event::TooFar => running.fail(Outcome::ApplicationError, error_text::SEQUENCE_TOO_LONG, now),
             Event::Failed => running.fail(Outcome::WhiskError, error_text::SEQUENCE_FAILED, now),
             Event::Begin(..) => (State::Running(running), None),
         },

@@ -102,7 +102,7 @@ fn results_and_problems_go_back_to_the_conductor_with_its_state() {
             (finding().0, Event::NotEntitled),
             r#"{"error":"Failed entitlement check for action with name 'guest/a' during composition.","s":2}"#,
         ),
-        ((running().0, Event::TooDeep), r#"{"error":"Too many actions in the composition.","s":2}"#),
+        ((running().0, Event::TooFar), r#"{"error":"Too many actions in the composition.","s":2}"#),
     ] {
         assert_eq!(conducted_with(case), json(input));
     }
@@ -201,7 +201,7 @@ enum Fate {
     Missing,
     NotEntitled,
     Late,
-    TooDeep,
+    TooFar,
     Failed,
 }
 
@@ -219,7 +219,7 @@ fn fates() -> impl Strategy<Value = Fate> {
         1 => Just(Fate::Missing),
         1 => Just(Fate::NotEntitled),
         1 => Just(Fate::Late),
-        1 => Just(Fate::TooDeep),
+        1 => Just(Fate::TooFar),
         1 => Just(Fate::Failed),
     ]
 }
@@ -281,7 +281,7 @@ proptest! {
                 Fate::Found(sort) => Event::Found(sort),
                 Fate::Missing => Event::Missing,
                 Fate::NotEntitled => Event::NotEntitled,
-                Fate::TooDeep => Event::TooDeep,
+                Fate::TooFar => Event::TooFar,
                 Fate::Failed => Event::Failed,
             };
         };

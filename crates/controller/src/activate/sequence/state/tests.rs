@@ -77,7 +77,7 @@ fn what_goes_wrong_is_told() {
     for (event, outcome, text, steps) in [
         (Event::Late(id), Outcome::WhiskError, late.as_str(), vec![id]),
         (Event::Failed, Outcome::WhiskError, "Sequence failed.", vec![]),
-        (Event::TooDeep, Outcome::ApplicationError, "Too many actions in the sequence.", vec![]),
+        (Event::TooFar, Outcome::ApplicationError, "Too many actions in the sequence.", vec![]),
     ] {
         assert_eq!(end_after(event), (Response::error(outcome, text), steps));
     }
@@ -113,7 +113,7 @@ fn actions_of_sequences_inside_count_for_the_one_around() {
 enum Fate {
     Gives(Outcome, &'static str, u32),
     Late,
-    TooDeep,
+    TooFar,
     Failed,
 }
 
@@ -123,7 +123,7 @@ fn fates() -> impl Strategy<Value = Fate> {
         2 => (0u32..4).prop_map(|more| Fate::Gives(Outcome::Success, "[1]", more)),
         1 => Just(Fate::Gives(Outcome::ApplicationError, r#"{"error":1}"#, 0)),
         1 => Just(Fate::Late),
-        1 => Just(Fate::TooDeep),
+        1 => Just(Fate::TooFar),
         1 => Just(Fate::Failed),
     ]
 }
@@ -173,7 +173,7 @@ proptest! {
                             last = None;
                             Event::Late(id)
                         }
-                        Fate::TooDeep => { last = None; Event::TooDeep }
+                        Fate::TooFar => { last = None; Event::TooFar }
                         Fate::Failed => { last = None; Event::Failed }
                     };
                 }
@@ -187,7 +187,7 @@ proptest! {
         prop_assert!(total <= limit.max(before));
         let platform_made = ending.response.size.is_none();
         prop_assert!(platform_made || Some(&ending.response) == last.as_ref());
-        for event in [Event::Failed, Event::Ended(record(Outcome::Success, "{}"), 0), Event::TooDeep] {
+        for event in [Event::Failed, Event::Ended(record(Outcome::Success, "{}"), 0), Event::TooFar] {
             prop_assert_eq!(step(state.clone(), event, 9), (State::Ended, None));
         }
     }
