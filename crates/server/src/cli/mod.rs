@@ -13,8 +13,8 @@ use clap::Parser;
 
 use self::grammar::{Cli, Command, ConfigArgs, NodeArgs, QuickstartArgs, RunArgs, arguments};
 use crate::bind::{bind, bind_next_free};
+use crate::life::{self, Ended};
 use crate::run::{self, Job};
-use crate::session::{self, Ended};
 use crate::settings::{self, Auto, Listen, Origin, Row, Settings, SettingsError};
 use crate::{console, quickstart};
 
@@ -58,7 +58,7 @@ fn serve(args: &NodeArgs) -> Result<ExitCode, Failure> {
     let (settings, _) = args.settings()?;
     log::init(&settings.log.filter, settings.log.format).map_err(usage)?;
     let listen = settings.server.listen.clone();
-    let ended = session::with_node(&settings, async move { bind(&listen).await }, async |node| {
+    let ended = life::with_node(&settings, async move { bind(&listen).await }, async |node| {
         console::out(&format!("chasen ready on http://{}\n", node.address()));
         std::future::pending::<()>().await;
     })?;
@@ -72,7 +72,7 @@ fn quickstart(args: &QuickstartArgs) -> Result<ExitCode, Failure> {
     let given = is_given(&rows, "server.listen");
     let listener = async move { if given { bind(&listen).await } else { bind_next_free(&listen).await } };
     let exit = args.exit;
-    let ended = session::with_node(&settings, listener, async |node| {
+    let ended = life::with_node(&settings, listener, async |node| {
         let good = quickstart::show(node).await;
         if !exit {
             std::future::pending::<()>().await;
@@ -108,7 +108,7 @@ fn try_run(args: &RunArgs) -> Result<Result<ExitCode, String>, Failure> {
     // Nobody else needs to reach this node.
     settings.server.listen = Listen { host: "127.0.0.1".to_owned(), port: 0 };
     let listen = settings.server.listen.clone();
-    let ended = session::with_node(&settings, async move { bind(&listen).await }, async |node| {
+    let ended = life::with_node(&settings, async move { bind(&listen).await }, async |node| {
         console::with_progress("preinstalled modules are fetched", node.sandboxes().modules_settled()).await;
         job.run(&node.client()).await.map(ExitCode::from).map_err(|error| error.to_string())
     });
