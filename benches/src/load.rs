@@ -39,16 +39,7 @@ pub(crate) fn until(
         }
         Ok(samples)
     };
-    thread::scope(|scope| {
-        let workers: Vec<_> = (0..clients)
-            .map(|first| scope.spawn(move || worker(first).map_err(|error| error.to_string())))
-            .collect();
-        let mut all = Samples::new()?;
-        for worker in workers {
-            all.merge(&worker.join().map_err(|_| "a client panicked")??);
-        }
-        Ok(all)
-    })
+    together(clients, worker)
 }
 
 /// `total` calls from `clients` connections as fast as they go.
@@ -63,6 +54,15 @@ pub(crate) fn times(host: &str, clients: u32, total: u64, call: Call<'_>) -> Res
         }
         Ok(samples)
     };
+    together(clients, worker)
+}
+
+/// What all clients measured, each in a thread of its own; the worker gets the client's number.
+fn together(
+    clients: u32,
+    worker: impl Fn(u32) -> Result<Samples, Failure> + Sync,
+) -> Result<Samples, Failure> {
+    let worker = &worker;
     thread::scope(|scope| {
         let workers: Vec<_> = (0..clients)
             .map(|first| scope.spawn(move || worker(first).map_err(|error| error.to_string())))
