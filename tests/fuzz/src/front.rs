@@ -6,8 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use chasen_controller::{Controller, ControllerConfig, Parts};
 use chasen_entity::{
-    Activation, AuthKey, EntityName, EntityPath, Event, Invocation, Manifest, Outcome, Parameters, Response,
-    Subject, json,
+    Activation, AuthKey, EntityName, Event, Invocation, Manifest, Outcome, Response, Subject, json,
 };
 use chasen_spi::memory::{MemoryArtifactStore, MemoryAttachmentStore, MemoryEventLog, MemorySubjectStore};
 use chasen_spi::{
@@ -192,22 +191,8 @@ fn echo(invocation: &Invocation) -> Activation {
     let arguments = &invocation.arguments;
     let failed =
         json::entries(arguments.as_str()).is_ok_and(|fields| fields.iter().any(|(key, _)| key == "error"));
-    Activation {
-        namespace: EntityPath::root(&invocation.identity.namespace.name),
-        name: invocation.action.name.name.clone(),
-        subject: invocation.identity.subject.clone(),
-        activation_id: invocation.activation_id,
-        cause: invocation.cause,
-        start: invocation.accepted_at,
-        end: invocation.accepted_at + 2,
-        duration: None,
-        response: Response {
-            outcome: if failed { Outcome::ApplicationError } else { Outcome::Success },
-            result: Some(arguments.clone()),
-            size: Some(2),
-        },
-        logs: Vec::new(),
-        version: invocation.action.version,
-        annotations: Parameters::new(),
-    }
+    let outcome = if failed { Outcome::ApplicationError } else { Outcome::Success };
+    let response = Response { outcome, result: Some(arguments.clone()), size: Some(2) };
+    let start = invocation.accepted_at;
+    Activation { start, end: start + 2, ..Activation::of(invocation, response) }
 }

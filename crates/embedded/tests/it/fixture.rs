@@ -5,11 +5,9 @@ use std::sync::Arc;
 
 use chasen_embedded::{Embedded, EmbeddedConfig};
 use chasen_entity::{
-    ActionLimits, Activation, ActivationId, AuthKey, ByteSize, EntityName, EntityPath, Event, Exec,
-    ExecutableAction, FullyQualifiedName, Identity, Invocation, Namespace, Parameters, RawJson, Role,
-    StoreLevel, Subject, TransactionId, UserLimits, Version,
+    ActionLimits, Activation, ActivationId, AuthKey, ByteSize, Event, Identity, Invocation, Parameters,
 };
-use chasen_spi::ActivationQuery;
+use chasen_spi::{ActivationQuery, memory};
 
 /// The secret half of every caller's key.
 pub(crate) const SECRET: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
@@ -26,39 +24,10 @@ pub(crate) fn open(folder: &Path) -> Embedded {
 
 /// Work that is accepted now.
 pub(crate) fn invocation(arguments: &str) -> Arc<Invocation> {
-    let name = EntityName::new("guest").unwrap();
-    let action = EntityName::new("hello").unwrap();
-    Arc::new(Invocation {
-        activation_id: ActivationId::generate(),
-        transaction_id: TransactionId::from_client(Some("tid")),
-        role: Role::Action,
-        identity: Arc::new(Identity {
-            subject: Subject::new("guest").unwrap(),
-            namespace: Namespace { name: name.clone(), uuid: "u".into() },
-            auth_key: AuthKey { uuid: "u".into(), key: SECRET.into() },
-            limits: UserLimits::default(),
-        }),
-        action: Arc::new(ExecutableAction {
-            name: FullyQualifiedName::new(EntityPath::root(&name), action),
-            version: Version::default(),
-            revision: 1,
-            exec: Exec { kind: "nodejs:20".to_owned(), ..Exec::default() },
-            limits: ActionLimits::default(),
-            annotations: Parameters::new(),
-        }),
-        binding: None,
-        arguments: RawJson::parse(arguments.as_bytes()).unwrap(),
-        locked: std::collections::BTreeMap::new(),
-        init_parameters: Parameters::new(),
-        blocking: false,
-        cause: None,
-        accepted_at: 1,
-        store: StoreLevel::StoreAlways,
-        delivery: chasen_entity::invocation::Delivery::AtMostOnce,
-        attempt: 1,
-        epoch: 0,
-        trace_context: None,
-    })
+    let one = memory::invocation("guest", "hello", "nodejs:20", arguments);
+    let auth_key = AuthKey { uuid: "u".into(), key: SECRET.into() };
+    let identity = Arc::new(Identity { auth_key, ..Identity::clone(&one.identity) });
+    Arc::new(Invocation { identity, blocking: false, accepted_at: 1, ..one })
 }
 
 /// The three events of an activation that succeeds.
@@ -78,7 +47,7 @@ pub(crate) fn record(activation_id: ActivationId, start: u64) -> Arc<Activation>
     annotations.set("limits", &ActionLimits::default());
     annotations.set("waitTime", &3);
     annotations.set("timeout", &false);
-    let plain = chasen_spi::memory::activation("guest", "hello", start);
+    let plain = memory::activation("guest", "hello", start);
     Arc::new(Activation { activation_id, annotations, ..plain })
 }
 
