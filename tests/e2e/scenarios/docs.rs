@@ -7,18 +7,31 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use chasen_testkit::{binary, has_command, node, run};
+use chasen_testkit::{binary, node, run};
 
 use crate::scenario::{Need, Scenario};
 
 const DEFAULT_ADDRESS: &str = "127.0.0.1:3233";
 
 pub(crate) fn scenarios() -> Vec<Scenario> {
-    vec![
-        Scenario::blocking("docs::the_commands_of_every_page_work", every_page)
-            .needing(Need::Command("curl")),
-        Scenario::blocking("docs::links_between_pages_lead_somewhere", links).needing_nothing(),
-    ]
+    let mut scenarios: Vec<Scenario> = pages().into_iter().filter_map(|page| commands_of(&page)).collect();
+    scenarios.push(Scenario::blocking("docs::links_between_pages_lead_somewhere", links).needing_nothing());
+    scenarios
+}
+
+/// The commands of a page, if it has any. Those of a language's page need the language.
+fn commands_of(page: &Path) -> Option<Scenario> {
+    let commands = commands(&fs::read_to_string(page).unwrap());
+    if commands.is_empty() {
+        return None;
+    }
+    let name = page.file_stem().unwrap().to_str().unwrap().to_lowercase();
+    let body_page = page.to_owned();
+    let scenario =
+        Scenario::blocking(format!("docs::commands_of_{name}"), move || run_page(&body_page, &commands))
+            .needing(Need::command("curl"));
+    let is_language = page.parent().unwrap().ends_with("languages");
+    Some(if is_language { scenario.needing(Need::Command(name.into())) } else { scenario })
 }
 
 fn root() -> PathBuf {
@@ -59,35 +72,19 @@ fn commands(page: &str) -> String {
     commands
 }
 
-fn every_page() {
-    for page in pages() {
-        let commands = commands(&fs::read_to_string(&page).unwrap());
-        if commands.is_empty() || !is_of_this_machine(&page) {
-            continue;
-        }
-        let home = tempfile::tempdir().unwrap();
-        let node = node().data(&home.path().join("chasen")).start();
-        let address = node.base().trim_start_matches("http://");
-        let script = format!("set -eu\n{}", commands.replace(DEFAULT_ADDRESS, address));
-        let folder = binary().parent().unwrap().to_owned();
-        let path = format!("{}:{}", folder.display(), std::env::var("PATH").unwrap());
-        let mut shell = Command::new("sh");
-        shell.args(["-c", &script]).current_dir(root()).env("PATH", path);
-        // The default data folder, which `chasen admin` works on, is this node's.
-        shell.env("XDG_DATA_HOME", home.path());
-        let finished = run(shell);
-        assert_eq!(finished.code, Some(0), "{}: {finished:?}\n{}", page.display(), node.log());
-    }
-}
-
-/// False, and said so, for the page of a language that the machine lacks.
-fn is_of_this_machine(page: &Path) -> bool {
-    let name = page.file_stem().unwrap().to_str().unwrap();
-    let is_here = !page.parent().unwrap().ends_with("languages") || has_command(name);
-    if !is_here {
-        println!("skipped: {}: '{name}' is not installed", page.display());
-    }
-    is_here
+fn run_page(page: &Path, commands: &str) {
+    let home = tempfile::tempdir().unwrap();
+    let node = node().data(&home.path().join("chasen")).start();
+    let address = node.base().trim_start_matches("http://");
+    let script = format!("set -eu\n{}", commands.replace(DEFAULT_ADDRESS, address));
+    let folder = binary().parent().unwrap().to_owned();
+    let path = format!("{}:{}", folder.display(), std::env::var("PATH").unwrap());
+    let mut shell = Command::new("sh");
+    shell.args(["-c", &script]).current_dir(root()).env("PATH", path);
+    // The default data folder, which `chasen admin` works on, is this node's.
+    shell.env("XDG_DATA_HOME", home.path());
+    let finished = run(shell);
+    assert_eq!(finished.code, Some(0), "{}: {finished:?}\n{}", page.display(), node.log());
 }
 
 fn links() {

@@ -25,9 +25,9 @@ impl Language {
     /// What the machine must offer.
     pub(crate) fn need(self) -> Need {
         match self {
-            Self::Nodejs => Need::Command("node"),
-            Self::Python => Need::Command("python3.11"),
-            Self::Native => Need::Command("sh"),
+            Self::Nodejs => Need::command("node"),
+            Self::Python => Need::command("python3.11"),
+            Self::Native => Need::command("sh"),
         }
     }
 }

@@ -21,7 +21,7 @@ pub(crate) fn scenarios() -> Vec<Scenario> {
         Scenario::blocking("isolation::functions_reach_the_internet_and_the_api_door_only", || {
             internet::on_a_machine(|| wait_for(network()));
         })
-        .needing(Need::Command("ip")),
+        .needing(Need::command("ip")),
         Scenario::new("isolation::the_openwhisk_client_works_from_inside", client_inside),
         Scenario::new("isolation::requests_reach_the_api_door", requests_inside)
             .needing(Language::Python.need()),

@@ -9,20 +9,20 @@ use serde_json::json;
 use crate::functions::{Function, Language, call, logs};
 use crate::scenario::{Need, Scenario};
 
-const PHP: Need = Need::Command("php");
-const RUBY: Need = Need::Command("ruby");
+const PHP: Need = Need::command("php");
+const RUBY: Need = Need::command("ruby");
 
 /// Families of the manifest whose cases are played in sandboxes.
 const CASES: [(&str, &str, Need); 4] = [
-    ("languages::the_cases_of_nodejs_hold_in_sandboxes", "nodejs", Need::Command("node")),
-    ("languages::the_cases_of_python_hold_in_sandboxes", "python", Need::Command("python3.11")),
+    ("languages::the_cases_of_nodejs_hold_in_sandboxes", "nodejs", Need::command("node")),
+    ("languages::the_cases_of_python_hold_in_sandboxes", "python", Need::command("python3.11")),
     ("languages::the_cases_of_php_hold_in_sandboxes", "php", PHP),
     ("languages::the_cases_of_ruby_hold_in_sandboxes", "ruby", RUBY),
 ];
 
 pub(crate) fn scenarios() -> Vec<Scenario> {
     let cases = CASES.map(|(name, family, need)| {
-        Scenario::blocking(name, move || cases(family)).needing(Need::Command("python3")).needing(need)
+        Scenario::blocking(name, move || cases(family)).needing(Need::command("python3")).needing(need)
     });
     let own = vec![
         Scenario::new("languages::nodejs_answers_logs_and_fails", nodejs).needing(Language::Nodejs.need()),

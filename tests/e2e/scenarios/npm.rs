@@ -19,8 +19,8 @@ const LISTS: [(&str, &str); 2] = [
 pub(crate) fn scenarios() -> Vec<Scenario> {
     let flow = |name, script| {
         Scenario::blocking(name, move || drive(script))
-            .needing(Need::Command("node"))
-            .needing(Need::Command("npm"))
+            .needing(Need::command("node"))
+            .needing(Need::command("npm"))
             .needing(Need::Packages)
     };
     vec![

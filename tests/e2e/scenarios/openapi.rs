@@ -18,8 +18,8 @@ pub(crate) fn scenarios() -> Vec<Scenario> {
         Scenario::new("openapi::the_server_is_what_its_document_says", server),
         Scenario::new("openapi::the_page_of_the_documents_is_served_whole", page),
         Scenario::new("openapi::schemathesis_finds_nothing", schemathesis::run)
-            .needing(Need::Command("node"))
-            .needing(Need::Command("python3")),
+            .needing(Need::command("node"))
+            .needing(Need::command("python3")),
     ]
 }
 

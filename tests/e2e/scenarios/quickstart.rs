@@ -10,7 +10,7 @@ pub(crate) fn scenarios() -> Vec<Scenario> {
     vec![
         Scenario::blocking("quickstart::every_sample_that_can_run_here_answers", every_sample),
         Scenario::blocking("quickstart::the_printed_command_can_be_pasted", pasted)
-            .needing(Need::Command("curl")),
+            .needing(Need::command("curl")),
     ]
 }
 

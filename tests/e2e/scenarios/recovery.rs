@@ -28,7 +28,7 @@ pub(crate) fn scenarios() -> Vec<Scenario> {
         Scenario::blocking("recovery::nothing_of_a_killed_node_is_left", || {
             internet::on_a_machine(|| wait_for(remains()));
         })
-        .needing(Need::Command("ip")),
+        .needing(Need::command("ip")),
         Scenario::new("recovery::a_sandbox_helper_that_dies_is_replaced", helper_dies),
         Scenario::new("recovery::a_drain_past_its_time_ends_work_in_records", drain),
         Scenario::new("recovery::a_full_disk_refuses_work_and_recovers", full_disk),

@@ -8,7 +8,7 @@ pub(crate) fn scenarios() -> Vec<Scenario> {
     vec![
         Scenario::blocking("run::native_files_answer_with_their_result_and_code", native),
         Scenario::blocking("run::nodejs_files_answer_with_their_result_and_code", nodejs)
-            .needing(Need::Command("node")),
+            .needing(Need::command("node")),
         Scenario::blocking("run::usage_is_checked_before_anything_starts", usage).needing_nothing(),
     ]
 }

@@ -1,23 +1,30 @@
 //! Scenarios: a name, what the machine must offer, and what to do.
 
+use std::borrow::Cow;
+
 use chasen_testkit::{has_command, is_root};
 use libtest_mimic::{Completion, Trial};
 
 use crate::npm;
 
 /// What a scenario needs of the machine.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) enum Need {
     /// Rights to make sandboxes.
     Root,
     /// An installed command.
-    Command(&'static str),
+    Command(Cow<'static, str>),
     /// The published clients.
     Packages,
 }
 
 impl Need {
-    fn missing(self) -> Option<String> {
+    /// This installed command.
+    pub(crate) const fn command(name: &'static str) -> Self {
+        Self::Command(Cow::Borrowed(name))
+    }
+
+    fn missing(&self) -> Option<String> {
         match self {
             Self::Root => (!is_root()).then(|| "sandboxes need root here: run the tests as root".to_owned()),
             Self::Packages => npm::packages().as_ref().err().cloned(),
@@ -28,7 +35,7 @@ impl Need {
 
 /// One scenario.
 pub(crate) struct Scenario {
-    name: &'static str,
+    name: Cow<'static, str>,
     needs: Vec<Need>,
     body: Box<dyn FnOnce() + Send>,
 }
@@ -43,8 +50,8 @@ impl Scenario {
     }
 
     /// A scenario of plain commands.
-    pub(crate) fn blocking(name: &'static str, body: impl FnOnce() + Send + 'static) -> Self {
-        Self { name, needs: vec![Need::Root], body: Box::new(body) }
+    pub(crate) fn blocking(name: impl Into<Cow<'static, str>>, body: impl FnOnce() + Send + 'static) -> Self {
+        Self { name: name.into(), needs: vec![Need::Root], body: Box::new(body) }
     }
 
     /// Needs this too.

@@ -21,20 +21,20 @@ const CONDUCTOR: &str = "function main({ plan, ...params }) {\n  \
 
 pub(crate) fn scenarios() -> Vec<Scenario> {
     vec![
-        Scenario::new("sequences::functions_run_one_after_the_other", chain).needing(Need::Command("node")),
+        Scenario::new("sequences::functions_run_one_after_the_other", chain).needing(Need::command("node")),
         Scenario::new("sequences::an_error_or_a_timeout_of_a_part_is_that_of_the_whole", errors)
-            .needing(Need::Command("node")),
-        Scenario::new("sequences::arrays_go_from_one_to_the_next", arrays).needing(Need::Command("node")),
-        Scenario::new("sequences::conductors_say_what_runs_next", conducted).needing(Need::Command("node")),
+            .needing(Need::command("node")),
+        Scenario::new("sequences::arrays_go_from_one_to_the_next", arrays).needing(Need::command("node")),
+        Scenario::new("sequences::conductors_say_what_runs_next", conducted).needing(Need::command("node")),
         Scenario::new("sequences::compositions_have_so_many_components_and_turns", bounds)
-            .needing(Need::Command("node")),
+            .needing(Need::command("node")),
         Scenario::new("sequences::they_go_on_when_nobody_waits", beyond_the_wait)
-            .needing(Need::Command("node")),
+            .needing(Need::command("node")),
         Scenario::new("sequences::what_a_crash_leaves_ends_with_the_parts_that_ran", crash)
-            .needing(Need::Command("node")),
+            .needing(Need::command("node")),
         Scenario::new("sequences::a_stopping_node_lets_them_take_their_next_steps", stop)
-            .needing(Need::Command("node")),
-        Scenario::new("sequences::one_place_among_those_in_flight", places).needing(Need::Command("node")),
+            .needing(Need::command("node")),
+        Scenario::new("sequences::one_place_among_those_in_flight", places).needing(Need::command("node")),
     ]
 }
 

@@ -20,7 +20,7 @@ pub(crate) fn scenarios() -> Vec<Scenario> {
         Scenario::new("serve::actions_and_records_survive_kill_9", survives_kill),
         Scenario::new("serve::the_guest_is_for_loopback_only", guest),
         Scenario::new("serve::functions_reach_an_api_that_listens_everywhere", door_everywhere)
-            .needing(Need::Command("node")),
+            .needing(Need::command("node")),
         Scenario::new("serve::functions_without_a_network_run", no_network),
     ]
 }
