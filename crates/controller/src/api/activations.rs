@@ -97,13 +97,10 @@ async fn record(call: &Call<'_>, namespace: &str, id: &str) -> Result<Arc<Activa
 
 /// Reads `name` or `package/name`; nothing where it is empty.
 fn name_filter(value: &str) -> Result<Option<String>, ApiError> {
-    let filter = value.strip_prefix('/').unwrap_or(value);
-    if filter.is_empty() {
-        return Ok(None);
-    }
-    let parts: Option<Vec<EntityName>> = filter.split('/').map(EntityName::new).collect();
-    match parts {
-        Some(parts) if parts.len() <= 2 => Ok(Some(filter.to_owned())),
+    let parts: Vec<&str> = value.split('/').filter(|part| !part.is_empty()).collect();
+    match parts.as_slice() {
+        [] => Ok(None),
+        [_] | [_, _] if parts.iter().all(|part| EntityName::new(part).is_some()) => Ok(Some(parts.join("/"))),
         _ => Err(ApiError::query("name", &error_text::bad_name_filter(value))),
     }
 }
@@ -121,10 +118,11 @@ mod tests {
             ("p/a", Some("p/a")),
             ("/a", Some("a")),
             ("/p/a", Some("p/a")),
+            ("p//a/", Some("p/a")),
         ] {
             assert_eq!(name_filter(value).unwrap().as_deref(), filter, "{value}");
         }
-        for value in ["a/b/c", "a/", "a b ", "a?"] {
+        for value in ["a/b/c", "a/-b", "a b ", "a?"] {
             let error = name_filter(value).unwrap_err();
             assert!(
                 error.text().ends_with(&format!("'package-name/simple' name: {value}")),

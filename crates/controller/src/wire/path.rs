@@ -47,7 +47,9 @@ pub(crate) fn namespace(segment: &str, own: &EntityName) -> Result<EntityName, A
     if segment == "_" || segment == own.as_str() {
         return Ok(own.clone());
     }
-    name(segment, error_text::namespace_too_long, error_text::NAMESPACE_ILLEGAL)
+    let name = name(segment, error_text::namespace_too_long, error_text::NAMESPACE_ILLEGAL)?;
+    // What is encoded means the same.
+    Ok(if name.as_str() == "_" { own.clone() } else { name })
 }
 
 /// Reads the segment of an entity or package.
@@ -94,7 +96,9 @@ mod tests {
     #[test]
     fn segments_are_names() {
         let own = EntityName::new("guest").unwrap();
-        assert_eq!(namespace("_", &own).unwrap(), own);
+        for same in ["_", "%5F", "guest", "gue%73t"] {
+            assert_eq!(namespace(same, &own).unwrap(), own);
+        }
         assert_eq!(namespace("a%20b", &own).unwrap().as_str(), "a b");
         let text = |result: Result<EntityName, ApiError>| result.unwrap_err().text().to_owned();
         assert_eq!(text(namespace("a%2Fb", &own)), "The namespace contains illegal characters.");

@@ -132,6 +132,8 @@ async fn bad_fields_are_malformed_with_their_reasons() {
         ),
         (json!({"parameters":{}}), "parameters malformed!"),
         (json!({"annotations":[{"key":"a"}]}), "parameters malformed!"),
+        (json!({"parameters":[["a", 1]]}), "parameters malformed!"),
+        (json!({"parameters":[{"key":"a","value":1,"encryption":null}]}), "parameters malformed!"),
         (json!({"limits":[]}), "Object expected in field 'timeout'"),
         (json!({"limits":{"timeout":"1"}}), "time limit malformed"),
         (json!({"limits":{"memory":{}}}), "memory limit malformed"),
