@@ -93,6 +93,16 @@ impl Call<'_> {
         }
     }
 
+    /// Memory of uploads, as this namespace's.
+    pub(crate) fn upload(&self) -> Held {
+        self.controller.uploads.held_by(&self.caller.identity.namespace)
+    }
+
+    /// Memory of downloads, as this namespace's.
+    pub(crate) fn download(&self) -> Held {
+        self.controller.downloads.held_by(&self.caller.identity.namespace)
+    }
+
     /// The `traceparent` of the request.
     pub(crate) fn trace_context(&self) -> Option<String> {
         let trace = self.headers.get("traceparent").and_then(|value| value.to_str().ok());
@@ -139,7 +149,7 @@ impl Call<'_> {
     /// be answered.
     pub(crate) fn render<T: Serialize + ?Sized>(&self, value: &T) -> Result<Bytes, ApiError> {
         let text = serde_json::to_vec(value).map_err(|_| ApiError::internal())?;
-        let mut held = Held::default();
+        let mut held = self.download();
         self.controller.downloads.cover(&mut held, text.len() as u64)?;
         Ok(held.until_dropped(text.into()))
     }

@@ -26,7 +26,8 @@ pub struct ControllerConfig {
     /// Longest body of any request. More is refused before it is read.
     pub max_entity: ByteSize,
     /// Memory that all bodies over 64 KiB may hold together, as received; beyond it requests get a 503. Reading the
-    /// largest ones takes a few times their length for a moment.
+    /// largest ones takes a few times their length for a moment. Of this memory and of the two below one namespace
+    /// gets three quarters at most.
     pub max_upload_memory: ByteSize,
     /// Memory that all documents and lists over 64 KiB on their way to clients may hold together; beyond it requests
     /// get a 503. Results of invocations are bounded one by one and not counted.

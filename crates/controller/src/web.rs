@@ -69,7 +69,7 @@ pub(crate) async fn serve(
         _ if export.admits(call.headers, visitor.is_some()) => {}
         _ => return Err(told(ApiError::refusal(StatusCode::UNAUTHORIZED, error_text::NOT_AUTHENTICATED))),
     }
-    let bytes = body.read(controller, allowed).await.and_then(|body| body.within(allowed));
+    let bytes = body.read(controller, call.upload(), allowed).await.and_then(|body| body.within(allowed));
     let bytes = bytes.map_err(ApiError::in_web)?;
     let request = WebRequest {
         method: &head.method,

@@ -18,7 +18,6 @@ use crate::clock;
 use crate::controller::Controller;
 use crate::entities::{ActionAddress, LoadError, ResolvedAction};
 use crate::entitle::Verdict;
-use crate::wire::memory::Held;
 
 /// Begins a composition that somebody asked for.
 pub(super) fn begin(
@@ -108,7 +107,7 @@ fn failed(work: &Work, why: &dyn std::fmt::Display) -> Event {
 
 /// Does something while this many bytes are kept in memory, if there is room for them.
 async fn hold(work: &Work, bytes: usize, meanwhile: impl Future<Output = Event>) -> Event {
-    let mut held = Held::default();
+    let mut held = work.controller.conductors.held_by(&work.invocation.identity.namespace);
     if work.controller.conductors.cover_all(&mut held, bytes as u64).is_err() {
         return failed(work, &"no memory is left for what conductors keep");
     }

@@ -15,6 +15,7 @@ use crate::controller::Controller;
 use crate::wire::body::RequestBody;
 use crate::wire::error::ApiError;
 use crate::wire::media;
+use crate::wire::memory::Held;
 use crate::wire::query::Query;
 use crate::wire::reply::{Cors, Reply};
 
@@ -58,7 +59,7 @@ impl AdminCall<'_> {
     /// The body as text.
     pub(super) async fn body(&self, body: RequestBody<'_>) -> Result<String, ApiError> {
         media::require_json(self.headers, body.is_absent())?;
-        let bytes = body.read(self.controller, MAX_BODY).await?.within(MAX_BODY)?;
+        let bytes = body.read(self.controller, Held::default(), MAX_BODY).await?.within(MAX_BODY)?;
         String::from_utf8(bytes.into()).map_err(|error| ApiError::malformed(error.utf8_error().to_string()))
     }
 

@@ -132,7 +132,7 @@ async fn writable(call: &Call<'_>, address: &ActionAddress) -> Result<Option<Pas
 
 /// Memory for an answer with this code, asked for before anything is written.
 fn room(call: &Call<'_>, code: Option<&Bytes>) -> Result<Held, ApiError> {
-    let mut held = Held::default();
+    let mut held = call.download();
     call.controller.downloads.cover(&mut held, code.map_or(0, Bytes::len) as u64)?;
     Ok(held)
 }

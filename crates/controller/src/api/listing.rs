@@ -104,7 +104,7 @@ impl<'a, K: Ord> Listing<'a, K> {
             exhausted: false,
             last: None,
             text: vec![b'['],
-            held: Held::default(),
+            held: call.download(),
             _turn: turn,
         }
     }

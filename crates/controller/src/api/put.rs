@@ -33,7 +33,7 @@ pub(crate) async fn receive<T: Send + 'static>(
 ) -> Result<(PutBody, T), ApiError> {
     media::require_json(call.headers, body.is_absent())?;
     let max_entity = call.controller.config.max_entity;
-    let body: Bytes = body.read(call.controller, max_entity).await?.within(max_entity)?;
+    let body: Bytes = body.read(call.controller, call.upload(), max_entity).await?.within(max_entity)?;
     let length = body.len();
     let (controller, identity) = (call.controller.clone(), call.caller.identity.clone());
     let read = move || {

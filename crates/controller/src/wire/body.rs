@@ -50,27 +50,29 @@ impl<'a> RequestBody<'a> {
         self.incoming.size_hint().lower()
     }
 
-    /// Reads it to its end, keeping up to `keep` bytes.
+    /// Reads it to its end, keeping up to `keep` bytes, which count for the memory of uploads as they come: who only
+    /// announces a body holds nothing. `held` says whose they are.
     pub(crate) async fn read(
         mut self,
         controller: &Controller,
+        held: Held,
         keep: ByteSize,
     ) -> Result<Received, ApiError> {
-        match tokio::time::timeout(controller.config.body_timeout, self.collect(controller, keep.as_bytes()))
-            .await
-        {
+        let collecting = self.collect(controller, held, keep.as_bytes());
+        match tokio::time::timeout(controller.config.body_timeout, collecting).await {
             Ok(received) => received,
             Err(_) => Err(ApiError::rejection(StatusCode::REQUEST_TIMEOUT, error_text::REQUEST_TIMEOUT)),
         }
     }
 
-    async fn collect(&mut self, controller: &Controller, keep: u64) -> Result<Received, ApiError> {
+    async fn collect(
+        &mut self,
+        controller: &Controller,
+        mut held: Held,
+        keep: u64,
+    ) -> Result<Received, ApiError> {
         let bound = controller.config.max_entity.as_bytes();
         let announced = self.announced();
-        let mut held = Held::default();
-        if announced <= keep {
-            controller.uploads.cover(&mut held, announced)?;
-        }
         let mut first = Bytes::new();
         let mut rest = Vec::new();
         let mut length = 0u64;
@@ -82,7 +84,8 @@ impl<'a> RequestBody<'a> {
                 return Err(ApiError::protocol(StatusCode::BAD_REQUEST, error_text::REQUEST_TOO_LARGE));
             }
             if length > keep {
-                (first, rest, held) = (Bytes::new(), Vec::new(), Held::default());
+                (first, rest) = (Bytes::new(), Vec::new());
+                held.release();
                 continue;
             }
             controller.uploads.cover(&mut held, length)?;

@@ -378,7 +378,7 @@ async fn large_documents_on_their_way_out_hold_bounded_memory() {
     let response = world.guest_json(&format!("PUT {ACTIONS}/a"), large).await;
     assert_eq!((response.status, response.error().as_str()), (503, "System is overloaded, try again later."));
     assert_eq!(world.guest(&format!("GET {ACTIONS}/a")).await.status, 404, "nothing was written");
-    let annotation = "x".repeat(300_000);
+    let annotation = "x".repeat(250_000);
     for name in ["a", "b", "c", "d"] {
         world.create(name, &format!(r#","annotations":[{{"key":"k","value":"{annotation}"}}]"#)).await;
     }

@@ -245,6 +245,31 @@ async fn bodies_together_hold_bounded_memory() {
 }
 
 #[tokio::test]
+async fn nobody_shuts_others_out_with_bodies_that_do_not_end() {
+    let world = World::with(|config| config.max_upload_memory = chasen_entity::ByteSize::mb(1)).await;
+    let code = json!({"exec": {"kind": "nodejs:20", "code": "x".repeat(200 << 10)}}).to_string();
+    let put = |auth: &str| Request::new(&format!("PUT {ACTIONS}/x?overwrite=true")).auth(auth).json(&code);
+    let begin = async |sent: usize| {
+        let mut connection = Connection::open(world.address).await;
+        let head = Request::new(&format!("PUT {ACTIONS}/slow")).auth(&guest());
+        let head = head.header("content-type", "application/json").header("content-length", "900000").bytes();
+        connection.write(&[head, vec![b' '; sent]].concat()).await;
+        connection
+    };
+    let mut open = Vec::new();
+    for _ in 0..4 {
+        open.push(begin(0).await);
+    }
+    assert_eq!(world.send(put(&guest())).await.status, 200, "what is only announced holds nothing");
+    open.push(begin(700 << 10).await);
+    let refused = async || (world.send(put(&guest())).await.status == 503).then_some(());
+    while refused().await.is_none() {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(world.send(put(&alice())).await.status, 200, "others have their part");
+}
+
+#[tokio::test]
 async fn clients_that_take_no_json_get_406_after_the_work() {
     let world = World::new().await;
     let text = "Resource representation is only available with these types:\napplication/json";

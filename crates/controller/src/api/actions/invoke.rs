@@ -27,7 +27,7 @@ pub(crate) async fn invoke(
     call.rights().action(Privilege::Activate, &address).await?.required()?;
     let allowed = controller.config.max_payload_of(&caller.identity.limits);
     let absent = body.is_absent();
-    let payload = body.read(controller, allowed).await?.within(allowed)?;
+    let payload = body.read(controller, call.upload(), allowed).await?.within(allowed)?;
     let options = Options::read(call)?;
     let payload = body::payload(call.headers, &payload, absent)?;
     let action = admission::prepare(controller, &caller.identity, &address, &payload).await?;

@@ -22,7 +22,6 @@ const FEED: &str = "feed";
 const OVERHEAD: u64 = 512;
 
 /// The actions in a package, newest first.
-#[derive(Default)]
 pub(super) struct Contents {
     pub(super) actions: Vec<Content>,
     pub(super) feeds: Vec<Content>,
@@ -41,7 +40,7 @@ pub(super) struct Content {
 impl Contents {
     /// What is in the package of this path, as long as there is memory for it.
     pub(super) async fn of(call: &Call<'_>, path: &EntityPath) -> Result<Self, ApiError> {
-        let mut contents = Self::default();
+        let mut contents = Self { actions: Vec::new(), feeds: Vec::new(), size: 0, held: call.download() };
         each(call, path, |document| contents.push(call, document)).await?;
         Ok(contents)
     }

@@ -24,7 +24,7 @@ pub(crate) async fn set_status(
     call.rights().entity(Privilege::Activate, RULES, &name).await?.required()?;
     let allowed = call.controller.config.max_payload_of(&call.caller.identity.limits);
     let absent = body.is_absent();
-    let body = body.read(call.controller, allowed).await?.within(allowed)?;
+    let body = body.read(call.controller, call.upload(), allowed).await?.within(allowed)?;
     media::require_json(call.headers, absent)?;
     let wanted = read(&body)?;
     let mut tries = Tries::default();

@@ -39,7 +39,7 @@ pub(crate) async fn fire(
     call.rights().entity(Privilege::Activate, TRIGGERS, &name).await?.required()?;
     let allowed = controller.config.max_payload_of(&caller.identity.limits);
     let absent = body.is_absent();
-    let payload = body.read(controller, allowed).await?.within(allowed)?;
+    let payload = body.read(controller, call.upload(), allowed).await?.within(allowed)?;
     let payload = body::payload(call.headers, &payload, absent)?;
     let (trigger, revision) = controller.entities.trigger(&name).await?;
     if !trigger.has_active_rule() {
