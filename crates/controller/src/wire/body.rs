@@ -24,6 +24,8 @@ const IN_PASSING: u64 = 8 * 1024;
 pub(crate) struct RequestBody<'a> {
     incoming: Incoming,
     ended: bool,
+    /// Its time is over: no rest is worth waiting for.
+    late: bool,
     activity: &'a Activity,
 }
 
@@ -37,7 +39,7 @@ pub(crate) enum Received {
 
 impl<'a> RequestBody<'a> {
     pub(crate) fn new(incoming: Incoming, activity: &'a Activity) -> Self {
-        Self { ended: incoming.is_end_stream(), incoming, activity }
+        Self { ended: incoming.is_end_stream(), late: false, incoming, activity }
     }
 
     /// True if the request said that it has none.
@@ -59,10 +61,11 @@ impl<'a> RequestBody<'a> {
         keep: ByteSize,
     ) -> Result<Received, ApiError> {
         let collecting = self.collect(controller, held, keep.as_bytes());
-        match tokio::time::timeout(controller.config.body_timeout, collecting).await {
-            Ok(received) => received,
-            Err(_) => Err(ApiError::rejection(StatusCode::REQUEST_TIMEOUT, error_text::REQUEST_TIMEOUT)),
+        if let Ok(received) = tokio::time::timeout(controller.config.body_timeout, collecting).await {
+            return received;
         }
+        self.late = true;
+        Err(ApiError::rejection(StatusCode::REQUEST_TIMEOUT, error_text::REQUEST_TIMEOUT))
     }
 
     async fn collect(
@@ -112,7 +115,7 @@ impl Drop for RequestBody<'_> {
     fn drop(&mut self) {
         if !self.ended {
             let short = self.incoming.size_hint().upper().is_some_and(|rest| rest <= IN_PASSING);
-            self.activity.leave_unread(short);
+            self.activity.leave_unread(short && !self.late);
         }
     }
 }

@@ -37,6 +37,7 @@ async fn a_body_that_does_not_come_is_a_408() {
         (response.status, response.error().as_str()),
         (408, "The server timed out waiting for the request.")
     );
+    assert_eq!(response.header("connection"), Some("close"));
     connection.closed().await;
 }
 
