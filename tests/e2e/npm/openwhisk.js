@@ -139,6 +139,47 @@ async function polling () {
   await ow.actions.delete({ name: 'polled' })
 }
 
+/** Ways to ask that no other part takes: several names at once, every form of a name, counts, whole namespaces. */
+async function everythingElse () {
+  const [namespace] = await ow.namespaces.list()
+  await ow.packages.update({ name: 'more', package: { publish: true }, annotations: { of: 'more' } })
+  await ow.actions.create({ name: 'more/bytes', action: Buffer.from('abcd'), kind: 'nodejs:default', version: '0.2.0' })
+  await ow.actions.update({ name: 'more/bytes', params: { only: 'parameters' } })
+  for (const name of ['more/bytes', '/_/more/bytes', `${namespace}/more/bytes`, `/${namespace}/more/bytes`]) {
+    const { exec, version, parameters } = await ow.actions.get({ name })
+    assert.deepStrictEqual([exec.code, exec.binary, version], ['YWJjZA==', true, '0.2.1'], name)
+    assert.deepStrictEqual(parameters, [{ key: 'only', value: 'parameters' }])
+  }
+  const both = await ow.actions.get([own.action, { name: 'more/bytes' }])
+  assert.deepStrictEqual(both.map(action => action.name), [own.action, 'bytes'])
+  await refused(ow.actions.update({ name: 'unborn', params: {} }), 400, 'exec undefined')
+
+  for (const collection of ['actions', 'triggers', 'rules', 'packages', 'activations']) {
+    const { length } = await ow[collection].list({ limit: 0 })
+    assert.deepStrictEqual(await ow[collection].list({ count: true, limit: 1 }), { [collection]: length })
+    assert.strictEqual((await ow[collection].list({ limit: 1, skip: length })).length, 0)
+  }
+  const whole = await ow.namespaces.get('_')
+  assert.deepStrictEqual(whole.packages.map(one => one.name).sort(), ['more', own.package])
+
+  await ow.triggers.update({ name: 'quiet' })
+  assert.strictEqual((await ow.triggers.invoke({ name: 'quiet' })).length, 0, 'no rule, no activation')
+  assert.strictEqual(String(await ow.rules.enable({ name: own.rule })), 'OK')
+  assert.strictEqual((await ow.rules.get({ name: own.rule })).status, 'active')
+  const slashed = openwhisk({ apihost: `${apihost}/`, api_key: credentials, namespace })
+  assert.strictEqual((await slashed.triggers.delete({ name: 'quiet' })).name, 'quiet')
+
+  await ow.actions.create({ name: 'failing', action: 'function main({ error }) { return { error } }' })
+  for (const [error, text] of [['no', 'no'], [{ error: 'inner' }, 'inner'], [{ statusCode: 404 }, 'status code: 404']]) {
+    for (const result of [true, false]) {
+      await refused(ow.actions.invoke({ name: 'failing', blocking: true, result, params: { error } }), 502, text)
+    }
+  }
+  const deleted = await ow.actions.delete(['failing', 'more/bytes'])
+  assert.deepStrictEqual(deleted.map(action => action.name), ['failing', 'bytes'])
+  await ow.packages.delete({ name: 'more' })
+}
+
 async function farewell () {
   await ow.rules.delete({ name: own.rule })
   await ow.triggers.delete({ name: own.trigger })
@@ -151,7 +192,7 @@ async function farewell () {
 }
 
 async function main () {
-  for (const part of [actions, sequences, triggers, feeds, polling, farewell]) {
+  for (const part of [actions, sequences, triggers, feeds, polling, everythingElse, farewell]) {
     await part()
     console.log(part.name)
   }
