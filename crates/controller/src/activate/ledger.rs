@@ -58,11 +58,25 @@ impl Ledger {
 }
 
 #[cfg(test)]
-mod tests {
-    use chasen_entity::Outcome;
+pub(super) mod tests {
+    use std::sync::Arc;
+
+    use chasen_entity::{Outcome, RawJson};
     use chasen_spi::memory::activation;
 
     use super::*;
+
+    pub(in crate::activate) fn json(text: &str) -> RawJson {
+        RawJson::parse(text.as_bytes()).unwrap()
+    }
+
+    /// A step that took 3 ms and gave this.
+    pub(in crate::activate) fn record(outcome: Outcome, result: &str) -> Arc<Activation> {
+        let mut record = activation("guest", "step", 10);
+        record.duration = Some(3);
+        record.response = Response { outcome, result: Some(json(result)), size: Some(5) };
+        Arc::new(record)
+    }
 
     #[test]
     fn durations_add_up_and_the_largest_memory_counts() {

@@ -39,7 +39,7 @@ pub fn main() -> ExitCode {
 }
 
 /// The helper has no log of its own; its standard error is the node's.
-#[allow(clippy::print_stderr)]
+#[allow(clippy::print_stderr, reason = "it is what the node reads")]
 fn complain(text: &str) {
     eprintln!("{text}");
 }

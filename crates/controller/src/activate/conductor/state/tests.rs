@@ -1,26 +1,12 @@
 //! The machine of compositions: a table of what it does, and what holds whatever happens.
 
-use std::sync::Arc;
-
 use chasen_entity::{ActivationId, Outcome, RawJson, Response};
-use chasen_spi::memory::activation;
 use proptest::prelude::*;
 
 use super::*;
+use crate::activate::ledger::tests::{json, record};
 
 const NEXT: &str = r#"{"action":"a","params":{"p":1},"state":{"s":2}}"#;
-
-fn json(text: &str) -> RawJson {
-    RawJson::parse(text.as_bytes()).unwrap()
-}
-
-/// A step that took 3 ms and gave this.
-fn record(outcome: Outcome, result: &str) -> Arc<Activation> {
-    let mut record = activation("guest", "step", 10);
-    record.duration = Some(3);
-    record.response = Response { outcome, result: Some(json(result)), size: Some(5) };
-    Arc::new(record)
-}
 
 fn begun(limit: u32) -> (State, Counts) {
     let frame = Frame { namespace: EntityName::new("guest").unwrap(), limit };

@@ -1,24 +1,10 @@
 //! The machine of sequences: a table of what it does, and what holds whatever happens.
 
-use std::sync::Arc;
-
-use chasen_entity::{Activation, ActivationId, Outcome, RawJson, Response};
-use chasen_spi::memory::activation;
+use chasen_entity::{ActivationId, Outcome, RawJson, Response};
 use proptest::prelude::*;
 
 use super::*;
-
-fn json(text: &str) -> RawJson {
-    RawJson::parse(text.as_bytes()).unwrap()
-}
-
-/// A step that took 3 ms and gave this.
-fn record(outcome: Outcome, result: &str) -> Arc<Activation> {
-    let mut record = activation("guest", "step", 10);
-    record.duration = Some(3);
-    record.response = Response { outcome, result: Some(json(result)), size: Some(5) };
-    Arc::new(record)
-}
+use crate::activate::ledger::tests::{json, record};
 
 fn begun(limit: u32, components: &[Component], payload: &str) -> (State, Option<Effect>) {
     step(State::New { limit, count: 0 }, Event::Begin(components.to_vec(), json(payload)), 100)
