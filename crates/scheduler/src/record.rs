@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use chasen_entity::{Activation, EntityPath, Invocation, Millis, Outcome, Parameters, Response, error_text};
+use chasen_entity::{Activation, Invocation, Millis, Outcome, Parameters, Response, error_text};
 use chasen_spi::{RunReport, StartFailure};
 
 /// How an activation ended.
@@ -97,20 +97,7 @@ impl Ending {
         if self.response.outcome == Outcome::DeveloperError && invocation.action.limits.logs > 0 {
             logs.push(notice(now, error_text::LOGS_AFTER_DEVELOPER_ERROR));
         }
-        Activation {
-            namespace: EntityPath::root(&invocation.identity.namespace.name),
-            name: invocation.action.name.name.clone(),
-            subject: invocation.identity.subject.clone(),
-            activation_id: invocation.activation_id,
-            cause: invocation.cause,
-            start: self.start,
-            end,
-            duration: None,
-            response: self.response,
-            logs,
-            version: invocation.action.version,
-            annotations,
-        }
+        Activation { start: self.start, end, logs, annotations, ..Activation::of(invocation, self.response) }
     }
 
     fn annotations(&self, invocation: &Invocation) -> Parameters {
