@@ -12,6 +12,7 @@ mod docs;
 mod functions;
 mod hostile_archives;
 mod hostile_code;
+mod hostile_json;
 mod hostile_requests;
 mod isolation;
 mod json;
@@ -47,6 +48,7 @@ fn main() -> ExitCode {
         docs::scenarios(),
         hostile_archives::scenarios(),
         hostile_code::scenarios(),
+        hostile_json::scenarios(),
         hostile_requests::scenarios(),
         isolation::scenarios(),
         json::scenarios(),
