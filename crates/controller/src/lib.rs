@@ -2,7 +2,8 @@
 //!
 //! First room of the corridor. It reads requests, knows who asks and what they may do, keeps entities, and hands
 //! invocations to the [`Invoke`](chasen_spi::Invoke) door; sequences, compositions and triggers it conducts itself.
-//! `routes.rs` is its table of contents. It never runs a function and never writes a record.
+//! `routes.rs` is its table of contents. It never runs a function, and writes records only of what it conducts, through
+//! that door.
 
 mod activate;
 pub mod admin;

@@ -9,7 +9,8 @@
 //! | `events/<number>.log` | what happened to activations | `event_log` |
 //! | `activations/<created>.db` | records of activations, a file per time segment | `activations` |
 //!
-//! [`Embedded::open`] opens them all; [`ParameterKeys`] locks what entities hold of secrets before it comes here. This room never decides what runs; it keeps what others decided.
+//! [`Embedded::open`] opens them all; [`ParameterKeys`] locks parameters before they come here. This room never decides
+//! what runs; it keeps what others decided.
 
 mod activations;
 mod attachments;

@@ -1,4 +1,5 @@
-//! The nouns of the platform: names, identities, actions, activations, limits, parameters, messages.
+//! The nouns of the platform: names, identities, actions, packages, triggers, rules, activations, limits,
+//! parameters, messages.
 //!
 //! Everybody uses this room; it uses nobody. No IO, no async, no clock: values and rules only.
 
