@@ -240,15 +240,21 @@ impl World {
         all
     }
 
-    /// Sends a request that is refused with this status and text, and that changes nothing.
+    /// Sends a request that is refused with this status and text, and that changes and starts nothing.
     pub(crate) async fn refused(&self, request: Request, status: u16, text: &str) -> Response {
         let shown = String::from_utf8_lossy(&request.bytes()).chars().take(400).collect::<String>();
-        let before = self.entities().await;
+        let before = (self.entities().await, self.taken());
         let response = self.send(request).await;
         assert_eq!((response.status, response.error().as_str()), (status, text), "{shown}");
         assert!(response.json()["code"].is_string(), "{shown}");
-        assert_eq!(self.entities().await, before, "{shown}");
+        assert_eq!((self.entities().await, self.taken()), before, "{shown}");
         response
+    }
+
+    /// How much work was taken in.
+    fn taken(&self) -> usize {
+        self.log.events().iter().filter(|event| matches!(event, Event::Accepted(_))).count()
+            + self.invoker.taken.lock().len()
     }
 
     /// Puts a document into the store past the controller.
