@@ -3,9 +3,11 @@
 
     python3 runtimes/check.py [--modules DIR] [--all] [nodejs|python|…]…
     python3 runtimes/check.py --node URL --auth KEY [--all] [nodejs|python|…]…
+    python3 runtimes/check.py --proxy PROGRAM [--modules DIR] [--all] [nodejs|python|…]…
 
 The first speaks with each launcher over a socketpair and needs no platform. The second creates and invokes
-actions of a running node, which run in its sandboxes; cases that a node cannot be given are left out.
+actions of a running node, which run in its sandboxes; cases that a node cannot be given are left out. The third
+plays them over HTTP, with a proxy in front of each launcher as in an image.
 With `--all`, a language whose interpreter is missing is a failure.
 
 Each language's `cases.json` is a list of cases. A text of several lines may be a list of them.
@@ -37,10 +39,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-from checking import launcher, node
+from checking import launcher, node, proxy
 from checking.expectations import Mismatch
 
 ROOT = Path(__file__).resolve().parent
+# What launchers that ask for it are told of the sandbox's memory, in bytes.
+MEMORY = 256 << 20
 
 
 def interpreter(entry):
@@ -69,11 +73,25 @@ def player(family, entry, program, options):
             return node.check(case, entry["kind"], there, f"{family}-case-{number}")
 
         return through_node
-    command = [program, *settings["args"], str(ROOT / settings["launcher"])]
     modules = options.modules and "modules" in settings and str(options.modules.resolve() / settings["modules"])
+    if options.proxy:
+
+        def through_proxy(case, _):
+            if case.get("modules") and not modules:
+                return "needs --modules"
+            if not proxy.plays(case):
+                return "only a launcher of one's own can be given it"
+            return proxy.check(case, str(options.proxy.resolve()), family, modules)
+
+        return through_proxy
+    launcher_file = ROOT / settings["launcher"]
+    if modules and not launcher_file.exists():
+        launcher_file = options.modules.resolve() / settings["launcher"]
+    arguments = [argument.replace("{memory}", str(MEMORY)) for argument in settings["args"]]
+    command = [program, *arguments, str(launcher_file)]
 
     def alone(case, _):
-        if case.get("modules") and not modules:
+        if (case.get("modules") and not modules) or not launcher_file.exists():
             return "needs --modules"
         return launcher.check(case, command, modules)
 
@@ -106,6 +124,7 @@ def main():
     parser.add_argument("--modules", type=Path, metavar="DIR", help="folder of the preinstalled packages (<data>/runtimes)")
     parser.add_argument("--node", metavar="URL", help="address of a running node that plays the cases")
     parser.add_argument("--auth", metavar="KEY", help="credentials of a user of the node, uuid:key")
+    parser.add_argument("--proxy", type=Path, metavar="PROGRAM", help="proxy that plays the cases over HTTP")
     parser.add_argument("--all", action="store_true", help="fail where an interpreter is missing")
     parser.add_argument("families", nargs="*", metavar="LANGUAGE")
     options = parser.parse_args()

@@ -16,7 +16,7 @@ HELLO, INIT, RUN = 1, 2, 4
 class Launcher:
     """One launcher process and our end of its channel."""
 
-    def __init__(self, command, environment):
+    def __init__(self, command, environment, cwd):
         self.channel, theirs = socket.socketpair()
         self.channel.settimeout(DEADLINE_SECONDS)
         # The shell puts the channel on fd 3, which is where launchers look for it.
@@ -28,7 +28,7 @@ class Launcher:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             pass_fds=[number],
-            cwd="/",
+            cwd=cwd,
             env=environment,
         )
         theirs.close()
@@ -109,7 +109,7 @@ def check(case, command, modules):
         environment["CHASEN_MODULES"] = modules
     with tempfile.TemporaryDirectory() as folder:
         write_code(case, folder)
-        launcher = Launcher(command, environment)
+        launcher = Launcher(command, environment, modules or "/")
         try:
             converse(launcher, case, folder)
         finally:

@@ -101,7 +101,8 @@ fn launchers() -> Result<(), String> {
 
 /// The modules that functions find installed, laid out as in a data folder.
 fn install_modules(folder: &Path) -> Result<(), String> {
-    let [node, python] = ["nodejs-20", "python-3.11/site-packages"].map(|name| folder.join(name));
+    let [node, python, java] =
+        ["nodejs-20", "python-3.11/site-packages", "java-8"].map(|name| folder.join(name));
     if !node.join("node_modules").exists() {
         std::fs::create_dir_all(&node).map_err(|error| error.to_string())?;
         for file in ["package.json", "package-lock.json"] {
@@ -115,7 +116,19 @@ fn install_modules(folder: &Path) -> Result<(), String> {
             ["-m", "pip", "install", "--quiet", "--require-hashes", "--target", &python.to_string_lossy()];
         shell::run("python3", install.into_iter().chain(["-r", "runtimes/python/requirements.txt"]))?;
     }
+    if output("javac", &["-version"]).is_some() {
+        std::fs::create_dir_all(&java).map_err(|error| error.to_string())?;
+        build_java_launcher(&java)?;
+    }
     Ok(())
+}
+
+/// The launcher of the java kinds, as a node builds it: in a folder with its sources.
+fn build_java_launcher(folder: &Path) -> Result<(), String> {
+    const BUILD: &str = "cp \"$1\"/*.java \"$1\"/build.sh \"$2\" && cd \"$2\" && \
+                         exec sh build.sh \"$(readlink -f \"$(command -v java)\")\"";
+    let sources = shell::root().join("runtimes/java");
+    shell::run("sh", ["-c", BUILD, "sh", &sources.to_string_lossy(), &folder.to_string_lossy()])
 }
 
 /// Benchmarks against the whole node, and the start of sandboxes, which is measured below it.

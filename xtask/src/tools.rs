@@ -27,7 +27,7 @@ const PHP: [&str; 11] = [
 ];
 
 #[rustfmt::skip]
-const TOOLS: [Tool; 10] = [
+const TOOLS: [Tool; 12] = [
     Tool { probe: &["cc", "--version"],                   packages: &["gcc", "libc6-dev"] },
     Tool { probe: &["c++", "--version"],                  packages: &["g++"] },
     Tool { probe: &["curl", "--version"],                 packages: &["curl"] },
@@ -35,6 +35,8 @@ const TOOLS: [Tool; 10] = [
     Tool { probe: &["node", "--version"],                 packages: &["nodejs"] },
     Tool { probe: &["npm", "--version"],                  packages: &["npm"] },
     Tool { probe: &["python3", "-m", "pip", "--version"], packages: &["python3", "python3-pip", "python3-venv"] },
+    Tool { probe: &["javac", "-version"],                 packages: &["openjdk-17-jdk-headless"] },
+    Tool { probe: &["test", "-f", "/usr/share/java/gson.jar"], packages: &["libgoogle-gson-java"] },
     Tool { probe: &["php", "-r", "mb_strlen('');"],       packages: &PHP },
     Tool { probe: &["ruby", "--version"],                 packages: &["ruby"] },
     Tool { probe: &["bundle", "--version"],               packages: &["ruby-bundler"] },

@@ -110,9 +110,9 @@ pub struct Reactive {
 pub struct Launch {
     /// The interpreter to look for on the machine.
     pub interpreter: Interpreter,
-    /// Launcher program, relative to the runtimes folder.
+    /// Launcher program, relative to the runtimes folder; to the one of modules if it begins with `modules`.
     pub launcher: String,
-    /// Arguments between interpreter and launcher.
+    /// Arguments between interpreter and launcher; `{memory}` in them stands for the bytes of the sandbox.
     #[serde(default)]
     pub args: Vec<String>,
     /// Name of the folder with the kind's preinstalled modules.
@@ -121,6 +121,14 @@ pub struct Launch {
     /// First guess of a cold start, in milliseconds; measurements replace it.
     #[serde(default = "default_cold_millis")]
     pub cold_millis: u64,
+}
+
+impl Launch {
+    /// Name of the launcher in the folder of the modules, if it is built there and not carried by the platform.
+    #[must_use]
+    pub fn built(&self) -> Option<&str> {
+        self.launcher.strip_prefix(self.modules.as_deref()?)?.strip_prefix('/')
+    }
 }
 
 fn default_cold_millis() -> u64 {

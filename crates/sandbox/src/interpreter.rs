@@ -13,12 +13,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chasen_entity::manifest::Interpreter as Wanted;
-use serde::Deserialize;
 use tokio::process::Command;
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
-use self::languages::{LANGUAGES, Language};
+use self::languages::{Answer, LANGUAGES, Language};
 
 /// How long a candidate may take to say what it is; shims take their time.
 const ANSWER_TIME: Duration = Duration::from_secs(10);
@@ -31,14 +30,6 @@ const SYSTEM: [&str; 4] = ["/usr", "/bin", "/lib", "/lib64"];
 
 /// What each cell has of its own instead of the host's.
 const PRIVATE: [&str; 4] = ["/tmp", "/proc", "/dev", "/action"];
-
-/// What a candidate says of itself.
-#[derive(Debug, Deserialize)]
-struct Answer {
-    program: PathBuf,
-    version: String,
-    needs: Vec<PathBuf>,
-}
 
 /// An interpreter that runs a kind.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -111,7 +102,10 @@ async fn search(wanted: &Wanted) -> Result<Interpreter, NoInterpreter> {
         return Err(missing(found, "a runtimes manifest for this version".to_owned()));
     };
     let folders = env::var_os("PATH").unwrap_or_default();
-    let folders: Vec<PathBuf> = env::split_paths(&folders).chain(FOLDERS.map(PathBuf::from)).collect();
+    let homes = language.homes.and_then(|folder| std::fs::read_dir(folder).ok()).into_iter().flatten();
+    let homes = homes.flatten().map(|home| home.path().join("bin"));
+    let folders: Vec<PathBuf> =
+        env::split_paths(&folders).chain(FOLDERS.map(PathBuf::from)).chain(homes).collect();
     let mut found = BTreeSet::new();
     for candidate in candidates(wanted, &folders) {
         let reason = match ask(&candidate, language).await {
@@ -168,13 +162,13 @@ fn is_script(path: &Path) -> bool {
 
 async fn ask(candidate: &Path, language: &Language) -> Result<Answer, String> {
     let mut command = Command::new(candidate);
-    command.args(language.question).stdin(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
+    command.args(language.question).stdin(Stdio::null()).kill_on_drop(true);
     let output = match timeout(ANSWER_TIME, command.output()).await {
         Ok(Ok(output)) => output,
         Ok(Err(error)) => return Err(format!("does not start ({error})")),
         Err(_) => return Err("gives no answer".to_owned()),
     };
-    serde_json::from_slice(&output.stdout).map_err(|_| "does not say what it is".to_owned())
+    (language.read)(&output)
 }
 
 /// True if the version is the wanted one or continues it at a dot.

@@ -19,16 +19,28 @@ pub struct Sample {
     pub name: &'static str,
     /// Kind, or `native`.
     pub kind: &'static str,
+    /// Entry point, where the kind wants one.
+    main: Option<&'static str>,
     code: &'static str,
 }
 
+impl Sample {
+    const fn new(name: &'static str, kind: &'static str, code: &'static str) -> Self {
+        Self { name, kind, main: None, code }
+    }
+}
+
 /// One sample per language.
-pub const SAMPLES: [Sample; 5] = [
-    Sample { name: "hello-nodejs", kind: "nodejs:default", code: include_str!("../../../samples/hello.js") },
-    Sample { name: "hello-python", kind: "python:default", code: include_str!("../../../samples/hello.py") },
-    Sample { name: "hello-php", kind: "php:default", code: include_str!("../../../samples/hello.php") },
-    Sample { name: "hello-ruby", kind: "ruby:default", code: include_str!("../../../samples/hello.rb") },
-    Sample { name: "hello-native", kind: NATIVE, code: include_str!("../../../samples/hello-native.sh") },
+pub const SAMPLES: [Sample; 6] = [
+    Sample::new("hello-nodejs", "nodejs:default", include_str!("../../../samples/hello.js")),
+    Sample::new("hello-python", "python:default", include_str!("../../../samples/hello.py")),
+    Sample {
+        main: Some("Hello"),
+        ..Sample::new("hello-java", "java:default", include_str!("../../../samples/Hello.java"))
+    },
+    Sample::new("hello-php", "php:default", include_str!("../../../samples/hello.php")),
+    Sample::new("hello-ruby", "ruby:default", include_str!("../../../samples/hello.rb")),
+    Sample::new("hello-native", NATIVE, include_str!("../../../samples/hello-native.sh")),
 ];
 
 /// What came of a sample.
@@ -73,7 +85,7 @@ pub async fn show(node: &Node) -> bool {
 
 async fn try_out(client: &Client, sample: &Sample) -> Result<Outcome, ClientError> {
     let target = if sample.kind == NATIVE { Target::Image(NATIVE_IMAGE) } else { Target::Kind(sample.kind) };
-    let action = ActionCode { target, code: sample.code.to_owned(), main: None };
+    let action = ActionCode { target, code: sample.code.to_owned(), main: sample.main };
     let created = client.put_action(sample.name, &action).await?;
     if !created.status.is_success() {
         return Ok(Outcome::Failed(created.error_text()));

@@ -115,7 +115,7 @@ impl Job {
         Ok(Self {
             kind: kind.to_owned(),
             code,
-            main: main.map(str::to_owned),
+            main: main.or_else(|| class_of(path)).map(str::to_owned),
             arguments: arguments(parameters),
         })
     }
@@ -144,10 +144,16 @@ fn kind_of(path: &Path) -> Option<&'static str> {
         None | Some("sh") => Some(NATIVE),
         Some("js" | "cjs") => Some("nodejs:default"),
         Some("py") => Some("python:default"),
+        Some("java" | "jar") => Some("java:default"),
         Some("php") => Some("php:default"),
         Some("rb") => Some("ruby:default"),
         Some(_) => None,
     }
+}
+
+/// The class that a file of Java source holds, which is its entry point.
+fn class_of(path: &Path) -> Option<&str> {
+    path.file_stem()?.to_str().filter(|_| path.extension() == Some(OsStr::new("java")))
 }
 
 /// Pairs of key and value as one object. A value that is JSON is taken as it is written, else as text.
@@ -204,6 +210,8 @@ mod tests {
         for (name, kind) in [
             ("a.js", Some("nodejs:default")),
             ("a.py", Some("python:default")),
+            ("a.java", Some("java:default")),
+            ("a.jar", Some("java:default")),
             ("a.php", Some("php:default")),
             ("a.rb", Some("ruby:default")),
             ("a.sh", Some(NATIVE)),
@@ -213,6 +221,12 @@ mod tests {
         ] {
             assert_eq!(kind_of(Path::new(name)), kind, "{name}");
         }
+    }
+
+    #[test]
+    fn the_entry_point_of_java_source_is_its_class() {
+        assert_eq!(class_of(Path::new("samples/Hello.java")), Some("Hello"));
+        assert_eq!(class_of(Path::new("hello.jar")), None);
     }
 
     #[test]

@@ -1,21 +1,23 @@
 //! Every language the platform runs: the sample answers, errors are classed, logs are kept.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use chasen_testkit::{GUEST, node, run};
+use chasen_testkit::{GUEST, chasen, node, run};
 use serde_json::json;
 
 use crate::functions::{Function, Language, call, logs};
 use crate::scenario::{Need, Scenario};
 
+const JAVA: Need = Need::command("javac");
 const PHP: Need = Need::command("php");
 const RUBY: Need = Need::command("ruby");
 
 /// Families of the manifest whose cases are played in sandboxes.
-const CASES: [(&str, &str, Need); 4] = [
+const CASES: [(&str, &str, Need); 5] = [
     ("languages::the_cases_of_nodejs_hold_in_sandboxes", "nodejs", Need::command("node")),
     ("languages::the_cases_of_python_hold_in_sandboxes", "python", Need::command("python3.11")),
+    ("languages::the_cases_of_java_hold_in_sandboxes", "java", JAVA),
     ("languages::the_cases_of_php_hold_in_sandboxes", "php", PHP),
     ("languages::the_cases_of_ruby_hold_in_sandboxes", "ruby", RUBY),
 ];
@@ -27,6 +29,8 @@ pub(crate) fn scenarios() -> Vec<Scenario> {
     let own = vec![
         Scenario::new("languages::nodejs_answers_logs_and_fails", nodejs).needing(Language::Nodejs.need()),
         Scenario::new("languages::python_answers_logs_and_fails", python).needing(Language::Python.need()),
+        Scenario::new("languages::java_answers_logs_and_fails", java).needing(JAVA),
+        Scenario::blocking("languages::java_files_say_their_class", java_file).needing(JAVA),
         Scenario::new("languages::php_answers_logs_and_fails", php).needing(PHP),
         Scenario::new("languages::ruby_answers_logs_and_fails", ruby).needing(RUBY),
         Scenario::new("languages::native_executables_answer", native),
@@ -60,6 +64,38 @@ async fn python() {
     assert!(logs(&client, called.id()).await.concat().contains("stderr: seen 4"));
     let raised = call(&client, "inverse", &json!({"n": 0})).await;
     assert_eq!((raised.status, raised.failure().0), (502, "application error"));
+}
+
+async fn java() {
+    let node = node().start();
+    let client = node.client();
+    let code = "import com.google.gson.JsonObject;\npublic class Inverse {\n  \
+                public static JsonObject main(JsonObject args) {\n    int n = args.get(\"n\").getAsInt();\n    \
+                System.out.println(\"seen \" + n);\n    args.addProperty(\"inverse\", 12 / n);\n    \
+                return args;\n  }\n}\n";
+    Function::of_kind("inverse", "java:default", code).main("Inverse").put(&client).await;
+    let called = call(&client, "inverse", &json!({"n": 4})).await;
+    assert_eq!(called.result(), &json!({"n": 4, "inverse": 3}));
+    assert!(logs(&client, called.id()).await.concat().contains("stdout: seen 4"));
+    let thrown = call(&client, "inverse", &json!({"n": 0})).await;
+    assert_eq!((thrown.status, thrown.failure().0), (502, "action developer error"));
+    assert!(logs(&client, thrown.id()).await.concat().contains("Inverse.java:6"), "the line is named");
+    let jar = Function::of_kind("broken", "java:default", "UEsDBBQAAAAIAAAAAAA=").main("Inverse");
+    jar.put(&client).await;
+    let broken = call(&client, "broken", &json!({})).await;
+    let (status, text) = broken.failure();
+    assert_eq!(status, "action developer error");
+    assert!(
+        text.starts_with("An error has occurred (see logs for details): java.util.zip.ZipException: "),
+        "{text}"
+    );
+}
+
+fn java_file() {
+    let mut command = chasen();
+    command.args(["run", "--param", "name", "tea"]).arg(root().join("samples/Hello.java"));
+    let finished = run(command);
+    assert_eq!(finished.stdout, "{\"greeting\":\"Hello, tea!\"}\n", "{finished:?}");
 }
 
 async fn php() {
@@ -102,8 +138,12 @@ async fn native() {
 fn cases(family: &str) {
     let node = node().start();
     let mut check = Command::new("python3");
-    check.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../runtimes/check.py"));
+    check.arg(root().join("runtimes/check.py"));
     check.args(["--node", node.base(), "--auth", GUEST, family]);
     let checked = run(check);
     assert_eq!(checked.code, Some(0), "{checked:?}");
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }

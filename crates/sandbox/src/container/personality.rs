@@ -23,6 +23,8 @@ pub(crate) enum Personality {
     TerseActionLoop,
     /// The ruby kinds.
     Ruby,
+    /// The java kinds.
+    Java,
     /// Executables started anew for every run.
     Skeleton,
 }
@@ -33,6 +35,7 @@ impl Personality {
         match kind.split(':').next() {
             Some("nodejs") => Self::Node,
             Some("ruby") => Self::Ruby,
+            Some("java") => Self::Java,
             Some("php") => Self::TerseActionLoop,
             _ => Self::ActionLoop,
         }
@@ -48,6 +51,10 @@ impl Personality {
             }
             Self::ActionLoop | Self::TerseActionLoop => (format!("cannot decode the request: {why}"), None),
             Self::Ruby => (NO_ZIP.to_owned(), Some(format!("{NO_ZIP}\n{why}"))),
+            Self::Java => {
+                let exception = format!("java.util.zip.ZipException: {why}");
+                (format!("An error has occurred (see logs for details): {exception}"), Some(exception))
+            }
             Self::Skeleton => (NO_EXECUTABLE.to_owned(), Some(why.to_owned())),
         }
     }
@@ -55,7 +62,7 @@ impl Personality {
     /// The answer when the runtime ends while it initialises.
     pub(super) fn ended_in_init(self) -> Answer {
         match self {
-            Self::Node | Self::Ruby | Self::Skeleton => Answer::Gone,
+            Self::Node | Self::Ruby | Self::Java | Self::Skeleton => Answer::Gone,
             Self::ActionLoop => Answer::Refused(error_body(NOT_STARTED)),
             Self::TerseActionLoop => Answer::Refused(error_body(&format!("cannot start action: {EXITED}"))),
         }
@@ -64,7 +71,7 @@ impl Personality {
     /// The answer when the runtime ends while it runs the action.
     pub(super) fn ended_in_run(self) -> Answer {
         match self {
-            Self::Node | Self::Ruby | Self::Skeleton => Answer::Gone,
+            Self::Node | Self::Ruby | Self::Java | Self::Skeleton => Answer::Gone,
             Self::ActionLoop | Self::TerseActionLoop => Answer::Refused(error_body(EXITED)),
         }
     }
@@ -73,6 +80,7 @@ impl Personality {
     pub(crate) fn check_shape(self, shape: Shape) -> Result<(), String> {
         match (self, shape) {
             (Self::Node | Self::Ruby, Shape::Executable) => Err(UNSUPPORTED.to_owned()),
+            (Self::Java, Shape::Executable) => Err("the code is no jar".to_owned()),
             _ => Ok(()),
         }
     }

@@ -247,7 +247,7 @@ impl SandboxFactory {
             root: Arc::clone(&plan.root),
             argv: plan.argv.clone(),
             env: plan.env.clone(),
-            cwd: "/".to_owned(),
+            cwd: plan.cwd.clone(),
             limits: self.limits(spec),
             network,
             files,

@@ -23,6 +23,9 @@ const EXEC_MODE: &str = "exec";
 /// The image whose executables speak lines; all other own images start theirs anew for every run.
 const LINES_IMAGE: &str = "actionloop-base";
 
+/// What stands for the sandbox's memory in the manifest.
+const MEMORY: &str = "{memory}";
+
 /// Where cells find what the platform gives them: the same everywhere, whatever the host's folders are called.
 const PLATFORM: &str = "/opt/chasen";
 
@@ -41,6 +44,8 @@ pub(super) enum Speech {
 #[derive(Debug, Clone)]
 pub(super) struct Plan {
     pub(super) argv: Vec<String>,
+    /// Where it is started: among its modules, if it has any. It may go elsewhere with the action.
+    pub(super) cwd: String,
     pub(super) env: Vec<(String, String)>,
     pub(super) root: Arc<RootSpec>,
     pub(super) speech: Speech,
@@ -98,37 +103,51 @@ impl Planner {
             let text = format!("the runtimes manifest does not say how sandboxes run '{}'", spec.kind);
             return Err(CreateError::NotRunnable(text));
         };
-        self.interpreted(config, &spec.kind, &launch).await
+        self.interpreted(config, spec, &launch).await
     }
 
     async fn interpreted(
         &self,
         config: &SandboxConfig,
-        kind: &str,
+        spec: &ContainerSpec,
         launch: &Launch,
     ) -> Result<Plan, CreateError> {
         let found = self.interpreters.find(&launch.interpreter).await;
         let interpreter = found.map_err(|missing| CreateError::NotRunnable(missing.to_string()))?;
-        let launcher = config.runtimes_dir.join(&launch.launcher);
-        if !launcher.is_file() {
-            return Err(CreateError::Failed(format!("the launcher {} is not there", launcher.display())));
-        }
-        let launcher = Bind::platform(config.mode, launcher, &launch.launcher);
-        let mut argv = vec![text(&interpreter.program)?];
-        argv.extend(launch.args.iter().cloned());
-        argv.push(text(&launcher.target)?);
         let mut binds: Vec<Bind> = interpreter.binds.iter().cloned().map(Bind::same).collect();
-        binds.push(launcher);
         let mut env = self.environment(config, interpreter.program.parent());
+        let mut cwd = "/".to_owned();
         let modules = launch.modules.as_ref().map(|name| config.modules_dir.join(name));
-        // They may be missing while they are installed: the kind runs without them.
-        if let Some(modules) = modules.and_then(|folder| folder.canonicalize().ok()) {
-            let modules = Bind::platform(config.mode, modules, "modules");
-            env.push(("CHASEN_MODULES".to_owned(), text(&modules.target)?));
-            binds.push(modules);
+        // They may be missing while they are installed: the kind runs without them, unless it is launched by them.
+        let modules = modules.and_then(|folder| folder.canonicalize().ok());
+        let modules = modules.map(|folder| Bind::platform(config.mode, folder, "modules"));
+        if let Some(modules) = &modules {
+            cwd = text(&modules.target)?;
+            env.push(("CHASEN_MODULES".to_owned(), cwd.clone()));
+            binds.push(modules.clone());
         }
-        let personality = Personality::of_kind(kind);
-        Ok(Plan { argv, env, root: self.root(binds), speech: Speech::Frames, personality })
+        let launcher = match launch.built() {
+            Some(name) => modules
+                .filter(|modules| modules.source.join(name).is_file())
+                .map(|modules| modules.target.join(name))
+                .ok_or_else(|| CreateError::NotRunnable(not_built(&spec.kind)))?,
+            None => {
+                let launcher = config.runtimes_dir.join(&launch.launcher);
+                if !launcher.is_file() {
+                    let text = format!("the launcher {} is not there", launcher.display());
+                    return Err(CreateError::Failed(text));
+                }
+                let launcher = Bind::platform(config.mode, launcher, &launch.launcher);
+                binds.push(launcher.clone());
+                launcher.target
+            }
+        };
+        let mut argv = vec![text(&interpreter.program)?];
+        let memory = spec.memory.as_bytes().to_string();
+        argv.extend(launch.args.iter().map(|argument| argument.replace(MEMORY, &memory)));
+        argv.push(text(&launcher)?);
+        let personality = Personality::of_kind(&spec.kind);
+        Ok(Plan { argv, cwd, env, root: self.root(binds), speech: Speech::Frames, personality })
     }
 
     fn native(&self, config: &SandboxConfig, image: &str) -> Result<Plan, CreateError> {
@@ -144,7 +163,8 @@ impl Planner {
             argv.push(EXEC_MODE.to_owned());
         }
         let root = self.root(vec![executable]);
-        Ok(Plan { argv, env: self.environment(config, None), root, speech, personality })
+        let env = self.environment(config, None);
+        Ok(Plan { argv, cwd: "/".to_owned(), env, root, speech, personality })
     }
 
     fn environment(&self, config: &SandboxConfig, programs: Option<&Path>) -> Vec<(String, String)> {
@@ -169,6 +189,10 @@ impl Planner {
         });
         Arc::clone(root)
     }
+}
+
+fn not_built(kind: &str) -> String {
+    format!("the launcher of '{kind}' could not be built; the node's log says why")
 }
 
 fn text(path: &Path) -> Result<String, CreateError> {

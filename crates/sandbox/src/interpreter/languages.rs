@@ -1,16 +1,36 @@
 //! The interpreters that the sandbox knows: how each is asked about itself, and how to get it.
 
+use std::path::{Path, PathBuf};
+use std::process::Output;
+
+use serde::Deserialize;
+
+/// What a candidate says of itself.
+#[derive(Debug, Deserialize)]
+pub(super) struct Answer {
+    /// The real program.
+    pub(super) program: PathBuf,
+    /// Its whole version.
+    pub(super) version: String,
+    /// Files and folders that it needs.
+    pub(super) needs: Vec<PathBuf>,
+}
+
 /// How a command is asked about itself and what to tell who does not have it.
 pub(super) struct Language {
     /// As the manifest names it.
     pub(super) command: &'static str,
-    /// Arguments that make it print an [`Answer`](super::Answer).
+    /// Arguments that make it say what it is.
     pub(super) question: &'static [&'static str],
+    /// Reads what it says; the error follows its path in a sentence.
+    pub(super) read: fn(&Output) -> Result<Answer, String>,
+    /// Folder whose subfolders' `bin` hold more of them, besides those on the path.
+    pub(super) homes: Option<&'static str>,
     /// How to get a version of it; `{}` stands for the version.
     pub(super) install: &'static str,
 }
 
-pub(super) const LANGUAGES: [Language; 4] = [
+pub(super) const LANGUAGES: [Language; 5] = [
     Language {
         command: "node",
         question: &[
@@ -18,6 +38,8 @@ pub(super) const LANGUAGES: [Language; 4] = [
             "const libraries = fs.readFileSync('/proc/self/maps', 'utf8').match(/\\/\\S+\\.so\\S*/g) ?? [];\
              console.log(JSON.stringify({ program: process.execPath, version: process.versions.node, needs: libraries }))",
         ],
+        read: json,
+        homes: None,
         install: "nvm install {}",
     },
     Language {
@@ -29,6 +51,8 @@ pub(super) const LANGUAGES: [Language; 4] = [
              print(json.dumps({'program': os.path.realpath(sys.executable), 'version': sys.version.split()[0],\
               'needs': [sys.base_prefix, sys.base_exec_prefix]}))",
         ],
+        read: json,
+        homes: None,
         install: "apt-get install python{}, or: pyenv install {}",
     },
     Language {
@@ -41,6 +65,8 @@ pub(super) const LANGUAGES: [Language; 4] = [
             "puts JSON.generate({ program: RbConfig.ruby, version: RUBY_VERSION,\
               needs: [RbConfig::CONFIG['prefix']] })",
         ],
+        read: json,
+        homes: None,
         install: "apt-get install ruby ruby-bundler, or: rbenv install {}",
     },
     Language {
@@ -51,6 +77,39 @@ pub(super) const LANGUAGES: [Language; 4] = [
              echo json_encode(['program' => PHP_BINARY, 'version' => PHP_VERSION, 'needs' => $libraries[0]],\
               JSON_UNESCAPED_SLASHES);",
         ],
+        read: json,
+        homes: None,
         install: "apt-get install php{}-cli",
     },
+    Language {
+        command: "java",
+        question: &["-XshowSettings:properties", "-version"],
+        read: java,
+        homes: Some("/usr/lib/jvm"),
+        install: "apt-get install openjdk-{}-jdk-headless libgoogle-gson-java",
+    },
 ];
+
+/// The library that functions in Java are written against.
+const GSON: &str = "/usr/share/java/gson.jar";
+
+fn json(output: &Output) -> Result<Answer, String> {
+    serde_json::from_slice(&output.stdout).map_err(|_| "does not say what it is".to_owned())
+}
+
+/// `    java.home = /usr/lib/jvm/…`, among other properties. The launcher is compiled, so it must be a whole JDK.
+fn java(output: &Output) -> Result<Answer, String> {
+    let text = String::from_utf8_lossy(&output.stderr);
+    let property = |name: &str| {
+        let pairs = text.lines().filter_map(|line| line.trim().split_once(" = "));
+        let found = pairs.into_iter().find(|(key, _)| *key == name);
+        found.map(|(_, value)| value.to_owned()).ok_or("does not say what it is")
+    };
+    let (home, version) = (PathBuf::from(property("java.home")?), property("java.version")?);
+    for (file, what) in [(home.join("bin/javac"), "compiler"), (PathBuf::from(GSON), "library Gson")] {
+        if !Path::is_file(&file) {
+            return Err(format!("is {version} but lacks its {what}, {}", file.display()));
+        }
+    }
+    Ok(Answer { program: home.join("bin/java"), version, needs: vec![home] })
+}

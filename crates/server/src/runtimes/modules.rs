@@ -41,9 +41,25 @@ pub struct ModuleSet {
 enum Installer {
     Npm,
     Pip,
+    /// `build.sh` among the lists, which makes the launcher of the kinds.
+    Build,
 }
 
-static SETS: [ModuleSet; 2] = [
+/// What the launcher of the java kinds is built from; each kind has its own, made by its own JDK.
+const JAVA: &[(&str, &str)] = &[
+    ("build.sh", include_str!("../../../../runtimes/java/build.sh")),
+    ("Action.java", include_str!("../../../../runtimes/java/Action.java")),
+    ("ActionLoader.java", include_str!("../../../../runtimes/java/ActionLoader.java")),
+    ("Channel.java", include_str!("../../../../runtimes/java/Channel.java")),
+    ("Environment.java", include_str!("../../../../runtimes/java/Environment.java")),
+    ("Exit.java", include_str!("../../../../runtimes/java/Exit.java")),
+    ("Json.java", include_str!("../../../../runtimes/java/Json.java")),
+    ("Launcher.java", include_str!("../../../../runtimes/java/Launcher.java")),
+    ("Sources.java", include_str!("../../../../runtimes/java/Sources.java")),
+    ("Trace.java", include_str!("../../../../runtimes/java/Trace.java")),
+];
+
+static SETS: [ModuleSet; 5] = [
     ModuleSet {
         name: "nodejs-20",
         lists: &[
@@ -57,6 +73,9 @@ static SETS: [ModuleSet; 2] = [
         lists: &[("requirements.txt", include_str!("../../../../runtimes/python/requirements.txt"))],
         installer: Installer::Pip,
     },
+    ModuleSet { name: "java-8", lists: JAVA, installer: Installer::Build },
+    ModuleSet { name: "java-17", lists: JAVA, installer: Installer::Build },
+    ModuleSet { name: "java-21", lists: JAVA, installer: Installer::Build },
 ];
 
 impl ModuleSet {
@@ -92,6 +111,7 @@ impl ModuleSet {
                  --no-input --retries 1 --timeout 20 --target site-packages -r requirements.txt",
                 interpreter.display()
             ),
+            Installer::Build => format!("sh build.sh {}", interpreter.display()),
         };
         line.split(' ').filter(|part| !part.is_empty()).map(str::to_owned).collect()
     }
@@ -206,9 +226,10 @@ async fn install_once(set: &ModuleSet, folder: &Path, interpreter: &Path) -> Res
     let command = set.command(interpreter);
     let explain = |why: String| {
         format!(
-            "the modules '{}' could not be installed, functions run without them: {why}; to see more, run in a \
+            "the modules '{}' could not be installed, functions {} them: {why}; to see more, run in a \
              folder that holds {}: {}",
             set.name,
+            if matches!(set.installer, Installer::Build) { "cannot run without" } else { "run without" },
             set.lists.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(" and "),
             command.join(" "),
         )
