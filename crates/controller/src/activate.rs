@@ -40,6 +40,9 @@ pub(crate) struct Request {
     pub(crate) action: Arc<ResolvedAction>,
     /// Arguments of the call: an object, or an array between the components of a sequence.
     pub(crate) payload: RawJson,
+    /// True if the payload may set parameters of the environment. It stays with the container, so not where anybody
+    /// may call.
+    pub(crate) sets_environment: bool,
     pub(crate) blocking: bool,
     /// Sequence or composition that this is a step of.
     pub(crate) cause: Option<ActivationId>,

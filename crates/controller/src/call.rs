@@ -85,6 +85,7 @@ impl Call<'_> {
             identity: self.caller.identity.clone(),
             action,
             payload,
+            sets_environment: true,
             blocking,
             cause: None,
             arrived: self.arrived,

@@ -27,7 +27,7 @@ use self::answer::Answer;
 use self::arguments::WebRequest;
 use self::export::Export;
 pub(crate) use self::vanity::path;
-use crate::activate::admission;
+use crate::activate::{self, admission};
 use crate::aside;
 use crate::authenticate::Caller;
 use crate::call::Call;
@@ -144,7 +144,7 @@ async fn run(call: &Call<'_>, run: Run) -> Result<Reply, ApiError> {
     let told = |error: ApiError| error.in_web().with_web_headers(cors.clone());
     admission::require_components(controller, &call.caller.identity, &action).await.map_err(told)?;
     admission::require_runnable(&action).map_err(told)?;
-    let request = call.activation(action, arguments, true);
+    let request = activate::Request { sets_environment: false, ..call.activation(action, arguments, true) };
     let (id, running) = admission::start(controller, request, permit).map_err(told)?;
     let mut headers = cors.clone();
     headers.extend(HeaderValue::try_from(id.to_string()).map(|id| (ACTIVATION_ID, id)));

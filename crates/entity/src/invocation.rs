@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 use crate::{
     ActivationId, EntityName, ExecutableAction, FullyQualifiedName, Identity, Millis, Parameters, RawJson,
@@ -70,6 +69,10 @@ pub struct Invocation {
     /// Parameters for the environment at initialisation; locked ones say so themselves.
     #[serde(default, skip_serializing_if = "Parameters::is_empty")]
     pub init_parameters: Parameters,
+    /// Digest of the stored parameters for the environment: those of action, package and binding, without what this
+    /// call sets. A container that was initialised for one serves no other. `None` where there are none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub environment: Option<Arc<str>>,
     /// True if somebody waits for the result.
     pub blocking: bool,
     /// Sequence or composition that this is a step of.
@@ -100,9 +103,8 @@ pub struct ActionKey {
     pub namespace: EntityName,
     /// Action that runs.
     pub action: FullyQualifiedName,
-    /// SHA-256 of its parameters for the environment; `None` without any. Bindings and callers may set them, and a
-    /// container that has those of one must not serve another.
-    pub environment: Option<[u8; 32]>,
+    /// [`Invocation::environment`].
+    pub environment: Option<Arc<str>>,
 }
 
 impl Role {
@@ -120,7 +122,7 @@ impl Invocation {
         ActionKey {
             namespace: self.identity.namespace.name.clone(),
             action: self.action.name.clone(),
-            environment: (!self.init_parameters.is_empty()).then(|| digest(&self.init_parameters)),
+            environment: self.environment.clone(),
         }
     }
 
@@ -173,18 +175,6 @@ impl Invocation {
     }
 }
 
-/// SHA-256 of parameters and their values, whose lengths keep them apart.
-fn digest(parameters: &Parameters) -> [u8; 32] {
-    let mut digest = Sha256::new();
-    for parameter in parameters.iter() {
-        for text in [&*parameter.key, parameter.value.as_str()] {
-            digest.update((text.len() as u64).to_be_bytes());
-            digest.update(text);
-        }
-    }
-    digest.finalize().into()
-}
-
 /// An environment value: texts as they are, null as nothing, everything else as its compact JSON text.
 fn env_text(value: &RawJson) -> String {
     match value.as_str() {
@@ -224,6 +214,7 @@ pub(crate) mod tests {
             arguments: RawJson::parse(arguments.as_bytes()).unwrap(),
             locked: BTreeMap::new(),
             init_parameters: Parameters::new(),
+            environment: None,
             blocking: true,
             cause: None,
             accepted_at: 1,
@@ -267,24 +258,6 @@ pub(crate) mod tests {
         let get = |key: &str| env.iter().find(|(name, _)| name == key).unwrap().1.as_str();
         assert_eq!([get("S"), get("N"), get("B"), get("O")], ["x", "", "true", r#"{"a":1}"#]);
         assert_eq!(get("__OW_ACTION_NAME"), "/guest/hello");
-    }
-
-    #[test]
-    fn containers_are_kept_apart_by_their_environment() {
-        let key = |set: &[(&str, &str)]| {
-            let mut one = invocation("{}");
-            for (key, value) in set {
-                one.init_parameters.set(key, value);
-            }
-            one.key()
-        };
-        assert_eq!(key(&[]).environment, None);
-        assert_eq!(key(&[("a", "1")]), key(&[("a", "1")]));
-        let all =
-            [&[][..], &[("a", "1")], &[("a", "2")], &[("b", "1")], &[("a", "1"), ("b", "2")], &[("a1", "")]];
-        for (at, one) in all.iter().enumerate() {
-            assert!(all.iter().skip(at + 1).all(|other| key(one) != key(other)), "{one:?}");
-        }
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use serde::Serialize;
+use sha2::{Digest, Sha256};
 
 use crate::RawJson;
 use crate::json::{JsonType, ObjectSplice};
@@ -179,6 +180,22 @@ impl Parameters {
         self.init().map(over).collect()
     }
 
+    /// SHA-256 of the parameters for the environment, in hex; `None` without any.
+    #[must_use]
+    pub fn environment_digest(&self) -> Option<String> {
+        let mut digest = Sha256::new();
+        let mut any = false;
+        for parameter in self.init() {
+            any = true;
+            // Lengths keep keys and values apart.
+            for text in [&*parameter.key, parameter.value.as_str()] {
+                digest.update((text.len() as u64).to_be_bytes());
+                digest.update(text);
+            }
+        }
+        any.then(|| format!("{:x}", digest.finalize()))
+    }
+
     fn init(&self) -> impl Iterator<Item = &Parameter> {
         self.0.iter().filter(|parameter| parameter.init)
     }
@@ -320,6 +337,23 @@ mod tests {
         let values: Vec<_> = environment.iter().map(|one| (one.key.as_str(), one.value.as_str())).collect();
         assert_eq!(values, [("a", "1"), ("b", "1.50")]);
         assert_eq!(base.environment(&RawJson::empty_object()).iter().count(), 2);
+    }
+
+    #[test]
+    fn environments_have_a_digest_each() {
+        let digest = |json: &str| parameters(json).environment_digest();
+        let all = [
+            r#"[{"key":"a","value":1,"init":true}]"#,
+            r#"[{"key":"a","value":2,"init":true}]"#,
+            r#"[{"key":"b","value":1,"init":true}]"#,
+            r#"[{"key":"a1","value":"","init":true}]"#,
+            r#"[{"key":"a","value":1,"init":true},{"key":"b","value":2,"init":true}]"#,
+        ];
+        assert_eq!(digest(r#"[{"key":"a","value":1}]"#), None);
+        assert_eq!(digest(all[0]), digest(r#"[{"key":"x","value":3},{"key":"a","value": 1,"init":true}]"#));
+        for (at, one) in all.iter().enumerate() {
+            assert!(all.iter().skip(at + 1).all(|other| digest(one) != digest(other)), "{one}");
+        }
     }
 
     #[test]

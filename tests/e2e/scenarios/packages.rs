@@ -104,7 +104,8 @@ async fn merge() {
     assert_eq!(stored["response"]["result"]["d"], "action", "{stored}");
 }
 
-/// A container that was initialised for one binding, package state or call never serves another.
+/// A container that was initialised for one binding or package state never serves another. What a call sets is seen
+/// only where the call starts the container.
 async fn environments() {
     const SHOW: &str = "#!/bin/sh\nprintf '{\"color\":\"%s\"}' \"$COLOR\"\n";
     let node = node().start();
@@ -123,10 +124,10 @@ async fn environments() {
         for (package, color) in [("p", "black"), ("red", "red"), ("blue", "blue")] {
             assert_eq!(show(package, &json!({})).await, color);
         }
-        assert_eq!(show("red", &json!({"COLOR": "green"})).await, "green", "for this call");
+        assert_eq!(show("red", &json!({"COLOR": "green"})).await, "red", "a warm container keeps its value");
     }
     put(&client, "packages/p", json!({"parameters": color("white")})).await;
-    assert_eq!(show("p", &json!({})).await, "white");
+    assert_eq!(show("p", &json!({"COLOR": "green"})).await, "green", "the call starts the container");
     let warm = call(&client, "blue/show", &json!({})).await;
     assert_eq!(warm.annotation("initTime"), &Value::Null, "the same environment is the same container");
 }

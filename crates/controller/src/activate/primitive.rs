@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use chasen_entity::{ActivationId, Invocation, Outcome, Parameters, Response, Role};
+use chasen_entity::{ActivationId, Invocation, Outcome, Parameters, RawJson, Response, Role};
 use chasen_spi::{Rejection, Ticket};
 
 use super::{Request, record, store_level};
@@ -29,15 +29,18 @@ pub(super) fn begin(
 /// The invocation of a request: the payload over the parameters, what is locked still so.
 fn invocation(controller: &Controller, request: Request) -> Invocation {
     let action = request.action.clone();
+    let sets_environment = request.sets_environment;
     let bare = bare_invocation(controller, request, Role::Action);
     let payload = &bare.arguments;
+    let nothing = RawJson::empty_object();
     Invocation {
         locked: if action.has_locked { action.parameters.locked(payload) } else { BTreeMap::new() },
-        init_parameters: if action.has_init {
-            action.parameters.environment(payload)
+        init_parameters: if action.environment.is_some() {
+            action.parameters.environment(if sets_environment { payload } else { &nothing })
         } else {
             Parameters::new()
         },
+        environment: action.environment.clone(),
         arguments: action.parameters.arguments(bare.arguments),
         ..bare
     }
@@ -56,6 +59,7 @@ pub(super) fn bare_invocation(controller: &Controller, request: Request, role: R
         arguments: payload,
         locked: BTreeMap::new(),
         init_parameters: Parameters::new(),
+        environment: None,
         blocking,
         cause: request.cause,
         accepted_at: request.arrived,

@@ -155,6 +155,7 @@ impl Work {
             identity: self.invocation.identity.clone(),
             action,
             payload,
+            sets_environment: false,
             blocking: true,
             cause: Some(self.id()),
             arrived: clock::now(),

@@ -16,8 +16,8 @@ pub(crate) struct ResolvedAction {
     pub(crate) binding: Option<String>,
     /// Keys that a request may not set.
     pub(crate) finals: HashSet<String>,
-    /// True if some parameters go to the environment.
-    pub(crate) has_init: bool,
+    /// Digest of the parameters for the environment, if there are any.
+    pub(crate) environment: Option<Arc<str>>,
     /// True if some values are locked.
     pub(crate) has_locked: bool,
     pub(crate) delivery: Delivery,
@@ -63,7 +63,7 @@ impl ResolvedAction {
             parameters: Parameters::new(),
             binding: None,
             finals: HashSet::new(),
-            has_init: false,
+            environment: None,
             has_locked: false,
             delivery: if at_least_once { Delivery::AtLeastOnce } else { Delivery::AtMostOnce },
             kind: KindState::of(action, manifest),
@@ -82,8 +82,8 @@ impl ResolvedAction {
         let is_final = self.executable.annotations.get("final").is_some_and(|is| is.as_str() == "true");
         let defined = parameters.iter().filter(|parameter| is_final && parameter.value.as_str() != "null");
         let finals = defined.map(|parameter| parameter.key.clone()).collect();
-        let has_init = parameters.iter().any(|parameter| parameter.init);
-        Self { finals, has_init, has_locked: parameters.has_locked(), parameters, ..self }
+        let environment = parameters.environment_digest().map(Arc::from);
+        Self { finals, environment, has_locked: parameters.has_locked(), parameters, ..self }
     }
 }
 
@@ -104,7 +104,7 @@ mod tests {
     fn preparation_finds_what_invocations_ask() {
         let resolved = ResolvedAction::of(&action(), 1, &Manifest::default());
         assert_eq!(resolved.finals, ["a", "i"].map(str::to_owned).into());
-        assert!(resolved.has_init && !resolved.has_locked && !resolved.conductor);
+        assert!(resolved.environment.is_some() && !resolved.has_locked && !resolved.conductor);
         assert_eq!((resolved.delivery, resolved.kind), (Delivery::AtMostOnce, KindState::Removed));
     }
 

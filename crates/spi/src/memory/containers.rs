@@ -50,6 +50,7 @@ pub fn invocation(namespace: &str, action: &str, kind: &str, arguments: &str) ->
         arguments: RawJson::parse(arguments.as_bytes()).unwrap(),
         locked: BTreeMap::new(),
         init_parameters: Parameters::new(),
+        environment: None,
         blocking: true,
         cause: None,
         accepted_at: ActivationId::generate().created_at(),
