@@ -4,6 +4,7 @@ mod admin;
 mod compositions;
 mod packages;
 mod rules;
+pub mod runtime;
 mod web;
 
 pub use admin::*;

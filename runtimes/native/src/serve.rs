@@ -6,6 +6,7 @@ use std::os::fd::AsFd;
 use std::path::PathBuf;
 
 use chasen_entity::ActivationId;
+use chasen_entity::error_text::runtime::{ALREADY_INITIALIZED, BAD_ARGUMENT, BAD_RESULT, NO_BINARY};
 use chasen_entity::frame::{FrameKind, PROTOCOL_VERSION};
 use chasen_entity::json::{JsonType, RawJson};
 use serde::Deserialize;
@@ -16,10 +17,6 @@ use crate::environment::variables;
 use crate::program::make_executable;
 use crate::run::run;
 
-const NO_EXECUTABLE: &str = "The action failed to generate or locate a binary. See logs for details.";
-const ALREADY_INITIALIZED: &str = "Cannot initialize the action more than once.";
-const BAD_ARGUMENT: &str = "The action did not receive a dictionary or array as an argument.";
-const BAD_RESULT: &str = "The action did not return a dictionary or array.";
 const STUB_RESULT: &[u8] = br#"{ "error": "This is a stub action. Replace it with custom logic." }"#;
 const STUB_NOTICE: &str =
     "This action has no code: it is a stub that stands where an executable is expected.";
@@ -94,7 +91,7 @@ impl Action {
                 make_executable(&executable).map_err(|why| {
                     // The log is the developer's only way to learn more; it may be closed.
                     let _ = writeln!(io::stderr(), "{} {why}", executable.display());
-                    NO_EXECUTABLE.to_owned()
+                    NO_BINARY.to_owned()
                 })?;
                 Some(executable)
             }

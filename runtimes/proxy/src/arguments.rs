@@ -140,7 +140,8 @@ mod tests {
     #[test]
     fn addresses_are_ports_or_whole() {
         assert_eq!(Listen::parse("stdin"), Ok(Listen::StandardInput));
-        for (text, address) in [("9000", "[::]:9000"), ("127.0.0.1:1", "127.0.0.1:1"), ("[::1]:2", "[::1]:2")] {
+        for (text, address) in [("9000", "[::]:9000"), ("127.0.0.1:1", "127.0.0.1:1"), ("[::1]:2", "[::1]:2")]
+        {
             assert_eq!(Listen::parse(text), Ok(Listen::Address(address.parse().unwrap())), "{text}");
         }
         assert!(Listen::parse("localhost:1").is_err());

@@ -110,17 +110,28 @@ impl Children {
         }
     }
 
-    /// Ends whatever runs below this process, except for the processes in `spared`.
-    pub(crate) async fn sweep(&self, spared: Option<&Process>) {
+    /// Waits until none of the processes that were started here is left.
+    pub(crate) async fn all_ended(&self) {
+        loop {
+            let next = self.known.lock().values().next().map(watch::Sender::subscribe);
+            let Some(mut next) = next else { return };
+            // The sender is gone once it has sent.
+            let _ = next.wait_for(Option::is_some).await;
+        }
+    }
+
+    /// Ends whatever runs below this process.
+    pub(crate) async fn sweep(&self) {
         for _ in 0..CLEANING_ROUNDS {
+            self.signal(Signal::KILL);
             self.reap();
-            let orphans = chasen_native_launcher::children().unwrap_or_default();
-            let mut any = false;
-            for pid in orphans.into_iter().filter(|pid| spared.is_none_or(|spared| spared.pid != *pid)) {
-                any |= kill_process(pid, Signal::KILL).is_ok();
-            }
-            if !any {
+            let left = chasen_native_launcher::children().unwrap_or_default();
+            if left.is_empty() {
                 return;
+            }
+            for pid in left {
+                // It may have ended by itself.
+                let _ = kill_process(pid, Signal::KILL);
             }
             tokio::time::sleep(CLEANING_PAUSE).await;
         }

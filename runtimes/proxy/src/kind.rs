@@ -8,15 +8,16 @@ use std::path::{Path, PathBuf};
 
 use chasen_entity::Manifest;
 use chasen_entity::manifest::Launch;
-
-use crate::personality::Personality;
+use chasen_runtime::personality::Personality;
 
 /// The kinds and how each is launched; the same file that the platform's own sandboxes go by.
 const MANIFEST: &str = include_str!("../../runtimes.json");
 /// The launchers that the manifest names.
-const LAUNCHERS: [(&str, &str); 2] = [
+const LAUNCHERS: [(&str, &str); 4] = [
     ("nodejs/launcher.js", include_str!("../../nodejs/launcher.js")),
+    ("php/launcher.php", include_str!("../../php/launcher.php")),
     ("python/launcher.py", include_str!("../../python/launcher.py")),
+    ("ruby/launcher.rb", include_str!("../../ruby/launcher.rb")),
 ];
 /// Where interpreters are looked for besides the folders of `PATH`.
 const FOLDERS: [&str; 3] = ["/usr/local/bin", "/usr/bin", "/bin"];
@@ -48,7 +49,7 @@ impl Kind {
     /// The kind of this name, with `command` as its launcher unless that is empty. The error says what to do.
     pub(crate) fn find(name: &str, command: Vec<OsString>) -> Result<Self, String> {
         let family = name.split(':').next().unwrap_or_default().to_owned();
-        let personality = Personality::of_family(&family);
+        let personality = Personality::of_kind(&family);
         let launcher = if !command.is_empty() {
             Launcher::Frames(command)
         } else if family == ACTION_LOOP {
@@ -76,12 +77,14 @@ fn of_manifest(name: &str, family: &str) -> Result<Vec<OsString>, String> {
         )
     })?;
     let text = LAUNCHERS.iter().find(|(path, _)| *path == launch.launcher).map(|(_, text)| text);
-    let text = text.ok_or_else(|| {
-        format!("the launcher of '{name}' is not built in: give its command after --")
-    })?;
+    let text =
+        text.ok_or_else(|| format!("the launcher of '{name}' is not built in: give its command after --"))?;
     let interpreter = find_interpreter(&launch)?;
     let file = write_out(&launch, text).map_err(|error| {
-        format!("the launcher cannot be written to {} ({error}): mount a writable folder there, or set TMPDIR", env::temp_dir().display())
+        format!(
+            "the launcher cannot be written to {} ({error}): mount a writable folder there, or set TMPDIR",
+            env::temp_dir().display()
+        )
     })?;
     let mut command = vec![interpreter.into_os_string()];
     command.extend(launch.args.iter().map(OsString::from));
@@ -93,12 +96,19 @@ fn of_manifest(name: &str, family: &str) -> Result<Vec<OsString>, String> {
 fn find_interpreter(launch: &Launch) -> Result<PathBuf, String> {
     let wanted = &launch.interpreter;
     let major = wanted.version.split('.').next().unwrap_or_default();
-    let names = [wanted.version.as_str(), major, ""].map(|version| format!("{}{version}", wanted.command));
+    let versions = [wanted.version.as_str()].into_iter().chain(wanted.accepts.iter().map(String::as_str));
+    let names: Vec<String> =
+        versions.chain([major, ""]).map(|version| format!("{}{version}", wanted.command)).collect();
     let path = env::var_os("PATH").unwrap_or_default();
     let folders: Vec<PathBuf> = env::split_paths(&path).chain(FOLDERS.map(PathBuf::from)).collect();
     let mut candidates = names.iter().flat_map(|name| folders.iter().map(move |folder| folder.join(name)));
     candidates.find(|path| path.is_absolute() && is_program(path)).ok_or_else(|| {
-        format!("the image has no {}: install {} {} on its PATH", names.join(" or "), wanted.command, wanted.version)
+        format!(
+            "the image has no {}: install {} {} on its PATH",
+            names.join(" or "),
+            wanted.command,
+            wanted.version
+        )
     })
 }
 
@@ -106,11 +116,22 @@ fn is_program(path: &Path) -> bool {
     path.metadata().is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
 }
 
+/// Where this process's launcher is written.
+fn folder() -> PathBuf {
+    env::temp_dir().join(format!("chasen-launcher-{}", std::process::id()))
+}
+
+/// Removes what was written out.
+pub(crate) fn clean_up() {
+    // What was never there, or is gone, or cannot be removed, goes with the container.
+    let _ = std::fs::remove_dir_all(folder());
+}
+
 /// Writes a launcher into a new folder of its own, which nobody else can have prepared.
 fn write_out(launch: &Launch, text: &str) -> io::Result<PathBuf> {
-    let folder = env::temp_dir().join(format!("chasen-launcher-{}", std::process::id()));
     // What a process of the same number left, in a container that was started again.
-    let _ = std::fs::remove_dir_all(&folder);
+    clean_up();
+    let folder = folder();
     std::fs::create_dir(&folder)?;
     let file = folder.join(Path::new(&launch.launcher).file_name().unwrap_or_default());
     std::fs::File::create_new(&file)?.write_all(text.as_bytes())?;

@@ -9,10 +9,8 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
 use tokio::net::unix::pipe;
 use tokio::sync::Mutex;
 use tokio::time::timeout;
@@ -25,6 +23,8 @@ const BUFFER: usize = 64 * 1024;
 const PIECE: usize = 4096;
 /// How long an answer waits for somebody to take its log.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a thread waits for room before it looks whether anybody still wants that.
+const TURN: Duration = Duration::from_millis(200);
 
 /// Both streams.
 pub(crate) struct Output {
@@ -46,9 +46,7 @@ struct Passage {
 
 /// Our own standard output or standard error.
 struct Sink {
-    fd: OwnedFd,
-    /// How to wait for room; files need no waiting.
-    room: Option<AsyncFd<OwnedFd>>,
+    fd: Arc<OwnedFd>,
     /// True if the last line has not ended.
     in_line: bool,
     /// True once nobody can read it any more.
@@ -103,7 +101,7 @@ impl Stream {
             reader: pipe::Receiver::from_owned_fd(reader.into())?,
             writer: writer.into(),
             passage: Mutex::new(Passage {
-                sink: Sink::new(sink.as_fd().try_clone_to_owned()?)?,
+                sink: Sink::new(sink.as_fd().try_clone_to_owned()?),
                 buffer: vec![0; BUFFER].into_boxed_slice(),
             }),
         })
@@ -150,9 +148,8 @@ impl Stream {
 }
 
 impl Sink {
-    fn new(fd: OwnedFd) -> io::Result<Self> {
-        let room = AsyncFd::with_interest(fd.try_clone()?, Interest::WRITABLE).ok();
-        Ok(Self { fd, room, in_line: false, closed: false })
+    fn new(fd: OwnedFd) -> Self {
+        Self { fd: Arc::new(fd), in_line: false, closed: false }
     }
 
     async fn end_line(&mut self) {
@@ -178,20 +175,19 @@ impl Sink {
         }
     }
 
+    /// A thread waits where there is none: seldom, since whoever takes the log mostly takes it at once.
     async fn wait_for_room(&self) {
-        let Some(room) = &self.room else { return };
-        while !is_writable(&self.fd) {
-            match room.writable().await {
-                Ok(mut guard) if !is_writable(&self.fd) => guard.clear_ready(),
-                _ => return,
-            }
+        while !is_writable(&self.fd, Duration::ZERO) {
+            let fd = Arc::clone(&self.fd);
+            // In short turns: nobody can call it back.
+            let _ = tokio::task::spawn_blocking(move || is_writable(&fd, TURN)).await;
         }
     }
 }
 
-/// True also where writing fails at once.
-fn is_writable(fd: &OwnedFd) -> bool {
+/// Waits for room, so long at most. True also where writing fails at once.
+fn is_writable(fd: &OwnedFd, longest: Duration) -> bool {
     let mut fds = [PollFd::new(fd, PollFlags::OUT)];
-    let now = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
-    !matches!(poll(&mut fds, Some(&now)), Ok(0))
+    let Ok(longest) = Timespec::try_from(longest) else { return true };
+    !matches!(poll(&mut fds, Some(&longest)), Ok(0))
 }
