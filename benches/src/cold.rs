@@ -14,7 +14,12 @@ const CALLS: usize = 9;
 
 pub(crate) fn run() -> Result<(), Failure> {
     let node = Node::without_stem_cells()?;
-    for kind in [kinds::node()?, kinds::python()?, kinds::php()?, kinds::ruby()?] {
+    // The preinstalled modules and built launchers of every kind are waited for by its first call.
+    for kind in [kinds::node()?, kinds::python()?, kinds::php()?, kinds::ruby()?, kinds::java(node.data())?] {
+        let mut client = Client::connect(&node.host)?;
+        client.put_action("first", &kind.exec(), 256)?;
+        client.invoke("first")?.expect(200)?;
+        client.send("DELETE", "/actions/first", b"")?.expect(200)?;
         let (mut platform, mut direct) = (Vec::new(), Vec::new());
         for repetition in 0..REPETITIONS {
             let (ours, reference) = alternate(&node, &kind, repetition)?;
@@ -24,7 +29,7 @@ pub(crate) fn run() -> Result<(), Failure> {
         let (ours, reference) = (best(&platform), best(&direct));
         let what =
             format!("cold {} call ÷ launcher alone (p50: {ours:.1} ms ÷ {reference:.1} ms)", kind.name);
-        report(&what, &format!("{:.2}", ours / reference), "≤ 1.3");
+        report(&what, &format!("{:.2}", ours / reference), "≤ 1.2");
     }
     Ok(())
 }

@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
 use chasen_entity::ActivationId;
@@ -27,7 +27,7 @@ impl Launcher {
     pub(crate) fn start(kind: &Kind) -> Result<Self, Failure> {
         let code = std::env::temp_dir().join(format!("chasen-bench-{}", ActivationId::generate()));
         fs::create_dir_all(&code)?;
-        fs::write(code.join("exec"), kind.code)?;
+        let init = kind.lay_out(&code)?.to_string();
         let (ours, theirs) = UnixStream::pair()?;
         let [program, args @ ..] = kind.command.as_slice() else {
             return Err("a launcher needs a command".into());
@@ -36,6 +36,7 @@ impl Launcher {
         let child = Command::new("sh")
             .args(["-c", "exec 3<&0 0</dev/null; exec \"$@\"", "sh", program])
             .args(args)
+            .current_dir(&kind.cwd)
             .env_clear()
             .env("PATH", "/usr/local/bin:/usr/bin:/bin")
             .stdin(Stdio::from(OwnedFd::from(theirs)))
@@ -44,7 +45,7 @@ impl Launcher {
             .spawn()?;
         let mut launcher = Self { child, stream: ours, code: code.clone() };
         launcher.expect(FrameKind::Hello)?;
-        launcher.send(FrameKind::Init, &init_payload(&code))?;
+        launcher.send(FrameKind::Init, &init)?;
         launcher.expect(FrameKind::Initialized)?;
         Ok(launcher)
     }
@@ -81,9 +82,4 @@ impl Drop for Launcher {
         let _ = self.child.wait();
         let _ = fs::remove_dir_all(&self.code);
     }
-}
-
-fn init_payload(code: &Path) -> String {
-    serde_json::json!({"value": {"name": "bench", "main": "main", "binary": false, "env": {}, "path": code}})
-        .to_string()
 }

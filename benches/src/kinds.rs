@@ -1,5 +1,9 @@
 //! The no-op function in each language, for the node and for the launcher alone.
 
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
 use chasen_entity::Manifest;
 use chasen_entity::manifest::Interpreter;
 use serde_json::{Value, json};
@@ -8,55 +12,115 @@ use crate::Failure;
 
 pub(crate) struct Kind {
     pub(crate) name: &'static str,
-    pub(crate) code: &'static str,
+    code: Code,
     pub(crate) command: Vec<String>,
+    /// Where the launcher is started.
+    pub(crate) cwd: PathBuf,
+}
+
+enum Code {
+    Source(&'static str),
+    /// A Java class of this name: its file, and base64 of the jar around it.
+    Class {
+        name: &'static str,
+        file: Vec<u8>,
+        jar: String,
+    },
 }
 
 impl Kind {
     /// The `exec` of an action.
     pub(crate) fn exec(&self) -> Value {
-        json!({"kind": self.name, "code": self.code})
+        match &self.code {
+            Code::Source(code) => json!({"kind": self.name, "code": code}),
+            Code::Class { name, jar, .. } => json!({"kind": self.name, "code": jar, "main": name}),
+        }
+    }
+
+    /// Lays the code into a folder as a node would, and says what initialises a launcher with it.
+    pub(crate) fn lay_out(&self, folder: &Path) -> Result<Value, Failure> {
+        let (main, binary) = match &self.code {
+            Code::Source(code) => {
+                fs::write(folder.join("exec"), code)?;
+                ("main", false)
+            }
+            Code::Class { name, file, .. } => {
+                fs::write(folder.join(format!("{name}.class")), file)?;
+                (*name, true)
+            }
+        };
+        let value = json!({"name": "bench", "main": main, "binary": binary, "env": {}, "path": folder});
+        Ok(json!({ "value": value }))
     }
 }
 
 const RUNTIMES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../runtimes");
+const GSON: &str = "/usr/share/java/gson.jar";
+/// What the action of a benchmark is given, in bytes.
+const MEMORY: u64 = 256 << 20;
 
 pub(crate) fn node() -> Result<Kind, Failure> {
-    kind("nodejs:20", "function main() { return {}; }")
+    kind("nodejs:20", Code::Source("function main() { return {}; }"), None)
 }
 
 pub(crate) fn python() -> Result<Kind, Failure> {
-    kind("python:3.11", "def main(args):\n    return {}\n")
+    kind("python:3.11", Code::Source("def main(args):\n    return {}\n"), None)
 }
 
 pub(crate) fn php() -> Result<Kind, Failure> {
-    kind("php:8.1", "<?php function main(array $args): array { return []; }\n")
+    kind("php:8.1", Code::Source("<?php function main(array $args): array { return []; }\n"), None)
 }
 
 pub(crate) fn ruby() -> Result<Kind, Failure> {
-    kind("ruby:2.5", "def main(args)\n  {}\nend\n")
+    kind("ruby:2.5", Code::Source("def main(args)\n  {}\nend\n"), None)
 }
 
-/// The kind with the command that the manifest gives it.
-fn kind(name: &'static str, code: &'static str) -> Result<Kind, Failure> {
+/// A jar, on the launcher that a node has built below its data folder.
+pub(crate) fn java(data: &Path) -> Result<Kind, Failure> {
+    kind("java:8", class()?, Some(&data.join("runtimes/modules")))
+}
+
+fn class() -> Result<Code, Failure> {
+    use base64::Engine;
+    const NAME: &str = "Empty";
+    let folder = tempfile::tempdir()?;
+    let source = format!(
+        "public class {NAME} {{ public static com.google.gson.JsonObject main(com.google.gson.JsonObject args) {{ \
+         return new com.google.gson.JsonObject(); }} }}"
+    );
+    fs::write(folder.path().join(format!("{NAME}.java")), source)?;
+    let build = format!("javac -cp {GSON} {NAME}.java && jar cf empty.jar {NAME}.class");
+    let built = Command::new("sh").args(["-c", &build]).current_dir(folder.path()).status()?;
+    if !built.success() {
+        return Err("the JDK could not build the class".into());
+    }
+    let jar = base64::engine::general_purpose::STANDARD.encode(fs::read(folder.path().join("empty.jar"))?);
+    Ok(Code::Class { name: NAME, file: fs::read(folder.path().join(format!("{NAME}.class")))?, jar })
+}
+
+/// The kind with the command that the manifest gives it; `modules` is the folder of built launchers.
+fn kind(name: &'static str, code: Code, modules: Option<&Path>) -> Result<Kind, Failure> {
     let manifest = Manifest::parse(include_str!("../../runtimes/runtimes.json"))?;
     let launch =
         manifest.resolve(name).and_then(|kind| kind.launch.clone()).ok_or("the manifest has no such kind")?;
+    let launcher = modules.unwrap_or(Path::new(RUNTIMES)).join(&launch.launcher);
+    let cwd = modules.and(launcher.parent()).unwrap_or(Path::new("/")).to_owned();
     let mut command = vec![interpreter(&launch.interpreter)?];
-    command.extend(launch.args);
-    command.push(format!("{RUNTIMES}/{}", launch.launcher));
-    Ok(Kind { name, code, command })
+    command.extend(launch.args.iter().map(|argument| argument.replace("{memory}", &MEMORY.to_string())));
+    command.push(launcher.to_string_lossy().into_owned());
+    Ok(Kind { name, code, command, cwd })
 }
 
 /// The very program that the node uses: what the interpreter itself says it is, behind any shim.
 fn interpreter(interpreter: &Interpreter) -> Result<String, Failure> {
     let (command, question) = match interpreter.command.as_str() {
         "python" => (format!("python{}", interpreter.version), ["-c", "import sys; print(sys.executable)"]),
+        "java" => ("readlink".to_owned(), ["-f", "/usr/bin/java"]),
         "php" => ("php".to_owned(), ["-r", "print PHP_BINARY;"]),
         "ruby" => ("ruby".to_owned(), ["-e", "print RbConfig.ruby"]),
         other => (other.to_owned(), ["-p", "process.execPath"]),
     };
-    let answer = std::process::Command::new(&command).args(question).output()?;
+    let answer = Command::new(&command).args(question).output()?;
     let path = String::from_utf8(answer.stdout)?.trim().to_owned();
     if path.is_empty() { Err(format!("{command} does not say where it is").into()) } else { Ok(path) }
 }
@@ -65,15 +129,14 @@ fn interpreter(interpreter: &Interpreter) -> Result<String, Failure> {
 pub(crate) fn native_stub() -> Result<Value, Failure> {
     use base64::Engine;
     let folder = std::env::temp_dir().join(format!("chasen-stub-{}", std::process::id()));
-    std::fs::create_dir_all(&folder)?;
+    fs::create_dir_all(&folder)?;
     let program = folder.join("stub");
     let source = concat!(env!("CARGO_MANIFEST_DIR"), "/stub/stub.c");
-    let built =
-        std::process::Command::new("cc").args(["-O2", "-static", "-o"]).arg(&program).arg(source).status()?;
+    let built = Command::new("cc").args(["-O2", "-static", "-o"]).arg(&program).arg(source).status()?;
     if !built.success() {
         return Err("cc could not build the native stub".into());
     }
-    let code = base64::engine::general_purpose::STANDARD.encode(std::fs::read(&program)?);
-    std::fs::remove_dir_all(&folder)?;
+    let code = base64::engine::general_purpose::STANDARD.encode(fs::read(&program)?);
+    fs::remove_dir_all(&folder)?;
     Ok(json!({"kind": "blackbox", "image": "openwhisk/actionloop-base", "code": code}))
 }

@@ -1,6 +1,7 @@
 //! The node under measurement.
 
 use std::fs;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use chasen_testkit::{Builder, node};
@@ -43,6 +44,10 @@ impl Node {
         let ready_after = begun.elapsed();
         let host = node.base().strip_prefix("http://").ok_or("the node does not speak http")?.to_owned();
         Ok(Self { node, host, ready_after, _manifest: manifest })
+    }
+
+    pub(crate) fn data(&self) -> &Path {
+        self.node.data()
     }
 
     pub(crate) fn pid(&self) -> u32 {
