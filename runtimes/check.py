@@ -74,22 +74,23 @@ def player(family, entry, program, options):
 
         return through_node
     modules = options.modules and "modules" in settings and str(options.modules.resolve() / settings["modules"])
-    if options.proxy:
-
-        def through_proxy(case, _):
-            if case.get("modules") and not modules:
-                return "needs --modules"
-            if not proxy.plays(case):
-                return "only a launcher of one's own can be given it"
-            return proxy.check(case, str(options.proxy.resolve()), family, modules)
-
-        return through_proxy
     launcher_file = ROOT / settings["launcher"]
     if modules and not launcher_file.exists():
         launcher_file = options.modules.resolve() / settings["launcher"]
     arguments = [argument.replace("{memory}", str(MEMORY)) for argument in settings["args"]]
     command = [program, *arguments, str(launcher_file)]
 
+    if options.proxy:
+
+        def through_proxy(case, _):
+            if (case.get("modules") and not modules) or not launcher_file.exists():
+                return "needs --modules"
+            if not proxy.plays(case):
+                return "only a launcher of one's own can be given it"
+            built_in = launcher_file.is_relative_to(ROOT)
+            return proxy.check(case, str(options.proxy.resolve()), family, None if built_in else command, modules)
+
+        return through_proxy
     def alone(case, _):
         if (case.get("modules") and not modules) or not launcher_file.exists():
             return "needs --modules"

@@ -42,11 +42,11 @@ ENDED = {
 class Proxy:
     """One proxy process and the address that it listens on."""
 
-    def __init__(self, program, kind, environment, folder):
+    def __init__(self, program, kind, launcher, environment, folder):
         listener = socket.create_server(("127.0.0.1", 0), backlog=128)
         self.address = listener.getsockname()
         self.process = subprocess.Popen(
-            [program, "--kind", kind, "--listen", "stdin"],
+            [program, "--kind", kind, "--listen", "stdin", *(["--", *launcher] if launcher else [])],
             stdin=listener,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -134,15 +134,16 @@ def expects_end(case):
     return any(one.get("end") for one in [*case.get("inits", []), *runs])
 
 
-def check(case, program, family, modules):
-    """Plays one case with a proxy of its own; raises Mismatch where it deviates."""
+def check(case, program, family, launcher, modules):
+    """Plays one case with a proxy of its own; raises Mismatch where it deviates. A launcher that is not built into the
+    proxy is given as the command that starts it."""
     environment = {"PATH": os.environ.get("PATH", os.defpath), **case.get("host", {})}
     if modules:
         environment["CHASEN_MODULES"] = modules
     ends = family in SERVERS and expects_end(case)
     with tempfile.TemporaryDirectory() as folder:
         environment["TMPDIR"] = folder
-        proxy = Proxy(program, family, environment, folder)
+        proxy = Proxy(program, family, launcher, environment, folder)
         played = False
         try:
             converse(proxy, case, family)

@@ -320,7 +320,7 @@ class Launcher {
       return refuse(why);
     }
     refreshActivationEnvironment(message);
-    this.state = State.running;
+    if (!concurrent) this.state = State.running;
     let outcome;
     try {
       outcome = main(args);
@@ -330,7 +330,7 @@ class Launcher {
       return refuse(`An error has occurred: ${describe(error)}`);
     }
     const end = (reply) => (value) => {
-      this.state = State.ready;
+      if (this.state === State.running) this.state = State.ready;
       reply(value, answer, refuse);
     };
     return Promise.resolve(outcome).then(end(replyResult), end(replyRejection));
@@ -374,7 +374,9 @@ useBlockingOutput('stdout');
 useBlockingOutput('stderr');
 provideGarbageCollector();
 const preinstalled = usePreinstalledModules();
-fs.writeSync(CHANNEL, encodeFrame(Kind.Hello, NO_ACTIVATION, '{"protocol":1,"concurrent":false}'));
+/** Whether runs may overlap; they then share the environment, logs included. */
+const concurrent = /^true$/i.test(process.env.__OW_ALLOW_CONCURRENT ?? '');
+fs.writeSync(CHANNEL, encodeFrame(Kind.Hello, NO_ACTIVATION, `{"protocol":1,"concurrent":${concurrent}}`));
 
 const { Socket } = require('net');
 const reader = new FrameReader((...frame) => launcher.receive(...frame));

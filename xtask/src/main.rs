@@ -1,4 +1,4 @@
-//! The task front: `cargo xtask fmt|lint|test|fuzz|schemathesis|bench|guest|run`. `test` is the one command that CI runs.
+//! The task front: `cargo xtask fmt|lint|test|fuzz|schemathesis|proxy|bench|guest|run`. `test` is the one command that CI runs.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a task runner talks to a terminal")]
 
 mod fuzz;
@@ -17,6 +17,7 @@ const USAGE: &str = "usage: cargo xtask TASK [ARGS]
   test [FILTER]           everything: tools, lint, unit, room, launcher and end-to-end tests, a moment of fuzzing
   fuzz NAME [SECONDS]     one fuzz target of tests/fuzz, by default for ten minutes
   schemathesis [SECONDS]  the node against its own documents, by default for ten minutes
+  proxy                   the proxy as it is shipped in images: target/proxy/chasen-proxy
   bench [NAME]            benchmarks of docs/benchmarks.md, optimised build
   guest COMMAND           a command in a virtual machine with control groups of version 2
   run [ARGS]              the node, optimised build: chasen ARGS (default: quickstart)";
@@ -31,6 +32,7 @@ fn main() -> ExitCode {
         "test" => tasks::test(&rest),
         "fuzz" => fuzz::task(&rest),
         "schemathesis" => tasks::schemathesis(&rest),
+        "proxy" => tasks::proxy().map(|program| println!("{}", program.display())),
         "bench" => tasks::bench(&rest),
         "guest" => match guest::task(&rest) {
             Ok(code) => return ExitCode::from(code),

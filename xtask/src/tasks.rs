@@ -24,9 +24,13 @@ pub(crate) fn test(filter: &[String]) -> Result<(), String> {
     lint()?;
     shell::run("cargo", ["build", "--locked", "--package", "chasen-server"])?;
     let chasen = target().join("debug/chasen");
+    let proxy = proxy()?;
+    let modules = modules();
+    let mut programs = vec![("CHASEN_BIN", chasen.as_path()), ("CHASEN_PROXY_BIN", proxy.as_path())];
+    programs.extend(modules.as_deref().map(|modules| ("CHASEN_LAUNCHER_MODULES", modules)));
     let args = ["test", "--workspace", "--locked", "--no-fail-fast", "--"];
-    run_with("cargo", args.into_iter().chain(filter.iter().map(String::as_str)), &[("CHASEN_BIN", &chasen)])?;
-    launchers()?;
+    run_with("cargo", args.into_iter().chain(filter.iter().map(String::as_str)), &programs)?;
+    launchers(modules.as_deref())?;
     if filter.is_empty() {
         fuzz::smoke()?;
     }
@@ -78,7 +82,7 @@ fn test_executables(package: &str) -> Result<Vec<(String, PathBuf)>, String> {
 }
 
 /// The cases of the language launchers, on the interpreters that are here.
-fn launchers() -> Result<(), String> {
+fn launchers(modules: Option<&Path>) -> Result<(), String> {
     if output("python3", &["--version"]).is_none() {
         println!("skipped: the launchers' cases need python3 to drive them");
         return Ok(());
@@ -87,16 +91,32 @@ fn launchers() -> Result<(), String> {
     if tools::everything_is_needed() {
         check.push("--all".to_owned());
     }
-    let modules = target().join("launcher-modules");
-    match install_modules(&modules) {
-        Ok(()) => check.extend(["--modules".to_owned(), modules.to_string_lossy().into_owned()]),
+    if let Some(modules) = modules {
+        check.extend(["--modules".to_owned(), modules.to_string_lossy().into_owned()]);
+    }
+    shell::run("python3", check)
+}
+
+/// The proxy as it is shipped: small, and linked statically so that it runs in an image with nothing else.
+pub(crate) fn proxy() -> Result<PathBuf, String> {
+    let build =
+        ["rustc", "--locked", "--profile", "proxy", "--package", "chasen-proxy", "--bin", "chasen-proxy"];
+    shell::run("cargo", build.into_iter().chain(["--", "-C", "target-feature=+crt-static"]))?;
+    Ok(target().join("proxy/chasen-proxy"))
+}
+
+/// The folder of the modules that functions find installed, if they can be had.
+fn modules() -> Option<PathBuf> {
+    let folder = target().join("launcher-modules");
+    match install_modules(&folder) {
+        Ok(()) => Some(folder),
         Err(why) => {
             println!(
                 "warning: preinstalled modules cannot be had ({why}); the cases that need them are skipped"
             );
+            None
         }
     }
-    shell::run("python3", check)
 }
 
 /// The modules that functions find installed, laid out as in a data folder.

@@ -99,7 +99,8 @@ impl Personality {
     pub fn check_shape(self, shape: Shape) -> Result<(), &'static str> {
         match (self, shape) {
             (Self::Node | Self::Ruby, Shape::Executable) => Err(text::NODE_UNSUPPORTED),
-            (Self::Java | Self::DotNet, Shape::Executable) => Err("the code is no archive"),
+            (Self::Java, Shape::Executable) => Err("the code is no jar"),
+            (Self::DotNet, Shape::Executable) => Err("the code is no archive"),
             _ => Ok(()),
         }
     }

@@ -3,7 +3,6 @@
 //! The task that calls does all the work: it writes the request, reads the reply and, while it waits, what the
 //! function prints. There is no task per container.
 
-mod personality;
 mod runtime;
 
 use std::io;
@@ -15,6 +14,7 @@ use async_trait::async_trait;
 use chasen_entity::response::Answer;
 use chasen_entity::{ByteSize, Invocation, Millis};
 use chasen_runtime::connection::{Body, Broken, Reply};
+use chasen_runtime::personality::Personality;
 use chasen_spi::container_factory::{Container, InitCode, RunBounds, RunReply};
 use parking_lot::Mutex;
 use tokio::time::timeout;
@@ -24,9 +24,8 @@ use crate::layer::{Layer, LayerError, Layers};
 use crate::logs::Output;
 use crate::network::Lease;
 
-pub(crate) use personality::Personality;
 pub(crate) use runtime::Runtime;
-use runtime::Start;
+use runtime::{Start, error_body};
 
 /// How long the end of a process is waited for after its connection has closed: the kernel closes descriptors of a
 /// process that it kills for memory before its end and its cause are told.
@@ -78,15 +77,15 @@ impl SandboxContainer {
         let exec = &code.action.exec;
         let Some(text) = code.text.as_ref().filter(|text| !text.is_empty()) else { return Ok(None) };
         let bad = |why: &str| {
-            let (reply, log) = personality.bad_code(why);
-            log.into_iter().for_each(|line| output.note(&line));
-            Hindrance::Code(reply)
+            let texts = personality.bad_code(why);
+            texts.log.into_iter().for_each(|line| output.note(&line));
+            Hindrance::Code(texts.answer)
         };
         let layer = layers.layer(&digest(code), text, exec.binary).await.map_err(|error| match error {
             LayerError::Code(why) => bad(&why.to_string()),
             LayerError::Disk { .. } => Hindrance::Platform(error.to_string()),
         })?;
-        personality.check_shape(layer.shape()).map_err(|why| bad(&why))?;
+        personality.check_shape(layer.shape()).map_err(bad)?;
         let mounted = cell.mount_code(layer.path(), *scratch).await;
         mounted.map_err(|error| Hindrance::Platform(error.to_string()))?;
         *self.layer.lock() = Some(Arc::clone(&layer));
@@ -96,7 +95,7 @@ impl SandboxContainer {
     async fn initialize(&self, invocation: &Invocation, code: &InitCode) -> Answer {
         let layer = match self.lay_code(code).await {
             Ok(layer) => layer,
-            Err(Hindrance::Code(text)) => return Answer::Refused(personality::error_body(&text)),
+            Err(Hindrance::Code(text)) => return Answer::Refused(error_body(&text)),
             Err(Hindrance::Platform(reason)) => {
                 tracing::error!(container = self.name(), %reason, "an action's code could not be provided");
                 return Answer::NotProvided;
@@ -140,7 +139,7 @@ impl SandboxContainer {
     }
 
     /// What a reply means, or its absence, which each kind words in its own way.
-    async fn answer(&self, reply: Result<Reply, Broken>, ended: fn(Personality) -> Answer) -> Answer {
+    async fn answer(&self, reply: Result<Reply, Broken>, ended: fn(Personality) -> Option<String>) -> Answer {
         let Parts { cell, personality, .. } = &self.parts;
         match reply {
             Ok(Reply::Initialized) => Answer::Ok(Vec::new()),
@@ -156,7 +155,10 @@ impl SandboxContainer {
                     // Not a wait for the end itself: a function may have closed the connection and live on.
                     let _ = timeout(END_GRACE, cell.exited()).await;
                 }
-                if cell.oom_killed() { Answer::OutOfMemory } else { ended(*personality) }
+                if cell.oom_killed() {
+                    return Answer::OutOfMemory;
+                }
+                ended(*personality).map_or(Answer::Gone, |text| Answer::Refused(error_body(&text)))
             }
         }
     }
@@ -212,7 +214,7 @@ impl Container for SandboxContainer {
         sent();
         let work = async {
             let reply = self.parts.runtime.run(&invocation.activation_id, body.as_bytes()).await;
-            self.answer(reply, Personality::ended_in_run).await
+            self.answer(reply, |personality| personality.ended_in_run().map(str::to_owned)).await
         };
         let (answer, duration) = self.bounded(limit, work).await;
         RunReply { answer, duration, logs: self.parts.output.take() }

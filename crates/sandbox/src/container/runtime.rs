@@ -3,13 +3,13 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use chasen_entity::error_text::runtime::{BAD_RESULT, CANNOT_START, EXITED, MISSING_CODE};
 use chasen_entity::frame::FrameKind;
 use chasen_entity::json::{JsonType, push_string};
 use chasen_entity::{ActivationId, ByteSize, RawJson};
 use chasen_runtime::connection::{Body, Broken, Connection, LineConnection, Reply};
 use tokio::sync::{Mutex, MutexGuard};
 
-use super::personality::{EXITED, error_body};
 use crate::cell::Cell;
 use crate::layer::Shape;
 
@@ -19,9 +19,6 @@ const START_GRACE: Duration = Duration::from_millis(5);
 const STARTING: &[u8] = b"starting";
 /// Its word when it waits for the code.
 const READY: &[u8] = b"ready";
-
-const NO_CODE: &str = "Missing main/no code to execute.";
-const BAD_RESULT: &str = "The action did not return a dictionary or array.";
 
 /// A runtime and the line to it.
 pub(crate) enum Runtime {
@@ -91,7 +88,7 @@ impl Runtime {
             Self::Framed { connection, .. } => {
                 connection.exchange(FrameKind::Init, id, start.body().as_bytes()).await
             }
-            Self::Lines(_) if start.shape.is_none() => Ok(refused(NO_CODE)),
+            Self::Lines(_) if start.shape.is_none() => Ok(refused(MISSING_CODE)),
             Self::Lines(connection) => {
                 let mut connection = connection.lock().await;
                 start_executable(&mut connection, cell, start).await
@@ -129,16 +126,21 @@ async fn start_executable(
         said = connection.first_line() => match said {
             Ok(Body::Whole(line)) if is_error(&line) => Ok(Reply::DeveloperError(Body::Whole(line))),
             Ok(_) => Ok(Reply::Initialized),
-            Err(Broken::Closed) => Ok(refused(&format!("cannot start action: {EXITED}"))),
+            Err(Broken::Closed) => Ok(refused(&format!("{CANNOT_START}{EXITED}"))),
             Err(broken) => Err(broken),
         },
-        _ = cell.exited() => Ok(refused(&format!("cannot start action: {EXITED}"))),
+        _ = cell.exited() => Ok(refused(&format!("{CANNOT_START}{EXITED}"))),
         () = tokio::time::sleep(START_GRACE) => Ok(Reply::Initialized),
     }
 }
 
 fn refused(text: &str) -> Reply {
     Reply::DeveloperError(Body::Whole(error_body(text)))
+}
+
+/// `{"error": text}`.
+pub(super) fn error_body(text: &str) -> Vec<u8> {
+    RawJson::error(text).as_str().as_bytes().to_vec()
 }
 
 /// True for what an executable may answer: an object, an array, or nothing.

@@ -7,11 +7,11 @@ use std::sync::Arc;
 
 use chasen_entity::exec::BLACKBOX;
 use chasen_entity::manifest::Launch;
+use chasen_runtime::personality::Personality;
 use chasen_spi::container_factory::{ContainerSpec, CreateError};
 use parking_lot::Mutex;
 
 use super::SandboxConfig;
-use crate::container::Personality;
 use crate::helper::Mode;
 use crate::interpreter::Interpreters;
 use crate::root::RootSpec;

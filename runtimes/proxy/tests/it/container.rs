@@ -19,6 +19,7 @@ pub(crate) const ALL: &[(&str, fn())] = &[
     ("a_launcher_that_breaks_the_protocol_is_ended", a_launcher_that_breaks_the_protocol_is_ended),
     ("bad_settings_are_refused", bad_settings_are_refused),
     ("an_image_from_scratch", an_image_from_scratch),
+    ("the_page_shows_what_happens", the_page_shows_what_happens),
 ];
 
 /// Waits until a process is gone; zombies are there.
@@ -241,4 +242,33 @@ fn is_dynamic(program: &[u8]) -> bool {
     // The table of segments, as ELF's 64-bit header has it.
     let (table, entry, count) = (number(32, 8), number(54, 2), number(56, 2));
     (0..count).any(|index| number(table + index * entry, 4) == INTERPRETER as usize)
+}
+
+/// The commands of the page that a reader can paste.
+fn the_page_shows_what_happens() {
+    if ["curl", "jq", "node"].iter().any(|tool| Command::new(tool).arg("--version").output().is_err()) {
+        println!("skipped: the_page_shows_what_happens: it needs curl, jq and node");
+        return;
+    }
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/proxy.md");
+    let page = fs::read_to_string(page).unwrap();
+    let blocks: Vec<&str> =
+        page.split("```sh skip run\n").skip(1).map(|block| block.split("\n```").next().unwrap()).collect();
+    assert!(!blocks.is_empty());
+    // Free now, and very likely still when the page asks for it.
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let folder = tempfile::tempdir().unwrap();
+    std::os::unix::fs::symlink(program(), folder.path().join("chasen-proxy")).unwrap();
+    let path = format!("{}:{}", folder.path().display(), std::env::var("PATH").unwrap());
+    for block in blocks {
+        let script = block.replace("127.0.0.1:8080", &free);
+        let output = Command::new("bash")
+            .args(["-ec", &script])
+            .env("PATH", &path)
+            .current_dir(folder.path())
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{script}\n{text}");
+    }
 }
