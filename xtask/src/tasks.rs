@@ -151,10 +151,18 @@ fn build_java_launcher(folder: &Path) -> Result<(), String> {
     shell::run("sh", ["-c", BUILD, "sh", &sources.to_string_lossy(), &folder.to_string_lossy()])
 }
 
-/// Benchmarks against the whole node, and the start of sandboxes, which is measured below it.
+/// Benchmarks against the whole node, the start of sandboxes, which is measured below it, and the proxy, which is
+/// measured without one.
 pub(crate) fn bench(names: &[String]) -> Result<(), String> {
     const START: &str = "start";
-    let whole: Vec<&String> = names.iter().filter(|name| *name != START).collect();
+    const PROXY: &str = "proxy";
+    let whole: Vec<&String> = names.iter().filter(|name| *name != START && *name != PROXY).collect();
+    if names.is_empty() || names.iter().any(|name| name == PROXY) {
+        let program = proxy()?;
+        let bench =
+            ["bench", "--profile", "dev", "--locked", "--package", "chasen-proxy", "--bench", "proxy"];
+        run_with("cargo", bench, &[("CHASEN_PROXY_BIN", &program)])?;
+    }
     if names.is_empty() || names.iter().any(|name| name == START) {
         let bench = ["bench", "--profile", "release", "--locked", "--package", "chasen-sandbox"];
         shell::run("cargo", bench.into_iter().chain(["--bench", "cell_start"]))?;
