@@ -88,10 +88,10 @@ pub trait Container: Send + Sync {
     async fn run(&self, invocation: &Invocation, deadline: Millis, sent: &(dyn Fn() + Sync)) -> RunReply;
 
     /// Stops every process in it from running; nothing of a tenant runs between calls.
-    fn freeze(&self) -> Result<(), std::io::Error>;
+    async fn freeze(&self) -> Result<(), std::io::Error>;
 
     /// Undoes `freeze`.
-    fn thaw(&self) -> Result<(), std::io::Error>;
+    async fn thaw(&self) -> Result<(), std::io::Error>;
 
     /// Resolves when the runtime has ended, by whatever cause.
     async fn exited(&self);

@@ -41,11 +41,12 @@ impl Serving {
             }
         }
         if effect == Effect::Thaw {
-            let done = self.handle.container.thaw();
+            let thaw = Thaw { pooled, ended: false };
+            let done = self.handle.container.thaw().await;
             if let Err(error) = &done {
                 tracing::warn!(container = self.handle.container.name(), %error, "cannot be thawed");
             }
-            effect = pooled.apply(Event::Thawed { done: done.is_ok() });
+            effect = thaw.end(done.is_ok());
         }
         (effect == Effect::Run).then(|| Inside { pooled, returned: false })
     }
@@ -118,6 +119,27 @@ impl Handle {
     /// Both handles again.
     pub(crate) fn share(&self) -> Self {
         Self { pooled: Arc::clone(&self.pooled), container: Arc::clone(&self.container) }
+    }
+}
+
+/// A thaw under way. One that nobody waits for any more leaves a container that may never have been brought back.
+struct Thaw<'a> {
+    pooled: &'a PooledContainer,
+    ended: bool,
+}
+
+impl Thaw<'_> {
+    fn end(mut self, done: bool) -> Effect {
+        self.ended = true;
+        self.pooled.apply(Event::Thawed { done })
+    }
+}
+
+impl Drop for Thaw<'_> {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.pooled.apply(Event::Thawed { done: false });
+        }
     }
 }
 

@@ -55,7 +55,7 @@ pub(crate) async fn keep(handle: Handle, config: InvokerConfig) {
         match pooled.plan(&config) {
             Plan::Freeze => {
                 if pooled.apply(Event::Paused) == Effect::Freeze {
-                    let done = container.freeze();
+                    let done = container.freeze().await;
                     if let Err(error) = &done {
                         tracing::warn!(container = container.name(), %error, "cannot be frozen");
                     }

@@ -220,11 +220,11 @@ impl Container for SandboxContainer {
         RunReply { answer, duration, logs: self.parts.output.take() }
     }
 
-    fn freeze(&self) -> io::Result<()> {
+    async fn freeze(&self) -> io::Result<()> {
         self.parts.cell.freeze()
     }
 
-    fn thaw(&self) -> io::Result<()> {
+    async fn thaw(&self) -> io::Result<()> {
         self.parts.cell.thaw()
     }
 

@@ -263,10 +263,10 @@ async fn environment() {
 async fn freeze() {
     let world = World::open().await;
     let guest = world.start(Draft::new(NATIVE, "#!/bin/sh\necho '{}'")).await.unwrap();
-    guest.container.freeze().unwrap();
-    guest.container.thaw().unwrap();
+    guest.container.freeze().await.unwrap();
+    guest.container.thaw().await.unwrap();
     assert_eq!(guest.result("{}").await, "{}");
-    guest.container.freeze().unwrap();
+    guest.container.freeze().await.unwrap();
     guest.container.stop().await;
 }
 

@@ -266,14 +266,14 @@ impl Container for MemoryContainer {
         RunReply { answer, duration: begun.elapsed(), logs: Vec::new() }
     }
 
-    fn freeze(&self) -> Result<(), std::io::Error> {
+    async fn freeze(&self) -> Result<(), std::io::Error> {
         self.check("frozen when nothing runs", self.running.load(Ordering::SeqCst) == 0);
         self.check("frozen once", !self.frozen.send_replace(true));
         self.notes.lock().freezes += 1;
         Ok(())
     }
 
-    fn thaw(&self) -> Result<(), std::io::Error> {
+    async fn thaw(&self) -> Result<(), std::io::Error> {
         self.check("thawed once", self.frozen.send_replace(false));
         self.notes.lock().thaws += 1;
         Ok(())
