@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use crate::ByteSize;
+use crate::exec::{BLACKBOX, SEQUENCE};
 
 /// Longest name of a kind, in bytes.
 const MAX_KIND_NAME: usize = 128;
@@ -28,6 +29,9 @@ pub struct RuntimeKind {
     pub kind: String,
     /// Image that serves the kind where containers are used.
     pub image: Image,
+    /// Other names that actions may give for it: those of kinds that were offered once, and its family's alone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub aliases: Vec<String>,
     /// True for what `family:default` means.
     #[serde(default)]
     pub default: bool,
@@ -159,8 +163,13 @@ pub enum ManifestError {
         "'{1}' in family '{0}' is no name of a kind: write family:version in lower-case letters, digits and . _ -"
     )]
     KindName(String, String),
-    /// A kind twice.
-    #[error("the kind '{0}' is there twice")]
+    /// A name that an alias cannot be.
+    #[error(
+        "'{1}' cannot be an alias of '{0}': write family:version or a family in lower-case letters, digits and . _ -"
+    )]
+    AliasName(String, String),
+    /// A kind twice, as itself or as an alias.
+    #[error("the kind '{0}' is there twice; a name can be that of one kind or of one alias only")]
     Twice(String),
     /// Several kinds, none of them default.
     #[error("{0} has multiple versions, but no default.")]
@@ -184,8 +193,14 @@ impl Manifest {
                 if !is_kind_name(&kind.kind) {
                     return Err(ManifestError::KindName(family.clone(), kind.kind.clone()));
                 }
-                if !names.insert(kind.kind.clone()) {
-                    return Err(ManifestError::Twice(kind.kind.clone()));
+                if let Some(bad) = kind.aliases.iter().find(|alias| !is_kind_name(alias) && !is_family(alias))
+                {
+                    return Err(ManifestError::AliasName(kind.kind.clone(), bad.clone()));
+                }
+                for name in std::iter::once(&kind.kind).chain(&kind.aliases) {
+                    if !names.insert(name.clone()) {
+                        return Err(ManifestError::Twice(name.clone()));
+                    }
                 }
             }
             if let [single] = kinds.as_mut_slice() {
@@ -204,13 +219,13 @@ impl Manifest {
         Ok(manifest)
     }
 
-    /// The kind of this name; `family:default` is the family's default. The name is trimmed and lower-cased.
+    /// The kind of this name or alias; `family:default` is the family's default. The name is trimmed and lower-cased.
     #[must_use]
     pub fn resolve(&self, name: &str) -> Option<&RuntimeKind> {
         let name = name.trim().to_lowercase();
         match name.strip_suffix(":default") {
             Some(family) => self.runtimes.get(family)?.iter().find(|kind| kind.default),
-            None => self.kinds().find(|kind| kind.kind == name),
+            None => self.kinds().find(|kind| kind.kind == name || kind.aliases.contains(&name)),
         }
     }
 
@@ -237,16 +252,21 @@ fn repository(image: &str) -> &str {
 
 /// True for `family:version` as requests are read: in lower case.
 fn is_kind_name(name: &str) -> bool {
-    let word = |part: &str| {
-        !part.is_empty()
-            && part
-                .bytes()
-                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'.' | b'_' | b'-'))
-    };
     name.len() <= MAX_KIND_NAME
         && name
             .split_once(':')
-            .is_some_and(|(family, version)| word(family) && word(version) && version != "default")
+            .is_some_and(|(family, version)| is_word(family) && is_word(version) && version != "default")
+}
+
+/// True for the name of a family; what is no kind of a family has names of its own.
+fn is_family(name: &str) -> bool {
+    is_word(name) && ![BLACKBOX, SEQUENCE].contains(&name)
+}
+
+/// True for what stands before and behind the colon.
+fn is_word(part: &str) -> bool {
+    let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'.' | b'_' | b'-');
+    (1..=MAX_KIND_NAME).contains(&part.len()) && part.bytes().all(allowed)
 }
 
 fn check_stem_cells(kind: &RuntimeKind) -> Result<(), ManifestError> {
@@ -323,6 +343,28 @@ mod tests {
         let twice = TWO.replace("nodejs:18", "nodejs:20");
         assert_eq!(Manifest::parse(&twice), Err(ManifestError::Twice("nodejs:20".to_owned())));
         assert!(matches!(Manifest::parse("{\"runtimes\":1}"), Err(ManifestError::Unreadable(_))));
+    }
+
+    #[test]
+    fn aliases_lead_to_their_kind_and_are_nobody_elses_name() {
+        let with = |aliases: &str| {
+            TWO.replace("\"kind\":\"nodejs:18\",", &format!("\"kind\":\"nodejs:18\",\"aliases\":{aliases},"))
+        };
+        let manifest = Manifest::parse(&with(r#"["nodejs:6","nodejs"]"#)).unwrap();
+        for name in ["nodejs:6", " NodeJS ", "nodejs:18"] {
+            assert_eq!(manifest.resolve(name).unwrap().kind, "nodejs:18", "{name}");
+        }
+        assert_eq!(manifest.kinds().count(), 2);
+        assert_eq!(Manifest::parse(&serde_json::to_string(&manifest).unwrap()).unwrap(), manifest);
+        for twice in ["nodejs:20", "nodejs:18"] {
+            let error = Manifest::parse(&with(&format!("[\"{twice}\"]"))).unwrap_err();
+            assert_eq!(error, ManifestError::Twice(twice.to_owned()));
+        }
+        assert_eq!(Manifest::parse(&with(r#"["a","a"]"#)), Err(ManifestError::Twice("a".to_owned())));
+        for bad in ["nodejs:default", "", "A", "a:b:c", "blackbox", "sequence"] {
+            let error = Manifest::parse(&with(&format!("[\"{bad}\"]"))).unwrap_err();
+            assert_eq!(error, ManifestError::AliasName("nodejs:18".to_owned(), bad.to_owned()));
+        }
     }
 
     #[test]

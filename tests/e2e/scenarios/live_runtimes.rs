@@ -43,12 +43,16 @@ async fn removed() {
     assert_eq!(call(&client, "quick", &json!({})).await.result(), &json!({"quick": true}));
     let running = start(&client, "slow", &json!({"late": 1})).await;
     let manifest = kind(&door, "nodejs:20").await;
+    let mut other = kind(&door, "nodejs:18").await;
+    other["default"] = json!(true);
+    assert_eq!(door.put("/runtimes/nodejs:18", &other).await.unwrap().status.as_u16(), 200);
 
     assert_eq!(door.delete("/runtimes/nodejs:20").await.unwrap().status.as_u16(), 200);
     assert!(!shown(&node).await.contains(&"nodejs:20".to_owned()));
     let refused = client.invoke("quick", &json!({}), true).await.unwrap();
     assert_eq!(refused.status.as_u16(), 400, "its warm container notwithstanding: {}", refused.text());
-    let offered = Function::nodejs("new", "function main() {}").offer(&client).await;
+    let named = json!({"exec": {"kind": "nodejs:20", "code": "function main() {}"}});
+    let offered = client.put(&path("new"), &named).await.unwrap();
     assert_eq!(offered.status.as_u16(), 400, "{}", offered.text());
     assert!(
         offered.text().contains("is not supported by this platform. Valid values are: "),
@@ -74,6 +78,7 @@ async fn added() {
     let unknown = client.put(&path("next"), &named).await.unwrap();
     assert_eq!(unknown.status.as_u16(), 400, "{}", unknown.text());
     future["kind"] = json!("nodejs:next");
+    future["aliases"] = json!(["nodejs:newest"]);
     future["default"] = json!(true);
     future["chasen"]["modules"] = Value::Null;
     let added = door.put("/runtimes/nodejs:next", &future).await.unwrap();
@@ -81,6 +86,10 @@ async fn added() {
     assert_eq!(client.put(&path("next"), &named).await.unwrap().status.as_u16(), 200);
     assert!(call(&client, "next", &json!({})).await.result()["version"].is_string());
     assert_eq!(kind(&door, "nodejs:default").await["kind"], "nodejs:next");
+    let named = json!({"exec": {"kind": "nodejs:newest", "code": code}});
+    let stored = client.put(&path("newest"), &named).await.unwrap().json();
+    assert_eq!(stored["exec"]["kind"], "nodejs:next", "what is stored is the kind that the alias leads to");
+    assert!(!shown(&node).await.contains(&"nodejs:newest".to_owned()), "nobody is told of aliases");
     assert_eq!(kind(&door, "nodejs:20").await["default"], false);
     let before = shown(&node).await;
     for (launcher, text) in [

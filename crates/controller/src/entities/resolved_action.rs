@@ -58,8 +58,13 @@ impl ResolvedAction {
     pub(crate) fn of(action: &Action, revision: Revision, manifest: &Manifest) -> Self {
         let at_least_once =
             action.annotations.get("delivery").is_some_and(|is| is.as_str() == "\"at-least-once\"");
+        let mut executable = ExecutableAction::of(action, revision);
+        // It may have been stored under a name that is an alias by now.
+        if let Some(kind) = manifest.resolve(&executable.exec.kind) {
+            executable.exec.kind.clone_from(&kind.kind);
+        }
         Self {
-            executable: Arc::new(ExecutableAction::of(action, revision)),
+            executable: Arc::new(executable),
             parameters: Parameters::new(),
             binding: None,
             finals: HashSet::new(),
@@ -106,6 +111,13 @@ mod tests {
         assert_eq!(resolved.finals, ["a", "i"].map(str::to_owned).into());
         assert!(resolved.environment.is_some() && !resolved.has_locked && !resolved.conductor);
         assert_eq!((resolved.delivery, resolved.kind), (Delivery::AtMostOnce, KindState::Removed));
+    }
+
+    #[test]
+    fn what_was_stored_under_an_old_name_runs_as_the_kind_that_has_it_now() {
+        let manifest = r#"{"runtimes":{"k":[{"kind":"k:2","aliases":["k:1"],"image":{"name":"n"}}]}}"#;
+        let resolved = ResolvedAction::of(&action(), 1, &Manifest::parse(manifest).unwrap());
+        assert_eq!((resolved.executable.exec.kind.as_str(), resolved.kind), ("k:2", KindState::Runs));
     }
 
     #[test]

@@ -128,7 +128,7 @@ mod tests {
 
     fn read(exec: &str) -> Result<NewExec, String> {
         let manifest = r#"{"runtimes":{
-            "nodejs":[{"kind":"nodejs:20","image":{"name":"n"},"default":true,"attached":{}}],
+            "nodejs":[{"kind":"nodejs:20","aliases":["nodejs:6"],"image":{"name":"n"},"default":true,"attached":{}}],
             "java":[{"kind":"java:8","image":{"name":"j"},"requireMain":true,"deprecated":true}]}}"#;
         let value: Box<RawValue> = serde_json::from_str(exec).unwrap();
         let (manifest, own) = (Manifest::parse(manifest).unwrap(), EntityName::new("guest").unwrap());
@@ -145,6 +145,7 @@ mod tests {
         assert_eq!(exec.size(), 4);
         let exec = read(r#"{"kind":"java:default","jar":"AAAA","main":"M"}"#).unwrap();
         assert_eq!((exec.kind.as_str(), exec.code.as_deref()), ("java:8", Some("AAAA")));
+        assert_eq!(read(r#"{"kind":"NodeJS:6","code":""}"#).unwrap().kind, "nodejs:20", "an alias");
         assert_eq!(read(r#"{"kind":"nodejs:20","code":""}"#).unwrap().code.as_deref(), Some(""));
     }
 
