@@ -5,4 +5,6 @@
 
 pub mod code;
 pub mod connection;
+#[cfg(feature = "platform")]
+pub mod lines;
 pub mod personality;

@@ -5,7 +5,6 @@
 //! something left running) belongs to the next activation, as does what an initialisation printed. Activations that
 //! share a container at the same time share its pipes: the one that ends takes what is there.
 
-mod lines;
 mod output;
 
 pub(crate) use output::Output;

@@ -5,12 +5,11 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::OnceLock;
 
+use chasen_runtime::lines::{Lines, Stream};
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use rustix::pipe::{SpliceFlags, splice};
 use tokio::net::unix::pipe::Receiver;
-
-use super::lines::{Lines, Stream};
 
 /// What is read at a time. Untouched pages of it cost nothing.
 const BUFFER: usize = 64 * 1024;

@@ -10,7 +10,7 @@ const MAX_LINE: usize = 64 * 1024;
 
 /// Which stream a line was printed to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Stream {
+pub enum Stream {
     /// Standard output.
     Stdout,
     /// Standard error.
@@ -28,13 +28,13 @@ impl fmt::Display for Stream {
 
 /// A line as records carry it: the time in 30 columns, the stream, the text.
 #[must_use]
-pub(crate) fn format_line(time: Timestamp, stream: Stream, text: &str) -> String {
+pub fn format_line(time: Timestamp, stream: Stream, text: &str) -> String {
     format!("{:<30} {stream}: {text}", format!("{time:.9}"))
 }
 
 /// Collects the lines of one activation.
 #[derive(Debug, Default)]
-pub(super) struct Lines {
+pub struct Lines {
     /// Bytes of formatted lines, ends included. The time and the stream count: empty lines take memory too.
     limit: u64,
     used: u64,
@@ -46,17 +46,18 @@ pub(super) struct Lines {
 
 impl Lines {
     /// Sets the limit in bytes; 0 collects nothing.
-    pub(super) fn set_limit(&mut self, limit: u64) {
+    pub fn set_limit(&mut self, limit: u64) {
         self.limit = limit;
     }
 
     /// True if nothing more will be kept.
-    pub(super) fn is_full(&self) -> bool {
+    #[must_use]
+    pub fn is_full(&self) -> bool {
         self.truncated || self.limit == 0
     }
 
     /// Takes bytes that were read from a stream at this time.
-    pub(super) fn add(&mut self, stream: Stream, mut bytes: &[u8], time: Timestamp) {
+    pub fn add(&mut self, stream: Stream, mut bytes: &[u8], time: Timestamp) {
         while !bytes.is_empty() && !self.is_full() {
             let mut partial = std::mem::take(self.partial(stream));
             let room = MAX_LINE - partial.len();
@@ -80,7 +81,7 @@ impl Lines {
     }
 
     /// Ends the activation: partial lines count as lines. What comes next belongs to the next one.
-    pub(super) fn take(&mut self, time: Timestamp) -> Vec<String> {
+    pub fn take(&mut self, time: Timestamp) -> Vec<String> {
         for stream in [Stream::Stdout, Stream::Stderr] {
             let partial = std::mem::take(self.partial(stream));
             if !partial.is_empty() && !self.is_full() {
