@@ -3,6 +3,16 @@
 //! One frame is `u32 length` (big endian, of everything after it), `u8 kind`, 16 bytes of activation id
 //! (all zero where a frame belongs to none), then the payload. Replies may come in any order: the id says
 //! whose they are. This file is pure: it encodes and decodes, the rooms at both ends do the reading.
+//!
+//! **Runs that overlap.** `Hello` says whether the launcher can have several runs in it, `Init` how many the action
+//! allows. With one, runs follow each other and what a run prints comes through the standard streams. With more, the
+//! launcher takes the next `Run` before it has answered the last, and attributes what user code prints while it
+//! serves an activation: as [`FrameKind::Log`] frames, all of an activation's before its reply. What belongs to no
+//! activation (printed while the code is loaded, by native code or by child processes) comes through the standard
+//! streams as ever. Frames about activations that are not in flight are dropped if they are logs, and break the
+//! connection if they are replies.
+
+use std::fmt;
 
 use crate::ActivationId;
 
@@ -12,13 +22,48 @@ pub const HEADER_LEN: usize = 4 + 1 + 16;
 /// Version that a launcher announces in [`FrameKind::Hello`].
 pub const PROTOCOL_VERSION: u8 = 1;
 
+/// Most bytes of text in one [`FrameKind::Log`] frame; a longer one is no frame.
+pub const MAX_LOG: usize = 64 * 1024;
+
+/// Which stream a piece of log was printed to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Stream {
+    /// Standard output.
+    Stdout = 1,
+    /// Standard error.
+    Stderr = 2,
+}
+
+impl Stream {
+    /// The stream with this number, if there is one.
+    #[must_use]
+    pub fn from_u8(byte: u8) -> Option<Self> {
+        match byte {
+            1 => Some(Self::Stdout),
+            2 => Some(Self::Stderr),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Stream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Stdout => "stdout",
+            Self::Stderr => "stderr",
+        })
+    }
+}
+
 /// What a frame says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum FrameKind {
     /// Launcher → invoker, once, when the interpreter is up: payload `{"protocol":1,"concurrent":bool}`.
     Hello = 1,
-    /// Invoker → launcher, once: payload `{"value":{"name","main","binary","env":{…}}}`; the code lies in `/action`.
+    /// Invoker → launcher, once: payload `{"value":{"name","main","binary","maxPayload","concurrency","path","env":{…}}}`;
+    /// the code lies in `path`, and `concurrency` (at least 1) is the most runs that will be in flight.
     Init = 2,
     /// Launcher → invoker: `Init` succeeded; empty payload.
     Initialized = 3,
@@ -28,8 +73,8 @@ pub enum FrameKind {
     Result = 5,
     /// Launcher → invoker: the runtime refused or failed (a non-200 reply): `{"error":…}` or raw text.
     DeveloperError = 6,
-    /// Launcher → invoker: one piece of log for an activation that shares its sandbox with others:
-    /// payload is one byte (1 stdout, 2 stderr), then text.
+    /// Launcher → invoker: one piece of log of an activation that shares its sandbox with others: payload is one byte
+    /// ([`Stream`]), then at most [`MAX_LOG`] bytes of UTF-8, cut anywhere.
     Log = 7,
 }
 
@@ -89,6 +134,10 @@ pub fn decode_header(bytes: &[u8; HEADER_LEN], max_payload: usize) -> Result<Fra
         return Err(FrameError::Length { length, minimum, maximum });
     }
     let kind = FrameKind::from_u8(*kind).ok_or(FrameError::UnknownKind(*kind))?;
+    let longest_log = MAX_LOG + 1 + minimum;
+    if kind == FrameKind::Log && length > longest_log {
+        return Err(FrameError::Length { length, minimum, maximum: longest_log });
+    }
     Ok(FrameHeader { kind, activation_id: *id, payload_len: length - minimum })
 }
 
@@ -128,5 +177,15 @@ mod tests {
         assert_eq!(decode_header(&header, 10), Err(FrameError::UnknownKind(0)));
         header[4] = 200;
         assert_eq!(decode_header(&header, 10), Err(FrameError::UnknownKind(200)));
+    }
+
+    #[test]
+    fn pieces_of_log_are_short() {
+        for (payload, good) in [(MAX_LOG + 1, true), (MAX_LOG + 2, false)] {
+            let mut out = Vec::new();
+            encode_header(&mut out, FrameKind::Log, None, payload);
+            let header: [u8; HEADER_LEN] = out.as_slice().try_into().unwrap();
+            assert_eq!(decode_header(&header, usize::MAX).is_ok(), good);
+        }
     }
 }

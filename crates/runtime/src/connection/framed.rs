@@ -5,12 +5,14 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::fmt;
 use std::io::{self, IoSlice};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream as StdUnixStream;
+use std::sync::Arc;
 
 use chasen_entity::ActivationId;
-use chasen_entity::frame::{FrameKind, HEADER_LEN, PROTOCOL_VERSION, encode_header};
+use chasen_entity::frame::{FrameKind, HEADER_LEN, PROTOCOL_VERSION, Stream, encode_header};
 use parking_lot::Mutex;
 use serde::Deserialize;
 use tokio::net::UnixStream;
@@ -40,6 +42,12 @@ pub enum Reply {
     DeveloperError(Body),
 }
 
+/// Where what one activation prints goes, if its launcher attributes it.
+pub trait LogSink: Send + Sync {
+    /// Takes a piece, cut anywhere; called in the order of printing. Whatever is kept of it is bounded by the sink.
+    fn add(&self, stream: Stream, text: &[u8]);
+}
+
 /// One launcher's connection.
 #[derive(Debug)]
 pub struct Connection {
@@ -53,8 +61,20 @@ pub struct Connection {
 /// Who waits for what.
 #[derive(Debug, Default)]
 struct Exchanges {
-    slots: HashMap<[u8; 16], Slot>,
+    slots: HashMap<[u8; 16], Exchange>,
     broken: Option<Broken>,
+}
+
+/// One request under way.
+struct Exchange {
+    slot: Slot,
+    log: Option<Arc<dyn LogSink>>,
+}
+
+impl fmt::Debug for Exchange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.slot.fmt(f)
+    }
 }
 
 #[derive(Debug)]
@@ -100,7 +120,8 @@ impl Connection {
             .ok_or_else(|| Broken::Unexpected("not the greeting of a launcher of this version".to_owned()))
     }
 
-    /// Sends a request and waits for the reply to `id`. Dropping the future before its end breaks the connection.
+    /// Sends a request and waits for the reply to `id`; what is printed for it meanwhile goes to `log`, or nowhere.
+    /// Dropping the future before its end breaks the connection.
     ///
     /// # Errors
     /// [`Broken`], now and for everybody else from now on.
@@ -109,6 +130,7 @@ impl Connection {
         kind: FrameKind,
         id: &ActivationId,
         payload: &[u8],
+        log: Option<Arc<dyn LogSink>>,
     ) -> Result<Reply, Broken> {
         let key = id.to_bytes();
         {
@@ -117,7 +139,7 @@ impl Connection {
                 return Err(broken.clone());
             }
             match exchanges.slots.entry(key) {
-                Entry::Vacant(vacant) => vacant.insert(Slot::Open),
+                Entry::Vacant(vacant) => vacant.insert(Exchange { slot: Slot::Open, log }),
                 Entry::Occupied(_) => {
                     return Err(Broken::Unexpected(format!("activation {id} runs here already")));
                 }
@@ -170,12 +192,11 @@ impl Connection {
             if let Some(broken) = &exchanges.broken {
                 return Err(broken.clone());
             }
-            match exchanges.slots.insert(own, Slot::Open) {
-                Some(Slot::Delivered(reply)) => {
-                    exchanges.slots.remove(&own);
-                    return Ok(reply);
-                }
-                Some(Slot::Open | Slot::Asleep(_)) | None => {}
+            if let Some(reply) = exchanges.take_delivered(&own) {
+                return Ok(reply);
+            }
+            if let Some(exchange) = exchanges.slots.get_mut(&own) {
+                exchange.slot = Slot::Open;
             }
         }
         loop {
@@ -185,20 +206,35 @@ impl Connection {
                 FrameKind::Initialized => Reply::Initialized,
                 FrameKind::Result => Reply::Result(frame.body),
                 FrameKind::DeveloperError => Reply::DeveloperError(frame.body),
-                FrameKind::Hello | FrameKind::Init | FrameKind::Run | FrameKind::Log => {
+                FrameKind::Log => {
+                    self.pass_on(&id, &frame.body)?;
+                    // A flood must not keep this thread from looking at the time.
+                    tokio::task::consume_budget().await;
+                    continue;
+                }
+                FrameKind::Hello | FrameKind::Init | FrameKind::Run => {
                     return Err(Broken::Unexpected(format!("a frame of kind {:?}", frame.kind)));
                 }
             };
-            let mut exchanges = self.exchanges.lock();
-            match exchanges.slots.remove(&id) {
-                Some(_) if id == own => return Ok(reply),
-                // A receiver that is gone has broken the connection already.
-                Some(Slot::Asleep(owner)) => drop(owner.send(reply)),
-                Some(Slot::Open) => drop(exchanges.slots.insert(id, Slot::Delivered(reply))),
-                Some(Slot::Delivered(_)) => return Err(Broken::Unexpected("a second reply".to_owned())),
-                None => return Err(Broken::Unexpected("a reply to nothing that was asked".to_owned())),
+            if let Some(reply) = self.exchanges.lock().deliver(id, own, reply)? {
+                return Ok(reply);
             }
         }
+    }
+
+    /// Gives a piece of log to whom it belongs. Activations that are over have their record: nobody takes it then.
+    fn pass_on(&self, id: &[u8; 16], body: &Body) -> Result<(), Broken> {
+        let (Body::Whole(piece) | Body::Cut { kept: piece, .. }) = body;
+        let Some((stream, text)) = piece.split_first() else {
+            return Err(Broken::Unexpected("a piece of log without a stream".to_owned()));
+        };
+        let stream = Stream::from_u8(*stream)
+            .ok_or_else(|| Broken::Unexpected(format!("a piece of log for stream {stream}")))?;
+        let log = self.exchanges.lock().slots.get(id).and_then(|exchange| exchange.log.clone());
+        if let Some(log) = log {
+            log.add(stream, text);
+        }
+        Ok(())
     }
 
     fn fall_asleep(&self, own: [u8; 16]) -> Result<Sleep, Broken> {
@@ -206,13 +242,13 @@ impl Connection {
         if let Some(broken) = &exchanges.broken {
             return Err(broken.clone());
         }
-        if let Some(Slot::Delivered(_)) = exchanges.slots.get(&own)
-            && let Some(Slot::Delivered(reply)) = exchanges.slots.remove(&own)
-        {
+        if let Some(reply) = exchanges.take_delivered(&own) {
             return Ok(Sleep::Delivered(reply));
         }
         let (sender, receiver) = oneshot::channel();
-        exchanges.slots.insert(own, Slot::Asleep(sender));
+        if let Some(exchange) = exchanges.slots.get_mut(&own) {
+            exchange.slot = Slot::Asleep(sender);
+        }
         Ok(Sleep::Until(receiver))
     }
 
@@ -254,6 +290,42 @@ impl Connection {
 
     fn reason(&self) -> Broken {
         self.exchanges.lock().broken.clone().unwrap_or(Broken::Abandoned)
+    }
+}
+
+impl Exchanges {
+    /// The reply that another one's reading brought, which ends the exchange.
+    fn take_delivered(&mut self, own: &[u8; 16]) -> Option<Reply> {
+        let Entry::Occupied(entry) = self.slots.entry(*own) else { return None };
+        match entry.get().slot {
+            Slot::Delivered(_) => match entry.remove().slot {
+                Slot::Delivered(reply) => Some(reply),
+                Slot::Open | Slot::Asleep(_) => None,
+            },
+            Slot::Open | Slot::Asleep(_) => None,
+        }
+    }
+
+    /// Takes a reply that was read by the owner of the exchange `own`, and gives it back if it is its own.
+    fn deliver(&mut self, id: [u8; 16], own: [u8; 16], reply: Reply) -> Result<Option<Reply>, Broken> {
+        let Entry::Occupied(mut entry) = self.slots.entry(id) else {
+            return Err(Broken::Unexpected("a reply to nothing that was asked".to_owned()));
+        };
+        match &entry.get().slot {
+            Slot::Delivered(_) => return Err(Broken::Unexpected("a second reply".to_owned())),
+            Slot::Open if id == own => {
+                entry.remove();
+                return Ok(Some(reply));
+            }
+            Slot::Open => entry.get_mut().slot = Slot::Delivered(reply),
+            Slot::Asleep(_) => {
+                // A receiver that is gone has broken the connection already.
+                if let Slot::Asleep(owner) = entry.remove().slot {
+                    drop(owner.send(reply));
+                }
+            }
+        }
+        Ok(None)
     }
 }
 

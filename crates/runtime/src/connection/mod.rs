@@ -13,7 +13,7 @@ use std::io;
 use chasen_entity::frame::FrameError;
 
 pub use collector::Body;
-pub use framed::{Connection, Hello, Reply};
+pub use framed::{Connection, Hello, LogSink, Reply};
 pub use lines::LineConnection;
 
 /// Most bytes of one answer that are read, and thrown away beyond the payload bound, to stay in step.
