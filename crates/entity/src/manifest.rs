@@ -115,7 +115,12 @@ pub struct Launch {
     /// The interpreter to look for on the machine.
     pub interpreter: Interpreter,
     /// Launcher program, relative to the runtimes folder; to the one of modules if it begins with `modules`.
-    pub launcher: String,
+    /// Absent for kinds whose code is, or is compiled to, an executable that speaks for itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub launcher: Option<String>,
+    /// What is made of the code before it is loaded or started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compiler: Option<Compiler>,
     /// Arguments between interpreter and launcher; `{memory}` in them stands for the bytes of the sandbox.
     #[serde(default)]
     pub args: Vec<String>,
@@ -131,8 +136,27 @@ impl Launch {
     /// Name of the launcher in the folder of the modules, if it is built there and not carried by the platform.
     #[must_use]
     pub fn built(&self) -> Option<&str> {
-        self.launcher.strip_prefix(self.modules.as_deref()?)?.strip_prefix('/')
+        self.launcher.as_ref()?.strip_prefix(self.modules.as_deref()?)?.strip_prefix('/')
     }
+}
+
+/// A program that makes something else of an action's code, once for all its containers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Compiler {
+    /// Relative to the runtimes folder, in a folder with everything that it needs besides the interpreter. Called as
+    /// `program MAIN SOURCE BIN`: a word of its on either stream, or a status other than 0, is a failure.
+    pub program: String,
+    /// Files one of which must be in an archive for it to be compiled, the code of single files never being then.
+    /// Empty for kinds that compile all code but executables.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub when: Vec<String>,
+    /// Files or folders none of which may be in that archive: what the program would make is there already.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unless: Vec<String>,
+    /// Whether it may use the network, as functions may.
+    #[serde(default)]
+    pub network: bool,
 }
 
 fn default_cold_millis() -> u64 {

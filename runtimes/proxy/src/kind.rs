@@ -57,14 +57,14 @@ impl Kind {
         } else if NATIVE.contains(&family.as_str()) {
             Launcher::Native
         } else {
-            Launcher::Frames(of_manifest(name, &family)?)
+            of_manifest(name, &family)?
         };
         Ok(Self { family, personality, launcher })
     }
 }
 
-/// The command that launches a kind of the manifest.
-fn of_manifest(name: &str, family: &str) -> Result<Vec<OsString>, String> {
+/// What launches a kind of the manifest.
+fn of_manifest(name: &str, family: &str) -> Result<Launcher, String> {
     let manifest = Manifest::parse(MANIFEST).map_err(|error| error.to_string())?;
     let name = if name.contains(':') { name.to_owned() } else { format!("{family}:default") };
     let kind = manifest.resolve(&name).and_then(|kind| kind.launch.clone());
@@ -76,11 +76,12 @@ fn of_manifest(name: &str, family: &str) -> Result<Vec<OsString>, String> {
             NATIVE.join(", ")
         )
     })?;
-    let text = LAUNCHERS.iter().find(|(path, _)| *path == launch.launcher).map(|(_, text)| text);
+    let Some(launcher) = &launch.launcher else { return Ok(Launcher::Action) };
+    let text = LAUNCHERS.iter().find(|(path, _)| path == launcher).map(|(_, text)| text);
     let text =
         text.ok_or_else(|| format!("the launcher of '{name}' is not built in: give its command after --"))?;
     let interpreter = find_interpreter(&launch)?;
-    let file = write_out(&launch, text).map_err(|error| {
+    let file = write_out(launcher, text).map_err(|error| {
         format!(
             "the launcher cannot be written to {} ({error}): mount a writable folder there, or set TMPDIR",
             env::temp_dir().display()
@@ -89,7 +90,7 @@ fn of_manifest(name: &str, family: &str) -> Result<Vec<OsString>, String> {
     let mut command = vec![interpreter.into_os_string()];
     command.extend(launch.args.iter().map(OsString::from));
     command.push(file.into_os_string());
-    Ok(command)
+    Ok(Launcher::Frames(command))
 }
 
 /// The image says which version it has by having it: the first of the names that is there is taken.
@@ -128,12 +129,12 @@ pub(crate) fn clean_up() {
 }
 
 /// Writes a launcher into a new folder of its own, which nobody else can have prepared.
-fn write_out(launch: &Launch, text: &str) -> io::Result<PathBuf> {
+fn write_out(launcher: &str, text: &str) -> io::Result<PathBuf> {
     // What a process of the same number left, in a container that was started again.
     clean_up();
     let folder = folder();
     std::fs::create_dir(&folder)?;
-    let file = folder.join(Path::new(&launch.launcher).file_name().unwrap_or_default());
+    let file = folder.join(Path::new(launcher).file_name().unwrap_or_default());
     std::fs::File::create_new(&file)?.write_all(text.as_bytes())?;
     Ok(file)
 }
@@ -168,7 +169,7 @@ mod tests {
         let manifest = Manifest::parse(MANIFEST).unwrap();
         for (path, _) in LAUNCHERS {
             let named = manifest.kinds().filter_map(|kind| kind.launch.as_ref());
-            assert!(named.into_iter().any(|launch| launch.launcher == path), "{path}");
+            assert!(named.into_iter().any(|launch| launch.launcher.as_deref() == Some(path)), "{path}");
         }
     }
 }

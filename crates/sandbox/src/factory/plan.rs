@@ -132,12 +132,13 @@ impl Planner {
                 .map(|modules| modules.target.join(name))
                 .ok_or_else(|| CreateError::NotRunnable(not_built(&spec.kind)))?,
             None => {
-                let launcher = config.runtimes_dir.join(&launch.launcher);
+                let name = launch.launcher.as_deref().unwrap_or_default();
+                let launcher = config.runtimes_dir.join(name);
                 if !launcher.is_file() {
                     let text = format!("the launcher {} is not there", launcher.display());
                     return Err(CreateError::Failed(text));
                 }
-                let launcher = Bind::platform(config.mode, launcher, &launch.launcher);
+                let launcher = Bind::platform(config.mode, launcher, name);
                 binds.push(launcher.clone());
                 launcher.target
             }

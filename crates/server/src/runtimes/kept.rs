@@ -67,9 +67,16 @@ impl RuntimesKeeper for KeptRuntimes {
     fn check(&self, kind: &RuntimeKind) -> Result<(), String> {
         let Some(launch) = &kind.launch else { return Ok(()) };
         let name = &kind.kind;
-        if !LAUNCHERS.iter().any(|(launcher, _)| *launcher == launch.launcher) {
-            let known = LAUNCHERS.map(|(launcher, _)| launcher).join(", ");
-            return Err(format!("kind '{name}': chasen.launcher '{}' is none of {known}", launch.launcher));
+        let programs = [
+            ("launcher", launch.launcher.as_ref()),
+            ("compiler.program", launch.compiler.as_ref().map(|compiler| &compiler.program)),
+        ];
+        for (field, program) in programs {
+            let Some(program) = program else { continue };
+            if !LAUNCHERS.iter().any(|(carried, _)| carried == program) {
+                let known = LAUNCHERS.map(|(carried, _)| carried).join(", ");
+                return Err(format!("kind '{name}': chasen.{field} '{program}' is none of {known}"));
+            }
         }
         match &launch.modules {
             Some(modules) if ModuleSet::named(modules).is_none() => {

@@ -95,8 +95,11 @@ mod tests {
     fn the_built_in_manifest_names_launchers_that_are_carried() {
         let manifest = manifest(None).unwrap();
         for launch in manifest.kinds().filter_map(|kind| kind.launch.as_ref()) {
-            let is_carried = LAUNCHERS.iter().any(|(name, _)| *name == launch.launcher);
-            assert!(is_carried || launch.built().is_some(), "{}", launch.launcher);
+            let is_carried = |program: &String| LAUNCHERS.iter().any(|(name, _)| name == program);
+            let carried = launch.launcher.iter().all(is_carried);
+            assert!(carried || launch.built().is_some(), "{:?}", launch.launcher);
+            let compiler = launch.compiler.as_ref().map(|compiler| &compiler.program);
+            assert!(compiler.into_iter().all(is_carried), "{compiler:?}");
             if let Some(modules) = &launch.modules {
                 assert!(ModuleSet::named(modules).is_some(), "{modules}");
             }
