@@ -1,5 +1,6 @@
 //! The factory: makes containers of this node's cells.
 
+mod cells;
 mod config;
 mod plan;
 
@@ -8,23 +9,22 @@ use std::io;
 use std::net::{IpAddr, SocketAddrV4};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use chasen_entity::exec::BLACKBOX;
 use chasen_runtime::connection::{Broken, Connection, LineConnection};
 use chasen_spi::container_factory::{Container, ContainerFactory, ContainerSpec, CreateError};
-use parking_lot::Mutex;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use rustix::pipe::{PipeFlags, pipe_with};
 use tokio::time::timeout;
 
+pub(crate) use cells::{Cells, network_of};
 pub use config::SandboxConfig;
 use plan::{Plan, Planner, Speech};
 
-use crate::cell::{Cell, CellNetwork, CellSpec, Limits, MAX_NAME};
+use crate::cell::{Cell, CellSpec, Limits};
 use crate::container::{Parts, Runtime, SandboxContainer};
-use crate::helper::{Helper, HelperConfig, HelperError, Mode, StartError};
+use crate::helper::{HelperError, Mode};
 use crate::interpreter::Interpreters;
 use crate::layer::Layers;
 use crate::logs::Output;
@@ -66,23 +66,11 @@ fn list(missing: &[Missing]) -> String {
 /// Makes containers.
 #[derive(Debug)]
 pub struct SandboxFactory {
-    config: SandboxConfig,
+    config: Arc<SandboxConfig>,
     planner: Planner,
     layers: Arc<Layers>,
-    network: Mutex<Option<Arc<Network>>>,
+    cells: Arc<Cells>,
     door: Option<SocketAddrV4>,
-    helper: tokio::sync::Mutex<HelperState>,
-    made: AtomicU64,
-}
-
-#[derive(Debug)]
-enum HelperState {
-    /// There is one, which may have ended since.
-    Running(Helper),
-    /// It has ended, and no other one could be started yet.
-    Lost,
-    /// The factory is closed.
-    Closed,
 }
 
 impl SandboxFactory {
@@ -109,23 +97,22 @@ impl SandboxFactory {
         let (layers_folder, bounds, retention) = (folder.clone(), config.code_bounds, config.code_retention);
         let layers = blocking(move || Layers::open(layers_folder, bounds, retention)).await?;
         let layers = layers.map_err(|source| OpenError::Disk { folder, source })?;
-        let helper = spawn_helper(&config).await?;
-        let network = match config.network.clone().filter(|_| config.mode == Mode::Isolated) {
-            Some(network) => Some(blocking(move || Network::open(network)).await??),
-            None => None,
-        };
-        let resolvers =
-            network.iter().flat_map(Network::resolvers).map(|address| IpAddr::V4(*address)).collect();
-        let door = network.as_ref().map(Network::door_address);
+        let config = Arc::new(config);
+        let cells = Cells::open(Arc::clone(&config)).await?;
+        let network = cells.network();
+        let resolvers = network
+            .iter()
+            .flat_map(|network| network.resolvers())
+            .map(|address| IpAddr::V4(*address))
+            .collect();
+        let door = network.as_ref().map(|network| network.door_address());
         let api_host = config.api_host.clone().or_else(|| door.map(|door| format!("http://{door}")));
         Ok(Self {
             planner: Planner::new(resolvers, api_host),
             config,
             layers: Arc::new(layers),
-            network: Mutex::new(network.map(Arc::new)),
+            cells: Arc::new(cells),
             door,
-            helper: tokio::sync::Mutex::new(HelperState::Running(helper)),
-            made: AtomicU64::new(0),
         })
     }
 
@@ -143,12 +130,8 @@ impl SandboxFactory {
 
     async fn make(&self, spec: &ContainerSpec) -> Result<SandboxContainer, CreateError> {
         let plan = self.planner.plan(&self.config, spec).await?;
-        let network = self.network.lock().clone();
-        let lease = match network {
-            Some(network) => Some(network.take().await.map_err(failed)?),
-            None => None,
-        };
-        let (cell, ends) = self.start(spec, &plan, lease.as_ref()).await?;
+        let lease = self.cells.lease().await?;
+        let (cell, ends) = self.cells.start(|| self.cell_spec(spec, &plan, lease.as_ref())).await?;
         let output = Output::new(ends.stdout, ends.stderr).map_err(failed)?;
         let greeting = timeout(self.config.start_deadline, greet(ends.speech, self.keep()));
         let runtime = match greeting.await {
@@ -169,43 +152,6 @@ impl SandboxFactory {
             scratch: spec.memory.as_bytes() / 2,
             keep: self.config.payload.kept(),
         }))
-    }
-
-    /// Starts the cell; once more with a new helper if the old one has ended.
-    async fn start(
-        &self,
-        spec: &ContainerSpec,
-        plan: &Plan,
-        lease: Option<&Lease>,
-    ) -> Result<(Cell, Ends), CreateError> {
-        let helper = self.helper(None).await?;
-        let (cell_spec, ends) = self.cell_spec(spec, plan, lease).map_err(failed)?;
-        match helper.start(cell_spec).await {
-            Ok(cell) => return Ok((cell, ends)),
-            Err(StartError::Helper(lost)) => {
-                tracing::error!(%lost, "the sandbox helper is started again");
-            }
-            Err(error) => return Err(failed(error)),
-        }
-        let helper = self.helper(Some(helper.pid())).await?;
-        let (cell_spec, ends) = self.cell_spec(spec, plan, lease).map_err(failed)?;
-        helper.start(cell_spec).await.map(|cell| (cell, ends)).map_err(failed)
-    }
-
-    /// The helper; a new one if there is none or it is the one that is known to be lost.
-    async fn helper(&self, lost: Option<u32>) -> Result<Helper, CreateError> {
-        let mut state = self.helper.lock().await;
-        match &*state {
-            HelperState::Closed => return Err(CreateError::Failed("the node is stopping".to_owned())),
-            HelperState::Running(helper) if Some(helper.pid()) != lost => return Ok(helper.clone()),
-            // It may hold its socket but give no answer: what it made has to go first.
-            HelperState::Running(helper) => drop(helper.close().await),
-            HelperState::Lost => {}
-        }
-        *state = HelperState::Lost;
-        let helper = spawn_helper(&self.config).await.map_err(failed)?;
-        *state = HelperState::Running(helper.clone());
-        Ok(helper)
     }
 
     fn cell_spec(
@@ -236,11 +182,7 @@ impl SandboxFactory {
                 )
             }
         };
-        let network = match lease {
-            Some(lease) => CellNetwork::Prepared(Arc::new(lease.fd().try_clone_to_owned()?)),
-            None => CellNetwork::Isolated,
-        };
-        let name = self.next_name(spec);
+        let name = self.cells.next_name(&spec.kind);
         let cell_spec = CellSpec {
             hostname: name.clone(),
             name,
@@ -249,18 +191,10 @@ impl SandboxFactory {
             env: plan.env.clone(),
             cwd: plan.cwd.clone(),
             limits: self.limits(spec),
-            network,
+            network: network_of(lease)?,
             files,
         };
         Ok((cell_spec, Ends { stdout, stderr, speech }))
-    }
-
-    /// `nodejs-20-17`
-    fn next_name(&self, spec: &ContainerSpec) -> String {
-        let number = self.made.fetch_add(1, Ordering::Relaxed) + 1;
-        let plain = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' };
-        let kind: String = spec.kind.chars().take(MAX_NAME - 21).map(plain).collect();
-        format!("{kind}-{number}")
     }
 
     fn limits(&self, spec: &ContainerSpec) -> Limits {
@@ -316,11 +250,6 @@ async fn greet(end: SpeechEnd, keep: usize) -> Result<Runtime, Broken> {
     }
 }
 
-async fn spawn_helper(config: &SandboxConfig) -> Result<Helper, HelperError> {
-    let helper = HelperConfig::new(config.mode, &config.data_dir, &config.node_id);
-    Helper::spawn(&config.executable, helper).await
-}
-
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, OpenError> {
     tokio::task::spawn_blocking(work).await.map_err(|_| OpenError::CutShort)
 }
@@ -332,12 +261,7 @@ fn failed(error: impl std::fmt::Display) -> CreateError {
 #[async_trait]
 impl ContainerFactory for SandboxFactory {
     fn is_up(&self) -> bool {
-        match self.helper.try_lock().as_deref() {
-            Ok(HelperState::Running(helper)) => !helper.is_lost(),
-            Ok(HelperState::Lost | HelperState::Closed) => false,
-            // Somebody looks at it, or has another one started.
-            Err(_) => true,
-        }
+        self.cells.is_up()
     }
 
     fn serves(&self, kind: &str, image: Option<&str>) -> bool {
@@ -353,20 +277,6 @@ impl ContainerFactory for SandboxFactory {
     }
 
     async fn close(&self) {
-        let state = std::mem::replace(&mut *self.helper.lock().await, HelperState::Closed);
-        if let HelperState::Running(helper) = state
-            && let Err(error) = helper.close().await
-        {
-            tracing::warn!(%error, "the sandbox helper did not end in time; the kernel ends what it left");
-        }
-        // The network goes with its last user; its closing waits for a thread.
-        let network = self.network.lock().take();
-        let closed = tokio::task::spawn_blocking(move || match network.and_then(Arc::into_inner) {
-            Some(network) => network.close(),
-            None => Ok(()),
-        });
-        if let Ok(Err(error)) = closed.await {
-            tracing::warn!(%error, "the node's network was not removed; its next start removes it");
-        }
+        self.cells.close().await;
     }
 }

@@ -1,0 +1,148 @@
+//! Starting cells: the helper behind them, their network, their names.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use chasen_spi::container_factory::CreateError;
+use parking_lot::Mutex;
+
+use super::{OpenError, SandboxConfig, blocking, failed};
+use crate::cell::{Cell, CellNetwork, CellSpec, MAX_NAME};
+use crate::helper::{Helper, HelperConfig, HelperError, Mode, StartError};
+use crate::network::{Lease, Network};
+
+/// What starts the cells of a node.
+#[derive(Debug)]
+pub(crate) struct Cells {
+    config: Arc<SandboxConfig>,
+    network: Mutex<Option<Arc<Network>>>,
+    helper: tokio::sync::Mutex<HelperState>,
+    made: AtomicU64,
+}
+
+#[derive(Debug)]
+enum HelperState {
+    /// There is one, which may have ended since.
+    Running(Helper),
+    /// It has ended, and no other one could be started yet.
+    Lost,
+    /// The factory is closed.
+    Closed,
+}
+
+impl Cells {
+    /// Starts the helper and the network.
+    pub(super) async fn open(config: Arc<SandboxConfig>) -> Result<Self, OpenError> {
+        let helper = spawn_helper(&config).await?;
+        let network = match config.network.clone().filter(|_| config.mode == Mode::Isolated) {
+            Some(network) => Some(blocking(move || Network::open(network)).await??),
+            None => None,
+        };
+        Ok(Self {
+            config,
+            network: Mutex::new(network.map(Arc::new)),
+            helper: tokio::sync::Mutex::new(HelperState::Running(helper)),
+            made: AtomicU64::new(0),
+        })
+    }
+
+    /// The network, while there is one.
+    pub(super) fn network(&self) -> Option<Arc<Network>> {
+        self.network.lock().clone()
+    }
+
+    /// A prepared network for one cell; `None` where cells have none.
+    pub(crate) async fn lease(&self) -> Result<Option<Lease>, CreateError> {
+        match self.network() {
+            Some(network) => network.take().await.map(Some).map_err(failed),
+            None => Ok(None),
+        }
+    }
+
+    /// Starts a cell of this specification, which comes with what the node keeps; once more, specified anew, with a
+    /// new helper if the old one has ended.
+    pub(crate) async fn start<T>(
+        &self,
+        specify: impl Fn() -> io::Result<(CellSpec, T)>,
+    ) -> Result<(Cell, T), CreateError> {
+        let helper = self.helper(None).await?;
+        let (spec, kept) = specify().map_err(failed)?;
+        match helper.start(spec).await {
+            Ok(cell) => return Ok((cell, kept)),
+            Err(StartError::Helper(lost)) => {
+                tracing::error!(%lost, "the sandbox helper is started again");
+            }
+            Err(error) => return Err(failed(error)),
+        }
+        let helper = self.helper(Some(helper.pid())).await?;
+        let (spec, kept) = specify().map_err(failed)?;
+        helper.start(spec).await.map(|cell| (cell, kept)).map_err(failed)
+    }
+
+    /// The helper; a new one if there is none or it is the one that is known to be lost.
+    async fn helper(&self, lost: Option<u32>) -> Result<Helper, CreateError> {
+        let mut state = self.helper.lock().await;
+        match &*state {
+            HelperState::Closed => return Err(CreateError::Failed("the node is stopping".to_owned())),
+            HelperState::Running(helper) if Some(helper.pid()) != lost => return Ok(helper.clone()),
+            // It may hold its socket but give no answer: what it made has to go first.
+            HelperState::Running(helper) => drop(helper.close().await),
+            HelperState::Lost => {}
+        }
+        *state = HelperState::Lost;
+        let helper = spawn_helper(&self.config).await.map_err(failed)?;
+        *state = HelperState::Running(helper.clone());
+        Ok(helper)
+    }
+
+    /// A name that no other cell of this node has had: `nodejs-20-17` for the kind `nodejs:20`.
+    pub(crate) fn next_name(&self, kind: &str) -> String {
+        let number = self.made.fetch_add(1, Ordering::Relaxed) + 1;
+        let plain = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' };
+        let kind: String = kind.chars().take(MAX_NAME - 21).map(plain).collect();
+        format!("{kind}-{number}")
+    }
+
+    /// True unless the helper is known to have ended.
+    pub(super) fn is_up(&self) -> bool {
+        match self.helper.try_lock().as_deref() {
+            Ok(HelperState::Running(helper)) => !helper.is_lost(),
+            Ok(HelperState::Lost | HelperState::Closed) => false,
+            // Somebody looks at it, or has another one started.
+            Err(_) => true,
+        }
+    }
+
+    /// Ends every cell, the helper and the network.
+    pub(super) async fn close(&self) {
+        let state = std::mem::replace(&mut *self.helper.lock().await, HelperState::Closed);
+        if let HelperState::Running(helper) = state
+            && let Err(error) = helper.close().await
+        {
+            tracing::warn!(%error, "the sandbox helper did not end in time; the kernel ends what it left");
+        }
+        // The network goes with its last user; its closing waits for a thread.
+        let network = self.network.lock().take();
+        let closed = tokio::task::spawn_blocking(move || match network.and_then(Arc::into_inner) {
+            Some(network) => network.close(),
+            None => Ok(()),
+        });
+        if let Ok(Err(error)) = closed.await {
+            tracing::warn!(%error, "the node's network was not removed; its next start removes it");
+        }
+    }
+}
+
+/// The network of a cell that has this lease.
+pub(crate) fn network_of(lease: Option<&Lease>) -> io::Result<CellNetwork> {
+    Ok(match lease {
+        Some(lease) => CellNetwork::Prepared(Arc::new(lease.fd().try_clone_to_owned()?)),
+        None => CellNetwork::Isolated,
+    })
+}
+
+async fn spawn_helper(config: &SandboxConfig) -> Result<Helper, HelperError> {
+    let helper = HelperConfig::new(config.mode, &config.data_dir, &config.node_id);
+    Helper::spawn(&config.executable, helper).await
+}
