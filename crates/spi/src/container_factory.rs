@@ -27,6 +27,9 @@ pub enum CreateError {
     /// An image could not be had.
     #[error("{}", error_text::image_not_pulled(.0))]
     Pull(String),
+    /// An image has no entry point, or one that cannot be executed.
+    #[error("{}", error_text::not_executable_in_image(.0))]
+    NotExecutable(String),
     /// Anything else; the text is for the operator's log.
     #[error("the container could not be started: {0}")]
     Failed(String),
