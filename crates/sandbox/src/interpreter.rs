@@ -1,45 +1,62 @@
-//! Finding the interpreter of a kind on this machine.
+//! Finding the interpreter of a kind: on this machine, or in a root that was built for the node.
 //!
 //! A command on the path may be a shim in somebody's home folder that picks a version elsewhere, so candidates are
-//! asked themselves what and where they are. The version must be the one that the manifest names.
+//! asked themselves what and where they are. The version must be the one that the manifest names. What was built is
+//! not asked again: it was when it was built, and its record says what it answered.
 
 mod languages;
+mod search;
 
-use std::collections::{BTreeSet, HashMap};
-use std::env;
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chasen_entity::manifest::Interpreter as Wanted;
-use tokio::process::Command;
 use tokio::sync::Mutex;
-use tokio::time::timeout;
 
-use self::languages::{Answer, LANGUAGES, Language};
+use crate::rootfs::BuiltRoot;
 
-/// How long a candidate may take to say what it is; shims take their time.
-const ANSWER_TIME: Duration = Duration::from_secs(10);
-/// How long "not found" is believed: what is installed meanwhile is found without a restart.
-const FORGET_MISSING: Duration = Duration::from_secs(30);
-/// Searched after the folders of the path.
-const FOLDERS: [&str; 3] = ["/usr/local/bin", "/usr/bin", "/bin"];
-/// Every cell sees these.
-const SYSTEM: [&str; 4] = ["/usr", "/bin", "/lib", "/lib64"];
+pub use search::{examine, survey};
 
-/// What each cell has of its own instead of the host's.
-const PRIVATE: [&str; 4] = ["/tmp", "/proc", "/dev", "/action"];
+/// How long "not found" is believed: what is installed or built meanwhile is found without a restart.
+pub const FORGET_MISSING: Duration = Duration::from_secs(30);
 
 /// An interpreter that runs a kind.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Interpreter {
-    /// The real program, no shim and no link.
+    /// The real program, no shim and no link, as a cell names it.
     pub program: PathBuf,
     /// Its whole version.
     pub version: String,
     /// Files and folders outside `/usr` that it needs; a cell must see them under the same paths.
     pub binds: Vec<PathBuf>,
+    /// The built root that it lives in; `None` for one of the machine.
+    pub built: Option<Arc<BuiltRoot>>,
+}
+
+impl Interpreter {
+    /// The files of the system that it lives in; `None` for the machine's own.
+    #[must_use]
+    pub fn system(&self) -> Option<&Path> {
+        self.built.as_ref().and_then(|built| built.system())
+    }
+
+    /// What a cell must see besides its system: a path of the machine, and the cell's for it.
+    pub fn mounts(&self) -> impl Iterator<Item = (PathBuf, PathBuf)> {
+        let folder = self.built.as_ref().filter(|built| built.system().is_none());
+        let folder = folder.map(|built| (built.files.clone(), built.folder_inside()));
+        self.binds.iter().map(|path| (path.clone(), path.clone())).chain(folder)
+    }
+
+    /// The program as the machine itself can start it; `None` where it needs a file system of its own around it.
+    #[must_use]
+    pub fn on_host(&self) -> Option<PathBuf> {
+        match &self.built {
+            None => Some(self.program.clone()),
+            Some(built) => built.on_host(&self.program),
+        }
+    }
 }
 
 /// Why a kind cannot run here: what was looked for, what was found, how to get it.
@@ -59,6 +76,8 @@ pub struct NoInterpreter {
 /// Finds interpreters and remembers what it found.
 #[derive(Debug, Default)]
 pub struct Interpreters {
+    /// Folder of the built roots; `None` where programs run without a root of their own.
+    built: Option<PathBuf>,
     known: Mutex<HashMap<(String, String), Known>>,
 }
 
@@ -70,7 +89,22 @@ struct Known {
     since: Instant,
 }
 
+impl Known {
+    fn holds(&self) -> bool {
+        match &self.finding {
+            Ok(found) => found.built.as_ref().is_none_or(|built| built.is_there()),
+            Err(_) => self.since.elapsed() < FORGET_MISSING,
+        }
+    }
+}
+
 impl Interpreters {
+    /// Those of the machine, and of the roots built below this folder.
+    #[must_use]
+    pub fn new(built: Option<PathBuf>) -> Self {
+        Self { built, known: Mutex::default() }
+    }
+
     /// The interpreter that the manifest wants.
     ///
     /// # Errors
@@ -79,150 +113,59 @@ impl Interpreters {
         let key = (wanted.command.clone(), wanted.version.clone());
         let mut known = self.known.lock().await;
         if let Some(known) = known.get(&key)
-            && (known.finding.is_ok() || known.since.elapsed() < FORGET_MISSING)
+            && known.holds()
         {
             return known.finding.clone();
         }
-        let finding = search(wanted).await.map(Arc::new);
+        let finding = match search::on_machine(wanted).await {
+            Ok(found) => Ok(found),
+            Err(missing) => self.in_built(wanted).ok_or(missing),
+        };
+        let finding = finding.map(Arc::new);
         known.insert(key, Known { finding: finding.clone(), since: Instant::now() });
         finding
     }
-}
 
-async fn search(wanted: &Wanted) -> Result<Interpreter, NoInterpreter> {
-    let missing = |found: String, install: String| NoInterpreter {
-        command: wanted.command.clone(),
-        version: wanted.version.clone(),
-        found,
-        install,
-    };
-    let Some(language) = LANGUAGES.iter().find(|language| language.command == wanted.command) else {
-        let known: Vec<&str> = LANGUAGES.iter().map(|language| language.command).collect();
-        let found = format!("this version of chasen knows {}", known.join(", "));
-        return Err(missing(found, "a runtimes manifest for this version".to_owned()));
-    };
-    let folders = env::var_os("PATH").unwrap_or_default();
-    let homes = language.homes.and_then(|folder| std::fs::read_dir(folder).ok()).into_iter().flatten();
-    let homes = homes.flatten().map(|home| home.path().join("bin"));
-    let folders: Vec<PathBuf> =
-        env::split_paths(&folders).chain(FOLDERS.map(PathBuf::from)).chain(homes).collect();
-    let mut found = BTreeSet::new();
-    for candidate in candidates(wanted, &folders) {
-        let reason = match ask(&candidate, language).await {
-            Ok(answer) if fits(&answer.version, wanted) => match resolve(answer) {
-                Ok(interpreter) => return Ok(interpreter),
-                Err(reason) => reason,
-            },
-            Ok(answer) => format!("{} is {}", candidate.display(), answer.version),
-            Err(reason) => format!("{} {reason}", candidate.display()),
-        };
-        found.insert(reason);
+    /// The first in the order of what the manifest wants, then of the roots' names.
+    fn in_built(&self, wanted: &Wanted) -> Option<Interpreter> {
+        let roots = BuiltRoot::all(self.built.as_ref()?);
+        prefixes(wanted).find_map(|version| {
+            roots.iter().find_map(|root| {
+                let mut held = root.record.interpreters.iter();
+                let held =
+                    held.find(|held| held.command == wanted.command && is_version(&held.version, version))?;
+                Some(Interpreter {
+                    program: root.inside(held),
+                    version: held.version.clone(),
+                    binds: Vec::new(),
+                    built: Some(root.clone()),
+                })
+            })
+        })
     }
-    let found = if found.is_empty() {
-        "there is none on the path".to_owned()
-    } else {
-        found.into_iter().collect::<Vec<_>>().join(", ")
-    };
-    Err(missing(found, language.install.replace("{}", &wanted.version)))
 }
 
-/// Executable files that may be it, the most exact names first; each real file once.
-fn candidates(wanted: &Wanted, folders: &[PathBuf]) -> Vec<PathBuf> {
-    let command = &wanted.command;
-    let versions = std::iter::once(&wanted.version).chain(&wanted.accepts);
-    let mut names: Vec<String> = versions
-        .flat_map(|version| [format!("{command}{version}"), format!("{command}-{version}")])
-        .collect();
-    let major = wanted.version.split('.').next().unwrap_or_default();
-    names.extend([format!("{command}{major}"), command.clone()]);
-    let mut seen = BTreeSet::new();
-    let mut candidates = Vec::new();
-    for name in &names {
-        for folder in folders {
-            let path = folder.join(name);
-            // A shim's links share one file but differ in what they pick: only what is no shim is seen twice.
-            let identity = if is_script(&path) { Some(path.clone()) } else { path.canonicalize().ok() };
-            if folder.is_absolute()
-                && path.is_file()
-                && let Some(identity) = identity
-                && seen.insert(identity)
-            {
-                candidates.push(path);
-            }
-        }
-    }
-    candidates
+/// The versions that serve, the wanted one first.
+fn prefixes(wanted: &Wanted) -> impl Iterator<Item = &str> {
+    std::iter::once(&wanted.version).chain(&wanted.accepts).map(String::as_str)
 }
 
-fn is_script(path: &Path) -> bool {
-    use std::io::Read;
-    let mut start = [0; 2];
-    std::fs::File::open(path).and_then(|mut file| file.read_exact(&mut start)).is_ok() && &start == b"#!"
+/// True if the version is this one or continues it at a dot.
+fn is_version(version: &str, prefix: &str) -> bool {
+    version.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
 }
 
-async fn ask(candidate: &Path, language: &Language) -> Result<Answer, String> {
-    let mut command = Command::new(candidate);
-    command.args(language.question).stdin(Stdio::null()).kill_on_drop(true);
-    let output = match timeout(ANSWER_TIME, command.output()).await {
-        Ok(Ok(output)) => output,
-        Ok(Err(error)) => return Err(format!("does not start ({error})")),
-        Err(_) => return Err("gives no answer".to_owned()),
-    };
-    (language.read)(&output)
-}
-
-/// True if the version is the wanted one or continues it at a dot.
-fn fits(version: &str, wanted: &Wanted) -> bool {
-    std::iter::once(&wanted.version).chain(&wanted.accepts).any(|prefix| {
-        version.strip_prefix(prefix.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-    })
-}
-
-fn resolve(answer: Answer) -> Result<Interpreter, String> {
-    let program = answer
-        .program
-        .canonicalize()
-        .map_err(|error| format!("{} is not there ({error})", answer.program.display()))?;
-    let mut binds: Vec<PathBuf> = Vec::new();
-    let mut needs: Vec<PathBuf> = std::iter::once(program.clone()).chain(answer.needs).collect();
-    needs.sort();
-    for need in needs {
-        let inside = |folder: &Path| need.starts_with(folder);
-        if SYSTEM.iter().any(|system| inside(Path::new(system))) || binds.iter().any(|bound| inside(bound)) {
-            continue;
-        }
-        if let Some(private) = PRIVATE.iter().find(|private| inside(Path::new(private))) {
-            return Err(format!("{} lies below {private}, which cells have for themselves", need.display()));
-        }
-        if holds_more_than_an_interpreter(&need) {
-            return Err(format!(
-                "{} needs the whole folder {}, which cells must not see",
-                program.display(),
-                need.display()
-            ));
-        }
-        binds.push(need);
-    }
-    // A folder covers what was listed before it.
-    let all = binds.clone();
-    binds.retain(|bind| !all.iter().any(|other| other != bind && bind.starts_with(other)));
-    Ok(Interpreter { program, version: answer.version, binds })
-}
-
-/// True for the root, its direct folders, and home folders: no interpreter has those for itself.
-fn holds_more_than_an_interpreter(path: &Path) -> bool {
-    let home = env::var_os("HOME").map(PathBuf::from);
-    path.is_dir()
-        && (path.components().count() < 3
-            || path.starts_with("/etc")
-            || path.parent() == Some(Path::new("/home"))
-            || home.is_some_and(|home| home.starts_with(path)))
+/// True if the version serves.
+pub(crate) fn fits(version: &str, wanted: &Wanted) -> bool {
+    prefixes(wanted).any(|prefix| is_version(version, prefix))
 }
 
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt;
 
+    use super::languages::Answer;
+    use super::search::{candidates, holds_more_than_an_interpreter, is_script, resolve};
     use super::*;
 
     fn wanted(command: &str, version: &str, accepts: &[&str]) -> Wanted {
@@ -283,6 +226,33 @@ mod tests {
         assert!(missing.to_string().ends_with("install it with: nvm install 4711"), "{missing}");
         let unknown = Interpreters::default().find(&wanted("cobol", "1", &[])).await.unwrap_err();
         assert!(unknown.found.contains("node, python"), "{unknown}");
+    }
+
+    #[tokio::test]
+    async fn what_the_machine_lacks_is_found_in_built_roots_and_forgotten_with_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let interpreters = Interpreters::new(Some(folder.path().to_owned()));
+        let old = wanted("ruby", "0.7", &["0.8"]);
+        for (name, version, layout) in [("one", "0.8.2", "system"), ("two", "0.7.1", "folder")] {
+            std::fs::create_dir_all(folder.path().join(name).join("files")).unwrap();
+            let held = format!(r#"{{"command":"ruby","version":"{version}","program":"usr/ruby"}}"#);
+            let record = format!(r#"{{"layout":"{layout}","interpreters":[{held}],"bytes":1,"built":1}}"#);
+            std::fs::write(folder.path().join(name).join("rootfs.json"), record).unwrap();
+        }
+        let files = folder.path().canonicalize().unwrap().join("two/files");
+        let found = interpreters.find(&old).await.unwrap();
+        assert_eq!(
+            (found.version.as_str(), found.system()),
+            ("0.7.1", None),
+            "the wanted one before near ones"
+        );
+        assert_eq!(found.program, Path::new("/opt/built/two/usr/ruby"));
+        assert_eq!(found.on_host(), Some(files.join("usr/ruby")));
+        assert_eq!(found.mounts().collect::<Vec<_>>(), [(files, PathBuf::from("/opt/built/two"))]);
+        std::fs::remove_dir_all(folder.path().join("two")).unwrap();
+        let found = interpreters.find(&old).await.unwrap();
+        assert_eq!((found.version.as_str(), found.on_host()), ("0.8.2", None));
+        assert!(found.system().unwrap().ends_with("one/files") && found.mounts().next().is_none());
     }
 
     #[tokio::test]

@@ -17,5 +17,6 @@ mod mounts;
 pub mod network;
 pub mod requirements;
 pub mod root;
+pub mod rootfs;
 mod seccomp;
 mod sys;

@@ -30,6 +30,9 @@ const SYSTEM_SETTINGS: [&str; 8] = [
 /// Language settings outside `/usr` that interpreters of the distribution read at their start.
 const LANGUAGE_SETTINGS: [&str; 4] = ["/etc/php", "/etc/ruby", "/etc/perl", "/etc/nodejs"];
 
+/// What is trusted about certificates of authorities; private keys (`/etc/ssl/private`) stay outside.
+const CERTIFICATES: [&str; 2] = ["/etc/ssl/certs", "/etc/ssl/openssl.cnf"];
+
 /// One piece of a root; `target` is an absolute path inside the cell.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Entry {
@@ -69,19 +72,26 @@ impl RootSpec {
     /// `nsswitch.conf` and `resolv.conf`; nothing else of the host.
     #[must_use]
     pub fn host_system(resolvers: &[IpAddr]) -> Self {
-        let mut root = Self { entries: Vec::new() }.with_bind("/usr", "/usr");
+        Self::system(Path::new("/"), resolvers)
+    }
+
+    /// The same of a system whose files are below `base` on the host.
+    #[must_use]
+    pub fn system(base: &Path, resolvers: &[IpAddr]) -> Self {
+        let there = |path: &str| base.join(path.trim_start_matches('/'));
+        let mut root = Self { entries: Vec::new() }.with_bind(there("/usr"), "/usr");
         for folder in SYSTEM_FOLDERS {
-            match std::fs::read_link(folder) {
+            match std::fs::read_link(there(folder)) {
                 Ok(to) => root.entries.push(Entry::Link { to, target: PathBuf::from(folder) }),
-                Err(_) if Path::new(folder).is_dir() => root = root.with_bind(folder, folder),
+                Err(_) if there(folder).is_dir() => root = root.with_bind(there(folder), folder),
                 Err(_) => {}
             }
         }
-        for path in SYSTEM_SETTINGS.into_iter().chain(LANGUAGE_SETTINGS) {
-            root = root.with_setting(Path::new(path));
+        for path in SYSTEM_SETTINGS.into_iter().chain(LANGUAGE_SETTINGS).chain(CERTIFICATES) {
+            root = root.with_setting(base, Path::new(path));
         }
-        for path in certificate_folders().into_iter().chain(java_settings()) {
-            root = root.with_setting(&path);
+        for path in java_settings(base) {
+            root = root.with_setting(base, &path);
         }
         root.with_file("/etc/passwd", "root:x:0:0::/:/usr/sbin/nologin\naction:x:1000:1000::/tmp:/bin/sh\n")
             .with_file("/etc/group", "root:x:0:\naction:x:1000:\n")
@@ -111,27 +121,31 @@ impl RootSpec {
         &self.entries
     }
 
-    /// Adds a piece of the host's settings if it is there, following a link to the real file.
-    fn with_setting(self, path: &Path) -> Self {
-        match path.canonicalize() {
-            Ok(source) => self.with_bind(source, path),
-            Err(_) => self,
+    /// Adds a piece of a system's settings if it is there. The host's links are followed to the real file; those of
+    /// another system lead somewhere only inside of it, and stay links.
+    fn with_setting(mut self, base: &Path, path: &Path) -> Self {
+        if base == Path::new("/") {
+            return match path.canonicalize() {
+                Ok(source) => self.with_bind(source, path),
+                Err(_) => self,
+            };
         }
+        let source = base.join(path.strip_prefix("/").unwrap_or(path));
+        if let Ok(to) = std::fs::read_link(&source) {
+            self.entries.push(Entry::Link { to, target: path.to_owned() });
+            return self;
+        }
+        if source.exists() { self.with_bind(source, path) } else { self }
     }
 }
 
-/// Folders with certificates of authorities; private keys (`/etc/ssl/private`) stay outside.
-fn certificate_folders() -> Vec<PathBuf> {
-    ["/etc/ssl/certs", "/etc/ssl/openssl.cnf"].into_iter().map(PathBuf::from).collect()
-}
-
 /// `/etc/java-*`: where Debian keeps the settings that every `java` reads.
-fn java_settings() -> Vec<PathBuf> {
-    let Ok(listing) = std::fs::read_dir("/etc") else { return Vec::new() };
+fn java_settings(base: &Path) -> Vec<PathBuf> {
+    let Ok(listing) = std::fs::read_dir(base.join("etc")) else { return Vec::new() };
     let mut found: Vec<PathBuf> = listing
         .flatten()
         .filter(|entry| entry.file_name().to_string_lossy().starts_with("java-"))
-        .map(|entry| entry.path())
+        .map(|entry| Path::new("/etc").join(entry.file_name()))
         .collect();
     found.sort();
     found
@@ -163,6 +177,33 @@ mod tests {
         assert_eq!(
             content(&root, "/etc/resolv.conf").unwrap(),
             "nameserver 192.0.2.1\nnameserver 2001:db8::1\n"
+        );
+    }
+
+    #[test]
+    fn another_system_lends_its_own_files_only() {
+        let base = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(base.path().join("usr/bin")).unwrap();
+        std::fs::create_dir_all(base.path().join("etc/php")).unwrap();
+        std::os::unix::fs::symlink("usr/bin", base.path().join("bin")).unwrap();
+        std::os::unix::fs::symlink("/usr/share/zoneinfo/Etc/UTC", base.path().join("etc/localtime")).unwrap();
+        let root = RootSpec::system(base.path(), &[]);
+        let links = root.entries().iter().filter_map(|entry| match entry {
+            Entry::Link { to, target } => Some((to.to_str().unwrap(), target.to_str().unwrap())),
+            Entry::Bind { source, .. } => {
+                assert!(source.starts_with(base.path()), "{}", source.display());
+                None
+            }
+            Entry::File { .. } => None,
+        });
+        assert_eq!(
+            links.collect::<Vec<_>>(),
+            [("usr/bin", "/bin"), ("/usr/share/zoneinfo/Etc/UTC", "/etc/localtime")]
+        );
+        assert!(
+            root.entries()
+                .iter()
+                .any(|entry| matches!(entry, Entry::Bind { target, .. } if target == Path::new("/etc/php")))
         );
     }
 

@@ -28,6 +28,8 @@ pub struct SandboxConfig {
     pub runtimes_dir: PathBuf,
     /// Folder with the preinstalled modules, one folder per name in the manifest.
     pub modules_dir: PathBuf,
+    /// Folder of the roots that were built for the node.
+    pub rootfs_dir: PathBuf,
     /// The network of the cells; `None` leaves them without one. Plain processes use the host's.
     pub network: Option<NetworkConfig>,
     /// What functions find in `__OW_API_HOST`; `None` means the network's door.
@@ -63,6 +65,7 @@ impl SandboxConfig {
             runtimes,
             runtimes_dir: data_dir.join("runtimes"),
             modules_dir: data_dir.join("runtimes"),
+            rootfs_dir: data_dir.join("rootfs"),
             data_dir,
             network: None,
             api_host: None,

@@ -106,9 +106,12 @@ impl SandboxFactory {
             .map(|address| IpAddr::V4(*address))
             .collect();
         let door = network.as_ref().map(|network| network.door_address());
+        // Plain processes have the machine's own files around them, and no others.
+        let isolated = config.mode == Mode::Isolated;
+        let interpreters = Interpreters::new(isolated.then(|| config.rootfs_dir.clone()));
         let api_host = config.api_host.clone().or_else(|| door.map(|door| format!("http://{door}")));
         Ok(Self {
-            planner: Planner::new(resolvers, api_host),
+            planner: Planner::new(interpreters, resolvers, api_host),
             config,
             layers: Arc::new(layers),
             cells: Arc::new(cells),

@@ -58,8 +58,8 @@ pub(super) struct Planner {
     pub(super) interpreters: Interpreters,
     resolvers: Vec<IpAddr>,
     api_host: Option<String>,
-    /// Roots by what they bind: the helper prepares each different one once.
-    roots: Mutex<HashMap<Vec<Bind>, Arc<RootSpec>>>,
+    /// Roots by their system and what they bind besides: the helper prepares each different one once.
+    roots: Mutex<HashMap<(PathBuf, Vec<Bind>), Arc<RootSpec>>>,
 }
 
 /// Something of the host that a cell sees.
@@ -85,8 +85,8 @@ impl Bind {
 }
 
 impl Planner {
-    pub(super) fn new(resolvers: Vec<IpAddr>, api_host: Option<String>) -> Self {
-        Self { interpreters: Interpreters::default(), resolvers, api_host, roots: Mutex::default() }
+    pub(super) fn new(interpreters: Interpreters, resolvers: Vec<IpAddr>, api_host: Option<String>) -> Self {
+        Self { interpreters, resolvers, api_host, roots: Mutex::default() }
     }
 
     /// The plan for a new container.
@@ -114,7 +114,8 @@ impl Planner {
     ) -> Result<Plan, CreateError> {
         let found = self.interpreters.find(&launch.interpreter).await;
         let interpreter = found.map_err(|missing| CreateError::NotRunnable(missing.to_string()))?;
-        let mut binds: Vec<Bind> = interpreter.binds.iter().cloned().map(Bind::same).collect();
+        let mounts = interpreter.mounts().map(|(source, target)| Bind { source, target });
+        let mut binds: Vec<Bind> = mounts.collect();
         let mut env = self.environment(config, interpreter.program.parent());
         let mut cwd = "/".to_owned();
         let modules = launch.modules.as_ref().map(|name| config.modules_dir.join(name));
@@ -138,9 +139,14 @@ impl Planner {
                     let text = format!("the launcher {} is not there", launcher.display());
                     return Err(CreateError::Failed(text));
                 }
-                let launcher = Bind::platform(config.mode, launcher, name);
-                binds.push(launcher.clone());
-                launcher.target
+                // Its whole folder: what it may need later lies beside it.
+                let (Some(folder), Some(file)) = (launcher.parent(), launcher.file_name()) else {
+                    return Err(CreateError::Failed(format!("{} is no launcher", launcher.display())));
+                };
+                let within = Path::new(name).parent().and_then(Path::to_str).unwrap_or_default();
+                let folder = Bind::platform(config.mode, folder.to_owned(), within);
+                binds.push(folder.clone());
+                folder.target.join(file)
             }
         };
         let mut argv = vec![text(&interpreter.program)?];
@@ -148,7 +154,14 @@ impl Planner {
         argv.extend(launch.args.iter().map(|argument| argument.replace(MEMORY, &memory)));
         argv.push(text(&launcher)?);
         let personality = Personality::of_kind(&spec.kind);
-        Ok(Plan { argv, cwd, env, root: self.root(binds), speech: Speech::Frames, personality })
+        Ok(Plan {
+            argv,
+            cwd,
+            env,
+            root: self.root(interpreter.system(), binds),
+            speech: Speech::Frames,
+            personality,
+        })
     }
 
     fn native(&self, config: &SandboxConfig, image: &str) -> Result<Plan, CreateError> {
@@ -163,7 +176,7 @@ impl Planner {
         if speech == Speech::Lines {
             argv.push(EXEC_MODE.to_owned());
         }
-        let root = self.root(vec![executable]);
+        let root = self.root(None, vec![executable]);
         let env = self.environment(config, None);
         Ok(Plan { argv, cwd: "/".to_owned(), env, root, speech, personality })
     }
@@ -182,10 +195,12 @@ impl Planner {
         env
     }
 
-    fn root(&self, binds: Vec<Bind>) -> Arc<RootSpec> {
+    /// The root of a system, the machine's own without one, with what is bound besides.
+    fn root(&self, system: Option<&Path>, binds: Vec<Bind>) -> Arc<RootSpec> {
         let mut roots = self.roots.lock();
-        let root = roots.entry(binds).or_insert_with_key(|binds| {
-            let system = RootSpec::host_system(&self.resolvers);
+        let key = (system.unwrap_or(Path::new("/")).to_owned(), binds);
+        let root = roots.entry(key).or_insert_with_key(|(system, binds)| {
+            let system = RootSpec::system(system, &self.resolvers);
             Arc::new(binds.iter().fold(system, |root, bind| root.with_bind(&bind.source, &bind.target)))
         });
         Arc::clone(root)
@@ -221,7 +236,7 @@ mod tests {
 
     #[tokio::test]
     async fn own_images_run_the_native_launcher() {
-        let planner = Planner::new(Vec::new(), Some("http://door".to_owned()));
+        let planner = Planner::new(Interpreters::default(), Vec::new(), Some("http://door".to_owned()));
         let plan = planner.plan(&config(), &blackbox("openwhisk/dockerskeleton:nightly")).await.unwrap();
         assert_eq!(
             (plan.argv.as_slice(), plan.speech),
@@ -239,7 +254,7 @@ mod tests {
 
     #[tokio::test]
     async fn kinds_without_a_launcher_are_not_runnable() {
-        let planner = Planner::new(Vec::new(), None);
+        let planner = Planner::new(Interpreters::default(), Vec::new(), None);
         let spec = ContainerSpec { kind: "swift:5".to_owned(), image: None, memory: ByteSize::mb(256) };
         let error = planner.plan(&config(), &spec).await.unwrap_err();
         assert!(matches!(&error, CreateError::NotRunnable(text) if text.contains("'swift:5'")), "{error}");

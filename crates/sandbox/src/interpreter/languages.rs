@@ -22,15 +22,15 @@ pub(super) struct Language {
     pub(super) command: &'static str,
     /// Arguments that make it say what it is.
     pub(super) question: &'static [&'static str],
-    /// Reads what it says; the error follows its path in a sentence.
-    pub(super) read: fn(&Output) -> Result<Answer, String>,
+    /// Reads what it says, inside the root that it was asked in; the error follows its path in a sentence.
+    pub(super) read: fn(&Output, root: &Path) -> Result<Answer, String>,
     /// Folder whose subfolders' `bin` hold more of them, besides those on the path.
     pub(super) homes: Option<&'static str>,
     /// How to get a version of it; `{}` stands for the version.
     pub(super) install: &'static str,
 }
 
-pub(super) const LANGUAGES: [Language; 5] = [
+pub(super) const LANGUAGES: &[Language] = &[
     Language {
         command: "node",
         question: &[
@@ -88,17 +88,36 @@ pub(super) const LANGUAGES: [Language; 5] = [
         homes: Some("/usr/lib/jvm"),
         install: "apt-get install openjdk-{}-jdk-headless libgoogle-gson-java",
     },
+    Language {
+        command: "swiftc",
+        question: &["-print-target-info"],
+        read: swift,
+        homes: None,
+        install: "chasen runtimes build swift",
+    },
+    Language {
+        command: "deno",
+        question: &[
+            "eval",
+            "--quiet",
+            "--no-config",
+            "console.log(JSON.stringify({ program: Deno.execPath(), version: Deno.version.deno, needs: [] }))",
+        ],
+        read: json,
+        homes: None,
+        install: "chasen runtimes build deno",
+    },
 ];
 
 /// The library that functions in Java are written against.
 const GSON: &str = "/usr/share/java/gson.jar";
 
-fn json(output: &Output) -> Result<Answer, String> {
+fn json(output: &Output, _: &Path) -> Result<Answer, String> {
     serde_json::from_slice(&output.stdout).map_err(|_| "does not say what it is".to_owned())
 }
 
 /// `    java.home = /usr/lib/jvm/…`, among other properties. The launcher is compiled, so it must be a whole JDK.
-fn java(output: &Output) -> Result<Answer, String> {
+fn java(output: &Output, root: &Path) -> Result<Answer, String> {
     let text = String::from_utf8_lossy(&output.stderr);
     let property = |name: &str| {
         let pairs = text.lines().filter_map(|line| line.trim().split_once(" = "));
@@ -107,9 +126,24 @@ fn java(output: &Output) -> Result<Answer, String> {
     };
     let (home, version) = (PathBuf::from(property("java.home")?), property("java.version")?);
     for (file, what) in [(home.join("bin/javac"), "compiler"), (PathBuf::from(GSON), "library Gson")] {
-        if !Path::is_file(&file) {
+        if !root.join(file.strip_prefix("/").unwrap_or(&file)).is_file() {
             return Err(format!("is {version} but lacks its {what}, {}", file.display()));
         }
     }
     Ok(Answer { program: home.join("bin/java"), version, needs: vec![home] })
+}
+
+/// `"compilerVersion": "Swift version 6.0.3 (…)"`, and the folder that holds the standard library.
+fn swift(output: &Output, _: &Path) -> Result<Answer, String> {
+    let unclear = || "does not say what it is".to_owned();
+    let told: serde_json::Value = serde_json::from_slice(&output.stdout).map_err(|_| unclear())?;
+    let text = told.get("compilerVersion").and_then(serde_json::Value::as_str);
+    let version =
+        text.and_then(|text| text.split(' ').find(|word| word.starts_with(|c: char| c.is_ascii_digit())));
+    let resources =
+        told.pointer("/paths/runtimeResourcePath").and_then(serde_json::Value::as_str).map(PathBuf::from);
+    let (Some(version), Some(resources)) = (version, resources) else { return Err(unclear()) };
+    // `<home>/lib/swift` beside `<home>/bin/swiftc`: a toolchain is a folder of its own wherever it is unpacked.
+    let home = resources.ancestors().nth(2).map(Path::to_path_buf).ok_or_else(unclear)?;
+    Ok(Answer { program: home.join("bin/swiftc"), version: version.to_owned(), needs: vec![home] })
 }
