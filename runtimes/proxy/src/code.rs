@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use chasen_runtime::code::{self, BadCode, Bounds, EXEC, Shape, UnpackError};
+use chasen_runtime::code::{self, BadCode, Bounds, Shape, UnpackError};
 
 /// What marks a zip archive as a jar.
 const JAR_MARK: &str = "META-INF/MANIFEST.MF";
@@ -95,19 +95,6 @@ pub(crate) fn remove(folder: &Path) {
     let _ = fs::remove_dir_all(folder);
 }
 
-/// True if `exec` below `folder` needs no compiler.
-pub(crate) fn is_compiled(folder: &Path) -> bool {
-    let Ok(start) = read_start(&folder.join(EXEC)) else { return false };
-    start.starts_with(b"\x7fELF") && start.len() > 52 || start.starts_with(b"#!") && start.len() > 2
-}
-
-fn read_start(path: &Path) -> io::Result<Vec<u8>> {
-    use std::io::Read;
-    let mut start = Vec::new();
-    fs::File::open(path)?.take(64).read_to_end(&mut start)?;
-    Ok(start)
-}
-
 /// The highest number that names a folder in `folder`; 0 if none does.
 fn highest(folder: &Path) -> u64 {
     let Ok(entries) = fs::read_dir(folder) else { return 0 };
@@ -192,22 +179,5 @@ mod tests {
         let names = ["exec", "data", "lib/new", "lib/old", "1"];
         assert_eq!(names.map(|name| base.path().join(name).exists()), [true, true, true, false, false]);
         assert_eq!(fs::read_to_string(base.path().join("exec")).unwrap(), "exec");
-    }
-
-    #[test]
-    fn programs_are_told_by_their_first_bytes() {
-        let base = tempfile::tempdir().unwrap();
-        let long = [b"\x7fELF".as_slice(), &[0; 60]].concat();
-        for (content, compiled) in [
-            (long.as_slice(), true),
-            (b"\x7fELF", false),
-            (b"#!/bin/sh", true),
-            (b"#!", false),
-            (b"def main", false),
-            (b"", false),
-        ] {
-            fs::write(base.path().join(EXEC), content).unwrap();
-            assert_eq!(is_compiled(base.path()), compiled, "{content:?}");
-        }
     }
 }

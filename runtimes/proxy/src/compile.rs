@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use chasen_entity::error_text::runtime::MISSING_CODE;
-use chasen_runtime::code::{EXEC, UnpackError};
+use chasen_runtime::code::{EXEC, UnpackError, is_executable};
 use serde_json::{Map, Value};
 use zip::ZipWriter;
 use zip::write::SimpleFileOptions;
@@ -71,7 +71,7 @@ pub(crate) async fn compile(
 fn name_source(folder: &Path, family: &str, main: &str) -> io::Result<()> {
     let source = folder.join(EXEC);
     let name = SOURCES.iter().find(|(known, _)| *known == family);
-    let Some((_, name)) = name.filter(|_| source.is_file() && !code::is_compiled(folder)) else {
+    let Some((_, name)) = name.filter(|_| source.is_file() && !is_executable(folder)) else {
         return Ok(());
     };
     let target = folder.join(name);
@@ -134,6 +134,6 @@ mod tests {
         let placed = packed.place(base.path(), "src", None).unwrap().folder;
         assert_eq!(fs::read_to_string(placed.join("link")).unwrap(), "content");
         assert_eq!(fs::read_link(placed.join("link")).unwrap(), Path::new("lib/deep/a"));
-        assert!(code::is_compiled(&placed));
+        assert!(is_executable(&placed));
     }
 }

@@ -6,11 +6,11 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use chasen_runtime::code::EXEC;
+use chasen_runtime::code::{EXEC, is_executable};
 use tokio::net::unix::pipe;
 
 use crate::children::Children;
-use crate::code::{Placed, is_compiled};
+use crate::code::Placed;
 use crate::settings::{Settings, Variables};
 
 /// Folder of what can be started, beside that of the sources.
@@ -31,7 +31,7 @@ pub(crate) async fn build(
     let failed = |error: io::Error| format!("{CANNOT_COMPILE}: {error}");
     let bin = placed.folder.with_file_name(BIN);
     match &settings.compiler {
-        Some(compiler) if !is_compiled(&placed.folder) => {
+        Some(compiler) if !is_executable(&placed.folder) => {
             fs::create_dir_all(&bin).map_err(failed)?;
             compile(compiler, main, &placed.folder, &bin, env, children).await?;
         }

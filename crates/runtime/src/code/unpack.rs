@@ -1,6 +1,7 @@
 //! From the text of an action's code to a tree of files: source, archive or single executable.
 
 use std::cell::Cell;
+use std::fs::File;
 use std::io::{Cursor, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -52,7 +53,7 @@ pub fn unpack_binary(code: &[u8], root: PathBuf, bounds: Bounds) -> Result<(Shap
             Shape::Archive
         }
         [0x1f, 0x8b, 8, ..] => {
-            untar(code, &mut tree)?;
+            untar(flate2::read::MultiGzDecoder::new(code), &mut tree)?;
             Shape::Archive
         }
         other => {
@@ -61,6 +62,31 @@ pub fn unpack_binary(code: &[u8], root: PathBuf, bounds: Bounds) -> Result<(Shap
         }
     };
     Ok((shape, tree.finish()?))
+}
+
+/// Unpacks a tar archive, as it comes, into `root`, a new empty folder. Returns how many bytes it takes.
+/// Blocks on the reader and on the disk.
+///
+/// # Errors
+/// As [`unpack`].
+pub fn unpack_tar(archive: impl Read, root: PathBuf, bounds: Bounds) -> Result<u64, UnpackError> {
+    // Nothing is compressed: there is no ratio to look at.
+    let mut tree = TreeWriter::new(root, bounds, usize::MAX);
+    untar(archive, &mut tree)?;
+    tree.finish()
+}
+
+/// True if `exec` in `folder` is a program as it is: for this kind of machine, or a script that names its
+/// interpreter.
+#[must_use]
+pub fn is_executable(folder: &Path) -> bool {
+    /// Bytes of the header of the smallest ELF program.
+    const ELF_HEADER: usize = 52;
+    let mut start = Vec::new();
+    let read = File::open(folder.join(EXEC)).and_then(|file| file.take(64).read_to_end(&mut start));
+    read.is_ok()
+        && (start.starts_with(b"\x7fELF") && start.len() > ELF_HEADER
+            || start.starts_with(b"#!") && start.len() > 2)
 }
 
 /// True for what begins as a zip archive does.
@@ -118,11 +144,10 @@ fn link_target(entry: &mut dyn Read, bounds: Bounds, name: &Path) -> Result<Path
     Ok(PathBuf::from(std::ffi::OsStr::from_bytes(&target)))
 }
 
-fn untar(code: &[u8], tree: &mut TreeWriter) -> Result<(), UnpackError> {
+fn untar(archive: impl Read, tree: &mut TreeWriter) -> Result<(), UnpackError> {
     let damaged = |error: std::io::Error| BadCode::Damaged(error.to_string());
     let left = Rc::new(Cell::new(MAX_HEADER));
-    let mut archive =
-        tar::Archive::new(Bounded { inner: flate2::read::MultiGzDecoder::new(code), left: Rc::clone(&left) });
+    let mut archive = tar::Archive::new(Bounded { inner: archive, left: Rc::clone(&left) });
     for entry in archive.entries().map_err(damaged)? {
         let mut entry = entry.map_err(damaged)?;
         let name = entry.path().map_err(damaged)?.into_owned();
@@ -158,5 +183,44 @@ impl<R: Read> Read for Bounded<R> {
         let left = self.left.get().checked_sub(count as u64);
         self.left.set(left.ok_or_else(|| std::io::Error::other("an entry's header is too long"))?);
         Ok(count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn programs_are_told_by_their_first_bytes() {
+        let base = tempfile::tempdir().unwrap();
+        let long = [b"\x7fELF".as_slice(), &[0; 60]].concat();
+        for (content, executable) in [
+            (long.as_slice(), true),
+            (b"\x7fELF", false),
+            (b"#!/bin/sh", true),
+            (b"#!", false),
+            (b"def main", false),
+            (b"", false),
+        ] {
+            std::fs::write(base.path().join(EXEC), content).unwrap();
+            assert_eq!(is_executable(base.path()), executable, "{content:?}");
+        }
+    }
+
+    #[test]
+    fn archives_are_unpacked_as_they_come() {
+        let base = tempfile::tempdir().unwrap();
+        std::fs::create_dir(base.path().join("in")).unwrap();
+        std::fs::write(base.path().join("in/exec"), "#!/bin/sh").unwrap();
+        let mut builder = tar::Builder::new(Vec::new());
+        builder.append_dir_all(".", base.path().join("in")).unwrap();
+        let archive = builder.into_inner().unwrap();
+        let out = base.path().join("out");
+        std::fs::create_dir(&out).unwrap();
+        assert_eq!(unpack_tar(archive.as_slice(), out.clone(), Bounds::default()).unwrap(), 9);
+        assert!(is_executable(&out));
+        let cut = &archive[..600];
+        std::fs::create_dir(base.path().join("cut")).unwrap();
+        assert!(unpack_tar(cut, base.path().join("cut"), Bounds::default()).is_err());
     }
 }

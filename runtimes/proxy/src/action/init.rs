@@ -6,7 +6,7 @@ use std::sync::Arc;
 use chasen_entity::error_text::runtime::{
     ALREADY_INITIALIZED, CANNOT_START, MISSING_CODE, NO_BINARY, NOT_STARTED, UNREADABLE,
 };
-use chasen_runtime::code::{Shape, UnpackError};
+use chasen_runtime::code::{Shape, UnpackError, is_executable};
 use chasen_runtime::connection::Reply;
 use chasen_runtime::personality::Personality;
 use serde::Deserialize;
@@ -209,7 +209,7 @@ impl Action {
         let is_binary = match placed.shape {
             Shape::Source => false,
             Shape::Archive => true,
-            Shape::Executable => code::is_compiled(&placed.folder),
+            Shape::Executable => is_executable(&placed.folder),
         };
         value.insert("path".to_owned(), placed.folder.to_string_lossy().into_owned().into());
         value.insert("binary".to_owned(), is_binary.into());
