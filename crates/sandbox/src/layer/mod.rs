@@ -3,19 +3,22 @@
 //! A layer is a folder below the store's own; it is built beside its place and renamed into it, so that a layer is
 //! whole or absent. Layers are a cache: what a former life of the node left is removed at start.
 
-use std::collections::HashMap;
+mod store;
+
 use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use chasen_runtime::code::{self, UnpackError};
 pub use chasen_runtime::code::{BadCode, Bounds, Shape};
-use parking_lot::Mutex;
-use tokio::sync::{OnceCell, Semaphore};
+use tokio::sync::Semaphore;
+
+pub(crate) use store::Store;
 
 /// What is kept of layers that no sandbox uses.
 #[derive(Debug, Clone, Copy)]
@@ -48,15 +51,32 @@ pub enum LayerError {
     },
 }
 
-/// Unpacked code. The folder goes when the last holder lets go.
+/// A folder that cells see below their own changes.
 #[derive(Debug)]
 pub struct Layer {
     path: PathBuf,
     shape: Shape,
     bytes: u64,
+    /// Whether the folder stays when the last holder lets go.
+    lasting: AtomicBool,
 }
 
 impl Layer {
+    /// A layer whose folder goes with its last holder.
+    pub(crate) fn new(path: PathBuf, shape: Shape, bytes: u64) -> Self {
+        Self { path, shape, bytes, lasting: AtomicBool::new(false) }
+    }
+
+    /// A layer whose folder stays, for another life of the node, until it is given up.
+    pub(crate) fn lasting(path: PathBuf, shape: Shape, bytes: u64) -> Self {
+        Self { path, shape, bytes, lasting: AtomicBool::new(true) }
+    }
+
+    /// Lets the folder go with the last holder.
+    fn give_up(&self) {
+        self.lasting.store(false, Ordering::Relaxed);
+    }
+
     /// The folder; files in it are readable and writable by everybody who can reach it.
     #[must_use]
     pub fn path(&self) -> &Path {
@@ -72,7 +92,9 @@ impl Layer {
 
 impl Drop for Layer {
     fn drop(&mut self) {
-        remove(&self.path);
+        if !self.lasting.load(Ordering::Relaxed) {
+            remove(&self.path);
+        }
     }
 }
 
@@ -81,47 +103,11 @@ impl Drop for Layer {
 pub struct Layers {
     folder: PathBuf,
     bounds: Bounds,
-    retention: Retention,
     /// Unpacking is work for processor and disk: not more at a time than there are processors.
     workers: Semaphore,
-    state: Mutex<State>,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    entries: HashMap<Key, Entry>,
-    built: u64,
-}
-
-/// Digest of the text, and whether it was taken as base64.
-type Key = (String, bool);
-/// What came of unpacking; bad code stays bad, so that is remembered too.
-type Outcome = Result<Arc<Layer>, BadCode>;
-
-#[derive(Debug)]
-struct Entry {
-    outcome: Arc<OnceCell<Outcome>>,
-    used: Instant,
-}
-
-impl Entry {
-    fn bytes(&self) -> u64 {
-        match self.outcome.get() {
-            // Bad code costs memory only; a page stands for it.
-            Some(Ok(layer)) => layer.bytes.max(4096),
-            Some(Err(_)) | None => 4096,
-        }
-    }
-
-    /// True if nobody holds the layer or waits for it.
-    fn is_unused(&self) -> bool {
-        let waited_for = Arc::strong_count(&self.outcome) > 1;
-        !waited_for
-            && self
-                .outcome
-                .get()
-                .is_none_or(|outcome| outcome.as_ref().map_or(true, |layer| Arc::strong_count(layer) == 1))
-    }
+    /// By digest of the text, and whether it was taken as base64. Bad code stays bad, so that is remembered too.
+    store: Store<(String, bool), BadCode>,
+    built: AtomicU64,
 }
 
 impl Layers {
@@ -134,7 +120,8 @@ impl Layers {
         // Files in it are open to everybody; nobody else gets that far.
         DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
         let workers = std::thread::available_parallelism().map_or(1, usize::from);
-        Ok(Self { folder, bounds, retention, workers: Semaphore::new(workers), state: Mutex::default() })
+        let store = Store::new(retention, Duration::MAX);
+        Ok(Self { folder, bounds, workers: Semaphore::new(workers), store, built: AtomicU64::new(0) })
     }
 
     /// The layer of the code `text`, whose digest is `digest`; built if there is none, once however many ask.
@@ -143,76 +130,24 @@ impl Layers {
     /// See [`LayerError`].
     pub async fn layer(&self, digest: &str, text: &Bytes, binary: bool) -> Result<Arc<Layer>, LayerError> {
         let key = (digest.to_owned(), binary);
-        let cell = {
-            let mut state = self.state.lock();
-            let entry = state
-                .entries
-                .entry(key)
-                .or_insert_with(|| Entry { outcome: Arc::default(), used: Instant::now() });
-            entry.used = Instant::now();
-            Arc::clone(&entry.outcome)
-        };
-        let mut is_new = false;
-        let outcome = cell
-            .get_or_try_init(|| {
-                is_new = true;
-                self.build(text.clone(), binary)
-            })
-            .await;
-        let outcome =
-            outcome.map_err(|source| LayerError::Disk { folder: self.folder.clone(), source })?.clone();
-        drop(cell);
-        if is_new {
-            self.sweep();
-        }
-        Ok(outcome?)
+        let outcome = self.store.get(key, || self.build(text.clone(), binary)).await;
+        Ok(outcome.map_err(|source| LayerError::Disk { folder: self.folder.clone(), source })??)
     }
 
-    async fn build(&self, text: Bytes, binary: bool) -> io::Result<Outcome> {
-        let number = {
-            let mut state = self.state.lock();
-            state.built += 1;
-            state.built
-        };
+    async fn build(&self, text: Bytes, binary: bool) -> io::Result<Result<Layer, BadCode>> {
+        let number = self.built.fetch_add(1, Ordering::Relaxed) + 1;
         let _permit = self.workers.acquire().await.map_err(io::Error::other)?;
         let (bounds, path) = (self.bounds, self.folder.join(format!("{number:08}")));
         tokio::task::spawn_blocking(move || build(&text, binary, path, bounds))
             .await
             .map_err(io::Error::other)?
     }
-
-    /// Removes unused layers that are too old, then the longest unused while all are too large.
-    fn sweep(&self) {
-        let mut state = self.state.lock();
-        let mut total: u64 = state.entries.values().map(Entry::bytes).sum();
-        let mut unused: Vec<(Instant, Key, u64)> = state
-            .entries
-            .iter()
-            .filter(|(_, entry)| entry.is_unused())
-            .map(|(key, entry)| (entry.used, key.clone(), entry.bytes()))
-            .collect();
-        unused.sort_unstable();
-        let mut removed = Vec::new();
-        for (used, key, bytes) in unused {
-            if total <= self.retention.total && used.elapsed() < self.retention.age {
-                break;
-            }
-            total = total.saturating_sub(bytes);
-            removed.extend(state.entries.remove(&key));
-        }
-        drop(state);
-        if !removed.is_empty() {
-            // Dropping a layer removes its files.
-            tokio::task::spawn_blocking(move || drop(removed));
-        }
-    }
 }
 
 /// Builds a layer beside `path` and renames it to there.
-fn build(text: &[u8], binary: bool, path: PathBuf, bounds: Bounds) -> io::Result<Outcome> {
+fn build(text: &[u8], binary: bool, path: PathBuf, bounds: Bounds) -> io::Result<Result<Layer, BadCode>> {
     let partial = path.with_extension("partial");
-    DirBuilder::new().create(&partial)?;
-    fs::set_permissions(&partial, std::os::unix::fs::PermissionsExt::from_mode(0o777))?;
+    make_open(&partial)?;
     let (shape, bytes) = match code::unpack(text, binary, partial.clone(), bounds) {
         Ok(unpacked) => unpacked,
         Err(error) => {
@@ -224,7 +159,13 @@ fn build(text: &[u8], binary: bool, path: PathBuf, bounds: Bounds) -> io::Result
         }
     };
     fs::rename(&partial, &path)?;
-    Ok(Ok(Arc::new(Layer { path, shape, bytes })))
+    Ok(Ok(Layer::new(path, shape, bytes)))
+}
+
+/// Makes the root of a layer: a cell must be able to write to its copy.
+pub(crate) fn make_open(path: &Path) -> io::Result<()> {
+    DirBuilder::new().create(path)?;
+    fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o777))
 }
 
 /// Moves what a former life of the node left out of the way and removes it meanwhile: there may be much of it.
@@ -248,7 +189,7 @@ fn discard(folder: &Path) -> io::Result<()> {
     Ok(())
 }
 
-fn remove(path: &Path) {
+pub(crate) fn remove(path: &Path) {
     if let Err(error) = fs::remove_dir_all(path) {
         tracing::warn!(path = %path.display(), %error, "a layer of code could not be removed");
     }

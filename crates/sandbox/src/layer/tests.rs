@@ -2,6 +2,7 @@
 
 use std::io::{Cursor, Write};
 use std::os::unix::fs::PermissionsExt;
+use std::time::Instant;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
