@@ -87,6 +87,9 @@ pub const INTERRUPTED: &str = "The activation was interrupted before its result 
 pub const LOGS_AFTER_DEVELOPER_ERROR: &str =
     "The action did not initialize or run as expected. Log data might be missing.";
 
+/// Last log line when a log is not whole: its end was not seen, or those in one container printed too much together.
+pub const LOGS_INCOMPLETE: &str = "There was an issue while collecting your logs. Data might be missing.";
+
 /// Last log line when the log limit was reached.
 #[must_use]
 pub fn logs_truncated(limit_bytes: u64) -> String {
@@ -278,6 +281,12 @@ pub fn invalid_init_response(raw: &str) -> String {
 #[must_use]
 pub fn image_not_pulled(image: &str) -> String {
     format!("Failed to pull container image '{image}'.")
+}
+
+/// Result of an action whose image has nothing to execute.
+#[must_use]
+pub fn not_executable_in_image(image: &str) -> String {
+    format!("executable file not found in image {image}")
 }
 
 /// Result of an action of a kind that this node advertises but cannot run.

@@ -1,30 +1,13 @@
 //! From bytes of two streams to formatted, bounded lines. Pure but for the time, which is given.
 
-use std::fmt;
-
 use chasen_entity::error_text;
+use chasen_entity::frame::Stream;
 use jiff::Timestamp;
 
 /// Longest line, in bytes; longer ones become several.
 const MAX_LINE: usize = 64 * 1024;
-
-/// Which stream a line was printed to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stream {
-    /// Standard output.
-    Stdout,
-    /// Standard error.
-    Stderr,
-}
-
-impl fmt::Display for Stream {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Stdout => "stdout",
-            Self::Stderr => "stderr",
-        })
-    }
-}
+/// Columns of the time at a line's beginning; as text it sorts like the time.
+const TIME: usize = 30;
 
 /// A line as records carry it: the time in 30 columns, the stream, the text.
 #[must_use]
@@ -80,14 +63,49 @@ impl Lines {
         }
     }
 
-    /// Ends the activation: partial lines count as lines. What comes next belongs to the next one.
-    pub fn take(&mut self, time: Timestamp) -> Vec<String> {
+    /// Bytes that are held at the moment.
+    #[must_use]
+    pub fn held(&self) -> u64 {
+        self.used + (self.stdout.len() + self.stderr.len()) as u64
+    }
+
+    /// Takes all lines of another activation's log in, by their time, as far as the limit allows.
+    pub fn absorb(&mut self, other: &mut Self, time: Timestamp) {
+        other.end_lines(time);
+        self.end_lines(time);
+        other.used = 0;
+        self.truncated |= std::mem::take(&mut other.truncated);
+        self.lines.append(&mut other.lines);
+        self.lines.sort_by(|a, b| a.get(..TIME).cmp(&b.get(..TIME)));
+        self.used = 0;
+        let fits = |line: &&String| {
+            self.used += line.len() as u64 + 1;
+            self.used <= self.limit
+        };
+        let kept = self.lines.iter().take_while(fits).count();
+        self.truncated |= kept < self.lines.len();
+        self.lines.truncate(kept);
+    }
+
+    /// True if nothing was printed since the last taking.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.lines.is_empty() && self.stdout.is_empty() && self.stderr.is_empty() && !self.truncated
+    }
+
+    /// Partial lines count as lines.
+    fn end_lines(&mut self, time: Timestamp) {
         for stream in [Stream::Stdout, Stream::Stderr] {
             let partial = std::mem::take(self.partial(stream));
             if !partial.is_empty() && !self.is_full() {
                 self.push(stream, &partial, time);
             }
         }
+    }
+
+    /// Ends the activation: partial lines count as lines. What comes next belongs to the next one.
+    pub fn take(&mut self, time: Timestamp) -> Vec<String> {
+        self.end_lines(time);
         if self.truncated {
             self.lines.push(format_line(time, Stream::Stderr, &error_text::logs_truncated(self.limit)));
         }
@@ -184,6 +202,20 @@ mod tests {
         assert_eq!(texts(&taken), ["stdout: 12345", "stdout: ab", note.as_str()]);
         lines.add(Stream::Stdout, b"again\n", time());
         assert_eq!(texts(&lines.take(time())), ["stdout: again"], "each activation has the whole limit");
+    }
+
+    #[test]
+    fn two_logs_become_one_by_time_within_the_limit() {
+        let at = |second: i64| Timestamp::from_second(second).unwrap();
+        let [mut own, mut other] = [lines(4 * PREFIX as u64), lines(1000)];
+        own.add(Stream::Stdout, b"1\n", at(1));
+        own.add(Stream::Stdout, b"3\n", at(3));
+        other.add(Stream::Stderr, b"2\n4", at(2));
+        own.absorb(&mut other, at(4));
+        assert!(other.is_empty() && own.held() > 0);
+        let note = format!("stderr: {}", error_text::logs_truncated(4 * PREFIX as u64));
+        assert_eq!(texts(&own.take(at(5))), ["stdout: 1", "stderr: 2", "stdout: 3", note.as_str()]);
+        assert!(own.is_empty() && other.take(at(5)).is_empty());
     }
 
     #[test]

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use async_trait::async_trait;
 use chasen_entity::response::Answer;
 use chasen_entity::{ByteSize, Invocation, Millis};
-use chasen_runtime::connection::{Body, Broken, Reply};
+use chasen_runtime::connection::{Body, Broken, LogSink, Reply};
 use chasen_runtime::personality::Personality;
 use chasen_spi::container_factory::{Container, InitCode, RunBounds, RunReply};
 use parking_lot::Mutex;
@@ -21,7 +21,7 @@ use tokio::time::timeout;
 
 use crate::cell::Cell;
 use crate::layer::{Layer, LayerError, Layers};
-use crate::logs::Output;
+use crate::logs::{Output, OwnLog, Together};
 use crate::network::Lease;
 
 pub(crate) use runtime::Runtime;
@@ -55,6 +55,8 @@ pub(crate) struct SandboxContainer {
     layer: Mutex<Option<Arc<Layer>>>,
     /// Taken out when the cell is gone.
     lease: Mutex<Option<Lease>>,
+    /// The logs of activations that are in it at the same time.
+    together: Arc<Together>,
 }
 
 /// Why an initialisation ended before the runtime was asked, or instead of it.
@@ -68,7 +70,13 @@ enum Hindrance {
 impl SandboxContainer {
     pub(crate) fn new(mut parts: Parts) -> Self {
         let lease = parts.lease.take();
-        Self { parts, layer: Mutex::default(), lease: Mutex::new(lease) }
+        Self { parts, layer: Mutex::default(), lease: Mutex::new(lease), together: Arc::default() }
+    }
+
+    /// The log of a run that has others beside it.
+    fn own_log(&self, invocation: &Invocation, limit: ByteSize) -> Option<Arc<OwnLog>> {
+        let shares = invocation.action.limits.concurrency.min(self.concurrency()) > 1;
+        shares.then(|| Arc::new(OwnLog::new(limit.as_bytes(), &self.together)))
     }
 
     /// Lays the action's code over the cell's folder. `None` if the action has none.
@@ -104,6 +112,7 @@ impl SandboxContainer {
         let start = Start {
             name: code.action.name.name.as_str(),
             main: code.action.exec.entry_point(),
+            concurrency: code.action.limits.concurrency,
             shape: layer.map(|layer| layer.shape()),
             env: invocation.init_env(now().saturating_add(u64::from(code.action.limits.timeout))),
             folder: self.parts.cell.action_folder(),
@@ -151,8 +160,9 @@ impl SandboxContainer {
             Ok(Reply::DeveloperError(Body::Cut { length, kept })) => Answer::TooLong { length, kept },
             Err(broken) => {
                 tracing::debug!(container = self.name(), %broken, "a runtime's connection is over");
-                if broken == Broken::Closed {
-                    // Not a wait for the end itself: a function may have closed the connection and live on.
+                if matches!(broken, Broken::Closed | Broken::Abandoned) {
+                    // Not a wait for the end itself: a function may have closed the connection and live on. Another
+                    // run's time limit ends all that are in here; those that reach their own meanwhile say that.
                     let _ = timeout(END_GRACE, cell.exited()).await;
                 }
                 if cell.oom_killed() {
@@ -200,7 +210,7 @@ impl Container for SandboxContainer {
     }
 
     async fn run(&self, invocation: &Invocation, deadline: Millis, sent: &(dyn Fn() + Sync)) -> RunReply {
-        let limit = RunBounds::new(&invocation.action.limits).time;
+        let bounds = RunBounds::new(&invocation.action.limits);
         let body = invocation.run_body(deadline);
         let _turn = self.parts.runtime.turn().await;
         if self.has_ended().await {
@@ -212,12 +222,15 @@ impl Container for SandboxContainer {
             };
         }
         sent();
+        let log = self.own_log(invocation, bounds.logs);
+        let sink = log.clone().map(|log| log as Arc<dyn LogSink>);
         let work = async {
-            let reply = self.parts.runtime.run(&invocation.activation_id, body.as_bytes()).await;
+            let reply = self.parts.runtime.run(&invocation.activation_id, body.as_bytes(), sink).await;
             self.answer(reply, |personality| personality.ended_in_run().map(str::to_owned)).await
         };
-        let (answer, duration) = self.bounded(limit, work).await;
-        RunReply { answer, duration, logs: self.parts.output.take() }
+        let (answer, duration) = self.bounded(bounds.time, work).await;
+        let output = &self.parts.output;
+        RunReply { answer, duration, logs: log.map_or_else(|| output.take(), |log| output.take_with(&log)) }
     }
 
     async fn freeze(&self) -> io::Result<()> {

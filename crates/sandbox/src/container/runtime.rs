@@ -1,13 +1,14 @@
 //! The two ways of speaking with what runs in a cell, as one.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use chasen_entity::error_text::runtime::{BAD_RESULT, CANNOT_START, EXITED, MISSING_CODE};
 use chasen_entity::frame::FrameKind;
 use chasen_entity::json::{JsonType, push_string};
 use chasen_entity::{ActivationId, ByteSize, RawJson};
-use chasen_runtime::connection::{Body, Broken, Connection, LineConnection, Reply};
+use chasen_runtime::connection::{Body, Broken, Connection, LineConnection, LogSink, Reply};
 use tokio::sync::{Mutex, MutexGuard};
 
 use crate::cell::Cell;
@@ -37,6 +38,8 @@ pub(crate) enum Runtime {
 pub(super) struct Start<'a> {
     pub(super) name: &'a str,
     pub(super) main: &'a str,
+    /// Most runs that will be in it at once, where the runtime takes so many.
+    pub(super) concurrency: u32,
     /// What the code was; `None` without code.
     pub(super) shape: Option<Shape>,
     pub(super) env: Vec<(String, String)>,
@@ -86,7 +89,8 @@ impl Runtime {
     ) -> Result<Reply, Broken> {
         match self {
             Self::Framed { connection, .. } => {
-                connection.exchange(FrameKind::Init, id, start.body().as_bytes()).await
+                let body = start.body(start.concurrency.min(self.concurrency()));
+                connection.exchange(FrameKind::Init, id, body.as_bytes(), None).await
             }
             Self::Lines(_) if start.shape.is_none() => Ok(refused(MISSING_CODE)),
             Self::Lines(connection) => {
@@ -96,10 +100,15 @@ impl Runtime {
         }
     }
 
-    /// Runs the action once.
-    pub(super) async fn run(&self, id: &ActivationId, body: &[u8]) -> Result<Reply, Broken> {
+    /// Runs the action once; what its launcher attributes to this run goes to `log`.
+    pub(super) async fn run(
+        &self,
+        id: &ActivationId,
+        body: &[u8],
+        log: Option<Arc<dyn LogSink>>,
+    ) -> Result<Reply, Broken> {
         match self {
-            Self::Framed { connection, .. } => connection.exchange(FrameKind::Run, id, body).await,
+            Self::Framed { connection, .. } => connection.exchange(FrameKind::Run, id, body, log).await,
             Self::Lines(connection) => Ok(match connection.lock().await.exchange(body).await? {
                 Body::Whole(line) if is_result(&line) => Reply::Result(Body::Whole(line)),
                 Body::Whole(_) => refused(BAD_RESULT),
@@ -156,13 +165,14 @@ fn is_error(line: &[u8]) -> bool {
 
 impl Start<'_> {
     /// The payload of an `Init` frame.
-    fn body(&self) -> String {
+    fn body(&self, concurrency: u32) -> String {
         let mut body = String::from("{\"value\":{\"name\":");
         push_string(&mut body, self.name);
         body.push_str(",\"main\":");
         push_string(&mut body, self.main);
         let binary = self.shape.is_some_and(|shape| shape != Shape::Source);
-        body.push_str(&format!(",\"binary\":{binary},\"maxPayload\":{},", self.keep.as_bytes()));
+        body.push_str(&format!(",\"binary\":{binary},\"maxPayload\":{}", self.keep.as_bytes()));
+        body.push_str(&format!(",\"concurrency\":{concurrency},"));
         self.push_place(&mut body);
         body.push('}');
         body
@@ -201,6 +211,7 @@ mod tests {
         let start = Start {
             name: "he\"llo",
             main: "a.b",
+            concurrency: 9,
             shape: Some(Shape::Archive),
             env: vec![("A".to_owned(), "line\nend".to_owned()), ("B".to_owned(), String::new())],
             folder: PathBuf::from("/action"),
@@ -213,8 +224,9 @@ mod tests {
             ("main".to_owned(), "a.b".into()),
             ("binary".to_owned(), true.into()),
             ("maxPayload".to_owned(), 7.into()),
+            ("concurrency".to_owned(), 2.into()),
         ]);
-        let body: serde_json::Value = serde_json::from_str(&start.body()).unwrap();
+        let body: serde_json::Value = serde_json::from_str(&start.body(2)).unwrap();
         assert_eq!(body, serde_json::json!({ "value": value }));
         assert!(!start.line().contains('\n'));
         assert_eq!(serde_json::from_str::<serde_json::Value>(&start.line()).unwrap(), place);

@@ -5,11 +5,14 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::OnceLock;
 
-use chasen_runtime::lines::{Lines, Stream};
+use chasen_entity::frame::Stream;
+use chasen_runtime::lines::Lines;
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use rustix::pipe::{SpliceFlags, splice};
 use tokio::net::unix::pipe::Receiver;
+
+use super::shared::OwnLog;
 
 /// What is read at a time. Untouched pages of it cost nothing.
 const BUFFER: usize = 64 * 1024;
@@ -22,6 +25,8 @@ pub(crate) struct Output {
     stdout: Pipe,
     stderr: Pipe,
     lines: Mutex<Lines>,
+    /// Held by the one that reads for all who are in the container.
+    pumping: tokio::sync::Mutex<()>,
 }
 
 #[derive(Debug)]
@@ -50,6 +55,7 @@ impl Output {
             stdout: Pipe::new(Stream::Stdout, stdout)?,
             stderr: Pipe::new(Stream::Stderr, stderr)?,
             lines: Mutex::default(),
+            pumping: tokio::sync::Mutex::default(),
         })
     }
 
@@ -61,6 +67,7 @@ impl Output {
     /// Reads whatever comes, for as long as it is polled: a full pipe would stop the function.
     /// Ends when both streams have ended. Safe to cancel.
     pub(crate) async fn pump(&self) {
+        let _turn = self.pumping.lock().await;
         tokio::join!(self.stdout.pump(&self.lines), self.stderr.pump(&self.lines));
     }
 
@@ -77,6 +84,13 @@ impl Output {
         for pipe in [&self.stdout, &self.stderr] {
             pipe.drain(&self.lines);
         }
+    }
+
+    /// Reads what the pipes hold and ends an activation that has a log of its own: its lines, and those that are in
+    /// the pipes.
+    pub(crate) fn take_with(&self, own: &OwnLog) -> Vec<String> {
+        self.drain();
+        own.take(&mut self.lines.lock(), Timestamp::now())
     }
 
     /// Reads what the pipes hold and ends the activation: its lines.
