@@ -20,7 +20,9 @@ pub struct InvokerConfig {
     pub payload: PayloadLimits,
     /// Longest creation of a container, without its initialisation. Default 60 s.
     pub create_timeout: Duration,
-    /// How often the demand for reactive stem cells is looked at. Default 10 min.
+    /// How long after its start the demand for reactive stem cells is looked at for the first time. Default 10 min.
+    pub stem_check_delay: Duration,
+    /// How often it is looked at from then on. Default 10 min.
     pub stem_check_interval: Duration,
     /// Stem cells are made while fewer containers than this are in the making. Default: half the processors.
     pub quiet_below: usize,
@@ -36,6 +38,7 @@ impl Default for InvokerConfig {
             idle_container: Duration::from_secs(10 * 60),
             payload: PayloadLimits::default(),
             create_timeout: Duration::from_secs(60),
+            stem_check_delay: Duration::from_secs(10 * 60),
             stem_check_interval: Duration::from_secs(10 * 60),
             quiet_below: (processors / 2).max(1),
         }

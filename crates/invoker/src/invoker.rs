@@ -34,12 +34,13 @@ impl NodeInvoker {
         factories: Vec<Arc<dyn ContainerFactory>>,
         attachments: Arc<dyn AttachmentStore>,
     ) -> Self {
+        let first = Instant::now() + config.stem_check_delay;
         let interval = config.stem_check_interval.max(Duration::from_millis(1));
         let mut changes = runtimes.changes();
         let node = Arc::new(Node::new(config, runtimes, factories, attachments));
         let follower = Arc::downgrade(&node);
         drop(task::spawn("runtimes follower", async move {
-            let mut check = tokio::time::interval_at(Instant::now() + interval, interval);
+            let mut check = tokio::time::interval_at(first, interval);
             loop {
                 let changed = tokio::select! {
                     changed = changes.changed() => changed.is_ok(),

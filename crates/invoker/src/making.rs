@@ -7,7 +7,7 @@ use bytes::Bytes;
 use chasen_entity::response::Answer;
 use chasen_entity::{ExecutableAction, Millis, Outcome, Response, error_text};
 use chasen_spi::container_factory::InitCode;
-use chasen_spi::{Container, CreateError, StartFailure, StartRequest, StartedContainer};
+use chasen_spi::{Container, ContainerFactory, CreateError, StartFailure, StartRequest, StartedContainer};
 use chasen_telemetry::{clock, task};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -116,21 +116,35 @@ impl Node {
         }
     }
 
+    /// Has the first factory that can create the container do so. One that is responsible but cannot run the kind
+    /// leaves it to the next; if none can, the first one's reason is told.
     async fn create_with_factory(&self, pooled: &PooledContainer) -> Result<Arc<dyn Container>, CreateError> {
         let spec = &pooled.spec;
-        let failed = |why: &str| Err(CreateError::Failed(why.to_owned()));
-        let serves = |factory: &&Arc<dyn chasen_spi::ContainerFactory>| {
-            factory.serves(&spec.kind, spec.image.as_deref())
-        };
         if !self.has_kind(&spec.kind) {
             return failed("the runtimes manifest has the kind no more");
         }
-        let Some(factory) = self.factories.iter().find(serves) else {
-            return match &spec.image {
-                Some(image) => Err(CreateError::Pull(image.clone())),
-                None => failed("no container factory of this node serves the kind"),
-            };
-        };
+        let mut reason = None;
+        for factory in self.factories.iter().filter(|one| one.serves(&spec.kind, spec.image.as_deref())) {
+            match self.create_with(factory.as_ref(), pooled).await {
+                Err(error @ CreateError::NotRunnable(_)) => {
+                    reason.get_or_insert(error);
+                }
+                result => return result,
+            }
+        }
+        match (reason, &spec.image) {
+            (Some(error), _) => Err(error),
+            (None, Some(image)) => Err(CreateError::Pull(image.clone())),
+            (None, None) => failed("no container factory of this node serves the kind"),
+        }
+    }
+
+    async fn create_with(
+        &self,
+        factory: &dyn ContainerFactory,
+        pooled: &PooledContainer,
+    ) -> Result<Arc<dyn Container>, CreateError> {
+        let spec = &pooled.spec;
         let mut attempt = 1;
         loop {
             if pooled.state() != State::Creating {
@@ -160,7 +174,9 @@ impl Node {
                 let text = error_text::kind_not_runnable(&container.spec.kind, &missing);
                 Response::error(Outcome::DeveloperError, &text)
             }
-            CreateError::Pull(_) => Response::error(Outcome::DeveloperError, &reason),
+            CreateError::Pull(_) | CreateError::NotExecutable(_) => {
+                Response::error(Outcome::DeveloperError, &reason)
+            }
             CreateError::Failed(_) => Response::error(Outcome::WhiskError, error_text::NOT_PROVISIONED),
         };
         StartFailure::Provision { response, reason }
@@ -218,4 +234,8 @@ impl Node {
         let response = Response::error(Outcome::DeveloperError, error_text::INIT_EXITED);
         StartFailure::Init { response, init_started_at, init_time, logs: Vec::new(), timed_out: false }
     }
+}
+
+fn failed(why: &str) -> Result<Arc<dyn Container>, CreateError> {
+    Err(CreateError::Failed(why.to_owned()))
 }

@@ -36,6 +36,9 @@ use stems::Stems;
 use waiting::Waiting;
 pub use waiting::{Request, RequestId};
 
+/// Most stem cells that end in one adjustment because their life is over.
+const EXPIRED_AT_ONCE: usize = 100;
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Phase {
     /// Being made or initialised for a tenant.
@@ -136,6 +139,7 @@ impl Pool {
             Event::StemUp(id) => {
                 if let Some(entry) = self.entries.get_mut(&id) {
                     entry.since = now;
+                    self.stems.succeeded(&entry.kind, entry.memory);
                 }
                 self.enter(id, &Phase::StemMaking, Phase::Stem);
                 self.trim(effects);
@@ -351,17 +355,20 @@ impl Pool {
         }
     }
 
-    /// Has stem cells go whose life is over, and takes the demand of the last period in.
+    /// Has stem cells go whose life is over, the oldest first and not too many at a time, and takes the demand of the
+    /// last period in.
     fn adjust(&mut self, now: Duration, effects: &mut Vec<Effect>) {
-        for (id, entry) in &mut self.entries {
-            let expired = entry.phase == Phase::Stem
-                && self
-                    .stems
-                    .life(&entry.kind, entry.memory)
-                    .is_some_and(|life| now.saturating_sub(entry.since) >= life);
-            if expired {
+        let is_over = |entry: &Entry| {
+            let life = self.stems.life(&entry.kind, entry.memory);
+            entry.phase == Phase::Stem && life.is_some_and(|life| now.saturating_sub(entry.since) >= life)
+        };
+        let over = self.entries.iter().filter(|(_, entry)| is_over(entry));
+        let mut over: Vec<_> = over.map(|(id, entry)| (entry.since, *id)).collect();
+        over.sort_unstable();
+        for (_, id) in over.into_iter().take(EXPIRED_AT_ONCE) {
+            if let Some(entry) = self.entries.get_mut(&id) {
                 entry.phase = Phase::Leaving;
-                effects.push(Effect::Evict(*id));
+                effects.push(Effect::Evict(id));
             }
         }
         self.stems.adjust();

@@ -121,6 +121,8 @@ fn invoker_config(settings: &Settings) -> InvokerConfig {
         memory: node_memory(settings),
         pause_grace: settings.sandbox.pause_grace,
         idle_container: settings.sandbox.idle_container,
+        stem_check_delay: settings.sandbox.stem_check_delay,
+        stem_check_interval: settings.sandbox.stem_check_interval,
         payload: payload_limits(&settings.limits),
         ..InvokerConfig::default()
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use chasen_entity::manifest::{Image, Launch, Reactive, parse_duration_millis};
 use chasen_entity::{ByteSize, Manifest};
 
-/// Creations that fail in a row before no more are tried; the next container of the kind that works resets it.
+/// Creations that fail in a row before no more are tried, until a container of the kind works.
 const MAX_FAILURES: u32 = 5;
 
 /// One line of the manifest's `stemCells`.
@@ -101,6 +101,14 @@ impl Stems {
         }
     }
 
+    /// A stem cell is up.
+    pub(super) fn succeeded(&mut self, kind: &str, memory: ByteSize) {
+        if let Some(rule) = self.rule(kind, memory) {
+            rule.failures = 0;
+        }
+    }
+
+    /// A stem cell could not be made.
     pub(super) fn failed(&mut self, kind: &str, memory: ByteSize) {
         if let Some(rule) = self.rule(kind, memory) {
             rule.failures = rule.failures.saturating_add(1);

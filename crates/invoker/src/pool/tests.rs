@@ -7,7 +7,9 @@ use std::time::Duration;
 use chasen_entity::{ActionKey, ByteSize, EntityName, FullyQualifiedName, Manifest};
 use proptest::prelude::*;
 
-use super::{Appetite, ContainerId, Effect, Event, Pool, PoolConfig, Request, RequestId, Worth};
+use super::{
+    Appetite, ContainerId, EXPIRED_AT_ONCE, Effect, Event, Pool, PoolConfig, Request, RequestId, Worth,
+};
 
 const STEMS: &str = r#"{"runtimes":{"nodejs":[{"kind":"nodejs:20","image":{"name":"n"},
     "stemCells":[{"initialCount":2,"memory":"256 MB"}]}],
@@ -216,6 +218,29 @@ fn reactive_stem_cells_follow_demand() {
     bench.dead(6);
     bench.dead(7);
     assert_eq!(bench.pool.entries.values().filter(|entry| entry.owner.is_none()).count(), 1, "at rest: one");
+}
+
+#[test]
+fn the_oldest_hundred_stem_cells_go_at_once() {
+    const MANY: usize = EXPIRED_AT_ONCE + 20;
+    let manifest = r#"{"runtimes":{"python":[{"kind":"python:3","image":{"name":"p"},"stemCells":[
+        {"initialCount":120,"memory":"128 MB",
+         "reactive":{"minCount":0,"maxCount":200,"ttl":"2 minutes","threshold":1,"increment":1}}]}]}}"#;
+    let mut bench = Bench::new(1 << 20, 0, manifest);
+    bench.request("a", "x", "python:3", 128, 0);
+    let mut effects = bench.step(Event::Made(1));
+    let mut made = Vec::new();
+    while let Some(Effect::CreateStem { id, .. }) = effects.first().cloned() {
+        made.push(id);
+        bench.now += Duration::from_secs(1);
+        effects = bench.step(Event::StemUp(id));
+    }
+    assert_eq!(made.len(), MANY);
+    bench.step(Event::Adjust); // takes the first call's demand in
+    bench.now += Duration::from_secs(120);
+    let evict = |ids: &[ContainerId]| -> Vec<Effect> { ids.iter().copied().map(Effect::Evict).collect() };
+    assert_eq!(bench.step(Event::Adjust), evict(&made[..EXPIRED_AT_ONCE]));
+    assert_eq!(bench.step(Event::Adjust), evict(&made[EXPIRED_AT_ONCE..]));
 }
 
 /// [`STEMS`] as an operator may change it: fewer, more, made of something else, none, and a kind gone.

@@ -8,7 +8,10 @@ use std::time::Duration;
 use chasen_entity::{ByteSize, Code, ExecutableAction, Invocation, Manifest, Outcome, error_text};
 use chasen_invoker::{InvokerConfig, NodeInvoker};
 use chasen_spi::memory::{MemoryAttachmentStore, MemoryContainerFactory, invocation};
-use chasen_spi::{Invoker, InvokerState, RunFailure, Runtimes, StartFailure, StartRequest, StartedContainer};
+use chasen_spi::{
+    Container, ContainerFactory, ContainerSpec, CreateError, Invoker, InvokerState, RunFailure, Runtimes,
+    StartFailure, StartRequest, StartedContainer,
+};
 
 const KIND: &str = "memory:1";
 
@@ -204,6 +207,55 @@ async fn failed_starts_say_whose_fault_it_is() {
     }
     until("all memory back", || bench.invoker.memory_used() == ByteSize::mb(0)).await;
     bench.assert_clean();
+}
+
+/// A factory that says that it serves every kind, and can make containers or says why it cannot.
+struct Other {
+    why_not: Option<&'static str>,
+    factory: MemoryContainerFactory,
+}
+
+#[async_trait::async_trait]
+impl ContainerFactory for Other {
+    fn serves(&self, kind: &str, _image: Option<&str>) -> bool {
+        kind != "serial:1"
+    }
+
+    async fn create(&self, spec: &ContainerSpec) -> Result<Arc<dyn Container>, CreateError> {
+        match self.why_not {
+            Some(why) => Err(CreateError::NotRunnable(why.to_owned())),
+            None => self.factory.create(&ContainerSpec { kind: KIND.to_owned(), ..spec.clone() }).await,
+        }
+    }
+
+    async fn close(&self) {}
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_one_factory_cannot_run_the_next_one_tries() {
+    let invoker = |others: &[Option<&'static str>]| {
+        let mut factories: Vec<Arc<dyn ContainerFactory>> = vec![Arc::new(MemoryContainerFactory::default())];
+        for why_not in others {
+            factories.push(Arc::new(Other { why_not: *why_not, factory: MemoryContainerFactory::default() }));
+        }
+        let runtimes = Runtimes::new(Manifest::parse(KINDS).unwrap());
+        NodeInvoker::new(config(1024), runtimes, factories, Arc::new(MemoryAttachmentStore::default()))
+    };
+    let missing = invocation("guest", "a", "missing:1", "{}");
+    let runs = invoker(&[Some("pull it"), None]);
+    assert!(runs.start(request(&missing)).await.is_ok());
+    let Err(StartFailure::Provision { response, .. }) =
+        invoker(&[Some("pull it")]).start(request(&missing)).await
+    else {
+        panic!("started");
+    };
+    assert_eq!(response.outcome, Outcome::DeveloperError);
+    assert!(response.result.unwrap().as_str().contains("install it"), "the first one's reason");
+    let failing = invocation("guest", "b", "failing:1", "{}");
+    let Err(StartFailure::Provision { response, .. }) = runs.start(request(&failing)).await else {
+        panic!("started");
+    };
+    assert_eq!(response.outcome, Outcome::WhiskError, "another failure is the end of it");
 }
 
 #[tokio::test(start_paused = true)]

@@ -14,3 +14,4 @@ mod locks;
 mod overload;
 mod sessions;
 mod simulation;
+mod stems;
