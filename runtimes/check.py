@@ -19,7 +19,10 @@ Each language's `cases.json` is a list of cases. A text of several lines may be 
   modules  true if the case needs the preinstalled packages (below DIR, named by the manifest)
   inits    expectations, one for each Init that is sent (default [{"ok": true}])
   runs     list of expectations, each with "args" or with a whole request "body";
-           {"together": [run, run]} sends several before it reads the replies
+           {"together": [run, run]} sends several before it reads the replies, and so does
+           {"together": {"times": N, …one run}}, in which "@index" stands for each one's number
+  concurrency  how many runs may overlap (default 1): what they print must then be `stdout` and `stderr` of each
+           of them, as below
   stdout, stderr   regular expressions for what the whole stream must hold, trimmed; a stream that is not
            named must be empty, null means anything
   raw      hexadecimal bytes that break the protocol, sent instead of Init; the launcher must end

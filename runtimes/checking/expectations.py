@@ -22,6 +22,15 @@ def expand(value):
     return value
 
 
+def at_once(run):
+    """The runs that are sent before any reply is read; "@index" stands for the number of a repeated one."""
+    together = run.get("together", [run])
+    if isinstance(together, list):
+        return together
+    texts = (json.dumps(together).replace('"@index"', str(n)).replace("@index", str(n)) for n in range(together["times"]))
+    return [json.loads(text) for text in texts]
+
+
 def files(case):
     """{path: text} of a case's code; a single source is named `exec`."""
     named = case.get("files", {"exec": case.get("code", "")})

@@ -7,10 +7,14 @@ import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from checking.expectations import Mismatch, compare, compare_streams, expand, files, shorten
+from checking.expectations import Mismatch, at_once, compare, compare_streams, expand, files, shorten
 
 DEADLINE_SECONDS = 30
-HELLO, INIT, RUN = 1, 2, 4
+HELLO, INIT, RUN, LOG = 1, 2, 4, 7
+# Names of the streams in frames of log.
+STREAMS = {1: "stdout", 2: "stderr"}
+# Most bytes of text in one of them.
+MAX_LOG = 64 * 1024
 
 
 class Launcher:
@@ -42,15 +46,27 @@ class Launcher:
 
     def receive(self, activation_ids=(bytes(16),)):
         """The (kind, text) that answers each activation, in their order; None where the channel ended before."""
-        replies = dict.fromkeys(activation_ids)
-        for _ in activation_ids:
+        replies, awaited, self.logs = dict.fromkeys(activation_ids), len(activation_ids), {}
+        while awaited:
             header = self.read(21)
             if header is None:
                 break
-            if replies.get(header[5:], True):
-                raise Mismatch(f"a frame for activation {header[5:].hex()}, which awaits none")
-            replies[header[5:]] = header[4], self.read(int.from_bytes(header[:4], "big") - 17).decode()
+            kind, activation_id = header[4], header[5:]
+            payload = self.read(int.from_bytes(header[:4], "big") - 17)
+            if replies.get(activation_id, True):
+                raise Mismatch(f"a frame for activation {activation_id.hex()}, which awaits none")
+            if kind != LOG:
+                replies[activation_id] = kind, payload.decode()
+                awaited -= 1
+            elif payload is None or not 1 < len(payload) <= 1 + MAX_LOG:
+                raise Mismatch(f"a frame of log that is too short or too long: {shorten(repr(payload))}")
+            else:
+                self.logs.setdefault((activation_id, STREAMS[payload[0]]), bytearray()).extend(payload[1:])
         return list(replies.values())
+
+    def printed(self, activation_id):
+        """What both streams said of an activation in the frames that came before its reply."""
+        return [self.logs.get((activation_id, name), b"").decode() for name in STREAMS.values()]
 
     def read(self, size):
         data = bytearray()
@@ -91,15 +107,23 @@ def converse(launcher, case, folder):
         compare(*launcher.receive(), {"end": True}, "broken frame")
         return
     action = {"name": "case", "main": case.get("main", "main"), "binary": "files" in case, "env": case.get("env")}
+    action["concurrency"] = case.get("concurrency", 1)
     for expected in case.get("inits", [{"ok": True}]):
         launcher.send(INIT, {"value": {"path": folder, **case.get("init", action)}})
         compare(*launcher.receive(), expected, "init")
     for number, run in enumerate(case.get("runs", []), 1):
-        together = {bytes([number, index]) * 8: one for index, one in enumerate(run.get("together", [run]))}
-        for activation_id, one in together.items():
-            launcher.send(RUN, expand(one.get("body", {"value": one.get("args", {})})), activation_id)
-        for reply, one in zip(launcher.receive(list(together)), together.values()):
+        together = {(number << 32 | index).to_bytes(16, "big"): one for index, one in enumerate(at_once(run))}
+        sender = ThreadPoolExecutor(1)
+        sent = sender.submit(send_runs, launcher, together)
+        for reply, (activation_id, one) in zip(launcher.receive(list(together)), together.items()):
             compare(reply, one, f"run {number}")
+            compare_streams(one, launcher.printed(activation_id))
+        sent.result(DEADLINE_SECONDS)
+
+
+def send_runs(launcher, runs):
+    for activation_id, one in runs.items():
+        launcher.send(RUN, expand(one.get("body", {"value": one.get("args", {})})), activation_id)
 
 
 def check(case, command, modules):

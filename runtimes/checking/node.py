@@ -14,7 +14,7 @@ DEADLINE_SECONDS = 60
 # Largest arguments and results of a node, in bytes, less what surrounds them.
 PAYLOAD = (1 << 20) - 16
 # What only a launcher of one's own can be given or asked.
-OF_LAUNCHERS = {"raw", "init", "host", "modules", "alone"}
+OF_LAUNCHERS = {"raw", "init", "host", "modules", "alone", "concurrency"}
 # What the platform adds to the log of a developer error.
 ADDED = "The action did not initialize or run as expected. Log data might be missing."
 

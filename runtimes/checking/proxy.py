@@ -17,6 +17,7 @@ from checking.expectations import (
     INITIALIZED,
     RESULT,
     Mismatch,
+    at_once,
     compare,
     compare_streams,
     expand,
@@ -27,7 +28,7 @@ from checking.expectations import (
 DEADLINE_SECONDS = 60
 SENTINEL = "XXX_THE_END_OF_A_WHISK_ACTIVATION_XXX\n"
 # What only a launcher of one's own can be given.
-OF_LAUNCHERS = {"raw"}
+OF_LAUNCHERS = {"raw", "concurrency"}
 # Families whose image is its server: when that ends, callers get no answer and the container ends too.
 SERVERS = {"nodejs", "ruby", "java"}
 # What the other families answer for a launcher that has ended.
@@ -123,14 +124,14 @@ def converse(proxy, case, family):
         value = case["init"] if "init" in case else action(case)
         judge(proxy.receive(proxy.send("/init", {"value": value}), INITIALIZED), expected, family, "init")
     for number, run in enumerate(case.get("runs", []), 1):
-        together = run.get("together", [run])
+        together = at_once(run)
         sent = [proxy.send("/run", expand(one.get("body", {"value": one.get("args", {})}))) for one in together]
         for connection, one in zip(sent, together):
             judge(proxy.receive(connection, RESULT), one, family, f"run {number}")
 
 
 def expects_end(case):
-    runs = [one for run in case.get("runs", []) for one in run.get("together", [run])]
+    runs = [one for run in case.get("runs", []) for one in at_once(run)]
     return any(one.get("end") for one in [*case.get("inits", []), *runs])
 
 

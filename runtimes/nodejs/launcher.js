@@ -3,11 +3,11 @@
 //
 // A frame is u32 length (big endian, of all that follows), u8 kind, 16 bytes of activation id, payload.
 // Order of events: Hello out; Init in, Initialized or DeveloperError out; then Run in, Result or
-// DeveloperError out, as often as asked. End of file on fd 3 ends the process.
+// DeveloperError out, as often as asked, and where runs overlap Log out. End of file on fd 3 ends the process.
 //
 // Only what a stem cell needs is loaded here; everything else is required when first used, because the
-// time until Hello is part of every cold start. V8 flags on the command line would make node discard its
-// built-in code cache, so `gc` is provided lazily instead of by `--expose-gc`.
+// time until Hello is part of every cold start; so are the files beside this one. V8 flags on the command line
+// would make node discard its built-in code cache, so `gc` is provided lazily instead of by `--expose-gc`.
 
 const fs = require('fs');
 const Module = require('module');
@@ -16,7 +16,7 @@ const path = require('path');
 const CHANNEL = 3;
 const HEADER_LENGTH = 21;
 const MAX_PAYLOAD = 256 * 1024 * 1024;
-const Kind = { Hello: 1, Init: 2, Initialized: 3, Run: 4, Result: 5, DeveloperError: 6 };
+const Kind = { Hello: 1, Init: 2, Initialized: 3, Run: 4, Result: 5, DeveloperError: 6, Log: 7 };
 const NO_ACTIVATION = Buffer.alloc(16);
 /** Environment names that belong to one activation; grows with every name a run brings. */
 const activationNames = new Set(['NAMESPACE', 'ACTION_NAME', 'ACTION_VERSION', 'ACTIVATION_ID',
@@ -24,12 +24,18 @@ const activationNames = new Set(['NAMESPACE', 'ACTION_NAME', 'ACTION_VERSION', '
 
 // ---- channel ------------------------------------------------------------------------------------
 
+/** A header for `size` bytes of payload, with `room` for the first of them behind it. */
+function encodeHeader(kind, activationId, size, room) {
+  const header = Buffer.allocUnsafe(HEADER_LENGTH + room);
+  header.writeUInt32BE(HEADER_LENGTH - 4 + size, 0);
+  header[4] = kind;
+  activationId.copy(header, 5);
+  return header;
+}
+
 function encodeFrame(kind, activationId, text) {
   const size = Buffer.byteLength(text);
-  const frame = Buffer.allocUnsafe(HEADER_LENGTH + size);
-  frame.writeUInt32BE(HEADER_LENGTH - 4 + size, 0);
-  frame[4] = kind;
-  activationId.copy(frame, 5);
+  const frame = encodeHeader(kind, activationId, size, size);
   frame.write(text, HEADER_LENGTH);
   return frame;
 }
@@ -269,10 +275,16 @@ class Launcher {
     this.send = send;
     this.state = State.ready;
     this.main = undefined;
+    /** Acts for a run, where output is attributed to runs. */
+    this.within = undefined;
   }
 
   receive(kind, activationId, payload) {
-    const answer = (replyKind, text) => this.send(replyKind, activationId, text);
+    const run = { activationId, ended: false };
+    const answer = (replyKind, text) => {
+      run.ended = true;
+      this.send(replyKind, activationId, text);
+    };
     const refuse = (error) => answer(Kind.DeveloperError, JSON.stringify({ error }));
     let message;
     try {
@@ -282,6 +294,7 @@ class Launcher {
     }
     if (typeof message !== 'object' || message === null) return refuse('Bad request.');
     if (kind === Kind.Init) return this.init(message.value ?? {}, answer, refuse);
+    if (kind === Kind.Run && this.within) return this.within(run, () => this.run(message, answer, refuse));
     if (kind === Kind.Run) return this.run(message, answer, refuse);
     return fail(`frames of kind ${kind} are not for a launcher`);
   }
@@ -302,11 +315,18 @@ class Launcher {
       this.main = entry;
       this.state = State.ready;
       answer(Kind.Initialized, '');
+      if (action.concurrency > 1) this.overlap();
     } catch (error) {
       this.state = State.stopped;
       console.error('Error during initialization:', ownFramesOnly(error));
       refuse(`Initialization has failed due to: ${stackOf(error)}`);
     }
+  }
+
+  /** From now on runs overlap and output is attributed. */
+  overlap() {
+    const wire = { CHANNEL, HEADER_LENGTH, Kind, encodeHeader, encodeFrame };
+    Object.assign(this, require('./concurrency.js').overlap(wire));
   }
 
   run(message, answer, refuse) {
@@ -320,12 +340,13 @@ class Launcher {
       return refuse(why);
     }
     refreshActivationEnvironment(message);
-    if (!concurrent) this.state = State.running;
+    if (!this.within && !sharedLogs) this.state = State.running;
     let outcome;
     try {
       outcome = main(args);
     } catch (error) {
-      this.state = State.stopped;
+      // Others in flight did nothing wrong, nor those that were sent before the platform knew.
+      if (!this.within) this.state = State.stopped;
       console.error(ownFramesOnly(error));
       return refuse(`An error has occurred: ${describe(error)}`);
     }
@@ -374,9 +395,9 @@ useBlockingOutput('stdout');
 useBlockingOutput('stderr');
 provideGarbageCollector();
 const preinstalled = usePreinstalledModules();
-/** Whether runs may overlap; they then share the environment, logs included. */
-const concurrent = /^true$/i.test(process.env.__OW_ALLOW_CONCURRENT ?? '');
-fs.writeSync(CHANNEL, encodeFrame(Kind.Hello, NO_ACTIVATION, `{"protocol":1,"concurrent":${concurrent}}`));
+/** Whether runs may overlap without being told apart: how a foreign platform asks for it. */
+const sharedLogs = /^true$/i.test(process.env.__OW_ALLOW_CONCURRENT ?? '');
+fs.writeSync(CHANNEL, encodeFrame(Kind.Hello, NO_ACTIVATION, '{"protocol":1,"concurrent":true}'));
 
 const { Socket } = require('net');
 const reader = new FrameReader((...frame) => launcher.receive(...frame));
