@@ -1,5 +1,6 @@
 //! The controller and the parts it is made of.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use chasen_entity::Identity;
@@ -87,6 +88,16 @@ impl Controller {
             runtimes,
             config,
         })
+    }
+
+    /// Offers these of the optional kinds from now on, and no others of them.
+    pub fn offer_kinds(&self, found: BTreeSet<String>) {
+        if self.runtimes.offer(found) {
+            self.entities.runtimes_changed();
+            let manifest = self.runtimes.manifest();
+            let kinds: Vec<&str> = manifest.kinds().map(|kind| kind.kind.as_str()).collect();
+            tracing::info!(?kinds, "the kinds that can run here changed");
+        }
     }
 
     /// What an identity may do.

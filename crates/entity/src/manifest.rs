@@ -52,6 +52,14 @@ pub struct RuntimeKind {
     pub launch: Option<Launch>,
 }
 
+impl RuntimeKind {
+    /// True for a kind that is offered only where its interpreter is found.
+    #[must_use]
+    pub fn is_optional(&self) -> bool {
+        self.launch.as_ref().is_some_and(|launch| launch.optional)
+    }
+}
+
 /// An image reference in parts.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Image {
@@ -130,6 +138,9 @@ pub struct Launch {
     /// First guess of a cold start, in milliseconds; measurements replace it.
     #[serde(default = "default_cold_millis")]
     pub cold_millis: u64,
+    /// True for a kind that is offered only where its interpreter is found.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub optional: bool,
 }
 
 impl Launch {
@@ -253,6 +264,23 @@ impl Manifest {
         }
     }
 
+    /// The manifest as it is offered where `is_there` tells which optional kinds can run: without the others. A family
+    /// that loses its default has the first of the rest for it.
+    #[must_use]
+    pub fn offered(&self, is_there: impl Fn(&str) -> bool) -> Self {
+        let mut offered = self.clone();
+        for kinds in offered.runtimes.values_mut() {
+            kinds.retain(|kind| !kind.is_optional() || is_there(&kind.kind));
+            if !kinds.iter().any(|kind| kind.default)
+                && let Some(first) = kinds.first_mut()
+            {
+                first.default = true;
+            }
+        }
+        offered.runtimes.retain(|_, kinds| !kinds.is_empty());
+        offered
+    }
+
     /// Every kind.
     pub fn kinds(&self) -> impl Iterator<Item = &RuntimeKind> {
         self.runtimes.values().flatten()
@@ -352,6 +380,27 @@ mod tests {
         assert!(manifest.is_own_blackbox("openwhisk/dockerskeleton"));
         assert!(manifest.is_own_blackbox("docker.io/openwhisk/dockerskeleton:latest"));
         assert!(!manifest.is_own_blackbox("example/other"));
+    }
+
+    #[test]
+    fn optional_kinds_are_offered_where_they_are_there() {
+        let launch =
+            r#""image":{"name":"n"},"chasen":{"interpreter":{"command":"c","version":"1"},"optional":true}"#;
+        let text = format!(
+            r#"{{"runtimes":{{"k":[{{"kind":"k:1","default":true,{launch}}},{{"kind":"k:2","image":{{"name":"n"}}}}],
+                "o":[{{"kind":"o:1",{launch}}}]}}}}"#
+        );
+        let manifest = Manifest::parse(&text).unwrap();
+        let kinds = |offered: &Manifest| {
+            offered.kinds().map(|kind| (kind.kind.clone(), kind.default)).collect::<Vec<_>>()
+        };
+        assert_eq!(kinds(&manifest.offered(|_| true)), kinds(&manifest));
+        assert_eq!(
+            kinds(&manifest.offered(|kind| kind == "o:1")),
+            [("k:2".to_owned(), true), ("o:1".to_owned(), true)]
+        );
+        let least = manifest.offered(|_| false);
+        assert!(least.runtimes.len() == 1 && least.resolve("k:default").unwrap().kind == "k:2");
     }
 
     #[test]

@@ -10,6 +10,7 @@ use chasen_client::Client;
 use chasen_controller::admin::{Admin, AdminCredentials};
 use chasen_embedded::{Embedded, EmbeddedConfig, OpenError, ParameterKeyError, ParameterKeys};
 use chasen_sandbox::factory::OpenError as SandboxError;
+use chasen_sandbox::interpreter::FORGET_MISSING;
 use chasen_spi::{Invoker, Runtimes, StoreError};
 use chasen_telemetry::task;
 use tokio::net::TcpListener;
@@ -110,6 +111,8 @@ impl Node {
         let config =
             wiring::sandbox_config(settings, executable, &folder, runtimes.clone(), address, door_port);
         let sandboxes = Arc::new(Sandboxes::open(config, &data::cache_folder().join("modules")).await?);
+        // Before anybody asks: what was accepted in an earlier life may be of such a kind.
+        runtimes.offer(sandboxes.optional_kinds().await);
         let unfinished = stores.event_log().unfinished()?;
         let parts = Parts::wire(settings, stores, keys, runtimes, sandboxes);
         let (stopping, _) = watch::channel(false);
@@ -117,6 +120,7 @@ impl Node {
         let mut node = Self { address, parts, stopping, doors: Vec::new(), announced };
         node.open_doors(listener)?;
         node.open_admin_door(admin_listener, kept, credentials);
+        node.look_for_kinds();
         let others = node.parts.scheduler.recover(unfinished);
         node.parts.controller.recover(others);
         tracing::info!(%address, data = %folder.display(), version = env!("CARGO_PKG_VERSION"), "the node takes work");
@@ -188,6 +192,21 @@ impl Node {
         let admin = Admin::new(Arc::new(status), Arc::new(kept), credentials);
         let served = self.parts.controller.clone().serve_admin(listener, admin, self.stopped());
         self.doors.push(task::spawn("admin door", served));
+    }
+
+    /// Looks again and again which optional kinds can run: what is installed or built meanwhile is offered, too.
+    fn look_for_kinds(&mut self) {
+        let (sandboxes, controller) = (self.parts.sandboxes.clone(), self.parts.controller.clone());
+        let mut stopped = Box::pin(self.stopped());
+        let looking = async move {
+            while tokio::time::timeout(FORGET_MISSING, &mut stopped).await.is_err() {
+                tokio::select! {
+                    found = sandboxes.optional_kinds() => controller.offer_kinds(found),
+                    () = &mut stopped => break,
+                }
+            }
+        };
+        self.doors.push(task::spawn("kinds", looking));
     }
 
     /// Resolves when the node is stopping.

@@ -1,5 +1,6 @@
 //! The sandboxes of a node: the factory, and the preinstalled modules that its kinds wait for.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -49,9 +50,22 @@ impl Sandboxes {
         self.factory.interpreters().find(&launch.interpreter).await.err().map(|missing| missing.to_string())
     }
 
-    /// How sandboxes run a kind, as it is at the moment.
+    /// The optional kinds whose interpreter is here at the moment.
+    pub async fn optional_kinds(&self) -> BTreeSet<String> {
+        let mut found = BTreeSet::new();
+        for kind in self.runtimes.whole().kinds().filter(|kind| kind.is_optional()) {
+            if let Some(launch) = &kind.launch
+                && self.factory.interpreters().find(&launch.interpreter).await.is_ok()
+            {
+                found.insert(kind.kind.clone());
+            }
+        }
+        found
+    }
+
+    /// How sandboxes run a kind, whether it is offered or not.
     fn launch(&self, kind: &str) -> Option<Launch> {
-        self.runtimes.manifest().resolve(kind)?.launch.clone()
+        self.runtimes.whole().resolve(kind)?.launch.clone()
     }
 
     async fn await_modules(&self, kind: &str) {

@@ -17,12 +17,12 @@ type Answer = Result<Reply, ApiError>;
 
 /// `GET /runtimes`
 pub(super) fn get(call: &AdminCall<'_>) -> Reply {
-    call.success(&**call.controller.runtimes.manifest())
+    call.success(&*call.controller.runtimes.whole())
 }
 
 /// `GET /runtimes/{kind}`
 pub(super) fn get_kind(call: &AdminCall<'_>, kind: &str) -> Answer {
-    let manifest = call.controller.runtimes.manifest();
+    let manifest = call.controller.runtimes.whole();
     let kind = manifest.resolve(&percent::decode(kind)).ok_or_else(ApiError::not_found)?;
     Ok(call.success(kind))
 }
@@ -65,7 +65,7 @@ async fn change(
     let (controller, admin) = (call.controller.clone(), call.admin.clone());
     let done = aside::finish(async move {
         let _turn = admin.changing.lock().await;
-        let present = Arc::clone(&controller.runtimes.manifest());
+        let present = controller.runtimes.whole();
         let manifest = make(Manifest::clone(&present))?;
         kinds::check_news(&*admin.keeper, &present, &manifest)?;
         admin.keeper.keep(&manifest).await?;
@@ -78,7 +78,7 @@ fn enforce(controller: &Controller, manifest: Manifest) -> Arc<Manifest> {
     controller.runtimes.replace(manifest);
     // What is prepared from now on knows the new kinds; what was prepared is forgotten.
     controller.entities.runtimes_changed();
-    let manifest = Arc::clone(&controller.runtimes.manifest());
+    let manifest = controller.runtimes.whole();
     let kinds: Vec<&str> = manifest.kinds().map(|kind| kind.kind.as_str()).collect();
     tracing::info!(?kinds, "an operator changed the kinds");
     manifest
