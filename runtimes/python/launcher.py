@@ -2,7 +2,8 @@
 
 A frame is u32 length (big endian, of all that follows), u8 kind, 16 bytes of activation id, payload.
 Order of events: Hello out; Init in, Initialized or DeveloperError out; then Run in, Result or
-DeveloperError out, as often as asked. End of file on fd 3 ends the process.
+DeveloperError out, as often as asked: one at a time, or up to the `concurrency` that Init names at once,
+which is the matter of `overlap.py`. End of file on fd 3 ends the process.
 
 Started as `python -I -S -B -X utf8 launcher.py`: nothing of the host's own packages is on the path. Only
 what a stem cell needs is imported here; `json`, `traceback` and `asyncio` (with all they pull in) would
@@ -10,6 +11,7 @@ double the time until Hello, which is part of every cold start.
 """
 
 import _sitebuiltins
+import _thread
 import builtins
 import os
 import sys
@@ -18,7 +20,7 @@ CHANNEL = 3
 HEADER_LENGTH = 21
 MAX_PAYLOAD = 256 * 1024 * 1024
 READ_SIZE = 1024 * 1024
-HELLO, INIT, INITIALIZED, RUN, RESULT, DEVELOPER_ERROR = range(1, 7)
+HELLO, INIT, INITIALIZED, RUN, RESULT, DEVELOPER_ERROR, LOG = range(1, 8)
 
 CANNOT_START = "Cannot start action. Check logs for details."
 CANNOT_COMPILE = "The action failed to generate or locate a binary. See logs for details."
@@ -100,14 +102,23 @@ def read_frame():
     return None if payload is None else (header[4], bytes(header[5:]), payload)
 
 
-def write_frame(kind, activation_id, text):
-    """Writes one frame; whatever the function printed is in the pipes before."""
-    flush_output()
-    payload = text.encode("utf-8", "backslashreplace")
+# Held while a frame is written: runs that overlap answer from several threads.
+writing = _thread.allocate_lock()
+
+
+def write_frame(kind, activation_id, payload):
+    """Writes one frame with this payload of bytes."""
     header = (HEADER_LENGTH - 4 + len(payload)).to_bytes(4, "big") + bytes([kind]) + activation_id
     rest = memoryview(header + payload)
-    while rest:
-        rest = rest[os.write(CHANNEL, rest) :]
+    with writing:
+        while rest:
+            rest = rest[os.write(CHANNEL, rest) :]
+
+
+def reply(kind, activation_id, text):
+    """Answers a request; whatever the function printed is out before."""
+    flush_output()
+    write_frame(kind, activation_id, text.encode("utf-8", "backslashreplace"))
 
 
 def flush_output():
@@ -231,18 +242,22 @@ def load(folder, binary, main):
         raise ImportError(f"cannot import name '{main}' from 'main__' ({path})", name="main__") from None
 
 
-def print_exception(error, skip=0):
-    """The interpreter's own traceback, without the first `skip` frames, which are the launcher's."""
+# The files whose frames are not the function's.
+own_files = {__file__}
+
+
+def print_exception(error):
+    """The interpreter's own traceback, without the frames that it begins with and that are the launcher's."""
     trace = error.__traceback__
-    for _ in range(skip):
-        trace = trace and trace.tb_next
+    while trace and trace.tb_frame.f_code.co_filename in own_files:
+        trace = trace.tb_next
     sys.__excepthook__(type(error), error.with_traceback(trace), trace)
 
 
 def report_exit(error):
     """Says on stderr what the interpreter says when `error` ends it, and returns its exit status."""
     if not isinstance(error, SystemExit):
-        print_exception(error, skip=2)
+        print_exception(error)
         return 1
     if error.code is None or isinstance(error.code, int):
         return (error.code or 0) & 0xFF
@@ -272,7 +287,7 @@ class Launcher:
         return fail(f"frames of kind {kind} are not for a launcher")
 
     def refuse(self, activation_id, error):
-        write_frame(DEVELOPER_ERROR, activation_id, to_json({"error": error}))
+        reply(DEVELOPER_ERROR, activation_id, to_json({"error": error}))
 
     def init(self, activation_id, action):
         if self.main is not None:
@@ -284,6 +299,9 @@ class Launcher:
             return self.refuse(activation_id, "Missing main/no code to execute.")
         for name, value in (action.get("env") or {}).items():
             set_environment(name, value)
+        concurrency = action.get("concurrency") or 1
+        # Before the code is loaded: what it keeps of `sys.stdout` and `sys.stderr` must know of runs.
+        overlap = load_overlap(self, concurrency) if concurrency > 1 else None
         try:
             self.main = load(folder, binary, main)
         except CompileError as error:
@@ -295,26 +313,39 @@ class Launcher:
             log("Command exited abruptly during initialization.")
             self.refuse(activation_id, CANNOT_START)
             os._exit(status)
-        return write_frame(INITIALIZED, activation_id, "")
+        reply(INITIALIZED, activation_id, "")
+        if overlap:
+            overlap.serve()
 
     def run(self, activation_id, message):
         if self.main is None:
             return self.refuse(activation_id, "no action defined yet")
         refresh_activation_environment(message)
         try:
-            result = self.call({} if message.get("value") is None else message["value"])
+            result = self.call(arguments(message))
+        except BaseException as error:
+            return self.fail(activation_id, error)
+        return self.conclude(activation_id, result)
+
+    def conclude(self, activation_id, result):
+        """Answers with what the function gave."""
+        try:
             text = to_json(result)
             text.encode()
         except Exception as error:
-            print_exception(error, skip=2)
-            return write_frame(RESULT, activation_id, to_json({"error": describe(error)}))
-        except BaseException as error:
-            status = report_exit(error)
-            self.refuse(activation_id, "command exited")
-            os._exit(status)
+            return self.fail(activation_id, error)
         if not isinstance(result, (dict, list, tuple)):
             return self.refuse(activation_id, "The action did not return a dictionary or array.")
-        return write_frame(RESULT, activation_id, text)
+        return reply(RESULT, activation_id, text)
+
+    def fail(self, activation_id, error):
+        """Answers with what the function raised; what is no `Exception` ends the process."""
+        if isinstance(error, Exception):
+            print_exception(error)
+            return reply(RESULT, activation_id, to_json({"error": describe(error)}))
+        status = report_exit(error)
+        self.refuse(activation_id, "command exited")
+        return os._exit(status)
 
     def call(self, args):
         result = self.main(args)
@@ -326,6 +357,22 @@ class Launcher:
             self.loop = asyncio.new_event_loop()
             asyncio.set_event_loop(self.loop)
         return self.loop.run_until_complete(result)
+
+
+def arguments(message):
+    return {} if message.get("value") is None else message["value"]
+
+
+def load_overlap(launcher, concurrency):
+    """What serves up to `concurrency` runs at once: its file lies beside this one, on no path."""
+    path = os.path.join(os.path.dirname(os.path.abspath(__file__)), "overlap.py")
+    own_files.add(path)
+    with open(path, "rb") as file:
+        code = compile(file.read(), path, "exec", dont_inherit=True)
+    module = type(sys)("overlap")
+    module.__file__ = path
+    exec(code, module.__dict__)
+    return module.Overlap(sys.modules[__name__], launcher, concurrency)
 
 
 def has_source(folder):
@@ -363,7 +410,7 @@ def main():
     modules = os.environ.pop("CHASEN_MODULES", None)
     if modules:
         sys.path.append(os.path.join(modules, "site-packages"))
-    write_frame(HELLO, bytes(16), '{"protocol":1,"concurrent":false}')
+    reply(HELLO, bytes(16), '{"protocol":1,"concurrent":true}')
     launcher = Launcher()
     try:
         while (frame := read_frame()) is not None:

@@ -12,11 +12,12 @@ use chasen_runtime::personality::Personality;
 
 /// The kinds and how each is launched; the same file that the platform's own sandboxes go by.
 const MANIFEST: &str = include_str!("../../runtimes.json");
-/// The launchers that the manifest names.
-const LAUNCHERS: [(&str, &str); 4] = [
+/// The launchers that the manifest names, each before what it needs beside it.
+const LAUNCHERS: [(&str, &str); 5] = [
     ("nodejs/launcher.js", include_str!("../../nodejs/launcher.js")),
     ("php/launcher.php", include_str!("../../php/launcher.php")),
     ("python/launcher.py", include_str!("../../python/launcher.py")),
+    ("python/overlap.py", include_str!("../../python/overlap.py")),
     ("ruby/launcher.rb", include_str!("../../ruby/launcher.rb")),
 ];
 /// Where interpreters are looked for besides the folders of `PATH`.
@@ -77,11 +78,11 @@ fn of_manifest(name: &str, family: &str) -> Result<Launcher, String> {
         )
     })?;
     let Some(launcher) = &launch.launcher else { return Ok(Launcher::Action) };
-    let text = LAUNCHERS.iter().find(|(path, _)| path == launcher).map(|(_, text)| text);
-    let text =
-        text.ok_or_else(|| format!("the launcher of '{name}' is not built in: give its command after --"))?;
+    if !LAUNCHERS.iter().any(|(path, _)| path == launcher) {
+        return Err(format!("the launcher of '{name}' is not built in: give its command after --"));
+    }
     let interpreter = find_interpreter(&launch)?;
-    let file = write_out(launcher, text).map_err(|error| {
+    let file = write_out(launcher).map_err(|error| {
         format!(
             "the launcher cannot be written to {} ({error}): mount a writable folder there, or set TMPDIR",
             env::temp_dir().display()
@@ -128,15 +129,20 @@ pub(crate) fn clean_up() {
     let _ = std::fs::remove_dir_all(folder());
 }
 
-/// Writes a launcher into a new folder of its own, which nobody else can have prepared.
-fn write_out(launcher: &str, text: &str) -> io::Result<PathBuf> {
+/// Writes a launcher and what lies beside it into a new folder of its own, which nobody else can have prepared.
+fn write_out(launcher: &str) -> io::Result<PathBuf> {
     // What a process of the same number left, in a container that was started again.
     clean_up();
     let folder = folder();
     std::fs::create_dir(&folder)?;
-    let file = folder.join(Path::new(launcher).file_name().unwrap_or_default());
-    std::fs::File::create_new(&file)?.write_all(text.as_bytes())?;
-    Ok(file)
+    let launcher = Path::new(launcher);
+    for (path, text) in LAUNCHERS.map(|(path, text)| (Path::new(path), text)) {
+        if path.parent() == launcher.parent() {
+            let file = folder.join(path.file_name().unwrap_or_default());
+            std::fs::File::create_new(file)?.write_all(text.as_bytes())?;
+        }
+    }
+    Ok(folder.join(launcher.file_name().unwrap_or_default()))
 }
 
 #[cfg(test)]
@@ -167,9 +173,10 @@ mod tests {
     #[test]
     fn launchers_of_the_manifest_are_built_in() {
         let manifest = Manifest::parse(MANIFEST).unwrap();
-        for (path, _) in LAUNCHERS {
-            let named = manifest.kinds().filter_map(|kind| kind.launch.as_ref());
-            assert!(named.into_iter().any(|launch| launch.launcher.as_deref() == Some(path)), "{path}");
+        for launcher in manifest.kinds().filter_map(|kind| kind.launch.as_ref()?.launcher.as_deref()) {
+            // Those that are built on the spot lie elsewhere.
+            let carried = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(launcher).is_file();
+            assert_eq!(LAUNCHERS.iter().any(|(path, _)| *path == launcher), carried, "{launcher}");
         }
     }
 }

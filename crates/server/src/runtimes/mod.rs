@@ -14,10 +14,11 @@ pub use modules::{ModuleSet, Modules, Wanted};
 /// The manifest of kinds.
 const MANIFEST: &str = include_str!("../../../../runtimes/runtimes.json");
 
-/// Launchers, by their path in the folder.
-const LAUNCHERS: [(&str, &str); 4] = [
+/// Launchers and what they need beside them, by their path in the folder.
+const LAUNCHERS: [(&str, &str); 5] = [
     ("nodejs/launcher.js", include_str!("../../../../runtimes/nodejs/launcher.js")),
     ("python/launcher.py", include_str!("../../../../runtimes/python/launcher.py")),
+    ("python/overlap.py", include_str!("../../../../runtimes/python/overlap.py")),
     ("php/launcher.php", include_str!("../../../../runtimes/php/launcher.php")),
     ("ruby/launcher.rb", include_str!("../../../../runtimes/ruby/launcher.rb")),
 ];
@@ -115,7 +116,8 @@ mod tests {
         lay_out(folder.path()).unwrap();
         assert_eq!(std::fs::read_to_string(&path).unwrap(), LAUNCHERS[1].1);
         let files = std::fs::read_dir(folder.path().join("python")).unwrap().count();
-        assert_eq!(files, 1, "nothing is left beside");
+        let carried = LAUNCHERS.iter().filter(|(name, _)| name.starts_with("python/")).count();
+        assert_eq!(files, carried, "nothing is left beside");
     }
 
     #[test]
