@@ -93,6 +93,8 @@ pub enum Answer {
     },
     /// The sandbox died or broke the connection.
     Gone,
+    /// The runtime is shutting down: it said so instead of running anything, and another one may.
+    Declined,
     /// The sandbox ran out of memory.
     OutOfMemory,
     /// The time limit ran out.
@@ -129,7 +131,7 @@ impl Response {
             Answer::TooLong { length, kept } => {
                 Self::of_truncated(Outcome::ApplicationError, length, &kept, payload)
             }
-            Answer::Gone => Self::error(Outcome::DeveloperError, error_text::RUN_EXITED),
+            Answer::Gone | Answer::Declined => Self::error(Outcome::DeveloperError, error_text::RUN_EXITED),
             Answer::OutOfMemory => Self::error(Outcome::DeveloperError, error_text::OUT_OF_MEMORY),
             Answer::TimedOut => {
                 Self::error(Outcome::DeveloperError, &error_text::run_timed_out(millis(time_limit)))
@@ -148,7 +150,7 @@ impl Response {
             Answer::TooLong { length, kept } => {
                 Self::of_truncated(Outcome::DeveloperError, length, &kept, payload)
             }
-            Answer::Gone => Self::error(Outcome::DeveloperError, error_text::INIT_EXITED),
+            Answer::Gone | Answer::Declined => Self::error(Outcome::DeveloperError, error_text::INIT_EXITED),
             Answer::OutOfMemory => Self::error(Outcome::DeveloperError, error_text::OUT_OF_MEMORY),
             Answer::TimedOut => {
                 Self::error(Outcome::DeveloperError, &error_text::init_timed_out(millis(time_limit)))

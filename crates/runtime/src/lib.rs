@@ -6,5 +6,9 @@
 pub mod code;
 pub mod connection;
 #[cfg(feature = "platform")]
+pub mod http;
+#[cfg(feature = "platform")]
 pub mod lines;
 pub mod personality;
+#[cfg(feature = "platform")]
+pub mod sentinel;

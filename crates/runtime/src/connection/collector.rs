@@ -16,7 +16,7 @@ pub enum Body {
 
 /// Collects one body.
 #[derive(Debug)]
-pub(super) struct Collector {
+pub(crate) struct Collector {
     kept: Vec<u8>,
     length: u64,
     keep: usize,
@@ -24,21 +24,21 @@ pub(super) struct Collector {
 
 impl Collector {
     /// A collector that keeps `keep` bytes; `expected` of them get room at once.
-    pub(super) fn new(keep: usize, expected: usize) -> Self {
+    pub(crate) fn new(keep: usize, expected: usize) -> Self {
         Self { kept: Vec::with_capacity(expected.min(keep)), length: 0, keep }
     }
 
-    pub(super) fn add(&mut self, bytes: &[u8]) {
+    pub(crate) fn add(&mut self, bytes: &[u8]) {
         let room = self.keep - self.kept.len();
         self.kept.extend_from_slice(bytes.get(..room).unwrap_or(bytes));
         self.length += bytes.len() as u64;
     }
 
-    pub(super) fn length(&self) -> u64 {
+    pub(crate) fn length(&self) -> u64 {
         self.length
     }
 
-    pub(super) fn finish(self) -> Body {
+    pub(crate) fn finish(self) -> Body {
         if self.length > self.kept.len() as u64 {
             Body::Cut { length: self.length, kept: self.kept }
         } else {

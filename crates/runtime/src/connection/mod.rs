@@ -13,6 +13,8 @@ use std::io;
 use chasen_entity::frame::FrameError;
 
 pub use collector::Body;
+#[cfg(feature = "platform")]
+pub(crate) use collector::Collector;
 pub use framed::{Connection, Hello, LogSink, Reply};
 pub use lines::LineConnection;
 
