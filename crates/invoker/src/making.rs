@@ -60,6 +60,7 @@ pub(crate) async fn make_stem(node: Arc<Node>, container: Arc<PooledContainer>) 
 impl Node {
     async fn make(self: &Arc<Self>, container: &Arc<PooledContainer>, request: &StartRequest) -> Made {
         let begun = Instant::now();
+        let was_stem = container.state() == State::Stem;
         let (handle, code) = tokio::join!(self.handle(container), self.code(&request.action));
         let handle = match handle {
             Ok(handle) => handle,
@@ -86,7 +87,9 @@ impl Node {
                 let serving = Serving::new(handle, self.config.payload);
                 Made::Started(StartedContainer { container: Arc::new(serving), init_started_at, init_time })
             }
-            Err(failure) => Made::Failed(failure),
+            // It has been there for a while, and somebody has told it to end.
+            Err((Answer::Declined, _)) if was_stem && !self.is_closing() => Made::Lost,
+            Err((_, failure)) => Made::Failed(failure),
         }
     }
 
@@ -198,12 +201,13 @@ impl Node {
         }
     }
 
+    /// When it began and how long it took, or the answer and what it comes to.
     async fn initialize(
         &self,
         handle: &Handle,
         request: &StartRequest,
         text: Option<Bytes>,
-    ) -> Result<(Millis, Duration), StartFailure> {
+    ) -> Result<(Millis, Duration), (Answer, StartFailure)> {
         let init_started_at = clock::now();
         let limit = Duration::from_millis(u64::from(request.action.limits.timeout));
         let code = InitCode { action: Arc::clone(&request.action), text };
@@ -214,16 +218,17 @@ impl Node {
         }
         handle.pooled.apply(Event::NotInitialized);
         if self.is_closing() {
-            return Err(StartFailure::Draining);
+            return Err((reply.answer, StartFailure::Draining));
         }
-        Err(StartFailure::Init {
+        let failure = StartFailure::Init {
             timed_out: reply.answer == Answer::TimedOut,
             // The namespace's own bounds are those of results.
-            response: Response::of_failed_init(reply.answer, limit, &self.config.payload),
+            response: Response::of_failed_init(reply.answer.clone(), limit, &self.config.payload),
             init_started_at,
             init_time: reply.duration,
             logs: reply.logs,
-        })
+        };
+        Err((reply.answer, failure))
     }
 
     /// The runtime ended right after it had taken the action.

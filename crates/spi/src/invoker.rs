@@ -86,7 +86,7 @@ pub trait ReadyContainer: Send + Sync {
     /// Slots: calls that it takes at the same time.
     fn slots(&self) -> u32;
 
-    /// Runs one invocation. `started` is called once, before the first byte reaches the runtime.
+    /// Runs one invocation. `started` is called at most once, before the first byte reaches the runtime.
     async fn run(
         &self,
         invocation: &Invocation,
@@ -117,6 +117,6 @@ pub struct RunReport {
     pub container_lives: bool,
 }
 
-/// Why a run did not reach the runtime: no byte was sent, another container may take it.
+/// A run that was not begun: no byte was sent, or the runtime said that it is shutting down. Another container may take it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RunFailure;

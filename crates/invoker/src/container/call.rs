@@ -80,7 +80,7 @@ impl ReadyContainer for Serving {
         let payload = self.payload.of_namespace(&invocation.identity.limits);
         let started_at = sent_at.load(Ordering::Relaxed);
         inside.leave(reply.keeps_container());
-        if started_at == 0 && reply.answer == Answer::Gone {
+        if reply.answer == Answer::Declined || started_at == 0 && reply.answer == Answer::Gone {
             return Err(RunFailure);
         }
         Ok(RunReport {

@@ -157,6 +157,10 @@ async fn what_goes_wrong_in_a_run_ends_the_container_with_the_right_word() {
     let unsent = invocation("guest", "hello", KIND, r#"{"do":"die-unsent"}"#);
     let started = bench.start(&unsent).await;
     assert_eq!(started.container.run(&unsent, &|| panic!("nothing was sent")).await, Err(RunFailure));
+    let declined = invocation("guest", "hello", KIND, r#"{"do":"decline"}"#);
+    let started = bench.start(&declined).await;
+    assert_eq!(started.container.run(&declined, &|| {}).await, Err(RunFailure), "it was sent, but not run");
+    started.container.gone().await;
     bench.assert_clean();
 }
 
@@ -167,6 +171,7 @@ async fn failed_starts_say_whose_fault_it_is() {
     for (main, text, timed_out) in [
         ("refuses", "refused".to_owned(), false),
         ("dies", error_text::INIT_EXITED.to_owned(), false),
+        ("declines", error_text::INIT_EXITED.to_owned(), false),
         ("hangs", error_text::init_timed_out(60_000), true),
     ] {
         let action = with_action(hello.clone(), |action| action.exec.main = Some(main.to_owned()));

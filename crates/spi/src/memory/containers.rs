@@ -1,9 +1,9 @@
 //! A container factory in memory: containers that do what the arguments say, and notes of what was done to them.
 //!
 //! Kinds: `memory:1` runs; `serial:1` runs one call at a time; `missing:1` is served but not installed; `failing:1` cannot be created.
-//! Entry points: `refuses`, `dies` and `hangs` at initialisation, everything else takes the action.
-//! Arguments, by the key `do`: `sleep` (for `ms`), `refuse`, `die`, `die-unsent`, `hang` (until the time limit),
-//! `stuck` (for ever, limit or not); everything else is echoed.
+//! Entry points: `refuses`, `declines`, `dies` and `hangs` at initialisation, everything else takes the action.
+//! Arguments, by the key `do`: `sleep` (for `ms`), `refuse`, `decline`, `die`, `die-unsent`, `hang` (until the time
+//! limit), `stuck` (for ever, limit or not); everything else is echoed.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -201,6 +201,7 @@ impl MemoryContainer {
                 self.dead.send_replace(true);
                 Answer::Gone
             }
+            "decline" | "declines" => Answer::Declined,
             "refuse" | "refuses" => Answer::Refused(br#"{"error":"refused"}"#.to_vec()),
             "sleep" => {
                 let millis = arguments.get("ms").and_then(|ms| ms.read::<u64>().ok()).unwrap_or_default();

@@ -46,6 +46,7 @@ async fn errors_of_the_action_are_its_own() {
     for (what, text, timed_out) in [
         (r#"{"do":"die"}"#, error_text::RUN_EXITED.to_owned(), "false"),
         (r#"{"do":"die-unsent"}"#, error_text::RUN_EXITED.to_owned(), "false"),
+        (r#"{"do":"decline"}"#, error_text::RUN_EXITED.to_owned(), "false"),
         (r#"{"do":"hang"}"#, error_text::run_timed_out(60_000), "true"),
         (r#"{"do":"stuck"}"#, error_text::run_timed_out(60_000), "true"),
     ] {
