@@ -44,6 +44,9 @@ pub struct RuntimeKind {
     /// `main` must be given.
     #[serde(default)]
     pub require_main: bool,
+    /// Its image marks the end of every activation's log; absent means that it does.
+    #[serde(default = "always", skip_serializing_if = "is_set")]
+    pub sentinelled_logs: bool,
     /// Containers kept started but not initialised.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub stem_cells: Vec<StemCells>,
@@ -291,6 +294,24 @@ impl Manifest {
     pub fn is_own_blackbox(&self, image: &str) -> bool {
         self.blackboxes.iter().any(|own| repository(&own.to_string()) == repository(image))
     }
+
+    /// True if a container of this kind, or of this image of a blackbox, marks the end of every activation's log.
+    /// Foreign images promise nothing.
+    #[must_use]
+    pub fn marks_logs(&self, kind: &str, image: Option<&str>) -> bool {
+        match image {
+            Some(image) => self.is_own_blackbox(image),
+            None => self.resolve(kind).is_none_or(|kind| kind.sentinelled_logs),
+        }
+    }
+}
+
+fn always() -> bool {
+    true
+}
+
+fn is_set(value: &bool) -> bool {
+    *value
 }
 
 /// An image without its tag, and without the registry that is meant when none is named.
@@ -380,6 +401,22 @@ mod tests {
         assert!(manifest.is_own_blackbox("openwhisk/dockerskeleton"));
         assert!(manifest.is_own_blackbox("docker.io/openwhisk/dockerskeleton:latest"));
         assert!(!manifest.is_own_blackbox("example/other"));
+    }
+
+    #[test]
+    fn kinds_mark_their_logs_unless_they_say_otherwise() {
+        let text = TWO.replace(r#""image":{"name":"n"},"#, r#""image":{"name":"n"},"sentinelledLogs":false,"#);
+        let manifest = Manifest::parse(&text).unwrap();
+        for (kind, image, marks) in [
+            ("nodejs:18", None, true),
+            ("nodejs:20", None, false),
+            ("blackbox", Some("openwhisk/dockerskeleton"), true),
+            ("blackbox", Some("example/other"), false),
+        ] {
+            assert_eq!(manifest.marks_logs(kind, image), marks, "{kind} {image:?}");
+        }
+        let kept = serde_json::to_string(&manifest).unwrap();
+        assert_eq!(kept.matches("sentinelledLogs").count(), 1);
     }
 
     #[test]
