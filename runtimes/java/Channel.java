@@ -20,6 +20,7 @@ final class Channel {
     static final int RUN = 4;
     static final int RESULT = 5;
     static final int DEVELOPER_ERROR = 6;
+    private static final int LOG = 7;
 
     private static final int HEADER_LENGTH = 21;
     private static final int MAX_PAYLOAD = 256 * 1024 * 1024;
@@ -75,8 +76,20 @@ final class Channel {
 
     void write(int kind, byte[] activationId, String text) throws IOException {
         byte[] payload = text.getBytes(StandardCharsets.UTF_8);
-        ByteBuffer frame = ByteBuffer.allocate(HEADER_LENGTH + payload.length);
-        frame.putInt(HEADER_LENGTH - 4 + payload.length).put((byte) kind).put(activationId).put(payload);
+        write(frame(kind, activationId, payload.length).put(payload));
+    }
+
+    /** A piece of what an activation has printed to stream 1 or 2. */
+    void log(byte[] activationId, int stream, byte[] text, int offset, int length) throws IOException {
+        write(frame(LOG, activationId, 1 + length).put((byte) stream).put(text, offset, length));
+    }
+
+    private static ByteBuffer frame(int kind, byte[] activationId, int size) {
+        ByteBuffer frame = ByteBuffer.allocate(HEADER_LENGTH + size);
+        return frame.putInt(HEADER_LENGTH - 4 + size).put((byte) kind).put(activationId);
+    }
+
+    private synchronized void write(ByteBuffer frame) throws IOException {
         out.write(frame.array());
     }
 }

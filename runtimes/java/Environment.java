@@ -48,10 +48,13 @@ final class Environment {
         }
     }
 
-    /** Makes `__OW_*` say what this run says. */
+    /** Makes `__OW_*` say what this run says. Others that run meanwhile find a name there that was there before. */
     static void refresh(JsonObject message) {
         for (String name : OF_ACTIVATIONS) {
-            VARIABLES.remove(name);
+            JsonElement value = message.get(name.substring("__OW_".length()).toLowerCase(Locale.ROOT));
+            if (value == null || !value.isJsonPrimitive() || !value.getAsJsonPrimitive().isString()) {
+                VARIABLES.remove(name);
+            }
         }
         for (Map.Entry<String, JsonElement> entry : message.entrySet()) {
             JsonElement value = entry.getValue();

@@ -17,7 +17,7 @@ import java.util.Map;
  * Launcher of the java kinds: owns one action inside a sandbox and answers frames on fd 3.
  *
  * <p>Order of events: Hello out; Init in, Initialized or DeveloperError out; then Run in, Result or DeveloperError out,
- * as often as asked. End of file on fd 3 ends the process.
+ * as often as asked, and where runs overlap Log out. End of file on fd 3 ends the process.
  *
  * <p>Started from a jar whose manifest opens the few packages of the JDK that it reaches into, with an archive of its
  * loaded classes beside it, made by `build.sh` with the argument `train`.
@@ -32,16 +32,25 @@ public final class Launcher {
     private static final String NOT_RUN = "An error has occurred while invoking the action (see logs for details): ";
 
     /** The text is for the caller. */
-    private static final class Refusal extends Exception {
+    static final class Refusal extends Exception {
         private static final long serialVersionUID = 1;
 
         Refusal(String text) {
             super(text);
         }
+
+        /** The payload of a DeveloperError. */
+        String body() throws IOException {
+            JsonObject error = new JsonObject();
+            error.addProperty("error", getMessage());
+            return Json.write(error);
+        }
     }
 
     private final Channel channel;
     private Action action;
+    /** Where runs overlap. */
+    private Overlap overlap;
 
     private Launcher(Channel channel) {
         this.channel = channel;
@@ -67,6 +76,10 @@ public final class Launcher {
             Runtime.getRuntime().halt(70);
         } catch (IOException gone) {
             // The platform is gone: the same as the end of the channel.
+        } catch (Throwable error) {
+            // No memory or no thread left to serve with.
+            error.printStackTrace();
+            Runtime.getRuntime().halt(70);
         }
         // Threads that the function left do not hold the process.
         Runtime.getRuntime().halt(0);
@@ -90,7 +103,7 @@ public final class Launcher {
     }
 
     private void serve() throws IOException, Channel.Broken {
-        channel.write(Channel.HELLO, new byte[16], "{\"protocol\":1,\"concurrent\":false}");
+        channel.write(Channel.HELLO, new byte[16], "{\"protocol\":1,\"concurrent\":true}");
         for (Channel.Frame frame = channel.read(); frame != null; frame = channel.read()) {
             int kind;
             String text;
@@ -102,17 +115,21 @@ public final class Launcher {
                         text = "";
                         break;
                     case Channel.RUN:
-                        text = run(parse(frame.payload));
+                        JsonObject message = parse(frame.payload);
+                        Environment.refresh(message);
+                        if (overlap != null) {
+                            overlap.begin(frame.activationId, () -> run(message));
+                            continue;
+                        }
+                        text = run(message);
                         kind = Channel.RESULT;
                         break;
                     default:
                         throw new Channel.Broken("frames of kind " + frame.kind + " are not for a launcher");
                 }
             } catch (Refusal refusal) {
-                JsonObject error = new JsonObject();
-                error.addProperty("error", refusal.getMessage());
                 kind = Channel.DEVELOPER_ERROR;
-                text = Json.write(error);
+                text = refusal.body();
             }
             System.out.flush();
             System.err.flush();
@@ -152,6 +169,11 @@ public final class Launcher {
             }
         }
         try {
+            int concurrency = asked.has("concurrency") ? asked.get("concurrency").getAsInt() : 1;
+            if (concurrency > 1) {
+                // Before the code is loaded: it may keep the streams that it finds.
+                overlap = new Overlap(channel, concurrency);
+            }
             action = Action.load(folder, binary, main);
         } catch (Throwable error) {
             Trace.print(error);
@@ -163,7 +185,6 @@ public final class Launcher {
         if (action == null) {
             throw new Refusal(NO_ACTION);
         }
-        Environment.refresh(message);
         JsonElement value = message.get("value");
         JsonElement result;
         try {

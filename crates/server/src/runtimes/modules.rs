@@ -55,6 +55,7 @@ const JAVA: &[(&str, &str)] = &[
     ("Exit.java", include_str!("../../../../runtimes/java/Exit.java")),
     ("Json.java", include_str!("../../../../runtimes/java/Json.java")),
     ("Launcher.java", include_str!("../../../../runtimes/java/Launcher.java")),
+    ("Overlap.java", include_str!("../../../../runtimes/java/Overlap.java")),
     ("Sources.java", include_str!("../../../../runtimes/java/Sources.java")),
     ("Trace.java", include_str!("../../../../runtimes/java/Trace.java")),
 ];
