@@ -42,7 +42,7 @@ impl Personality {
             "ruby" => Self::Ruby,
             "java" => Self::Java,
             "dotnet" => Self::DotNet,
-            "php" => Self::TerseActionLoop,
+            "php" | "rust" | "swift" => Self::TerseActionLoop,
             "blackbox" | "native" => Self::Skeleton,
             _ => Self::ActionLoop,
         }
@@ -73,6 +73,15 @@ impl Personality {
             Self::Skeleton => (text::NO_BINARY.to_owned(), Some(why.to_owned())),
         };
         BadCodeTexts { answer, log }
+    }
+
+    /// The texts about code of which no executable could be made; `words` is what the compiler says.
+    #[must_use]
+    pub fn not_built(self, words: &str) -> BadCodeTexts {
+        match self {
+            Self::TerseActionLoop => BadCodeTexts { answer: words.to_owned(), log: None },
+            _ => BadCodeTexts { answer: text::NO_BINARY.to_owned(), log: Some(words.to_owned()) },
+        }
     }
 
     /// What is said when the runtime ends while it initialises; `None` where the image's server ends with it, so that

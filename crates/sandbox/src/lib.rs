@@ -4,6 +4,7 @@
 //! [`helper`] process starts and that nothing of the host reaches but what its [`root::RootSpec`] names.
 
 mod birth;
+mod build;
 pub mod cell;
 pub mod cgroup;
 mod container;

@@ -19,6 +19,7 @@ use chasen_spi::container_factory::{Container, InitCode, RunBounds, RunReply};
 use parking_lot::Mutex;
 use tokio::time::timeout;
 
+use crate::build::{Compile, NotBuilt};
 use crate::cell::Cell;
 use crate::layer::{Layer, LayerError, Layers};
 use crate::logs::{Output, OwnLog, Together};
@@ -40,6 +41,8 @@ pub(crate) struct Parts {
     pub(crate) output: Output,
     pub(crate) personality: Personality,
     pub(crate) layers: Arc<Layers>,
+    /// What is made of the code, for kinds that load it in another form.
+    pub(crate) compile: Option<Compile>,
     /// The cell's network; given back when the cell is gone.
     pub(crate) lease: Option<Lease>,
     /// Size of the writable layer over the code, bytes.
@@ -81,7 +84,7 @@ impl SandboxContainer {
 
     /// Lays the action's code over the cell's folder. `None` if the action has none.
     async fn lay_code(&self, code: &InitCode) -> Result<Option<Arc<Layer>>, Hindrance> {
-        let Parts { cell, layers, personality, output, scratch, .. } = &self.parts;
+        let Parts { cell, layers, compile, personality, output, scratch, .. } = &self.parts;
         let exec = &code.action.exec;
         let Some(text) = code.text.as_ref().filter(|text| !text.is_empty()) else { return Ok(None) };
         let bad = |why: &str| {
@@ -94,10 +97,33 @@ impl SandboxContainer {
             LayerError::Disk { .. } => Hindrance::Platform(error.to_string()),
         })?;
         personality.check_shape(layer.shape()).map_err(bad)?;
+        let layer = match compile {
+            Some(compile) => self.compiled(compile, layer, code).await?,
+            None => layer,
+        };
         let mounted = cell.mount_code(layer.path(), *scratch).await;
         mounted.map_err(|error| Hindrance::Platform(error.to_string()))?;
         *self.layer.lock() = Some(Arc::clone(&layer));
         Ok(Some(layer))
+    }
+
+    /// What the kind's compiler makes of the code.
+    async fn compiled(
+        &self,
+        compile: &Compile,
+        source: Arc<Layer>,
+        code: &InitCode,
+    ) -> Result<Arc<Layer>, Hindrance> {
+        let built = compile.layer(source, &digest(code), code.action.exec.entry_point()).await;
+        built.map_err(|why| match why {
+            NotBuilt::Code(words) => {
+                let texts = self.parts.personality.not_built(words.text());
+                texts.log.iter().flat_map(|log| log.lines()).for_each(|line| self.parts.output.note(line));
+                Hindrance::Code(texts.answer)
+            }
+            NotBuilt::NoToolchain(why) => Hindrance::Code(why),
+            NotBuilt::Platform(reason) => Hindrance::Platform(reason),
+        })
     }
 
     async fn initialize(&self, invocation: &Invocation, code: &InitCode) -> Answer {

@@ -42,6 +42,8 @@ pub struct SandboxConfig {
     pub node_memory: ByteSize,
     /// How long an interpreter may take to be up.
     pub start_deadline: Duration,
+    /// Memory of a cell in which code is compiled, its files included.
+    pub build_memory: ByteSize,
     /// What an action's archive may unpack to.
     pub code_bounds: Bounds,
     /// What is kept of unpacked code that nobody uses.
@@ -73,6 +75,7 @@ impl SandboxConfig {
             payload: PayloadLimits::default(),
             node_memory: ByteSize::mb(2048),
             start_deadline: Duration::from_secs(20),
+            build_memory: ByteSize::mb(1024),
             code_bounds: Bounds::default(),
             code_retention: Retention::default(),
         }

@@ -20,8 +20,10 @@ use tokio::time::timeout;
 
 pub(crate) use cells::{Cells, network_of};
 pub use config::SandboxConfig;
-use plan::{Plan, Planner, Speech};
+pub(crate) use plan::{BuildPlan, Planner};
+use plan::{Plan, Speech};
 
+use crate::build::{Builder, Compile};
 use crate::cell::{Cell, CellSpec, Limits};
 use crate::container::{Parts, Runtime, SandboxContainer};
 use crate::helper::{HelperError, Mode};
@@ -67,8 +69,9 @@ fn list(missing: &[Missing]) -> String {
 #[derive(Debug)]
 pub struct SandboxFactory {
     config: Arc<SandboxConfig>,
-    planner: Planner,
+    planner: Arc<Planner>,
     layers: Arc<Layers>,
+    builder: Arc<Builder>,
     cells: Arc<Cells>,
     door: Option<SocketAddrV4>,
 }
@@ -110,13 +113,14 @@ impl SandboxFactory {
         let isolated = config.mode == Mode::Isolated;
         let interpreters = Interpreters::new(isolated.then(|| config.rootfs_dir.clone()));
         let api_host = config.api_host.clone().or_else(|| door.map(|door| format!("http://{door}")));
-        Ok(Self {
-            planner: Planner::new(interpreters, resolvers, api_host),
-            config,
-            layers: Arc::new(layers),
-            cells: Arc::new(cells),
-            door,
-        })
+        let (planner, cells) = (Arc::new(Planner::new(interpreters, resolvers, api_host)), Arc::new(cells));
+        let folder = config.data_dir.clone();
+        let open = {
+            let (config, planner, cells) = (Arc::clone(&config), Arc::clone(&planner), Arc::clone(&cells));
+            move || Builder::open(config, planner, cells)
+        };
+        let builder = blocking(open).await?.map_err(|source| OpenError::Disk { folder, source })?;
+        Ok(Self { planner, config, layers: Arc::new(layers), builder: Arc::new(builder), cells, door })
     }
 
     /// Where the API must listen so that sandboxes reach it; `None` where they have no network of their own.
@@ -151,6 +155,11 @@ impl SandboxFactory {
             output,
             personality: plan.personality,
             layers: Arc::clone(&self.layers),
+            compile: plan.compiled.map(|launch| Compile {
+                builder: Arc::clone(&self.builder),
+                kind: spec.kind.clone(),
+                launch,
+            }),
             lease,
             scratch: spec.memory.as_bytes() / 2,
             keep: self.config.payload.kept(),

@@ -6,14 +6,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use chasen_entity::exec::BLACKBOX;
-use chasen_entity::manifest::Launch;
+use chasen_entity::manifest::{Compiler, Launch};
 use chasen_runtime::personality::Personality;
 use chasen_spi::container_factory::{ContainerSpec, CreateError};
 use parking_lot::Mutex;
 
 use super::SandboxConfig;
+use crate::build::folder_digest;
 use crate::helper::Mode;
-use crate::interpreter::Interpreters;
+use crate::interpreter::{Interpreter, Interpreters};
 use crate::root::RootSpec;
 
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -50,16 +51,40 @@ pub(super) struct Plan {
     pub(super) root: Arc<RootSpec>,
     pub(super) speech: Speech,
     pub(super) personality: Personality,
+    /// How the kind is launched, if it has a compiler.
+    pub(super) compiled: Option<Arc<Launch>>,
+}
+
+/// How a kind's compiler is called.
+#[derive(Debug)]
+pub(crate) struct BuildPlan {
+    /// The program, as the cell names it.
+    pub(crate) program: String,
+    /// What program and toolchain this is, exactly.
+    pub(crate) tools: String,
+    pub(crate) env: Vec<(String, String)>,
+    pub(crate) root: Arc<RootSpec>,
+    pub(crate) network: bool,
 }
 
 /// Makes plans.
 #[derive(Debug)]
-pub(super) struct Planner {
+pub(crate) struct Planner {
     pub(super) interpreters: Interpreters,
     resolvers: Vec<IpAddr>,
     api_host: Option<String>,
     /// Roots by their system and what they bind besides: the helper prepares each different one once.
     roots: Mutex<HashMap<(PathBuf, Vec<Bind>), Arc<RootSpec>>>,
+    /// Digests of the folders of compilers, which stay as they are while the node runs.
+    compilers: Mutex<HashMap<PathBuf, String>>,
+}
+
+/// What a kind's programs are started with: an interpreter and its modules.
+struct Tools {
+    interpreter: Arc<Interpreter>,
+    modules: Option<Bind>,
+    binds: Vec<Bind>,
+    env: Vec<(String, String)>,
 }
 
 /// Something of the host that a cell sees.
@@ -86,7 +111,7 @@ impl Bind {
 
 impl Planner {
     pub(super) fn new(interpreters: Interpreters, resolvers: Vec<IpAddr>, api_host: Option<String>) -> Self {
-        Self { interpreters, resolvers, api_host, roots: Mutex::default() }
+        Self { interpreters, resolvers, api_host, roots: Mutex::default(), compilers: Mutex::default() }
     }
 
     /// The plan for a new container.
@@ -96,14 +121,19 @@ impl Planner {
         spec: &ContainerSpec,
     ) -> Result<Plan, CreateError> {
         if spec.kind == BLACKBOX {
-            return self.native(config, spec.image.as_deref().unwrap_or_default());
+            return self.own_image(config, spec.image.as_deref().unwrap_or_default());
         }
         let launch = config.runtimes.manifest().resolve(&spec.kind).and_then(|kind| kind.launch.clone());
         let Some(launch) = launch else {
             let text = format!("the runtimes manifest does not say how sandboxes run '{}'", spec.kind);
             return Err(CreateError::NotRunnable(text));
         };
-        self.interpreted(config, spec, &launch).await
+        let mut plan = match launch.launcher {
+            Some(_) => self.interpreted(config, spec, &launch).await?,
+            None => self.speaking(config, spec, &launch).await?,
+        };
+        plan.compiled = launch.compiler.is_some().then(|| Arc::new(launch));
+        Ok(plan)
     }
 
     async fn interpreted(
@@ -112,21 +142,11 @@ impl Planner {
         spec: &ContainerSpec,
         launch: &Launch,
     ) -> Result<Plan, CreateError> {
-        let found = self.interpreters.find(&launch.interpreter).await;
-        let interpreter = found.map_err(|missing| CreateError::NotRunnable(missing.to_string()))?;
-        let mounts = interpreter.mounts().map(|(source, target)| Bind { source, target });
-        let mut binds: Vec<Bind> = mounts.collect();
-        let mut env = self.environment(config, interpreter.program.parent());
-        let mut cwd = "/".to_owned();
-        let modules = launch.modules.as_ref().map(|name| config.modules_dir.join(name));
-        // They may be missing while they are installed: the kind runs without them, unless it is launched by them.
-        let modules = modules.and_then(|folder| folder.canonicalize().ok());
-        let modules = modules.map(|folder| Bind::platform(config.mode, folder, "modules"));
-        if let Some(modules) = &modules {
-            cwd = text(&modules.target)?;
-            env.push(("CHASEN_MODULES".to_owned(), cwd.clone()));
-            binds.push(modules.clone());
-        }
+        let Tools { interpreter, modules, mut binds, env } = self.tools(config, launch).await?;
+        let cwd = match &modules {
+            Some(modules) => text(&modules.target)?,
+            None => "/".to_owned(),
+        };
         let launcher = match launch.built() {
             Some(name) => modules
                 .filter(|modules| modules.source.join(name).is_file())
@@ -134,19 +154,7 @@ impl Planner {
                 .ok_or_else(|| CreateError::NotRunnable(not_built(&spec.kind)))?,
             None => {
                 let name = launch.launcher.as_deref().unwrap_or_default();
-                let launcher = config.runtimes_dir.join(name);
-                if !launcher.is_file() {
-                    let text = format!("the launcher {} is not there", launcher.display());
-                    return Err(CreateError::Failed(text));
-                }
-                // Its whole folder: what it may need later lies beside it.
-                let (Some(folder), Some(file)) = (launcher.parent(), launcher.file_name()) else {
-                    return Err(CreateError::Failed(format!("{} is no launcher", launcher.display())));
-                };
-                let within = Path::new(name).parent().and_then(Path::to_str).unwrap_or_default();
-                let folder = Bind::platform(config.mode, folder.to_owned(), within);
-                binds.push(folder.clone());
-                folder.target.join(file)
+                self.carried(config, name, &mut binds)?
             }
         };
         let mut argv = vec![text(&interpreter.program)?];
@@ -161,24 +169,130 @@ impl Planner {
             root: self.root(interpreter.system(), binds),
             speech: Speech::Frames,
             personality,
+            compiled: None,
         })
     }
 
-    fn native(&self, config: &SandboxConfig, image: &str) -> Result<Plan, CreateError> {
+    /// For executables that speak for themselves. What is compiled lives in the toolchain's system; what was compiled
+    /// elsewhere needs no toolchain.
+    async fn speaking(
+        &self,
+        config: &SandboxConfig,
+        spec: &ContainerSpec,
+        launch: &Launch,
+    ) -> Result<Plan, CreateError> {
+        let built = self.interpreters.find(&launch.interpreter).await.ok();
+        let built = built.filter(|interpreter| interpreter.built.is_some());
+        let mounts = built.iter().flat_map(|interpreter| interpreter.mounts());
+        let binds = mounts.map(|(source, target)| Bind { source, target }).collect();
+        let system = built.as_ref().and_then(|interpreter| interpreter.system());
+        let personality = Personality::of_kind(&spec.kind);
+        self.native(config, system, binds, Speech::Lines, personality)
+    }
+
+    /// How a kind's compiler is called.
+    pub(crate) async fn build_plan(
+        &self,
+        config: &SandboxConfig,
+        kind: &str,
+        launch: &Launch,
+        compiler: &Compiler,
+    ) -> Result<BuildPlan, CreateError> {
+        let Tools { interpreter, mut binds, mut env, .. } =
+            self.tools(config, launch).await.map_err(|error| match error {
+                CreateError::NotRunnable(why) => {
+                    CreateError::NotRunnable(format!("code of the kind '{kind}' cannot be compiled: {why}"))
+                }
+                other => other,
+            })?;
+        let program = self.carried(config, &compiler.program, &mut binds)?;
+        let folder = config.runtimes_dir.join(Path::new(&compiler.program).parent().unwrap_or(Path::new("")));
+        let known = self.compilers.lock().get(&folder).cloned();
+        let digest = match known {
+            Some(digest) => digest,
+            None => {
+                let digest = folder_digest(&folder).map_err(super::failed)?;
+                self.compilers.lock().insert(folder, digest.clone());
+                digest
+            }
+        };
+        env.push(("CHASEN_INTERPRETER".to_owned(), text(&interpreter.program)?));
+        Ok(BuildPlan {
+            program: text(&program)?,
+            tools: format!("{} {} {digest}", interpreter.program.display(), interpreter.version),
+            env,
+            root: self.root(interpreter.system(), binds),
+            network: compiler.network,
+        })
+    }
+
+    /// What a kind's interpreter needs around it.
+    async fn tools(&self, config: &SandboxConfig, launch: &Launch) -> Result<Tools, CreateError> {
+        let found = self.interpreters.find(&launch.interpreter).await;
+        let interpreter = found.map_err(|missing| CreateError::NotRunnable(missing.to_string()))?;
+        let mounts = interpreter.mounts().map(|(source, target)| Bind { source, target });
+        let mut binds: Vec<Bind> = mounts.collect();
+        let mut env = self.environment(config, interpreter.program.parent());
+        let modules = launch.modules.as_ref().map(|name| config.modules_dir.join(name));
+        // They may be missing while they are installed: the kind runs without them, unless it is launched by them.
+        let modules = modules.and_then(|folder| folder.canonicalize().ok());
+        let modules = modules.map(|folder| Bind::platform(config.mode, folder, "modules"));
+        if let Some(modules) = &modules {
+            env.push(("CHASEN_MODULES".to_owned(), text(&modules.target)?));
+            binds.push(modules.clone());
+        }
+        Ok(Tools { interpreter, modules, binds, env })
+    }
+
+    /// The path, as the cell names it, of a program that the platform carries.
+    fn carried(
+        &self,
+        config: &SandboxConfig,
+        name: &str,
+        binds: &mut Vec<Bind>,
+    ) -> Result<PathBuf, CreateError> {
+        let program = config.runtimes_dir.join(name);
+        if !program.is_file() {
+            return Err(CreateError::Failed(format!("{} is not there", program.display())));
+        }
+        // Its whole folder: what it may need later lies beside it.
+        let (Some(folder), Some(file)) = (program.parent(), program.file_name()) else {
+            return Err(CreateError::Failed(format!("{} is no program", program.display())));
+        };
+        let within = Path::new(name).parent().and_then(Path::to_str).unwrap_or_default();
+        let folder = Bind::platform(config.mode, folder.to_owned(), within);
+        let path = folder.target.join(file);
+        binds.push(folder);
+        Ok(path)
+    }
+
+    fn own_image(&self, config: &SandboxConfig, image: &str) -> Result<Plan, CreateError> {
         let name = image.rsplit('/').next().and_then(|name| name.split(['@', ':']).next());
         let (speech, personality) = if name == Some(LINES_IMAGE) {
             (Speech::Lines, Personality::ActionLoop)
         } else {
             (Speech::FramesOnInput, Personality::Skeleton)
         };
+        self.native(config, None, Vec::new(), speech, personality)
+    }
+
+    fn native(
+        &self,
+        config: &SandboxConfig,
+        system: Option<&Path>,
+        mut binds: Vec<Bind>,
+        speech: Speech,
+        personality: Personality,
+    ) -> Result<Plan, CreateError> {
         let executable = Bind::platform(config.mode, config.executable.clone(), "chasen");
         let mut argv = vec![text(&executable.target)?, NATIVE_LAUNCHER.to_owned()];
         if speech == Speech::Lines {
             argv.push(EXEC_MODE.to_owned());
         }
-        let root = self.root(None, vec![executable]);
+        binds.push(executable);
+        let root = self.root(system, binds);
         let env = self.environment(config, None);
-        Ok(Plan { argv, cwd: "/".to_owned(), env, root, speech, personality })
+        Ok(Plan { argv, cwd: "/".to_owned(), env, root, speech, personality, compiled: None })
     }
 
     fn environment(&self, config: &SandboxConfig, programs: Option<&Path>) -> Vec<(String, String)> {
