@@ -16,6 +16,7 @@ Each language's `cases.json` is a list of cases. A text of several lines may be 
   files    {path: text} of an unpacked archive
   main     entry point (default "main");  env  init environment;  init  the whole `value` instead
   host     environment of the launcher process
+  needs    programs that the machine must have; without them the case is skipped
   modules  true if the case needs the preinstalled packages (below DIR, named by the manifest)
   inits    expectations, one for each Init that is sent (default [{"ok": true}])
   runs     list of expectations, each with "args" or with a whole request "body";
@@ -38,6 +39,7 @@ import argparse
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -114,7 +116,8 @@ def check_language(family, entry, options, counts):
     for number, case in enumerate(cases):
         title = f"{family}: {case['name']}"
         try:
-            skipped = play(case, number)
+            missing = [tool for tool in case.get("needs", []) if not shutil.which(tool)]
+            skipped = f"no {', '.join(missing)} on this machine" if missing else play(case, number)
             if skipped:
                 print(f"skip {title} ({skipped})")
             counts["skipped" if skipped else "passed"] += 1

@@ -102,9 +102,10 @@ function stackOf(error) {
 
 /** The same error, whose stack no longer shows the launcher's own frames. */
 function ownFramesOnly(error) {
-  if (error instanceof Error && typeof error.stack === 'string' && error.stack.includes(__filename)) {
+  const own = `${__dirname}${path.sep}`;
+  if (error instanceof Error && typeof error.stack === 'string' && error.stack.includes(own)) {
     try {
-      error.stack = error.stack.split('\n').filter((line) => !line.includes(__filename)).join('\n');
+      error.stack = error.stack.split('\n').filter((line) => !line.includes(own)).join('\n');
     } catch {
       // a frozen error keeps them
     }
@@ -220,7 +221,8 @@ function entryAt(root, keys) {
 
 /**
  * Evaluates a single source text as sloppy code in a module's function scope. `main` is pasted as an
- * expression, so that it finds local and global names alike; module exports are the fallback.
+ * expression, so that it finds local and global names alike; module exports are the fallback. What is not
+ * JavaScript may be TypeScript, which is a module like any other.
  */
 function loadSource(folder, main) {
   const file = path.join(folder, 'exec');
@@ -230,31 +232,69 @@ function loadSource(folder, main) {
   const { exports } = module;
   module.filename = file;
   module.paths = Module._nodeModulePaths(folder);
-  const lookup = `;(() => { try { return ${main} } catch (e) { if (e.name !== 'ReferenceError') throw e } })()`;
-  module.source = `${code}\n${lookup}\n//# sourceURL=${file}`;
-  module._compile('module.entry = eval(module.source)', file);
+  const lookup = `(() => { try { return ${main} } catch (e) { if (e.name !== 'ReferenceError') throw e } })()`;
+  module.source = `${code}\n;${lookup}\n//# sourceURL=${file}`;
+  try {
+    module._compile('module.entry = eval(module.source)', file);
+  } catch (error) {
+    if (!(error instanceof SyntaxError)) throw error;
+    const text = require('./typescript.js').translateSource(code, folder, error, preinstalled);
+    module._compile(`${text}\n;module.entry = ${lookup}`, `${file}.ts`);
+  }
   delete module.source;
   const keys = main.split('.');
-  return module.entry ?? entryAt(module.exports, keys) ?? entryAt(exports, keys);
+  return module.entry ?? entryAt(module.exports, keys) ?? entryAt(exports, keys) ?? entryAt(module.exports?.default, keys);
 }
 
-function isEsModule(folder, file) {
-  if (file.endsWith('.mjs')) return true;
-  const manifest = path.join(folder, 'package.json');
-  return file.endsWith('.js') && fs.existsSync(manifest) && JSON.parse(fs.readFileSync(manifest, 'utf8')).type === 'module';
+/** `package.json` of an archive; `{}` without one. */
+function readManifest(folder) {
+  const file = path.join(folder, 'package.json');
+  return fs.existsSync(file) ? JSON.parse(fs.readFileSync(file, 'utf8')) : {};
+}
+
+function isEsModule(manifest, file) {
+  return file.endsWith('.mjs') || (file.endsWith('.js') && manifest.type === 'module');
+}
+
+/** The file of JavaScript that `target` means, made from TypeScript where that is what there is. */
+function resolveEntry(userRequire, folder, target, manifest, name) {
+  let file;
+  let missing;
+  try {
+    file = userRequire.resolve(target);
+  } catch (error) {
+    if (error.code !== 'MODULE_NOT_FOUND') throw error;
+    missing = error;
+  }
+  if (file && !/\.[cm]?tsx?$/.test(file)) return file;
+  const typescript = require('./typescript.js');
+  const isFresh = typescript.translateArchive(folder, manifest.type === 'module', preinstalled);
+  if (missing && !isFresh) throw missing;
+  const translated = file ? typescript.translated(file) : userRequire.resolve(target);
+  // A function need not be exported to be found.
+  if (isFresh && /^[\w$]+$/.test(name) && !isEsModule(manifest, translated)) {
+    fs.appendFileSync(translated, `\n;try { module.exports.${name} ??= ${name} } catch {}`);
+  }
+  return translated;
 }
 
 /** Loads an unpacked archive: `main` is `function` of the package, or `file.function[.property…]`. */
 async function loadArchive(folder, main) {
-  const require = Module.createRequire(path.join(folder, 'package.json'));
+  const userRequire = Module.createRequire(path.join(folder, 'package.json'));
   const dot = main.indexOf('.');
   // Thrown as text: these reach the caller without a stack.
-  if (dot < 0 && !['package.json', 'index.js'].some((name) => fs.existsSync(path.join(folder, name)))) {
+  if (dot < 0 && !['package.json', 'index.js', 'index.ts'].some((name) => fs.existsSync(path.join(folder, name)))) {
     throw 'Zipped actions must contain either package.json or index.js at the root.';
   }
-  const file = require.resolve(dot < 0 ? folder : path.join(folder, main.slice(0, dot)));
+  const manifest = readManifest(folder);
+  if (manifest.dependencies) {
+    const { install, isNeeded } = require('./install.js');
+    if (isNeeded(folder, manifest)) await install(folder);
+  }
   const keys = main.slice(dot + 1).split('.');
-  if (!isEsModule(folder, file)) return entryAt(require(file), keys);
+  const target = dot < 0 ? folder : path.join(folder, main.slice(0, dot));
+  const file = resolveEntry(userRequire, folder, target, manifest, keys[0]);
+  if (!isEsModule(manifest, file)) return entryAt(userRequire(file), keys);
   linkPreinstalledModules(folder);
   const namespace = await import(require('url').pathToFileURL(file).href);
   return entryAt(namespace, keys) ?? entryAt(namespace.default, keys);

@@ -123,11 +123,13 @@ fn modules() -> Option<PathBuf> {
 fn install_modules(folder: &Path) -> Result<(), String> {
     let [node, python, java] =
         ["nodejs-20", "python-3.11/site-packages", "java-8"].map(|name| folder.join(name));
-    if !node.join("node_modules").exists() {
+    let sources = shell::root().join("runtimes/nodejs");
+    let lock = std::fs::read(sources.join("package-lock.json")).map_err(|error| error.to_string())?;
+    let is_current = std::fs::read(node.join("package-lock.json")).is_ok_and(|present| present == lock);
+    if !is_current || !node.join("node_modules").exists() {
         std::fs::create_dir_all(&node).map_err(|error| error.to_string())?;
         for file in ["package.json", "package-lock.json"] {
-            let source = shell::root().join("runtimes/nodejs").join(file);
-            std::fs::copy(source, node.join(file)).map_err(|error| format!("{file}: {error}"))?;
+            std::fs::copy(sources.join(file), node.join(file)).map_err(|error| format!("{file}: {error}"))?;
         }
         shell::run("npm", ["ci", "--silent", "--prefix", &node.to_string_lossy()])?;
     }

@@ -13,8 +13,11 @@ use chasen_runtime::personality::Personality;
 /// The kinds and how each is launched; the same file that the platform's own sandboxes go by.
 const MANIFEST: &str = include_str!("../../runtimes.json");
 /// The launchers that the manifest names, each before what it needs beside it.
-const LAUNCHERS: [(&str, &str); 5] = [
+const LAUNCHERS: [(&str, &str); 8] = [
     ("nodejs/launcher.js", include_str!("../../nodejs/launcher.js")),
+    ("nodejs/concurrency.js", include_str!("../../nodejs/concurrency.js")),
+    ("nodejs/install.js", include_str!("../../nodejs/install.js")),
+    ("nodejs/typescript.js", include_str!("../../nodejs/typescript.js")),
     ("php/launcher.php", include_str!("../../php/launcher.php")),
     ("python/launcher.py", include_str!("../../python/launcher.py")),
     ("python/overlap.py", include_str!("../../python/overlap.py")),

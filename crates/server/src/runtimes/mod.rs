@@ -15,8 +15,11 @@ pub use modules::{ModuleSet, Modules, Wanted};
 const MANIFEST: &str = include_str!("../../../../runtimes/runtimes.json");
 
 /// Launchers and what they need beside them, by their path in the folder.
-const LAUNCHERS: [(&str, &str); 5] = [
+const LAUNCHERS: [(&str, &str); 8] = [
     ("nodejs/launcher.js", include_str!("../../../../runtimes/nodejs/launcher.js")),
+    ("nodejs/concurrency.js", include_str!("../../../../runtimes/nodejs/concurrency.js")),
+    ("nodejs/install.js", include_str!("../../../../runtimes/nodejs/install.js")),
+    ("nodejs/typescript.js", include_str!("../../../../runtimes/nodejs/typescript.js")),
     ("python/launcher.py", include_str!("../../../../runtimes/python/launcher.py")),
     ("python/overlap.py", include_str!("../../../../runtimes/python/overlap.py")),
     ("php/launcher.php", include_str!("../../../../runtimes/php/launcher.php")),
@@ -111,10 +114,11 @@ mod tests {
     fn laying_out_repairs_what_was_changed() {
         let folder = tempfile::tempdir().unwrap();
         lay_out(folder.path()).unwrap();
-        let path = folder.path().join("python/launcher.py");
+        let (name, text) = LAUNCHERS.iter().find(|(name, _)| *name == "python/launcher.py").unwrap();
+        let path = folder.path().join(name);
         std::fs::write(&path, "broken").unwrap();
         lay_out(folder.path()).unwrap();
-        assert_eq!(std::fs::read_to_string(&path).unwrap(), LAUNCHERS[1].1);
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), *text);
         let files = std::fs::read_dir(folder.path().join("python")).unwrap().count();
         let carried = LAUNCHERS.iter().filter(|(name, _)| name.starts_with("python/")).count();
         assert_eq!(files, carried, "nothing is left beside");
