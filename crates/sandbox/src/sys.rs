@@ -214,18 +214,49 @@ pub(crate) fn exec(argv: &[CString], env: &[CString]) -> io::Error {
     io::Error::last_os_error()
 }
 
-/// Filters the system calls of this process and its children from now on; `no_new_privs` must be set.
+/// An argument of a system call.
+#[derive(Debug, Clone, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Argument {
+    /// A number.
+    Number(u64),
+    /// The address of these bytes.
+    Bytes(Vec<u8>),
+    /// The address of a `sock_fprog` whose steps are these bytes.
+    Filter(Vec<u8>),
+}
+
+/// Makes a system call of at most five arguments.
+///
+/// # Safety
+/// The call must not write through its arguments, must read no more than what is there, and must not touch what
+/// other code of this process relies on.
 ///
 /// # Errors
 /// What the kernel says.
-pub(crate) fn filter_calls(filter: &[libc::sock_filter]) -> io::Result<()> {
-    let length = u16::try_from(filter.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
-    let program = libc::sock_fprog { len: length, filter: filter.as_ptr().cast_mut() };
-    // SAFETY: the program is valid for the call, which copies it and changes nothing.
-    let result = unsafe {
-        libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, 0, ptr::from_ref(&program))
-    };
-    if result == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
+pub(crate) unsafe fn call(number: libc::c_long, arguments: &[Argument]) -> io::Result<()> {
+    let program = arguments.iter().find_map(|argument| match argument {
+        Argument::Filter(steps) => Some(libc::sock_fprog {
+            len: u16::try_from(steps.len() / size_of::<libc::sock_filter>()).unwrap_or(0),
+            // The kernel reads them byte by byte, wherever they lie.
+            filter: steps.as_ptr().cast_mut().cast(),
+        }),
+        _ => None,
+    });
+    let mut values = [0_u64; 5];
+    for (value, argument) in values.iter_mut().zip(arguments) {
+        *value = match argument {
+            Argument::Number(number) => *number,
+            Argument::Bytes(bytes) => bytes.as_ptr() as u64,
+            Argument::Filter(_) => program.as_ref().map_or(0, |program| ptr::from_ref(program) as u64),
+        };
+    }
+    let [a, b, c, d, e] = values;
+    // SAFETY: the addresses are valid for the call; the rest is for the caller to know.
+    match unsafe { libc::syscall(number, a, b, c, d, e) } {
+        -1 => Err(io::Error::last_os_error()),
+        _ => Ok(()),
+    }
 }
 
 /// Brings the loopback device of this network namespace up.

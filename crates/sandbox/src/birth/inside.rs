@@ -11,17 +11,15 @@ use std::path::Path;
 
 use rustix::mount::MountAttrFlags;
 use rustix::process::{
-    DumpableBehavior, Gid, Signal, Uid, WaitOptions, set_dumpable_behavior, set_parent_process_death_signal,
+    DumpableBehavior, Signal, WaitOptions, set_dumpable_behavior, set_parent_process_death_signal,
 };
-use rustix::thread::{
-    CapabilitiesSecureBits, CapabilitySet, CapabilitySets, UnshareFlags, clear_ambient_capability_set,
-    set_capabilities, set_capabilities_secure_bits,
-};
+use rustix::thread::UnshareFlags;
 
 use super::home::failed;
 use super::news::{Listener, News, Teller};
-use super::program::{Program, limit_resources};
-use crate::cell::{ExitStatus, INNER_ID, Limits};
+use super::program::Program;
+use super::rights;
+use crate::cell::{ExitStatus, Limits};
 use crate::mounts::{self, HARMLESS};
 use crate::seccomp::Filter;
 use crate::sys;
@@ -102,12 +100,7 @@ impl Inside<'_> {
 
     /// Becomes the cell's user, still holding every right inside the cell's own user namespace.
     fn become_user(&self) -> Result<(), String> {
-        set_capabilities_secure_bits(CapabilitiesSecureBits::NO_SETUID_FIXUP)
-            .map_err(failed("keeping rights over a change of user"))?;
-        let (user, group) = (Uid::from_raw(INNER_ID), Gid::from_raw(INNER_ID));
-        rustix::thread::set_thread_res_gid(group, group, group)
-            .map_err(failed("becoming the cell's group"))?;
-        rustix::thread::set_thread_res_uid(user, user, user).map_err(failed("becoming the cell's user"))?;
+        rights::perform(&rights::becoming_the_user())?;
         // After the change of user, which resets both.
         set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(failed("hiding the first process"))?;
         set_parent_process_death_signal(Some(Signal::KILL))
@@ -118,17 +111,7 @@ impl Inside<'_> {
 
     /// Gives up every capability for good, then every system call that no program needs.
     fn give_up_rights(&self) -> Result<(), String> {
-        limit_resources(self.limits.files)?;
-        rustix::process::umask(rustix::fs::Mode::from(0o022));
-        rustix::process::setsid().map_err(failed("making a session"))?;
-        drop_bounding_set()?;
-        clear_ambient_capability_set().map_err(failed("clearing ambient capabilities"))?;
-        set_capabilities_secure_bits(locked_bits()).map_err(failed("locking capabilities"))?;
-        let none = CapabilitySet::empty();
-        let nothing = CapabilitySets { effective: none, permitted: none, inheritable: none };
-        set_capabilities(None, nothing).map_err(failed("dropping capabilities"))?;
-        rustix::thread::set_no_new_privs(true).map_err(failed("forbidding new rights"))?;
-        self.filter.apply().map_err(failed("filtering system calls"))
+        rights::perform(&rights::giving_up(self.limits.files, self.filter)?)
     }
 }
 
@@ -138,32 +121,6 @@ fn scratch(path: &str, bytes: u64, attributes: MountAttrFlags) -> Result<(), Str
     let mount = mounts::make("tmpfs", &[("size", &size), ("mode", "1777")], attributes)
         .map_err(failed(format!("making {path}")))?;
     mounts::attach(&mount, Path::new(path)).map_err(failed(format!("mounting {path}")))
-}
-
-/// Takes every capability out of reach, those of kernels newer than this program too.
-fn drop_bounding_set() -> Result<(), String> {
-    for number in 0..u64::BITS {
-        match rustix::thread::remove_capability_from_bounding_set(CapabilitySet::from_bits_retain(
-            1 << number,
-        )) {
-            Ok(()) => {}
-            Err(rustix::io::Errno::INVAL) => break,
-            Err(error) => return Err(format!("bounding capabilities: {error}")),
-        }
-    }
-    Ok(())
-}
-
-/// No program gains anything by its user, ever; and nobody can change that.
-fn locked_bits() -> CapabilitiesSecureBits {
-    use CapabilitiesSecureBits as Bits;
-    Bits::NO_ROOT
-        | Bits::NO_ROOT_LOCKED
-        | Bits::NO_SETUID_FIXUP
-        | Bits::NO_SETUID_FIXUP_LOCKED
-        | Bits::KEEP_CAPS_LOCKED
-        | Bits::NO_CAP_AMBIENT_RAISE
-        | Bits::NO_CAP_AMBIENT_RAISE_LOCKED
 }
 
 /// Starts the program as the cell's second process; gives its number once it has been executed.

@@ -12,4 +12,5 @@ pub(crate) mod isolated;
 pub(crate) mod news;
 pub(crate) mod plain;
 mod program;
+pub(crate) mod rights;
 pub(crate) mod tree;

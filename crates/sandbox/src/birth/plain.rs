@@ -9,7 +9,8 @@ use rustix::process::{Signal, set_parent_process_death_signal};
 use super::home::failed;
 use super::isolated::Newborn;
 use super::news::{Listener, News, Teller};
-use super::program::{Program, limit_resources};
+use super::program::Program;
+use super::rights;
 use crate::helper::wire::StartRequest;
 use crate::insecure;
 use crate::sys::{self, Fork};
@@ -58,7 +59,7 @@ fn live(teller: &Teller, files: u64, program: Program) -> ! {
     }
     let ready = bound
         .and_then(|()| rustix::process::setsid().map(|_| ()).map_err(failed("making a session")))
-        .and_then(|()| limit_resources(files));
+        .and_then(|()| rights::perform(&rights::limiting_resources(files)));
     let reason = match ready {
         Ok(()) => program.run(),
         Err(reason) => reason,

@@ -4,8 +4,6 @@ use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd, RawFd};
 
-use rustix::process::{Resource, Rlimit};
-
 use crate::cell::MAX_FILES;
 use crate::sys;
 
@@ -83,15 +81,4 @@ impl Program {
         sys::reset_signals();
         Ok(())
     }
-}
-
-/// Bounds open files and switches core dumps off.
-///
-/// # Errors
-/// When the hard limit of the helper is lower.
-pub(super) fn limit_resources(files: u64) -> Result<(), String> {
-    let both = |value| Rlimit { current: Some(value), maximum: Some(value) };
-    rustix::process::setrlimit(Resource::Nofile, both(files))
-        .and_then(|()| rustix::process::setrlimit(Resource::Core, both(0)))
-        .map_err(|error| format!("setting resource limits: {error}"))
 }

@@ -7,12 +7,10 @@
 mod program;
 
 use std::collections::BTreeMap;
-use std::io;
 
 use libc::sock_filter;
 
 use self::program::{Calls, Test, assemble};
-use crate::sys;
 
 /// Calls allowed whatever their arguments.
 #[rustfmt::skip]
@@ -115,12 +113,14 @@ impl Filter {
         assemble(&calls()).map(Self)
     }
 
-    /// Applies it to this process and all it will ever start; `no_new_privs` must be set.
-    ///
-    /// # Errors
-    /// When the kernel refuses.
-    pub(crate) fn apply(&self) -> io::Result<()> {
-        sys::filter_calls(&self.0)
+    /// Its steps as the kernel reads them.
+    pub(crate) fn bytes(&self) -> Vec<u8> {
+        let step = |step: &sock_filter| {
+            let [c0, c1] = step.code.to_ne_bytes();
+            let [k0, k1, k2, k3] = step.k.to_ne_bytes();
+            [c0, c1, step.jt, step.jf, k0, k1, k2, k3]
+        };
+        self.0.iter().flat_map(step).collect()
     }
 }
 

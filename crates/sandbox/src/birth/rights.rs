@@ -1,0 +1,149 @@
+//! What the program of a cell is and may keep, as system calls made one after the other.
+//!
+//! They are data, because two make them: the cell's first process, for itself and the program that it starts; and the
+//! child of a fork server ([`super::zygote`]) that joins a cell instead. What holds for one holds for the other.
+
+use rustix::thread::{CapabilitiesSecureBits, CapabilitySet, capability_is_in_bounding_set};
+use serde::Serialize;
+
+use crate::cell::INNER_ID;
+use crate::seccomp::Filter;
+use crate::sys::{self, Argument};
+
+/// The layout of capabilities that [`NO_CAPABILITIES`] has, for process 0: whoever asks.
+const CAPABILITY_VERSION_3: u32 = 0x2008_0522;
+/// Three empty sets, each in two halves.
+const NO_CAPABILITIES: [u8; 24] = [0; 24];
+
+/// One system call.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Call {
+    /// What it does, for whoever reads of its failure.
+    what: &'static str,
+    number: libc::c_long,
+    arguments: Vec<Argument>,
+}
+
+impl Call {
+    fn new(what: &'static str, number: libc::c_long, arguments: impl Into<Vec<Argument>>) -> Self {
+        Self { what, number, arguments: arguments.into() }
+    }
+
+    fn of_process(what: &'static str, option: libc::c_int, values: [u64; 2]) -> Self {
+        let [first, second] = values.map(Argument::Number);
+        let option = Argument::Number(u64::from(option.cast_unsigned()));
+        Self::new(what, libc::SYS_prctl, [option, first, second, Argument::Number(0), Argument::Number(0)])
+    }
+}
+
+/// Makes the calls.
+///
+/// # Errors
+/// The call that was refused; those before it are done.
+#[allow(unsafe_code)]
+pub(crate) fn perform(calls: &[Call]) -> Result<(), String> {
+    for call in calls {
+        // SAFETY: the calls are those of this file. None of them writes to memory of this process, and what they read
+        // is as long as they expect.
+        unsafe { sys::call(call.number, &call.arguments) }
+            .map_err(|error| format!("{}: {error}", call.what))?;
+    }
+    Ok(())
+}
+
+/// Becomes the cell's user, still holding every right inside the cell's own user namespace.
+pub(crate) fn becoming_the_user() -> Vec<Call> {
+    let keep = CapabilitiesSecureBits::NO_SETUID_FIXUP;
+    let id = || [(); 3].map(|()| Argument::Number(u64::from(INNER_ID)));
+    vec![
+        secure_bits("keeping rights over a change of user", keep),
+        Call::new("becoming the cell's group", libc::SYS_setresgid, id()),
+        Call::new("becoming the cell's user", libc::SYS_setresuid, id()),
+    ]
+}
+
+/// Bounds open files and switches core dumps off.
+pub(crate) fn limiting_resources(files: u64) -> Vec<Call> {
+    let limit = |resource: libc::__rlimit_resource_t, value: u64| {
+        let both = [value.to_ne_bytes(), value.to_ne_bytes()].concat();
+        let arguments = [
+            Argument::Number(0),
+            Argument::Number(u64::from(resource)),
+            Argument::Bytes(both),
+            Argument::Number(0),
+        ];
+        Call::new("setting resource limits", libc::SYS_prlimit64, arguments)
+    };
+    vec![limit(libc::RLIMIT_NOFILE, files), limit(libc::RLIMIT_CORE, 0)]
+}
+
+/// Leaves what surrounds it, gives up every capability for good, then every system call that no program needs.
+///
+/// # Errors
+/// When the kernel does not say which capabilities it has.
+pub(crate) fn giving_up(files: u64, filter: &Filter) -> Result<Vec<Call>, String> {
+    let mut calls = limiting_resources(files);
+    calls.push(Call::new("setting the file mode mask", libc::SYS_umask, [Argument::Number(0o022)]));
+    calls.push(Call::new("making a session", libc::SYS_setsid, []));
+    calls.extend(dropping_bounds(CapabilitySet::empty())?);
+    let clear_all = u64::from(libc::PR_CAP_AMBIENT_CLEAR_ALL.cast_unsigned());
+    let header = [CAPABILITY_VERSION_3.to_ne_bytes(), 0_u32.to_ne_bytes()].concat();
+    calls.extend([
+        Call::of_process("clearing ambient capabilities", libc::PR_CAP_AMBIENT, [clear_all, 0]),
+        secure_bits("locking capabilities", locked_bits()),
+        Call::new(
+            "dropping capabilities",
+            libc::SYS_capset,
+            [Argument::Bytes(header), Argument::Bytes(NO_CAPABILITIES.to_vec())],
+        ),
+        Call::of_process("forbidding new rights", libc::PR_SET_NO_NEW_PRIVS, [1, 0]),
+        Call::new(
+            "filtering system calls",
+            libc::SYS_seccomp,
+            [
+                Argument::Number(u64::from(libc::SECCOMP_SET_MODE_FILTER)),
+                Argument::Number(0),
+                Argument::Filter(filter.bytes()),
+            ],
+        ),
+    ]);
+    Ok(calls)
+}
+
+/// Takes every capability but those in `kept` out of reach, those of kernels newer than this program too.
+///
+/// # Errors
+/// When the kernel does not say which it has.
+pub(crate) fn dropping_bounds(kept: CapabilitySet) -> Result<Vec<Call>, String> {
+    let mut calls = Vec::new();
+    for number in 0..u64::BITS {
+        let capability = CapabilitySet::from_bits_retain(1 << number);
+        match capability_is_in_bounding_set(capability) {
+            Ok(_) if kept.contains(capability) => {}
+            Ok(_) => calls.push(Call::of_process(
+                "bounding capabilities",
+                libc::PR_CAPBSET_DROP,
+                [u64::from(number), 0],
+            )),
+            Err(rustix::io::Errno::INVAL) => break,
+            Err(error) => return Err(format!("reading the bounds of capabilities: {error}")),
+        }
+    }
+    Ok(calls)
+}
+
+fn secure_bits(what: &'static str, bits: CapabilitiesSecureBits) -> Call {
+    Call::of_process(what, libc::PR_SET_SECUREBITS, [u64::from(bits.bits()), 0])
+}
+
+/// No program gains anything by its user, ever; and nobody can change that.
+fn locked_bits() -> CapabilitiesSecureBits {
+    use CapabilitiesSecureBits as Bits;
+    Bits::NO_ROOT
+        | Bits::NO_ROOT_LOCKED
+        | Bits::NO_SETUID_FIXUP
+        | Bits::NO_SETUID_FIXUP_LOCKED
+        | Bits::KEEP_CAPS_LOCKED
+        | Bits::NO_CAP_AMBIENT_RAISE
+        | Bits::NO_CAP_AMBIENT_RAISE_LOCKED
+}
