@@ -60,7 +60,7 @@ const JAVA: &[(&str, &str)] = &[
     ("Trace.java", include_str!("../../../../runtimes/java/Trace.java")),
 ];
 
-static SETS: [ModuleSet; 5] = [
+static SETS: [ModuleSet; 6] = [
     ModuleSet {
         name: "nodejs-20",
         lists: &[
@@ -75,6 +75,7 @@ static SETS: [ModuleSet; 5] = [
         installer: Installer::Pip,
     },
     ModuleSet { name: "java-8", lists: JAVA, installer: Installer::Build },
+    ModuleSet { name: "java-11", lists: JAVA, installer: Installer::Build },
     ModuleSet { name: "java-17", lists: JAVA, installer: Installer::Build },
     ModuleSet { name: "java-21", lists: JAVA, installer: Installer::Build },
 ];
