@@ -405,7 +405,8 @@ mod tests {
 
     #[test]
     fn kinds_mark_their_logs_unless_they_say_otherwise() {
-        let text = TWO.replace(r#""image":{"name":"n"},"#, r#""image":{"name":"n"},"sentinelledLogs":false,"#);
+        let text =
+            TWO.replace(r#""image":{"name":"n"},"#, r#""image":{"name":"n"},"sentinelledLogs":false,"#);
         let manifest = Manifest::parse(&text).unwrap();
         for (kind, image, marks) in [
             ("nodejs:18", None, true),
