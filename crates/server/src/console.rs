@@ -40,3 +40,45 @@ pub async fn with_progress<T>(what: &str, work: impl Future<Output = T>) -> T {
     spinner.finish_and_clear();
     done
 }
+
+/// How far work of several stages is: a bar on a terminal, a line per stage elsewhere.
+#[derive(Debug)]
+pub struct StageBar(ProgressBar);
+
+impl StageBar {
+    /// A bar for what is called like this.
+    #[must_use]
+    pub fn new(name: &str) -> Self {
+        let bar = ProgressBar::new(100);
+        if let Ok(style) =
+            ProgressStyle::with_template("{prefix} {bar:30} {percent:>3}% ({elapsed}) {wide_msg}")
+        {
+            bar.set_style(style);
+        }
+        bar.set_prefix(name.to_owned());
+        bar.enable_steady_tick(Duration::from_millis(200));
+        Self(bar)
+    }
+
+    /// A stage begins.
+    pub fn begin(&self, number: usize, of: usize, what: &str) {
+        let line = format!("[{number}/{of}] {what}");
+        if self.0.is_hidden() {
+            note(&format!("{}: {line} …", self.0.prefix()));
+        }
+        self.0.reset();
+        self.0.set_message(line);
+    }
+
+    /// The stage is so far, and busy with this.
+    pub fn at(&self, percent: u64, what: &str) {
+        // Programs go back to what they have begun; a bar does not.
+        self.0.set_position(percent.max(self.0.position()));
+        self.0.set_message(what.to_owned());
+    }
+
+    /// Everything is done.
+    pub fn end(&self) {
+        self.0.finish_and_clear();
+    }
+}

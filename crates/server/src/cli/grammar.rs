@@ -36,9 +36,41 @@ pub(super) enum Command {
     Run(RunArgs),
     /// Print the effective settings, and where each came from
     Config(ConfigArgs),
+    /// Root file systems with interpreters that the machine does not have
+    #[command(subcommand)]
+    Runtimes(RuntimesCommand),
     /// Administer users, limits and kinds: of the running node, or of the data folder where none runs
     #[command(subcommand)]
     Admin(AdminCommand),
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum RuntimesCommand {
+    /// Build a root file system in the data folder; goes on where an interrupted build stopped
+    Build {
+        #[command(flatten)]
+        settings: SettingsArgs,
+        /// Recipe, such as debian-13; `chasen runtimes list` shows them all
+        name: String,
+        /// Fetch packages from this mirror of Debian instead of those of the machine's apt
+        #[arg(long, value_name = "URL")]
+        mirror: Option<String>,
+    },
+    /// Show what can be built and what is
+    List {
+        #[command(flatten)]
+        settings: SettingsArgs,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Remove a root file system, or what is left of an interrupted build; no node may be running
+    Remove {
+        #[command(flatten)]
+        settings: SettingsArgs,
+        /// Which
+        name: String,
+    },
 }
 
 /// Where settings come from.

@@ -5,6 +5,7 @@
 mod admin;
 mod admin_grammar;
 mod grammar;
+mod runtimes;
 
 use std::process::ExitCode;
 
@@ -43,6 +44,7 @@ pub fn main() -> ExitCode {
         Command::Quickstart(args) => quickstart(&args),
         Command::Run(args) => run(&args),
         Command::Config(args) => config(&args),
+        Command::Runtimes(command) => runtimes::run(&command),
         Command::Admin(command) => admin::run(&command),
     };
     done.unwrap_or_else(|failure| {
