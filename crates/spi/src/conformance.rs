@@ -1,11 +1,13 @@
-//! What every implementation of a store must do; each one's tests call these.
+//! What every implementation of a socket must do; each one's tests call these.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "called from tests only")]
 
 mod activations;
+mod containers;
 mod entities;
 mod subjects;
 
 pub use activations::event_log;
+pub use containers::{Probe, Sample, Samples, container_factory};
 pub use entities::{artifact_store, attachment_store};
 pub use subjects::subject_store;
 
