@@ -25,7 +25,7 @@ use crate::sandboxes::Sandboxes;
 use crate::settings::Settings;
 use crate::status::Status;
 use crate::wiring::{self, Parts};
-use crate::{bind, data, guest};
+use crate::{bind, data, docker, guest};
 
 /// Time that requests in hand have beyond the drain to get their answers out.
 const ANSWER_GRACE: Duration = Duration::from_secs(2);
@@ -113,8 +113,9 @@ impl Node {
         let sandboxes = Arc::new(Sandboxes::open(config, &data::cache_folder().join("modules")).await?);
         // Before anybody asks: what was accepted in an earlier life may be of such a kind.
         runtimes.offer(sandboxes.optional_kinds().await);
+        let docker = docker::open(settings, &folder, runtimes.clone()).await;
         let unfinished = stores.event_log().unfinished()?;
-        let parts = Parts::wire(settings, stores, keys, runtimes, sandboxes);
+        let parts = Parts::wire(settings, stores, keys, runtimes, sandboxes, docker);
         let (stopping, _) = watch::channel(false);
         let (admin_listener, credentials, announced) = admin_door(settings, &folder).await?;
         let mut node = Self { address, parts, stopping, doors: Vec::new(), announced };

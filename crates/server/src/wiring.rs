@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chasen_controller::{Controller, ControllerConfig, Rates};
+use chasen_docker::DockerFactory;
 use chasen_embedded::{Embedded, EmbeddedConfig, ParameterKeys};
 use chasen_entity::limits::Range;
 use chasen_entity::{ActionLimits, ByteSize, LimitBounds, PayloadLimits};
@@ -44,9 +45,15 @@ impl Parts {
         keys: ParameterKeys,
         runtimes: Arc<Runtimes>,
         sandboxes: Arc<Sandboxes>,
+        docker: Option<Arc<DockerFactory>>,
     ) -> Self {
         let keys = Arc::new(keys);
-        let factories: Vec<Arc<dyn ContainerFactory>> = vec![sandboxes.clone()];
+        let mut factories: Vec<Arc<dyn ContainerFactory>> = vec![sandboxes.clone()];
+        if let Some(docker) = docker {
+            // Who serves first is asked first; the others have what it cannot run.
+            let place = if settings.docker.kinds { 0 } else { factories.len() };
+            factories.insert(place, docker);
+        }
         let invoker = NodeInvoker::new(
             invoker_config(settings),
             runtimes.clone(),
@@ -112,7 +119,7 @@ pub fn sandbox_config(
     }
 }
 
-fn node_memory(settings: &Settings) -> ByteSize {
+pub(crate) fn node_memory(settings: &Settings) -> ByteSize {
     settings.node.memory.0.unwrap_or_else(memory::available_for_containers)
 }
 
@@ -169,7 +176,7 @@ fn default_limits(limits: &Limits) -> ActionLimits {
     }
 }
 
-fn payload_limits(limits: &Limits) -> PayloadLimits {
+pub(crate) fn payload_limits(limits: &Limits) -> PayloadLimits {
     PayloadLimits { max: limits.payload_max, truncation: limits.payload_truncation }
 }
 

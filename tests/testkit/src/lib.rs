@@ -12,6 +12,7 @@
 )]
 
 mod binary;
+pub mod docker;
 pub mod internet;
 mod machine;
 mod node;

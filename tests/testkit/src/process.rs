@@ -66,6 +66,11 @@ impl Process {
             .unwrap_or_else(|| panic!("process {} still runs after {patience:?}", self.pid()))
     }
 
+    /// True once it has ended.
+    pub fn has_ended(&mut self) -> bool {
+        self.ended_within(Duration::ZERO).is_some()
+    }
+
     fn ended_within(&mut self, patience: Duration) -> Option<ExitStatus> {
         let deadline = Instant::now() + patience;
         loop {

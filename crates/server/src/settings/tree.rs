@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use chasen_docker::PullPolicy;
 use chasen_embedded::ParameterKeysConfig;
 use chasen_entity::{ByteSize, LimitBounds, StoreLevel, UserLimits};
 use chasen_telemetry::log::Format;
@@ -24,6 +25,7 @@ pub struct Settings {
     pub limits: Limits,
     pub namespace_limits: NamespaceLimits,
     pub sandbox: Sandbox,
+    pub docker: Docker,
     pub activations: Activations,
     pub runtimes: Runtimes,
     pub packages: Packages,
@@ -114,6 +116,21 @@ pub struct Sandbox {
     pub dns: Vec<IpAddr>,
     pub prepared_networks: u32,
     pub insecure_process: bool,
+}
+
+/// The container engine, Docker or Podman, for images.
+#[derive(Debug, Clone)]
+#[allow(missing_docs, reason = "each field is described where its key is declared")]
+pub struct Docker {
+    pub enabled: Auto<bool>,
+    pub socket: Auto<PathBuf>,
+    pub network: String,
+    pub pull: PullPolicy,
+    pub credentials: Auto<PathBuf>,
+    pub kinds: bool,
+    pub runtime: Auto<String>,
+    pub dns: Vec<IpAddr>,
+    pub env: Vec<String>,
 }
 
 /// Records of activations.
@@ -318,6 +335,26 @@ impl Settings {
                     "Network namespaces kept ready for new containers."),
                 insecure_process: reader.value("sandbox.insecure-process", false,
                     "Run functions as plain processes, without any isolation. Only for code that you trust as much as the node."),
+            },
+            docker: Docker {
+                enabled: reader.value("docker.enabled", Auto(None),
+                    "Run images in containers of Docker or Podman. `auto` does so if an engine answers at the socket when the node starts; `true` waits for one."),
+                socket: reader.value("docker.socket", Auto(None),
+                    "The engine's socket. `auto` is what `DOCKER_HOST` says, if that is a `unix://` address, or `/var/run/docker.sock`."),
+                network: reader.value("docker.network", "bridge".to_owned(),
+                    "The engine's network that containers are in. The node must reach its addresses."),
+                pull: reader.value("docker.pull", PullPolicy::Always,
+                    "When registries are asked. `always`: before every container of an image that an action names, which must succeed for the tag `latest` and need not for others; images of kinds when they are missing. `missing`: only for what is missing. `never`: only what the engine has is run."),
+                credentials: reader.value("docker.credentials", Auto(None),
+                    "File with logins of registries, in the format of Docker's `config.json`; it is read at every pull. Every action may then name images that they open. `auto` logs in nowhere."),
+                kinds: reader.value("docker.kinds", false,
+                    "Prefer the images of the runtimes manifest to sandboxes of the platform's own. Otherwise the engine gets what the sandbox cannot run."),
+                runtime: reader.value("docker.runtime", Auto(None),
+                    "Low-level runtime of containers, such as `runc`, `crun` or `runsc`. `auto` is the engine's own."),
+                dns: reader.value("docker.dns", Vec::new(),
+                    "Name servers of containers; nothing takes the engine's own."),
+                env: reader.value("docker.env", Vec::new(),
+                    "More environment of every container, as `NAME=value, OTHER=value`. Not for secrets: functions see it."),
             },
             activations: Activations {
                 retention: reader.value("activations.retention", Duration::from_hours(7 * 24),

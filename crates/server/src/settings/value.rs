@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use chasen_docker::PullPolicy;
 use chasen_entity::manifest::parse_duration_millis;
 use chasen_entity::{ByteSize, StoreLevel};
 use chasen_telemetry::log::Format;
@@ -129,7 +130,7 @@ impl Value for Vec<IpAddr> {
 
 impl Value for Vec<String> {
     fn expected() -> String {
-        "names such as 'nodejs:20, python:3.11', or nothing".to_owned()
+        "a list such as 'one, two', or nothing".to_owned()
     }
 
     fn read(text: &str) -> Option<Self> {
@@ -162,6 +163,30 @@ impl Value for StoreLevel {
             Self::StoreFailures => "STORE_FAILURES",
             Self::StoreFailuresNotApplicationErrors => "STORE_FAILURES_NOT_APPLICATION_ERRORS",
             Self::StoreNever => "STORE_NEVER",
+        }
+        .to_owned()
+    }
+}
+
+impl Value for PullPolicy {
+    fn expected() -> String {
+        "always, missing or never".to_owned()
+    }
+
+    fn read(text: &str) -> Option<Self> {
+        Some(match text {
+            "always" => Self::Always,
+            "missing" => Self::Missing,
+            "never" => Self::Never,
+            _ => return None,
+        })
+    }
+
+    fn print(&self) -> String {
+        match self {
+            Self::Always => "always",
+            Self::Missing => "missing",
+            Self::Never => "never",
         }
         .to_owned()
     }
