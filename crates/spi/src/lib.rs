@@ -10,6 +10,7 @@ pub mod conformance;
 pub mod container_factory;
 pub mod entitlement;
 pub mod event_log;
+pub mod image_store;
 pub mod invoke;
 pub mod invoker;
 pub mod memory;
@@ -25,6 +26,7 @@ pub use attachment_store::AttachmentStore;
 pub use container_factory::{Container, ContainerFactory, ContainerSpec, CreateError, RunReply};
 pub use entitlement::{Entitlement, NoGrants, Privilege, Resource};
 pub use event_log::{EventLog, OpenActivation, Position};
+pub use image_store::{HeldImage, ImageConfig, ImageStore};
 pub use invoke::{Invoke, OpenSession, Rejection, Session, Ticket};
 pub use invoker::{
     Invoker, ReadyContainer, RunFailure, RunReport, StartFailure, StartRequest, StartedContainer,
