@@ -1,7 +1,5 @@
 //! Builds with real processes whose programs are stand-ins.
 
-use std::os::unix::fs::PermissionsExt;
-
 use super::*;
 
 /// Stand-ins for debootstrap and for what is started inside of the system that it makes. Each writes down that it ran;
@@ -41,11 +39,14 @@ impl Bench {
         let folder = tempfile::tempdir().unwrap();
         let bench = Self { folder };
         for (name, text) in [("debootstrap", DEBOOTSTRAP), ("chroot", CHROOT)] {
-            let path = bench.path("bin").join(name);
+            let (source, path) = (bench.path(name), bench.path("bin").join(name));
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             let head = format!("#!/bin/sh\nset -e\nBENCH='{}'\n{RAN}", bench.folder.path().display());
-            fs::write(&path, head + text).unwrap();
-            fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+            fs::write(&source, head + text).unwrap();
+            // A file that this process has open for writing cannot be started, nor can one that a process inherits
+            // which another test starts meanwhile.
+            let copied = std::process::Command::new("install").arg(&source).arg(&path).status();
+            assert!(copied.unwrap().success());
         }
         Some(bench)
     }
