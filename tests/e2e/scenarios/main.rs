@@ -8,6 +8,7 @@ mod actions;
 mod activations;
 mod admin;
 mod archives;
+mod concurrency;
 mod docs;
 mod functions;
 mod hostile_archives;
@@ -45,6 +46,7 @@ fn main() -> ExitCode {
         actions::scenarios(),
         activations::scenarios(),
         admin::scenarios(),
+        concurrency::scenarios(),
         docs::scenarios(),
         hostile_archives::scenarios(),
         hostile_code::scenarios(),

@@ -31,7 +31,7 @@ async fn get(client: &Client, path: &str) -> Reply {
 }
 
 /// Another tenant, `whisker`.
-async fn neighbour(node: &Node) -> Client {
+pub(crate) async fn neighbour(node: &Node) -> Client {
     let mut create = chasen();
     create.args(["admin", "user", "create", "whisker", "--data"]).arg(node.data());
     let created = run(create);
