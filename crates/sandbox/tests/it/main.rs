@@ -14,6 +14,7 @@
 )]
 
 mod code;
+mod conformance;
 mod containers;
 mod hostile;
 mod house;
@@ -54,6 +55,7 @@ fn main() -> ExitCode {
                 life::tests(),
                 code::tests(),
                 plain::tests(),
+                conformance::tests(),
                 containers::tests(),
                 hostile::tests(),
                 rootless::tests(),
