@@ -80,6 +80,10 @@ impl Personality {
     pub fn not_built(self, words: &str) -> BadCodeTexts {
         match self {
             Self::TerseActionLoop => BadCodeTexts { answer: words.to_owned(), log: None },
+            Self::Node => BadCodeTexts {
+                answer: format!("{}{}", text::NODE_INIT_FAILED, text::NODE_NOT_INSTALLED),
+                log: Some(words.to_owned()),
+            },
             _ => BadCodeTexts { answer: text::NO_BINARY.to_owned(), log: Some(words.to_owned()) },
         }
     }

@@ -142,7 +142,7 @@ impl Job {
 fn kind_of(path: &Path) -> Option<&'static str> {
     match path.extension().and_then(OsStr::to_str) {
         None | Some("sh") => Some(NATIVE),
-        Some("js" | "cjs") => Some("nodejs:default"),
+        Some("js" | "cjs" | "mjs" | "ts" | "cts" | "mts") => Some("nodejs:default"),
         Some("py") => Some("python:default"),
         Some("java" | "jar") => Some("java:default"),
         Some("php") => Some("php:default"),
@@ -209,6 +209,7 @@ mod tests {
     fn names_tell_kinds() {
         for (name, kind) in [
             ("a.js", Some("nodejs:default")),
+            ("a.ts", Some("nodejs:default")),
             ("a.py", Some("python:default")),
             ("a.java", Some("java:default")),
             ("a.jar", Some("java:default")),

@@ -33,6 +33,8 @@ pub const BAD_ARGUMENT: &str = "The action did not receive a dictionary or array
 pub const NODE_INIT_FAILED: &str = "Initialization has failed due to: ";
 /// nodejs: the same in the log.
 pub const NODE_INIT_FAILED_LOG: &str = "Error during initialization: ";
+/// Why an archive of the nodejs kinds is not initialised whose dependencies could not be had.
+pub const NODE_NOT_INSTALLED: &str = "npm install failed. See logs for details.";
 /// nodejs: what follows says why the archive cannot be unpacked.
 pub const NODE_BAD_ARCHIVE: &str = "There was an error uncompressing the action archive. ";
 /// nodejs: the archive is none.

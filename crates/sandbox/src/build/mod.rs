@@ -5,6 +5,7 @@
 //! kept in the data folder under the digest of everything that it depends on: a restart of the node finds it again.
 
 mod run;
+mod when;
 mod words;
 
 use std::fs::{self, DirBuilder};
@@ -16,7 +17,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use chasen_entity::manifest::{Compiler, Launch};
-use chasen_runtime::code::{self, EXEC};
+use chasen_runtime::code::EXEC;
 use chasen_spi::container_factory::CreateError;
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_NOW, utimensat};
 use sha2::{Digest, Sha256};
@@ -54,6 +55,8 @@ pub(crate) struct Compile {
     pub(crate) builder: Arc<Builder>,
     pub(crate) kind: String,
     pub(crate) launch: Arc<Launch>,
+    /// The image that executables of the kind are built for.
+    pub(crate) environment: String,
 }
 
 /// Why there is no build.
@@ -88,29 +91,34 @@ impl Drop for Partial {
 }
 
 impl Compile {
+    /// Why code in this folder is for another kind's image, if it says so.
+    pub(crate) fn foreign(&self, code: &Path) -> Option<String> {
+        if self.launch.launcher.is_some() { None } else { environment::foreign(code, &self.environment) }
+    }
+
     /// What containers run instead of `source`, the code with this digest; `source` itself where nothing is compiled.
+    /// `env` is the action's environment.
     pub(crate) async fn layer(
         &self,
         source: Arc<Layer>,
         digest: &str,
         main: &str,
+        env: &[(String, String)],
     ) -> Result<Arc<Layer>, NotBuilt> {
         match &self.launch.compiler {
-            Some(compiler) if applies(compiler, &source) => {
+            Some(compiler) if !self.is_off(compiler, env) && when::applies(compiler, &source) => {
                 self.builder.build(&self.kind, &self.launch, compiler, &source, digest, main).await
             }
             _ => Ok(source),
         }
     }
-}
 
-/// True if this code is compiled.
-fn applies(compiler: &Compiler, source: &Layer) -> bool {
-    if compiler.when.is_empty() {
-        return !code::is_executable(source.path());
+    /// True if the action's environment, or the node's, switches it off.
+    fn is_off(&self, compiler: &Compiler, env: &[(String, String)]) -> bool {
+        let Some(switch) = &compiler.switch else { return false };
+        let mut all = env.iter().chain(&self.builder.config.extra_env);
+        all.find(|(name, _)| name == switch).is_some_and(|(_, value)| value != "true")
     }
-    let holds = |name: &String| source.path().join(name).exists();
-    source.shape() == Shape::Archive && compiler.when.iter().any(holds) && !compiler.unless.iter().any(holds)
 }
 
 impl Builder {
@@ -256,28 +264,5 @@ mod tests {
         for name in ["0.partial", "abc-1", &format!("{one}-"), &one] {
             assert_eq!(parse_name(name), None, "{name}");
         }
-    }
-
-    #[test]
-    fn compilers_are_asked_for_what_needs_them_only() {
-        let folder = tempfile::tempdir().unwrap();
-        let layer = |shape| Layer::lasting(folder.path().to_owned(), shape, 0);
-        let compiler = |when: &[&str], unless: &[&str]| Compiler {
-            program: "x/compile".to_owned(),
-            when: when.iter().map(|name| (*name).to_owned()).collect(),
-            unless: unless.iter().map(|name| (*name).to_owned()).collect(),
-            network: false,
-        };
-        fs::write(folder.path().join(EXEC), "package main").unwrap();
-        assert!(applies(&compiler(&[], &[]), &layer(Shape::Source)));
-        fs::write(folder.path().join(EXEC), "#!/bin/sh\n").unwrap();
-        assert!(!applies(&compiler(&[], &[]), &layer(Shape::Source)));
-        let listed = compiler(&["requirements.txt"], &["virtualenv"]);
-        assert!(!applies(&listed, &layer(Shape::Archive)));
-        fs::write(folder.path().join("requirements.txt"), "").unwrap();
-        assert!(applies(&listed, &layer(Shape::Archive)));
-        assert!(!applies(&listed, &layer(Shape::Source)));
-        fs::create_dir(folder.path().join("virtualenv")).unwrap();
-        assert!(!applies(&listed, &layer(Shape::Archive)));
     }
 }

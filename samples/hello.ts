@@ -1,0 +1,7 @@
+interface Guest {
+  name?: string;
+}
+
+export function main({ name = 'stranger' }: Guest): { greeting: string } {
+  return { greeting: `Hello, ${name}!` };
+}
