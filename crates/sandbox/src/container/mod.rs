@@ -58,6 +58,8 @@ pub(crate) struct SandboxContainer {
     layer: Mutex<Option<Arc<Layer>>>,
     /// Taken out when the cell is gone.
     lease: Mutex<Option<Lease>>,
+    /// Held by the one that runs, where runs follow each other.
+    turn: tokio::sync::Mutex<()>,
     /// The logs of activations that are in it at the same time.
     together: Arc<Together>,
 }
@@ -73,13 +75,18 @@ enum Hindrance {
 impl SandboxContainer {
     pub(crate) fn new(mut parts: Parts) -> Self {
         let lease = parts.lease.take();
-        Self { parts, layer: Mutex::default(), lease: Mutex::new(lease), together: Arc::default() }
+        Self {
+            parts,
+            layer: Mutex::default(),
+            lease: Mutex::new(lease),
+            turn: tokio::sync::Mutex::default(),
+            together: Arc::default(),
+        }
     }
 
-    /// The log of a run that has others beside it.
-    fn own_log(&self, invocation: &Invocation, limit: ByteSize) -> Option<Arc<OwnLog>> {
-        let shares = invocation.action.limits.concurrency.min(self.concurrency()) > 1;
-        shares.then(|| Arc::new(OwnLog::new(limit.as_bytes(), &self.together)))
+    /// True if other runs of this action may be in it at the same time.
+    fn is_shared(&self, invocation: &Invocation) -> bool {
+        invocation.action.limits.concurrency.min(self.concurrency()) > 1
     }
 
     /// Lays the action's code over the cell's folder. `None` if the action has none.
@@ -238,7 +245,8 @@ impl Container for SandboxContainer {
     async fn run(&self, invocation: &Invocation, deadline: Millis, sent: &(dyn Fn() + Sync)) -> RunReply {
         let bounds = RunBounds::new(&invocation.action.limits);
         let body = invocation.run_body(deadline);
-        let _turn = self.parts.runtime.turn().await;
+        let shared = self.is_shared(invocation);
+        let _turn = if shared { None } else { Some(self.turn.lock().await) };
         if self.has_ended().await {
             // Nothing was sent: another container may run it.
             return RunReply {
@@ -248,7 +256,7 @@ impl Container for SandboxContainer {
             };
         }
         sent();
-        let log = self.own_log(invocation, bounds.logs);
+        let log = shared.then(|| Arc::new(OwnLog::new(bounds.logs.as_bytes(), &self.together)));
         let sink = log.clone().map(|log| log as Arc<dyn LogSink>);
         let work = async {
             let reply = self.parts.runtime.run(&invocation.activation_id, body.as_bytes(), sink).await;

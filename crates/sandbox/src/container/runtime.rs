@@ -9,7 +9,7 @@ use chasen_entity::frame::FrameKind;
 use chasen_entity::json::{JsonType, push_string};
 use chasen_entity::{ActivationId, ByteSize, RawJson};
 use chasen_runtime::connection::{Body, Broken, Connection, LineConnection, LogSink, Reply};
-use tokio::sync::{Mutex, MutexGuard};
+use tokio::sync::Mutex;
 
 use crate::cell::Cell;
 use crate::layer::Shape;
@@ -27,8 +27,8 @@ pub(crate) enum Runtime {
     Framed {
         /// The line.
         connection: Connection,
-        /// Held by the one that runs, where the launcher takes one at a time.
-        turn: Option<Mutex<()>>,
+        /// True if it takes several runs at a time.
+        concurrent: bool,
     },
     /// An executable that speaks lines.
     Lines(Mutex<LineConnection>),
@@ -53,7 +53,7 @@ impl Runtime {
     /// Waits for the first word of a launcher that was just started.
     pub(crate) async fn greet_launcher(connection: Connection) -> Result<Self, Broken> {
         let hello = connection.hello().await?;
-        Ok(Self::Framed { connection, turn: (!hello.concurrent).then(Mutex::default) })
+        Ok(Self::Framed { connection, concurrent: hello.concurrent })
     }
 
     /// Waits for the first word of a native launcher that will become an executable.
@@ -67,16 +67,8 @@ impl Runtime {
     /// Most runs that it takes at once.
     pub(super) fn concurrency(&self) -> u32 {
         match self {
-            Self::Framed { turn: None, .. } => u32::MAX,
-            Self::Framed { turn: Some(_), .. } | Self::Lines(_) => 1,
-        }
-    }
-
-    /// Waits until a run may be sent.
-    pub(super) async fn turn(&self) -> Option<MutexGuard<'_, ()>> {
-        match self {
-            Self::Framed { turn: Some(turn), .. } => Some(turn.lock().await),
-            Self::Framed { turn: None, .. } | Self::Lines(_) => None,
+            Self::Framed { concurrent: true, .. } => u32::MAX,
+            Self::Framed { concurrent: false, .. } | Self::Lines(_) => 1,
         }
     }
 

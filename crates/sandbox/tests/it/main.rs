@@ -21,6 +21,7 @@ mod house;
 mod isolation;
 mod life;
 mod limits;
+mod overlap;
 mod payload;
 mod plain;
 mod rootless;
@@ -54,6 +55,7 @@ fn main() -> ExitCode {
                 limits::tests(),
                 life::tests(),
                 code::tests(),
+                overlap::tests(),
                 plain::tests(),
                 conformance::tests(),
                 containers::tests(),

@@ -73,6 +73,11 @@ impl Draft {
         self
     }
 
+    pub(crate) fn concurrency(mut self, runs: u32) -> Self {
+        self.limits.concurrency = runs;
+        self
+    }
+
     pub(crate) fn memory(mut self, mb: u32) -> Self {
         self.limits.memory = mb;
         self
