@@ -129,9 +129,17 @@ pub struct Launch {
     /// Absent for kinds whose code is, or is compiled to, an executable that speaks for itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub launcher: Option<String>,
+    /// Fork server beside the launcher, which it loads: relative to the runtimes folder. Used where the operator asks for
+    /// it, started like the launcher and with the launcher as its argument.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fork_server: Option<String>,
     /// What is made of the code before it is loaded or started.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub compiler: Option<Compiler>,
+    /// Executables of the kind say on their answer line that they have started; others count as started when they
+    /// have lived for a moment.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub acknowledged: bool,
     /// Arguments between interpreter and launcher; `{memory}` in them stands for the bytes of the sandbox.
     #[serde(default)]
     pub args: Vec<String>,
@@ -162,12 +170,16 @@ pub struct Compiler {
     /// `program MAIN SOURCE BIN`: a word of its on either stream, or a status other than 0, is a failure.
     pub program: String,
     /// Files one of which must be in an archive for it to be compiled, the code of single files never being then.
-    /// Empty for kinds that compile all code but executables.
+    /// Empty for kinds that compile all code but executables. `name#/pointer` asks for something, neither empty nor
+    /// null, at this place of a file of JSON.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub when: Vec<String>,
     /// Files or folders none of which may be in that archive: what the program would make is there already.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unless: Vec<String>,
+    /// Variable of the action's environment that switches it off with any value but `true`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub switch: Option<String>,
     /// Whether it may use the network, as functions may.
     #[serde(default)]
     pub network: bool,

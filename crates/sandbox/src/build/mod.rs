@@ -4,6 +4,7 @@
 //! it made leaves the cell as an archive, is unpacked within the bounds of any code that a stranger sends, and is
 //! kept in the data folder under the digest of everything that it depends on: a restart of the node finds it again.
 
+mod environment;
 mod run;
 mod when;
 mod words;
@@ -107,7 +108,7 @@ impl Compile {
     ) -> Result<Arc<Layer>, NotBuilt> {
         match &self.launch.compiler {
             Some(compiler) if !self.is_off(compiler, env) && when::applies(compiler, &source) => {
-                self.builder.build(&self.kind, &self.launch, compiler, &source, digest, main).await
+                self.builder.build(self, compiler, &source, digest, main).await
             }
             _ => Ok(source),
         }
@@ -153,8 +154,7 @@ impl Builder {
 
     async fn build(
         &self,
-        kind: &str,
-        launch: &Launch,
+        compile: &Compile,
         compiler: &Compiler,
         source: &Arc<Layer>,
         digest: &str,
@@ -163,7 +163,8 @@ impl Builder {
         if main.contains('\0') {
             return Err(NotBuilt::Code(Words::from("the name of the entry point holds a zero byte")));
         }
-        let plan = self.planner.build_plan(&self.config, kind, launch, compiler).await?;
+        let Compile { kind, launch, environment, .. } = compile;
+        let plan = self.planner.build_plan(&self.config, kind, launch, compiler, environment).await?;
         let key = key(&[digest, shape_word(source.shape()), kind, main, &plan.tools]);
         let make = || self.make(&key, &plan, main, source, launch.launcher.is_none());
         let layer = self.store.get(key.clone(), make).await?.map_err(NotBuilt::Code)?;

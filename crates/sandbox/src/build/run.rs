@@ -121,6 +121,7 @@ fn specify(
         hostname: name.clone(),
         name,
         root: Arc::clone(&plan.root),
+        fork_server: None,
         argv,
         env: plan.env.clone(),
         cwd: "/".to_owned(),

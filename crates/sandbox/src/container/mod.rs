@@ -3,6 +3,7 @@
 //! The task that calls does all the work: it writes the request, reads the reply and, while it waits, what the
 //! function prints. There is no task per container.
 
+mod executable;
 mod runtime;
 
 use std::io;
@@ -11,6 +12,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
+use chasen_entity::error_text::runtime::NOT_STARTED;
 use chasen_entity::response::Answer;
 use chasen_entity::{ByteSize, Invocation, Millis};
 use chasen_runtime::connection::{Body, Broken, LogSink, Reply};
@@ -90,7 +92,11 @@ impl SandboxContainer {
     }
 
     /// Lays the action's code over the cell's folder. `None` if the action has none.
-    async fn lay_code(&self, code: &InitCode) -> Result<Option<Arc<Layer>>, Hindrance> {
+    async fn lay_code(
+        &self,
+        code: &InitCode,
+        env: &[(String, String)],
+    ) -> Result<Option<Arc<Layer>>, Hindrance> {
         let Parts { cell, layers, compile, personality, output, scratch, .. } = &self.parts;
         let exec = &code.action.exec;
         let Some(text) = code.text.as_ref().filter(|text| !text.is_empty()) else { return Ok(None) };
@@ -105,9 +111,13 @@ impl SandboxContainer {
         })?;
         personality.check_shape(layer.shape()).map_err(bad)?;
         let layer = match compile {
-            Some(compile) => self.compiled(compile, layer, code).await?,
+            Some(compile) => self.compiled(compile, layer, code, env).await?,
             None => layer,
         };
+        if let Some(why) = compile.as_ref().and_then(|compile| compile.foreign(layer.path())) {
+            why.lines().for_each(|line| output.note(line));
+            return Err(Hindrance::Code(NOT_STARTED.to_owned()));
+        }
         let mounted = cell.mount_code(layer.path(), *scratch).await;
         mounted.map_err(|error| Hindrance::Platform(error.to_string()))?;
         *self.layer.lock() = Some(Arc::clone(&layer));
@@ -120,8 +130,9 @@ impl SandboxContainer {
         compile: &Compile,
         source: Arc<Layer>,
         code: &InitCode,
+        env: &[(String, String)],
     ) -> Result<Arc<Layer>, Hindrance> {
-        let built = compile.layer(source, &digest(code), code.action.exec.entry_point()).await;
+        let built = compile.layer(source, &digest(code), code.action.exec.entry_point(), env).await;
         built.map_err(|why| match why {
             NotBuilt::Code(words) => {
                 let texts = self.parts.personality.not_built(words.text());
@@ -134,7 +145,8 @@ impl SandboxContainer {
     }
 
     async fn initialize(&self, invocation: &Invocation, code: &InitCode) -> Answer {
-        let layer = match self.lay_code(code).await {
+        let env = invocation.init_env(now().saturating_add(u64::from(code.action.limits.timeout)));
+        let layer = match self.lay_code(code, &env).await {
             Ok(layer) => layer,
             Err(Hindrance::Code(text)) => return Answer::Refused(error_body(&text)),
             Err(Hindrance::Platform(reason)) => {
@@ -146,12 +158,22 @@ impl SandboxContainer {
             name: code.action.name.name.as_str(),
             main: code.action.exec.entry_point(),
             concurrency: code.action.limits.concurrency,
-            shape: layer.map(|layer| layer.shape()),
-            env: invocation.init_env(now().saturating_add(u64::from(code.action.limits.timeout))),
+            acknowledged: self.parts.compile.as_ref().is_some_and(|compile| compile.launch.acknowledged),
+            shape: layer.as_ref().map(|layer| layer.shape()),
+            env,
             folder: self.parts.cell.action_folder(),
             keep: self.parts.keep,
         };
-        let reply = self.parts.runtime.init(&self.parts.cell, &invocation.activation_id, &start).await;
+        let mut reply = self.parts.runtime.init(&self.parts.cell, &invocation.activation_id, &start).await;
+        if let Ok(Reply::DeveloperError(Body::Whole(body))) = &reply
+            && layer.is_some()
+            && self.parts.runtime.is_executable()
+            && let Some(texts) = executable::not_started(self.parts.personality, body)
+        {
+            self.parts.output.drain();
+            texts.log.iter().flat_map(|log| log.lines()).for_each(|line| self.parts.output.note(line));
+            reply = Ok(runtime::refused(&texts.answer));
+        }
         self.answer(reply, Personality::ended_in_init).await
     }
 

@@ -2,22 +2,18 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
-use chasen_entity::error_text::runtime::{BAD_RESULT, CANNOT_START, EXITED, MISSING_CODE};
+use chasen_entity::error_text::runtime::{BAD_RESULT, MISSING_CODE};
 use chasen_entity::frame::FrameKind;
 use chasen_entity::json::{JsonType, push_string};
 use chasen_entity::{ActivationId, ByteSize, RawJson};
 use chasen_runtime::connection::{Body, Broken, Connection, LineConnection, LogSink, Reply};
 use tokio::sync::Mutex;
 
+use super::executable;
 use crate::cell::Cell;
 use crate::layer::Shape;
 
-/// How long an executable that says nothing must live to count as started.
-const START_GRACE: Duration = Duration::from_millis(5);
-/// The native launcher's word right before it becomes the executable.
-const STARTING: &[u8] = b"starting";
 /// Its word when it waits for the code.
 const READY: &[u8] = b"ready";
 
@@ -40,6 +36,8 @@ pub(super) struct Start<'a> {
     pub(super) main: &'a str,
     /// Most runs that will be in it at once, where the runtime takes so many.
     pub(super) concurrency: u32,
+    /// Whether an executable owes an acknowledgement of its start.
+    pub(super) acknowledged: bool,
     /// What the code was; `None` without code.
     pub(super) shape: Option<Shape>,
     pub(super) env: Vec<(String, String)>,
@@ -62,6 +60,11 @@ impl Runtime {
             Body::Whole(line) if line == READY => Ok(Self::Lines(Mutex::new(connection))),
             _ => Err(Broken::Unexpected("not the greeting of a native launcher".to_owned())),
         }
+    }
+
+    /// True for an executable that speaks for itself.
+    pub(super) fn is_executable(&self) -> bool {
+        matches!(self, Self::Lines(_))
     }
 
     /// Most runs that it takes at once.
@@ -87,7 +90,7 @@ impl Runtime {
             Self::Lines(_) if start.shape.is_none() => Ok(refused(MISSING_CODE)),
             Self::Lines(connection) => {
                 let mut connection = connection.lock().await;
-                start_executable(&mut connection, cell, start).await
+                executable::start(&mut connection, cell, start).await
             }
         }
     }
@@ -110,32 +113,7 @@ impl Runtime {
     }
 }
 
-/// Lets the native launcher become the executable. An acknowledgement is welcome but not awaited: those that give
-/// none count as started when they have lived for a moment.
-async fn start_executable(
-    connection: &mut LineConnection,
-    cell: &Cell,
-    start: &Start<'_>,
-) -> Result<Reply, Broken> {
-    connection.send(start.line().as_bytes()).await?;
-    match connection.next_line().await? {
-        Body::Whole(line) if line == STARTING => {}
-        reason => return Ok(Reply::DeveloperError(reason)),
-    }
-    tokio::select! {
-        biased;
-        said = connection.first_line() => match said {
-            Ok(Body::Whole(line)) if is_error(&line) => Ok(Reply::DeveloperError(Body::Whole(line))),
-            Ok(_) => Ok(Reply::Initialized),
-            Err(Broken::Closed) => Ok(refused(&format!("{CANNOT_START}{EXITED}"))),
-            Err(broken) => Err(broken),
-        },
-        _ = cell.exited() => Ok(refused(&format!("{CANNOT_START}{EXITED}"))),
-        () = tokio::time::sleep(START_GRACE) => Ok(Reply::Initialized),
-    }
-}
-
-fn refused(text: &str) -> Reply {
+pub(super) fn refused(text: &str) -> Reply {
     Reply::DeveloperError(Body::Whole(error_body(text)))
 }
 
@@ -149,10 +127,6 @@ fn is_result(line: &[u8]) -> bool {
     RawJson::parse(line).is_ok_and(|value| {
         matches!(value.json_type(), JsonType::Object | JsonType::Array) || value.as_str() == "null"
     })
-}
-
-fn is_error(line: &[u8]) -> bool {
-    RawJson::parse(line).is_ok_and(|value| value.get("error").is_some())
 }
 
 impl Start<'_> {
@@ -171,7 +145,7 @@ impl Start<'_> {
     }
 
     /// The line that the native launcher reads before it becomes the executable.
-    fn line(&self) -> String {
+    pub(super) fn line(&self) -> String {
         let mut line = String::from("{");
         self.push_place(&mut line);
         line
@@ -204,6 +178,7 @@ mod tests {
             name: "he\"llo",
             main: "a.b",
             concurrency: 9,
+            acknowledged: false,
             shape: Some(Shape::Archive),
             env: vec![("A".to_owned(), "line\nend".to_owned()), ("B".to_owned(), String::new())],
             folder: PathBuf::from("/action"),

@@ -21,7 +21,7 @@ use tokio::time::timeout;
 pub(crate) use cells::{Cells, network_of};
 pub use config::SandboxConfig;
 pub(crate) use plan::{BuildPlan, Planner};
-use plan::{Plan, Speech};
+use plan::{Compiled, Plan, Speech};
 
 use crate::build::{Builder, Compile};
 use crate::cell::{Cell, CellSpec, Limits};
@@ -96,6 +96,9 @@ impl SandboxFactory {
                 return Err(OpenError::Missing(missing));
             }
         }
+        if config.fork_server && (config.mode != Mode::Isolated || !rustix::process::geteuid().is_root()) {
+            tracing::warn!("fork servers need isolated cells and the machine's root: cells start without");
+        }
         let folder = config.data_dir.join("layers");
         let (layers_folder, bounds, retention) = (folder.clone(), config.code_bounds, config.code_retention);
         let layers = blocking(move || Layers::open(layers_folder, bounds, retention)).await?;
@@ -155,10 +158,11 @@ impl SandboxFactory {
             output,
             personality: plan.personality,
             layers: Arc::clone(&self.layers),
-            compile: plan.compiled.map(|launch| Compile {
+            compile: plan.compiled.map(|Compiled { kind, launch, environment }| Compile {
                 builder: Arc::clone(&self.builder),
-                kind: spec.kind.clone(),
+                kind,
                 launch,
+                environment,
             }),
             lease,
             scratch: spec.memory.as_bytes() / 2,
@@ -199,6 +203,7 @@ impl SandboxFactory {
             hostname: name.clone(),
             name,
             root: Arc::clone(&plan.root),
+            fork_server: plan.fork_server.clone(),
             argv: plan.argv.clone(),
             env: plan.env.clone(),
             cwd: plan.cwd.clone(),

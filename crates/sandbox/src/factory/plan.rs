@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use chasen_entity::exec::BLACKBOX;
-use chasen_entity::manifest::{Compiler, Launch};
+use chasen_entity::manifest::{Compiler, Image, Launch};
 use chasen_runtime::personality::Personality;
 use chasen_spi::container_factory::{ContainerSpec, CreateError};
 use parking_lot::Mutex;
@@ -23,6 +23,9 @@ const NATIVE_LAUNCHER: &str = "native-launcher";
 const EXEC_MODE: &str = "exec";
 /// The image whose executables speak lines; all other own images start theirs anew for every run.
 const LINES_IMAGE: &str = "actionloop-base";
+
+/// Variable with the name of the image that code is built for.
+const EXECUTION_ENV: &str = "__OW_EXECUTION_ENV";
 
 /// What stands for the sandbox's memory in the manifest.
 const MEMORY: &str = "{memory}";
@@ -45,14 +48,25 @@ pub(super) enum Speech {
 #[derive(Debug, Clone)]
 pub(super) struct Plan {
     pub(super) argv: Vec<String>,
+    /// Command of the fork server that may bear it.
+    pub(super) fork_server: Option<Vec<String>>,
     /// Where it is started: among its modules, if it has any. It may go elsewhere with the action.
     pub(super) cwd: String,
     pub(super) env: Vec<(String, String)>,
     pub(super) root: Arc<RootSpec>,
     pub(super) speech: Speech,
     pub(super) personality: Personality,
-    /// How the kind is launched, if it has a compiler.
-    pub(super) compiled: Option<Arc<Launch>>,
+    /// The kind, if its code is compiled.
+    pub(super) compiled: Option<Compiled>,
+}
+
+/// A kind whose code is compiled.
+#[derive(Debug, Clone)]
+pub(super) struct Compiled {
+    pub(super) kind: String,
+    pub(super) launch: Arc<Launch>,
+    /// The image that its executables are built for.
+    pub(super) environment: String,
 }
 
 /// How a kind's compiler is called.
@@ -123,8 +137,9 @@ impl Planner {
         if spec.kind == BLACKBOX {
             return self.own_image(config, spec.image.as_deref().unwrap_or_default());
         }
-        let launch = config.runtimes.manifest().resolve(&spec.kind).and_then(|kind| kind.launch.clone());
-        let Some(launch) = launch else {
+        let manifest = config.runtimes.manifest();
+        let kind = manifest.resolve(&spec.kind);
+        let Some((kind, launch)) = kind.and_then(|kind| Some((kind, kind.launch.clone()?))) else {
             let text = format!("the runtimes manifest does not say how sandboxes run '{}'", spec.kind);
             return Err(CreateError::NotRunnable(text));
         };
@@ -132,7 +147,16 @@ impl Planner {
             Some(_) => self.interpreted(config, spec, &launch).await?,
             None => self.speaking(config, spec, &launch).await?,
         };
-        plan.compiled = launch.compiler.is_some().then(|| Arc::new(launch));
+        if launch.compiler.is_some() {
+            let environment = Image { tag: None, registry: None, ..kind.image.clone() }.to_string();
+            if launch.launcher.is_none() {
+                plan.env.push((EXECUTION_ENV.to_owned(), environment.clone()));
+            }
+            if launch.acknowledged {
+                plan.env.push(("__OW_WAIT_FOR_ACK".to_owned(), "true".to_owned()));
+            }
+            plan.compiled = Some(Compiled { kind: kind.kind.clone(), launch: Arc::new(launch), environment });
+        }
         Ok(plan)
     }
 
@@ -160,10 +184,19 @@ impl Planner {
         let mut argv = vec![text(&interpreter.program)?];
         let memory = spec.memory.as_bytes().to_string();
         argv.extend(launch.args.iter().map(|argument| argument.replace(MEMORY, &memory)));
+        let fork_server = launch.fork_server.as_ref().filter(|_| config.fork_server);
+        let fork_server = match fork_server.and_then(|path| Path::new(path).file_name()) {
+            Some(beside) => {
+                let server = text(&launcher.with_file_name(beside))?;
+                Some(argv.iter().cloned().chain([server, text(&launcher)?]).collect())
+            }
+            None => None,
+        };
         argv.push(text(&launcher)?);
         let personality = Personality::of_kind(&spec.kind);
         Ok(Plan {
             argv,
+            fork_server,
             cwd,
             env,
             root: self.root(interpreter.system(), binds),
@@ -197,6 +230,7 @@ impl Planner {
         kind: &str,
         launch: &Launch,
         compiler: &Compiler,
+        environment: &str,
     ) -> Result<BuildPlan, CreateError> {
         let Tools { interpreter, mut binds, mut env, .. } =
             self.tools(config, launch).await.map_err(|error| match error {
@@ -217,6 +251,7 @@ impl Planner {
             }
         };
         env.push(("CHASEN_INTERPRETER".to_owned(), text(&interpreter.program)?));
+        env.push((EXECUTION_ENV.to_owned(), environment.to_owned()));
         Ok(BuildPlan {
             program: text(&program)?,
             tools: format!("{} {} {digest}", interpreter.program.display(), interpreter.version),
@@ -269,7 +304,8 @@ impl Planner {
     fn own_image(&self, config: &SandboxConfig, image: &str) -> Result<Plan, CreateError> {
         let name = image.rsplit('/').next().and_then(|name| name.split(['@', ':']).next());
         let (speech, personality) = if name == Some(LINES_IMAGE) {
-            (Speech::Lines, Personality::ActionLoop)
+            // That image says why an executable does not start in its answer.
+            (Speech::Lines, Personality::TerseActionLoop)
         } else {
             (Speech::FramesOnInput, Personality::Skeleton)
         };
@@ -292,7 +328,16 @@ impl Planner {
         binds.push(executable);
         let root = self.root(system, binds);
         let env = self.environment(config, None);
-        Ok(Plan { argv, cwd: "/".to_owned(), env, root, speech, personality, compiled: None })
+        Ok(Plan {
+            argv,
+            fork_server: None,
+            cwd: "/".to_owned(),
+            env,
+            root,
+            speech,
+            personality,
+            compiled: None,
+        })
     }
 
     fn environment(&self, config: &SandboxConfig, programs: Option<&Path>) -> Vec<(String, String)> {
@@ -361,7 +406,7 @@ mod tests {
         let lines = planner.plan(&config(), &blackbox("openwhisk/actionloop-base:1.0")).await.unwrap();
         assert_eq!(
             (lines.argv.len(), lines.speech, lines.personality),
-            (3, Speech::Lines, Personality::ActionLoop)
+            (3, Speech::Lines, Personality::TerseActionLoop)
         );
         assert!(Arc::ptr_eq(&plan.root, &lines.root), "equal roots are one");
     }

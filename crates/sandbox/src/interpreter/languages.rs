@@ -96,6 +96,20 @@ pub(super) const LANGUAGES: &[Language] = &[
         install: "chasen runtimes build swift",
     },
     Language {
+        command: "go",
+        question: &["env", "-json", "GOROOT", "GOVERSION"],
+        read: go,
+        homes: None,
+        install: "apt-get install golang-go",
+    },
+    Language {
+        command: "rustc",
+        question: &["--print", "sysroot"],
+        read: rust,
+        homes: None,
+        install: "apt-get install rustc cargo gcc",
+    },
+    Language {
         command: "deno",
         question: &[
             "eval",
@@ -146,4 +160,40 @@ fn swift(output: &Output, _: &Path) -> Result<Answer, String> {
     // `<home>/lib/swift` beside `<home>/bin/swiftc`: a toolchain is a folder of its own wherever it is unpacked.
     let home = resources.ancestors().nth(2).map(Path::to_path_buf).ok_or_else(unclear)?;
     Ok(Answer { program: home.join("bin/swiftc"), version: version.to_owned(), needs: vec![home] })
+}
+
+/// `{"GOROOT": "/usr/local/go", "GOVERSION": "go1.26.8"}`
+fn go(output: &Output, _: &Path) -> Result<Answer, String> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "UPPERCASE")]
+    struct Told {
+        goroot: PathBuf,
+        goversion: String,
+    }
+    let told: Told =
+        serde_json::from_slice(&output.stdout).map_err(|_| "does not say what it is".to_owned())?;
+    // `go1.27-devel_…` of a version that is not out yet.
+    let version = told.goversion.trim_start_matches("go").split(['-', ' ']).next().unwrap_or_default();
+    Ok(Answer { program: told.goroot.join("bin/go"), version: version.to_owned(), needs: vec![told.goroot] })
+}
+
+/// The folder of the toolchain; its own compiler says which version it is. Libraries are built and linked too.
+fn rust(output: &Output, root: &Path) -> Result<Answer, String> {
+    let unclear = || "does not say what it is".to_owned();
+    let home = PathBuf::from(String::from_utf8_lossy(&output.stdout).trim());
+    if !home.is_absolute() {
+        return Err(unclear());
+    }
+    let inside = |path: &Path| root.join(path.strip_prefix("/").unwrap_or(path));
+    let program = home.join("bin/rustc");
+    let told =
+        std::process::Command::new(inside(&program)).arg("--version").output().map_err(|_| unclear())?;
+    let told = String::from_utf8_lossy(&told.stdout);
+    let version = told.split(' ').nth(1).ok_or_else(unclear)?.to_owned();
+    for (file, what) in [(home.join("bin/cargo"), "Cargo"), (PathBuf::from("/usr/bin/cc"), "linker")] {
+        if !inside(&file).is_file() {
+            return Err(format!("is {version} but lacks its {what}, {}", file.display()));
+        }
+    }
+    Ok(Answer { program, version, needs: vec![home] })
 }

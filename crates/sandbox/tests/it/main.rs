@@ -13,9 +13,11 @@
     reason = "a test ends at the first surprise"
 )]
 
+mod builds;
 mod code;
 mod conformance;
 mod containers;
+mod forks;
 mod hostile;
 mod house;
 mod isolation;
@@ -57,8 +59,10 @@ fn main() -> ExitCode {
                 code::tests(),
                 overlap::tests(),
                 plain::tests(),
+                builds::tests(),
                 conformance::tests(),
                 containers::tests(),
+                forks::tests(),
                 hostile::tests(),
                 rootless::tests(),
             ]

@@ -94,7 +94,11 @@ impl World {
     }
 
     pub(crate) async fn open_with(change: impl FnOnce(&mut SandboxConfig)) -> Self {
-        let data = tempfile::tempdir().unwrap();
+        Self::open_in(tempfile::tempdir().unwrap(), change).await
+    }
+
+    /// With a data folder that may have seen another factory.
+    pub(crate) async fn open_in(data: tempfile::TempDir, change: impl FnOnce(&mut SandboxConfig)) -> Self {
         let node_id = format!("w{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let runtimes = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../runtimes").canonicalize().unwrap();
         let manifest = std::fs::read_to_string(runtimes.join("runtimes.json")).unwrap();

@@ -69,12 +69,13 @@ impl RuntimesKeeper for KeptRuntimes {
         let name = &kind.kind;
         let programs = [
             ("launcher", launch.launcher.as_ref()),
+            ("forkServer", launch.fork_server.as_ref()),
             ("compiler.program", launch.compiler.as_ref().map(|compiler| &compiler.program)),
         ];
         for (field, program) in programs {
             let Some(program) = program else { continue };
             if !LAUNCHERS.iter().any(|(carried, _)| carried == program) {
-                let known = LAUNCHERS.map(|(carried, _)| carried).join(", ");
+                let known = LAUNCHERS.iter().map(|(carried, _)| *carried).collect::<Vec<_>>().join(", ");
                 return Err(format!("kind '{name}': chasen.{field} '{program}' is none of {known}"));
             }
         }

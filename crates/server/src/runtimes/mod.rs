@@ -3,6 +3,8 @@
 mod kept;
 mod modules;
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use chasen_entity::Manifest;
@@ -15,15 +17,23 @@ pub use modules::{ModuleSet, Modules, Wanted};
 const MANIFEST: &str = include_str!("../../../../runtimes/runtimes.json");
 
 /// Launchers and what they need beside them, by their path in the folder.
-const LAUNCHERS: [(&str, &str); 8] = [
+const LAUNCHERS: &[(&str, &str)] = &[
     ("nodejs/launcher.js", include_str!("../../../../runtimes/nodejs/launcher.js")),
+    ("nodejs/compile", include_str!("../../../../runtimes/nodejs/compile")),
     ("nodejs/concurrency.js", include_str!("../../../../runtimes/nodejs/concurrency.js")),
     ("nodejs/install.js", include_str!("../../../../runtimes/nodejs/install.js")),
     ("nodejs/typescript.js", include_str!("../../../../runtimes/nodejs/typescript.js")),
     ("python/launcher.py", include_str!("../../../../runtimes/python/launcher.py")),
+    ("python/fork_server.py", include_str!("../../../../runtimes/python/fork_server.py")),
     ("python/overlap.py", include_str!("../../../../runtimes/python/overlap.py")),
     ("php/launcher.php", include_str!("../../../../runtimes/php/launcher.php")),
     ("ruby/launcher.rb", include_str!("../../../../runtimes/ruby/launcher.rb")),
+    ("go/compile", include_str!("../../../../runtimes/go/compile")),
+    ("go/launcher.go", include_str!("../../../../runtimes/go/launcher.go")),
+    ("rust/compile", include_str!("../../../../runtimes/rust/compile")),
+    ("rust/launcher.rs", include_str!("../../../../runtimes/rust/launcher.rs")),
+    ("rust/Cargo.toml", include_str!("../../../../runtimes/rust/Cargo.toml")),
+    ("rust/actions.toml", include_str!("../../../../runtimes/rust/actions.toml")),
 ];
 
 /// Why there are no runtimes.
@@ -88,6 +98,9 @@ fn write_whole(path: &Path, text: &str) -> std::io::Result<()> {
     }
     let beside = path.with_extension(format!("{}.new", std::process::id()));
     std::fs::write(&beside, text)?;
+    if text.starts_with("#!") {
+        std::fs::set_permissions(&beside, Permissions::from_mode(0o755))?;
+    }
     std::fs::rename(&beside, path)
 }
 

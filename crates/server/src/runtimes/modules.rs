@@ -19,7 +19,7 @@ use tokio::process::Command;
 use tokio::sync::watch;
 
 /// Bound on one installation.
-const INSTALL_TIME: Duration = Duration::from_secs(120);
+const INSTALL_TIME: Duration = Duration::from_mins(5);
 /// How long a failed installation is not tried again, by any node of the machine.
 const RETRY_AFTER: Duration = Duration::from_mins(10);
 /// How often a node looks whether another has finished installing.
@@ -60,7 +60,7 @@ const JAVA: &[(&str, &str)] = &[
     ("Trace.java", include_str!("../../../../runtimes/java/Trace.java")),
 ];
 
-static SETS: [ModuleSet; 6] = [
+static SETS: &[ModuleSet] = &[
     ModuleSet {
         name: "nodejs-20",
         lists: &[
@@ -78,6 +78,25 @@ static SETS: [ModuleSet; 6] = [
     ModuleSet { name: "java-11", lists: JAVA, installer: Installer::Build },
     ModuleSet { name: "java-17", lists: JAVA, installer: Installer::Build },
     ModuleSet { name: "java-21", lists: JAVA, installer: Installer::Build },
+    ModuleSet {
+        name: "go-1.20",
+        lists: &[
+            ("build.sh", include_str!("../../../../runtimes/go/build.sh")),
+            ("warm.go", include_str!("../../../../runtimes/go/warm.go")),
+        ],
+        installer: Installer::Build,
+    },
+    ModuleSet {
+        name: "rust-1.34",
+        lists: &[
+            ("build.sh", include_str!("../../../../runtimes/rust/build.sh")),
+            ("Cargo.toml", include_str!("../../../../runtimes/rust/Cargo.toml")),
+            ("Cargo.lock", include_str!("../../../../runtimes/rust/Cargo.lock")),
+            ("actions.toml", include_str!("../../../../runtimes/rust/actions.toml")),
+            ("launcher.rs", include_str!("../../../../runtimes/rust/launcher.rs")),
+        ],
+        installer: Installer::Build,
+    },
 ];
 
 impl ModuleSet {
