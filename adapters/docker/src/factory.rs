@@ -219,7 +219,7 @@ impl Maker {
         if check == Check::Required || !matches!(engine.image_id(image).await, Ok(Some(_))) {
             return pull.await;
         }
-        timeout(REGISTRY_PATIENCE, pull).await.unwrap_or_else(|_| Err(NotPulled::Refused))
+        timeout(REGISTRY_PATIENCE, pull).await.unwrap_or(Err(NotPulled::Refused))
     }
 
     /// Creates and starts a container of what is here. Nothing is left of one that fails.

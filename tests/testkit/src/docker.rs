@@ -109,7 +109,11 @@ impl Daemon {
 
     /// Gives it the images of an archive as `docker save` writes them.
     pub fn load(&self, archive: &Path) {
-        let mut command = self.curl("POST", "/images/load");
+        self.send("/images/load", archive);
+    }
+
+    fn send(&self, path: &str, archive: &Path) {
+        let mut command = self.curl("POST", path);
         command.args(["-H", "Content-Type: application/x-tar", "--data-binary"]);
         command.arg(format!("@{}", archive.display()));
         let done = run(command);
@@ -120,10 +124,35 @@ impl Daemon {
         );
     }
 
+    /// Makes an image of an archive of its files. `changes` are lines of a Dockerfile: `ENTRYPOINT [\"/server\"]`.
+    pub fn import(&self, files: &Path, repository: &str, tag: &str, changes: &[&str]) {
+        let mut path = format!("/images/create?fromSrc=-&repo={repository}&tag={tag}");
+        for change in changes {
+            let encoded: String = change.bytes().map(|byte| format!("%{byte:02X}")).collect();
+            path.push_str("&changes=");
+            path.push_str(&encoded);
+        }
+        self.send(&path, files);
+    }
+
     /// Gives an image another name.
     pub fn tag(&self, image: &str, repository: &str, tag: &str) {
         let path = format!("/images/{image}/tag?repo={repository}&tag={tag}");
         self.ask("POST", &path, None).unwrap_or_else(|error| panic!("tagging {image}: {error}"));
+    }
+
+    /// Has it send an image to its registry. `login` is the `X-Registry-Auth` of its API; engines insist on one.
+    pub fn push(&self, repository: &str, tag: &str, login: &str) {
+        let mut command = self.curl("POST", &format!("/images/{repository}/push?tag={tag}"));
+        command.args(["-H", &format!("X-Registry-Auth: {login}")]);
+        let done = run(command);
+        assert!(done.code == Some(0) && !done.stdout.contains("\"error\""), "{repository}:{tag}: {done:?}");
+    }
+
+    /// Takes an image's name away, and the image if it has no other.
+    pub fn forget(&self, image: &str) {
+        self.ask("DELETE", &format!("/images/{image}"), None)
+            .unwrap_or_else(|error| panic!("{image}: {error}"));
     }
 
     /// Names of its containers whose names contain this, running or not.

@@ -1,0 +1,106 @@
+//! What containers are made with, which images cannot be executed, and whom the factory serves.
+
+use std::sync::Arc;
+
+use chasen_docker::DockerFactory;
+use chasen_entity::ByteSize;
+use chasen_entity::exec::BLACKBOX;
+use chasen_entity::response::Answer;
+use chasen_spi::{ContainerFactory, ContainerSpec, CreateError};
+use chasen_testkit::docker::Daemon;
+use libtest_mimic::Trial;
+
+use crate::world::{
+    Guest, Images, OWN, SHELL, SHELL_KIND, config, factory, of_image, of_kind, refusal, test,
+};
+
+pub(crate) fn tests() -> Vec<Trial> {
+    vec![
+        test("containers_are_bounded", bounds),
+        test("functions_see_the_environment_of_the_platform", environment),
+        test("kinds_run_on_their_images", kinds),
+        test("images_that_cannot_be_executed_are_told", not_executable),
+        test("a_network_that_is_not_there_is_the_platforms_fault", no_network),
+    ]
+}
+
+async fn bounds(daemon: Arc<Daemon>) {
+    let factory = factory(&daemon);
+    let spec = ContainerSpec { memory: ByteSize::mb(256), ..of_image(SHELL) };
+    let container = factory.create(&spec).await.unwrap();
+    let inspected = daemon.ask("GET", &format!("/containers/{}/json", container.name()), None).unwrap();
+    for part in [
+        r#""Memory":268435456,"#,
+        r#""MemorySwap":268435456,"#,
+        // A quarter of the node's memory.
+        r#""CpuShares":256,"#,
+        r#""PidsLimit":1024,"#,
+        r#""CapDrop":["NET_RAW","NET_ADMIN"]"#,
+        r#""SecurityOpt":["no-new-privileges"]"#,
+        r#""Ulimits":[{"Name":"nofile","Hard":1024,"Soft":1024}]"#,
+        r#""LogConfig":{"Type":"none""#,
+    ] {
+        assert!(inspected.contains(part), "{part}: {inspected}");
+    }
+    assert!(container.name().starts_with("wsk") && container.name().ends_with("_1_blackbox"));
+    container.stop().await;
+    factory.close().await;
+}
+
+async fn environment(daemon: Arc<Daemon>) {
+    let mut config = config(&daemon);
+    config.env = vec!["REGION=north".to_owned(), "EMPTY=".to_owned()];
+    config.api_host = Some("http://api.example:3233".to_owned());
+    let factory = DockerFactory::open(config);
+    let script =
+        "#!/bin/sh\nprintf '{\"all\":\"%s|%s|%s\"}' \"$REGION\" \"${EMPTY-unset}\" \"$__OW_API_HOST\"";
+    let guest = Guest::shell(&factory, script).await;
+    assert_eq!(guest.result("{}").await, r#"{"all":"north||http://api.example:3233"}"#);
+    guest.container.stop().await;
+    factory.close().await;
+}
+
+async fn kinds(daemon: Arc<Daemon>) {
+    let factory = factory(&daemon);
+    assert!(factory.serves(SHELL_KIND, None) && !factory.serves("cobol:1", None));
+    assert!(factory.serves(BLACKBOX, Some(SHELL)) && !factory.serves(BLACKBOX, Some(OWN)));
+    let guest = Guest::of(factory.create(&of_kind(SHELL_KIND)).await.unwrap());
+    assert!(matches!(guest.init("#!/bin/sh\ncat").await.answer, Answer::Ok(_)));
+    assert_eq!(guest.result(r#"{"a":1}"#).await, r#"{"a":1}"#);
+    guest.container.stop().await;
+    let missing = refusal(&factory, &of_kind("far:1")).await;
+    assert_eq!(missing, CreateError::Pull("127.0.0.1:1/far:1".to_owned()));
+    factory.close().await;
+    let mut config = config(&daemon);
+    config.kinds = true;
+    assert!(DockerFactory::open(config).serves(BLACKBOX, Some(OWN)));
+}
+
+async fn not_executable(daemon: Arc<Daemon>) {
+    let factory = factory(&daemon);
+    let files = Images::get().unwrap().shell();
+    for (tag, changes) in [
+        ("none", &[][..]),
+        ("missing", &[r#"ENTRYPOINT ["/nothing"]"#][..]),
+        ("path", &[r#"ENTRYPOINT ["nothing"]"#, "ENV PATH=/bin"][..]),
+        ("folder", &[r#"ENTRYPOINT ["/tmp"]"#][..]),
+    ] {
+        daemon.import(&files, "chasen-test/broken", tag, changes);
+        let image = format!("chasen-test/broken:{tag}");
+        let error = refusal(&factory, &of_image(&image)).await;
+        assert_eq!(error, CreateError::NotExecutable(image.clone()));
+        assert_eq!(error.to_string(), format!("executable file not found in image {image}"));
+    }
+    factory.close().await;
+}
+
+async fn no_network(daemon: Arc<Daemon>) {
+    let mut config = config(&daemon);
+    config.network = "nowhere".to_owned();
+    let node_id = config.node_id.clone();
+    let factory = DockerFactory::open(config);
+    let error = refusal(&factory, &of_image(SHELL)).await;
+    assert!(matches!(&error, CreateError::Failed(why) if why.contains("nowhere")), "{error:?}");
+    assert!(daemon.containers(&node_id).is_empty(), "nothing of it is left");
+    factory.close().await;
+}

@@ -1,0 +1,144 @@
+//! When registries are asked, what follows from their answers, and who is let in.
+
+use std::sync::Arc;
+
+use chasen_docker::{DockerConfig, DockerFactory, PullPolicy};
+use chasen_spi::{ContainerFactory, CreateError};
+use chasen_testkit::docker::Daemon;
+use libtest_mimic::{Completion, Trial};
+
+use crate::registry::{PASSWORD, Registry, USER};
+use crate::world::{Guest, Images, config, engine, of_image, refusal, wait_for, within};
+
+/// What engines want where nobody asks for a login, and base64 of `{}`.
+const NO_LOGIN: &str = "e30=";
+
+pub(crate) fn tests() -> Vec<Trial> {
+    vec![
+        with_registry("a_moving_tag_is_looked_up_before_every_container", false, latest),
+        with_registry("a_chosen_tag_does_without_its_registry", false, chosen),
+        with_registry("what_is_here_is_enough_where_the_operator_says_so", false, policies),
+        with_registry("a_registry_lets_in_whom_the_credentials_name", true, credentials),
+    ]
+}
+
+fn with_registry<F>(name: &'static str, with_password: bool, body: fn(Arc<Daemon>, Registry) -> F) -> Trial
+where
+    F: Future<Output = ()> + 'static,
+{
+    Trial::ignorable_test(name, move || {
+        match engine().and_then(|daemon| Ok((daemon, Registry::start(with_password)?))) {
+            Ok((daemon, registry)) => wait_for(body(daemon, registry)),
+            Err(reason) => return Ok(Completion::ignored_with(reason)),
+        }
+        Ok(Completion::Completed)
+    })
+}
+
+/// An image that says which one it is, sent to a registry and not kept.
+fn publish(daemon: &Daemon, repository: &str, tag: &str, says: &str, login: &str) {
+    make(daemon, repository, tag, says);
+    daemon.push(repository, tag, login);
+    daemon.forget(&format!("{repository}:{tag}"));
+}
+
+fn make(daemon: &Daemon, repository: &str, tag: &str, says: &str) {
+    let says = format!("ENV PATH=/bin SAYS={says}");
+    let changes = [r#"ENTRYPOINT ["/chasen-proxy","--kind","blackbox"]"#, says.as_str()];
+    daemon.import(&Images::get().unwrap().shell(), repository, tag, &changes);
+}
+
+fn factory(daemon: &Daemon, pull: PullPolicy) -> DockerFactory {
+    DockerFactory::open(DockerConfig { pull, ..config(daemon) })
+}
+
+/// What a new container of an image says.
+async fn says(factory: &DockerFactory, image: &str) -> String {
+    let guest = Guest::of(factory.create(&of_image(image)).await.unwrap());
+    guest.init("#!/bin/sh\nprintf '[\"%s\"]' \"$SAYS\"").await;
+    let said = guest.result("{}").await;
+    guest.container.stop().await;
+    said
+}
+
+async fn latest(daemon: Arc<Daemon>, mut registry: Registry) {
+    let repository = format!("{}/moving", registry.address());
+    let config = DockerConfig { pull: PullPolicy::Always, ..config(&daemon) };
+    let node_id = config.node_id.clone();
+    let factory = DockerFactory::open(config);
+    let missing = refusal(&factory, &of_image(&repository)).await;
+    assert_eq!(missing, CreateError::Pull(repository.clone()));
+    publish(&daemon, &repository, "latest", "one", NO_LOGIN);
+    assert_eq!(says(&factory, &repository).await, r#"["one"]"#, "fetched");
+    assert_eq!(says(&factory, &repository).await, r#"["one"]"#, "up to date");
+    // Somebody else publishes another one; here, the old one keeps the name.
+    make(&daemon, &repository, "next", "two");
+    daemon.tag(&format!("{repository}:latest"), &repository, "old");
+    daemon.tag(&format!("{repository}:next"), &repository, "latest");
+    daemon.push(&repository, "latest", NO_LOGIN);
+    daemon.tag(&format!("{repository}:old"), &repository, "latest");
+    let named = format!("{repository}:latest");
+    let (one, two, three) =
+        tokio::join!(says(&factory, &repository), says(&factory, &repository), says(&factory, &named));
+    assert_eq!([one, two, three], [r#"["two"]"#; 3], "containers of the old one are not used");
+    registry.stop();
+    let lost = refusal(&factory, &of_image(&repository)).await;
+    assert_eq!(lost.to_string(), format!("Failed to pull container image '{repository}'."));
+    assert!(daemon.containers(&node_id).is_empty(), "the one that was started early is gone");
+    factory.close().await;
+}
+
+async fn chosen(daemon: Arc<Daemon>, mut registry: Registry) {
+    let repository = format!("{}/chosen", registry.address());
+    let factory = factory(&daemon, PullPolicy::Always);
+    publish(&daemon, &repository, "1", "one", NO_LOGIN);
+    let image = format!("{repository}:1");
+    assert_eq!(says(&factory, &image).await, r#"["one"]"#);
+    registry.stop();
+    assert_eq!(within(says(&factory, &image)).await, r#"["one"]"#, "what is here does");
+    let missing = refusal(&factory, &of_image(&format!("{repository}:2"))).await;
+    assert_eq!(missing, CreateError::Pull(format!("{repository}:2")));
+    factory.close().await;
+}
+
+async fn policies(daemon: Arc<Daemon>, registry: Registry) {
+    let repository = format!("{}/kept", registry.address());
+    publish(&daemon, &repository, "latest", "one", NO_LOGIN);
+    let never = factory(&daemon, PullPolicy::Never);
+    assert_eq!(refusal(&never, &of_image(&repository)).await, CreateError::Pull(repository.clone()));
+    let missing = factory(&daemon, PullPolicy::Missing);
+    assert_eq!(says(&missing, &repository).await, r#"["one"]"#);
+    assert_eq!(says(&never, &repository).await, r#"["one"]"#);
+    let listed = daemon.ask("GET", &format!("/images/{repository}:latest/json"), None).unwrap();
+    let (_, digest) = listed.split_once("/kept@sha256:").expect("pulled images have digests");
+    let digest = digest.split('"').next().unwrap();
+    daemon.forget(&format!("{repository}:latest"));
+    let exact = format!("{repository}@sha256:{digest}");
+    assert_eq!(says(&factory(&daemon, PullPolicy::Always), &exact).await, r#"["one"]"#, "by content");
+}
+
+async fn credentials(daemon: Arc<Daemon>, registry: Registry) {
+    use std::io::Write;
+    let repository = format!("{}/secret", registry.address());
+    let encoded = |text: &str| base64(text.as_bytes());
+    let login = format!(r#"{{"username":"{USER}","password":"{PASSWORD}"}}"#);
+    publish(&daemon, &repository, "1", "hush", &encoded(&login));
+    let image = format!("{repository}:1");
+    let open = factory(&daemon, PullPolicy::Always);
+    assert_eq!(refusal(&open, &of_image(&image)).await, CreateError::Pull(image.clone()));
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    let known = DockerFactory::open(DockerConfig {
+        credentials: Some(file.path().to_path_buf()),
+        pull: PullPolicy::Always,
+        ..config(&daemon)
+    });
+    assert_eq!(refusal(&known, &of_image(&image)).await, CreateError::Pull(image.clone()), "an empty file");
+    let auth = encoded(&format!("{USER}:{PASSWORD}"));
+    write!(file, r#"{{"auths":{{"{}":{{"auth":"{auth}"}}}}}}"#, registry.address()).unwrap();
+    assert_eq!(says(&known, &image).await, r#"["hush"]"#, "the file is read anew");
+}
+
+fn base64(bytes: &[u8]) -> String {
+    use base64::Engine;
+    base64::engine::general_purpose::STANDARD.encode(bytes)
+}
