@@ -77,6 +77,7 @@ impl Bench {
         let spec = CellSpec {
             name: format!("b{}", self.next),
             root: Arc::clone(&self.root),
+            fork_server: None,
             argv: vec!["/opt/program".to_owned(), "payload".to_owned()],
             env: Vec::new(),
             cwd: "/".to_owned(),

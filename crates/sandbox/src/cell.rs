@@ -28,8 +28,12 @@ pub struct CellSpec {
     pub name: String,
     /// The read-only part of its file system.
     pub root: Arc<RootSpec>,
-    /// Absolute path of the program inside the cell, then its arguments.
+    /// Absolute path of the program inside the cell, then its arguments. In an image any path, or a name that is
+    /// looked for in the folders of the environment's `PATH`.
     pub argv: Vec<String>,
+    /// Command of a fork server, in the same root, environment and folder, that becomes the same program by forking.
+    /// It is started for the first cell that names it and used once it is up, by helpers with the machine's root.
+    pub fork_server: Option<Vec<String>>,
     /// The whole environment; nothing is inherited.
     pub env: Vec<(String, String)>,
     /// Working folder inside the cell, usually `/`.
@@ -66,9 +70,13 @@ impl CellSpec {
         let nul = |text: &str| text.contains('\0');
         if !name_ok {
             Err(format!("name {:?}: 1 to {MAX_NAME} lower-case letters, digits and dashes", self.name))
-        } else if !self.argv.first().is_some_and(|program| program.starts_with('/')) {
+        } else if !self.argv.first().is_some_and(|program| {
+            program.starts_with('/') || self.root.image_root().is_some() && !program.is_empty()
+        }) {
             Err("the first argument is not the absolute path of a program".to_owned())
-        } else if self.argv.iter().any(|argument| nul(argument)) || nul(&self.cwd) {
+        } else if self.argv.iter().chain(self.fork_server.iter().flatten()).any(|argument| nul(argument))
+            || nul(&self.cwd)
+        {
             Err("an argument or the working folder holds a zero byte".to_owned())
         } else if let Some((name, _)) = self
             .env
@@ -110,7 +118,7 @@ pub struct Limits {
     pub cpu_weight: u32,
     /// Hard bound on processor time in thousandths of one processor; `None` for no bound.
     pub cpu_quota: Option<u32>,
-    /// Size of `/tmp`, bytes.
+    /// Size of `/tmp`, bytes; in an image, of all that it writes.
     pub tmp_bytes: u64,
 }
 
@@ -236,6 +244,14 @@ impl Cell {
         self.door.exited().await
     }
 
+    /// A new TCP socket in the cell's network, not connected yet.
+    ///
+    /// # Errors
+    /// When the cell has ended, or there is no helper to make it.
+    pub async fn socket(&self) -> io::Result<OwnedFd> {
+        self.door.socket().await
+    }
+
     /// Ends the cell; resolves when every process, mount, control group and scratch folder of it is gone.
     ///
     /// # Errors
@@ -254,6 +270,7 @@ mod tests {
             name: name.to_owned(),
             root: Arc::new(RootSpec::host_system(&[])),
             argv: vec!["/bin/true".to_owned()],
+            fork_server: None,
             env: vec![("KEY".to_owned(), "secret".to_owned())],
             cwd: "/".to_owned(),
             hostname: "cell".to_owned(),

@@ -10,6 +10,7 @@ pub mod cgroup;
 mod container;
 pub mod factory;
 pub mod helper;
+pub mod image;
 mod insecure;
 pub mod interpreter;
 pub mod layer;

@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::cell::INNER_ID;
+
 /// Most pieces one root may have: a bound for the helper, far above any real root.
 pub const MAX_ENTRIES: usize = 128;
 
@@ -59,10 +61,24 @@ pub enum Entry {
     },
 }
 
-/// The read-only part of a cell's file system.
+/// The file system of an image, beneath what the node gives every cell.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct ImageRoot {
+    /// Folders of the host, lowest first, stacked and never written; all in them belongs to the node's user.
+    pub layers: Vec<PathBuf>,
+    /// Number that the cell's user has inside.
+    pub uid: u32,
+    /// Number that the group of the cell's user has inside.
+    pub gid: u32,
+    /// Made if it is not there.
+    pub working_dir: PathBuf,
+}
+
+/// The part of a cell's file system that is not its own.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct RootSpec {
     entries: Vec<Entry>,
+    image: Option<ImageRoot>,
 }
 
 impl RootSpec {
@@ -79,7 +95,7 @@ impl RootSpec {
     #[must_use]
     pub fn system(base: &Path, resolvers: &[IpAddr]) -> Self {
         let there = |path: &str| base.join(path.trim_start_matches('/'));
-        let mut root = Self { entries: Vec::new() }.with_bind(there("/usr"), "/usr");
+        let mut root = Self { entries: Vec::new(), image: None }.with_bind(there("/usr"), "/usr");
         for folder in SYSTEM_FOLDERS {
             match std::fs::read_link(there(folder)) {
                 Ok(to) => root.entries.push(Entry::Link { to, target: PathBuf::from(folder) }),
@@ -98,6 +114,27 @@ impl RootSpec {
             .with_file("/etc/nsswitch.conf", "passwd: files\ngroup: files\nhosts: files dns\n")
             .with_file("/etc/hosts", "127.0.0.1 localhost\n::1 localhost\n")
             .with_file("/etc/resolv.conf", &resolv_conf(resolvers))
+    }
+
+    /// An image, which the cell may write everywhere, in a private layer; names are resolved by `resolvers`.
+    #[must_use]
+    pub fn image(image: ImageRoot, hostname: &str, resolvers: &[IpAddr]) -> Self {
+        Self { entries: Vec::new(), image: Some(image) }
+            .with_file("/etc/hostname", &format!("{hostname}\n"))
+            .with_file("/etc/hosts", &format!("127.0.0.1 localhost {hostname}\n::1 localhost\n"))
+            .with_file("/etc/resolv.conf", &resolv_conf(resolvers))
+    }
+
+    /// The image, if it is one.
+    #[must_use]
+    pub fn image_root(&self) -> Option<&ImageRoot> {
+        self.image.as_ref()
+    }
+
+    /// The user and group number that code sees as its own.
+    #[must_use]
+    pub fn user(&self) -> (u32, u32) {
+        self.image.as_ref().map_or((INNER_ID, INNER_ID), |image| (image.uid, image.gid))
     }
 
     /// Adds a file or folder of the host, read-only. Binding it at its own path lets the same `argv` work in

@@ -4,7 +4,7 @@
 //! makes or moves processes relies on.
 #![allow(unsafe_code)]
 
-use std::ffi::{CString, c_char, c_int};
+use std::ffi::{CStr, CString, c_char, c_int};
 use std::io;
 use std::mem::size_of;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
@@ -144,6 +144,34 @@ pub(crate) fn set_mount_attributes(
     if result == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
+/// Shows the files of an unattached mount as if they belonged to the users that `users`, a user namespace, maps their
+/// owners to.
+///
+/// # Errors
+/// What the kernel says; before Linux 5.12, and on disks that cannot do it, [`io::ErrorKind::InvalidInput`] or
+/// [`io::ErrorKind::Unsupported`].
+pub(crate) fn map_owners(mount: BorrowedFd<'_>, users: BorrowedFd<'_>) -> io::Result<()> {
+    let mut attr = libc::mount_attr {
+        attr_set: libc::MOUNT_ATTR_IDMAP,
+        attr_clr: 0,
+        propagation: 0,
+        userns_fd: u64::from(users.as_raw_fd().cast_unsigned()),
+    };
+    let empty: *const c_char = c"".as_ptr();
+    // SAFETY: the path is a constant string and `attr` is valid for the call and of the stated size.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            mount.as_raw_fd(),
+            empty,
+            libc::AT_EMPTY_PATH,
+            ptr::from_mut(&mut attr),
+            size_of::<libc::mount_attr>(),
+        )
+    };
+    if result == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
 /// Closes every descriptor but those in `keep`.
 ///
 /// # Safety
@@ -202,15 +230,14 @@ pub(crate) fn ignore_signal(signal: c_int) {
     unsafe { libc::signal(signal, libc::SIG_IGN) };
 }
 
-/// Replaces this process by a program; returns only on failure.
-pub(crate) fn exec(argv: &[CString], env: &[CString]) -> io::Error {
-    let Some(program) = argv.first() else { return io::Error::from(io::ErrorKind::InvalidInput) };
+/// Replaces this process by the program at `path`; returns only on failure.
+pub(crate) fn exec(path: &CStr, argv: &[CString], env: &[CString]) -> io::Error {
     let pointers = |strings: &[CString]| {
         strings.iter().map(|string| string.as_ptr()).chain([ptr::null()]).collect::<Vec<*const c_char>>()
     };
     let (arguments, environment) = (pointers(argv), pointers(env));
     // SAFETY: both lists end with a null pointer and their strings outlive the call.
-    unsafe { libc::execve(program.as_ptr(), arguments.as_ptr(), environment.as_ptr()) };
+    unsafe { libc::execve(path.as_ptr(), arguments.as_ptr(), environment.as_ptr()) };
     io::Error::last_os_error()
 }
 

@@ -21,6 +21,7 @@ use super::program::Program;
 use super::rights;
 use crate::cell::{ExitStatus, Limits};
 use crate::mounts::{self, HARMLESS};
+use crate::root::RootSpec;
 use crate::seccomp::Filter;
 use crate::sys;
 
@@ -30,31 +31,43 @@ const MAX_SHARED_MEMORY: u64 = 64 << 20;
 /// What the newborn needs.
 pub(super) struct Inside<'a> {
     pub(super) teller: Teller,
-    /// Opens when the helper has set the user mapping.
+    /// Opens when the helper has set the user mapping; and, if `is_forked`, when it is known who bears the program.
     pub(super) gate: OwnedFd,
     /// Version 1 control groups to enter.
     pub(super) entrances: Vec<File>,
     /// Whether the network namespace is new and still down.
     pub(super) own_network: bool,
     pub(super) hostname: &'a str,
+    pub(super) root: &'a RootSpec,
     pub(super) limits: &'a Limits,
     pub(super) filter: &'a Filter,
     pub(super) program: Program,
+    /// Whether a fork server may bear the program.
+    pub(super) is_forked: bool,
 }
+
+/// What the gate says when there is no program yet.
+pub(super) const NO_PROGRAM: i32 = 0;
 
 /// Lives the newborn's life.
 pub(super) fn live(mut inside: Inside<'_>) -> ! {
     close_inherited(&inside);
     let prepared = inside.finish_world().and_then(|()| inside.give_up_rights());
+    let born = prepared.and_then(|()| if inside.is_forked { inside.await_program() } else { Ok(NO_PROGRAM) });
     let Inside { teller, program, .. } = inside;
-    match prepared.and_then(|()| start(program)) {
+    let running = match born {
+        Ok(NO_PROGRAM) => start(program),
+        Ok(number) => Ok(number),
+        Err(reason) => Err(News::Failed(reason)),
+    };
+    match running {
         Ok(program) => {
             teller.tell(&News::Started);
             teller.tell(&News::Ended(watch(program)));
             sys::exit_now(0)
         }
-        Err(reason) => {
-            teller.tell(&News::Failed(reason));
+        Err(news) => {
+            teller.tell(&news);
             sys::exit_now(1)
         }
     }
@@ -89,7 +102,10 @@ impl Inside<'_> {
         let private = HARMLESS | MountAttrFlags::MOUNT_ATTR_NOEXEC;
         let proc = mounts::make("proc", &[], private).map_err(failed("making /proc"))?;
         mounts::attach(&proc, Path::new("/proc")).map_err(failed("mounting /proc"))?;
-        scratch("/tmp", self.limits.tmp_bytes, HARMLESS)?;
+        // What an image has there is part of it, and can be written like all of it.
+        if self.root.image_root().is_none() {
+            scratch("/tmp", self.limits.tmp_bytes, HARMLESS)?;
+        }
         scratch("/dev/shm", self.limits.tmp_bytes.min(MAX_SHARED_MEMORY), HARMLESS)?;
         rustix::system::sethostname(self.hostname.as_bytes()).map_err(failed("naming the host"))?;
         if self.own_network {
@@ -98,9 +114,19 @@ impl Inside<'_> {
         Ok(())
     }
 
+    /// Says that the world is finished, and waits for what the helper says of the program.
+    fn await_program(&self) -> Result<i32, String> {
+        self.teller.tell(&News::Prepared);
+        let mut number = [0; size_of::<i32>()];
+        match rustix::io::read(&self.gate, &mut number) {
+            Ok(read) if read == number.len() => Ok(i32::from_be_bytes(number)),
+            _ => Err("the helper did not say who bears the program".to_owned()),
+        }
+    }
+
     /// Becomes the cell's user, still holding every right inside the cell's own user namespace.
     fn become_user(&self) -> Result<(), String> {
-        rights::perform(&rights::becoming_the_user())?;
+        rights::perform(&rights::becoming_the_user(self.root.user()))?;
         // After the change of user, which resets both.
         set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(failed("hiding the first process"))?;
         set_parent_process_death_signal(Some(Signal::KILL))
@@ -124,13 +150,13 @@ fn scratch(path: &str, bytes: u64, attributes: MountAttrFlags) -> Result<(), Str
 }
 
 /// Starts the program as the cell's second process; gives its number once it has been executed.
-fn start(program: Program) -> Result<i32, String> {
-    let (mut listener, teller) = Listener::pair().map_err(failed("making a pipe"))?;
-    match sys::fork_in_cell().map_err(failed("starting the program's process"))? {
+fn start(program: Program) -> Result<i32, News> {
+    let (mut listener, teller) = Listener::pair().map_err(failed("making a pipe")).map_err(News::Failed)?;
+    match sys::fork_in_cell().map_err(failed("starting the program's process")).map_err(News::Failed)? {
         None => {
             let Ok(aside) = rustix::io::fcntl_dupfd_cloexec(&teller.0, FIRST_OWN) else { sys::exit_now(1) };
-            let reason = program.run();
-            Teller(aside).tell(&News::Failed(reason));
+            let news = program.run();
+            Teller(aside).tell(&news);
             sys::exit_now(1)
         }
         Some(pid) => {
@@ -138,7 +164,7 @@ fn start(program: Program) -> Result<i32, String> {
             // The program's files belong to the program alone: their other ends must see its end.
             drop(program);
             match listener.wait_for_close() {
-                Some(News::Failed(reason)) => Err(reason),
+                Some(news @ (News::Failed(_) | News::NotExecutable(_))) => Err(news),
                 _ => Ok(pid),
             }
         }

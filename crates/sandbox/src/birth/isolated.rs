@@ -8,14 +8,13 @@ use super::home::{Home, failed};
 use super::inside::{self, Inside};
 use super::news::Listener;
 use super::program::Program;
-use crate::cell::INNER_ID;
 use crate::cgroup::Entrances;
 use crate::helper::wire::StartRequest;
 use crate::seccomp::Filter;
 use crate::sys::{self, CELL_NAMESPACES, Fork};
 
 /// How eagerly the kernel picks a cell's processes when the whole machine runs out of memory (0 is neutral, 1000 first).
-const OOM_SCORE: &str = "600";
+pub(super) const OOM_SCORE: &str = "600";
 
 /// A process that has been born and will tell how it goes on.
 #[derive(Debug)]
@@ -28,6 +27,14 @@ pub(crate) struct Newborn {
     pub(crate) listener: Listener,
     /// The way back into its mount namespace, for a helper whose rights over the hidden process do not suffice.
     pub(crate) mounts: Option<OwnedFd>,
+    /// Where it is told, if it waits for that, which process is its program: see [`let_go_on`].
+    pub(crate) gate: Option<OwnedFd>,
+}
+
+/// Lets a newborn go on that waits for its program: `program` is its number inside the cell, or the newborn starts it
+/// itself. A newborn that has died meanwhile needs no word.
+pub(crate) fn let_go_on(gate: &OwnedFd, program: Option<i32>) {
+    let _ = rustix::io::write(gate, &program.unwrap_or(inside::NO_PROGRAM).to_be_bytes());
 }
 
 /// Everything around the birth of one cell.
@@ -41,6 +48,8 @@ pub(crate) struct Cradle<'a> {
     pub(crate) filter: &'a Filter,
     /// Its user and group number as the helper sees it.
     pub(crate) outer_id: u32,
+    /// Whether a fork server shall bear its program.
+    pub(crate) is_forked: bool,
 }
 
 /// Gives birth to a cell.
@@ -55,7 +64,7 @@ pub(crate) fn bear(
     let program = Program::new(&request.argv, &request.env, &request.cwd, files)?;
     let (listener, teller) = Listener::pair().map_err(failed("making a pipe"))?;
     let (gate, opener) = pipe_with(PipeFlags::CLOEXEC).map_err(failed("making a pipe"))?;
-    let Cradle { home, tree, network, entrances, filter, outer_id } = cradle;
+    let Cradle { home, tree, network, entrances, filter, outer_id, is_forked } = cradle;
 
     let namespaces = CELL_NAMESPACES | if network.is_none() { libc::CLONE_NEWNET } else { 0 };
     let born = Home::enter_mounts(tree)
@@ -72,17 +81,20 @@ pub(crate) fn bear(
             entrances: entrances.by_writing,
             own_network: network.is_none(),
             hostname: &request.hostname,
+            root: &request.root,
             limits: &request.limits,
             filter,
             program,
+            is_forked,
         });
     }
     home.come_back(network.is_some());
     let Fork::Parent { pid, pidfd } = born? else { return Err("the child came back".to_owned()) };
 
+    let (user, group) = request.root.user();
     let mapped = home
-        .write_proc(&format!("{pid}/uid_map"), &format!("{INNER_ID} {outer_id} 1"))
-        .and_then(|()| home.write_proc(&format!("{pid}/gid_map"), &format!("{INNER_ID} {outer_id} 1")))
+        .write_proc(&format!("{pid}/uid_map"), &format!("{user} {outer_id} 1"))
+        .and_then(|()| home.write_proc(&format!("{pid}/gid_map"), &format!("{group} {outer_id} 1")))
         .and_then(|()| home.write_proc(&format!("{pid}/oom_score_adj"), OOM_SCORE))
         .and_then(|()| {
             // As long as the newborn waits it is not hidden yet.
@@ -95,7 +107,7 @@ pub(crate) fn bear(
             rustix::io::write(&opener, b"g").map(|_| mounts).map_err(failed("letting the newborn go on"))
         });
     match mapped {
-        Ok(mounts) => Ok(Newborn { pid, pidfd, listener, mounts }),
+        Ok(mounts) => Ok(Newborn { pid, pidfd, listener, mounts, gate: is_forked.then_some(opener) }),
         Err(error) => {
             let _ = rustix::process::pidfd_send_signal(&pidfd, rustix::process::Signal::KILL);
             let _ = rustix::process::waitid(

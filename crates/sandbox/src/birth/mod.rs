@@ -6,7 +6,9 @@
 //! program ends. Code is laid over a living cell from outside ([`code`]).
 
 pub(crate) mod code;
+pub(crate) mod fork_server;
 pub(crate) mod home;
+pub(crate) mod image_tree;
 mod inside;
 pub(crate) mod isolated;
 pub(crate) mod news;

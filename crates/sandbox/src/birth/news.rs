@@ -10,16 +10,22 @@ const MAX_REASON: usize = 1024;
 /// One message from a newborn.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum News {
+    /// Everything is ready for the program, which a fork server may bear now.
+    Prepared,
     /// The program has been executed.
     Started,
     /// A step failed; the newborn ends.
     Failed(String),
+    /// All is well, but the program is not there or is none; the newborn ends.
+    NotExecutable(String),
     /// The program has ended; the newborn follows it.
     Ended(ExitStatus),
 }
 
+const PREPARED: u8 = b'p';
 const STARTED: u8 = b's';
 const FAILED: u8 = b'f';
+const NOT_EXECUTABLE: u8 = b'x';
 const RETURNED: u8 = b'r';
 const SIGNALLED: u8 = b'k';
 
@@ -32,8 +38,10 @@ impl Teller {
     pub(crate) fn tell(&self, news: &News) {
         let number;
         let (kind, rest): (u8, &[u8]) = match news {
+            News::Prepared => (PREPARED, &[]),
             News::Started => (STARTED, &[]),
             News::Failed(reason) => (FAILED, reason.as_bytes()),
+            News::NotExecutable(reason) => (NOT_EXECUTABLE, reason.as_bytes()),
             News::Ended(ExitStatus::Code(code)) => {
                 number = code.to_be_bytes();
                 (RETURNED, &number)
@@ -126,9 +134,11 @@ impl Listener {
         self.pending.drain(..3 + length);
         let number = || rest.as_slice().try_into().map(i32::from_be_bytes).unwrap_or(-1);
         Some(match kind {
+            PREPARED => News::Prepared,
             STARTED => News::Started,
             RETURNED => News::Ended(ExitStatus::Code(number())),
             SIGNALLED => News::Ended(ExitStatus::Signal(number())),
+            NOT_EXECUTABLE => News::NotExecutable(String::from_utf8_lossy(&rest).into_owned()),
             _ => News::Failed(String::from_utf8_lossy(&rest).into_owned()),
         })
     }
@@ -149,9 +159,11 @@ mod tests {
         let (mut listener, teller) = Listener::pair().unwrap();
         assert_eq!(listener.next(), None);
         assert!(!listener.is_closed());
+        teller.tell(&News::Prepared);
         teller.tell(&News::Started);
         teller.tell(&News::Ended(ExitStatus::Signal(9)));
         teller.tell(&News::Failed("x".repeat(5000)));
+        assert_eq!(listener.next(), Some(News::Prepared));
         assert_eq!(listener.next(), Some(News::Started));
         assert_eq!(listener.next(), Some(News::Ended(ExitStatus::Signal(9))));
         assert_eq!(listener.next(), Some(News::Failed("x".repeat(MAX_REASON))));

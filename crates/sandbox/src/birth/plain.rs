@@ -40,7 +40,7 @@ pub(crate) fn bear(
     let (listener, teller) = Listener::pair().map_err(failed("making a pipe"))?;
     match sys::fork(0, None).map_err(failed("making the process"))? {
         Fork::Child => live(&teller, request.limits.files, program),
-        Fork::Parent { pid, pidfd } => Ok(Newborn { pid, pidfd, listener, mounts: None }),
+        Fork::Parent { pid, pidfd } => Ok(Newborn { pid, pidfd, listener, mounts: None, gate: None }),
     }
 }
 
@@ -60,10 +60,10 @@ fn live(teller: &Teller, files: u64, program: Program) -> ! {
     let ready = bound
         .and_then(|()| rustix::process::setsid().map(|_| ()).map_err(failed("making a session")))
         .and_then(|()| rights::perform(&rights::limiting_resources(files)));
-    let reason = match ready {
+    let news = match ready {
         Ok(()) => program.run(),
-        Err(reason) => reason,
+        Err(reason) => News::Failed(reason),
     };
-    Teller(aside).tell(&News::Failed(reason));
+    Teller(aside).tell(&news);
     sys::exit_now(1)
 }

@@ -4,6 +4,7 @@ use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd, RawFd};
 
+use super::news::News;
 use crate::cell::MAX_FILES;
 use crate::sys;
 
@@ -44,18 +45,40 @@ impl Program {
     }
 
     /// Becomes the program; returns only on failure. Descriptors that are not its files are closed by the `exec`.
-    pub(super) fn run(self) -> String {
-        match self.prepare() {
-            Err(error) => error,
-            Ok(()) => {
-                let error = sys::exec(&self.argv, &self.env);
-                let program = self.argv.first().map(|program| program.to_string_lossy()).unwrap_or_default();
-                match error.kind() {
-                    io::ErrorKind::NotFound => format!("{program} is not there, or its interpreter is not"),
-                    _ => format!("executing {program}: {error}"),
-                }
+    /// A name without a slash is looked for in the folders of the environment's `PATH`.
+    pub(super) fn run(self) -> News {
+        if let Err(reason) = self.prepare() {
+            return News::Failed(reason);
+        }
+        let name = self.argv.first().map(|name| name.to_bytes()).unwrap_or_default();
+        let shown = String::from_utf8_lossy(name).into_owned();
+        let mut last = io::Error::from(io::ErrorKind::NotFound);
+        for path in self.candidates(name) {
+            let error = sys::exec(&path, &self.argv, &self.env);
+            // What is there and refuses says more than what is not there.
+            if error.kind() != io::ErrorKind::NotFound || last.kind() == io::ErrorKind::NotFound {
+                last = error;
             }
         }
+        match last.raw_os_error() {
+            None | Some(libc::ENOENT | libc::ENOTDIR) => {
+                News::NotExecutable(format!("{shown} is not there, or its interpreter is not"))
+            }
+            Some(libc::EACCES | libc::ENOEXEC | libc::EISDIR | libc::ELOOP | libc::ENAMETOOLONG) => {
+                News::NotExecutable(format!("executing {shown}: {last}"))
+            }
+            Some(_) => News::Failed(format!("executing {shown}: {last}")),
+        }
+    }
+
+    /// Where a program of this name may be.
+    fn candidates(&self, name: &[u8]) -> Vec<CString> {
+        if name.is_empty() || name.contains(&b'/') {
+            return self.argv.first().cloned().into_iter().collect();
+        }
+        let path = self.env.iter().find_map(|variable| variable.to_bytes().strip_prefix(b"PATH="));
+        let folders = path.unwrap_or_default().split(|byte| *byte == b':').filter(|folder| !folder.is_empty());
+        folders.filter_map(|folder| CString::new([folder, b"/", name].concat()).ok()).collect()
     }
 
     #[allow(unsafe_code)]

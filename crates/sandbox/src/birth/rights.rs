@@ -1,12 +1,11 @@
 //! What the program of a cell is and may keep, as system calls made one after the other.
 //!
 //! They are data, because two make them: the cell's first process, for itself and the program that it starts; and the
-//! child of a fork server ([`super::zygote`]) that joins a cell instead. What holds for one holds for the other.
+//! child of a fork server ([`super::fork_server`]) that joins a cell instead. What holds for one holds for the other.
 
 use rustix::thread::{CapabilitiesSecureBits, CapabilitySet, capability_is_in_bounding_set};
 use serde::Serialize;
 
-use crate::cell::INNER_ID;
 use crate::seccomp::Filter;
 use crate::sys::{self, Argument};
 
@@ -51,14 +50,15 @@ pub(crate) fn perform(calls: &[Call]) -> Result<(), String> {
     Ok(())
 }
 
-/// Becomes the cell's user, still holding every right inside the cell's own user namespace.
-pub(crate) fn becoming_the_user() -> Vec<Call> {
+/// Becomes the cell's user, with these numbers for user and group, still holding every right inside the cell's own
+/// user namespace.
+pub(crate) fn becoming_the_user((user, group): (u32, u32)) -> Vec<Call> {
     let keep = CapabilitiesSecureBits::NO_SETUID_FIXUP;
-    let id = || [(); 3].map(|()| Argument::Number(u64::from(INNER_ID)));
+    let three = |id: u32| [(); 3].map(|()| Argument::Number(u64::from(id)));
     vec![
         secure_bits("keeping rights over a change of user", keep),
-        Call::new("becoming the cell's group", libc::SYS_setresgid, id()),
-        Call::new("becoming the cell's user", libc::SYS_setresuid, id()),
+        Call::new("becoming the cell's group", libc::SYS_setresgid, three(group)),
+        Call::new("becoming the cell's user", libc::SYS_setresuid, three(user)),
     ]
 }
 

@@ -21,7 +21,7 @@ use crate::sys::{self, Fork};
 /// Most different roots that one helper keeps: kinds of a node, with room to spare.
 const MAX_TREES: usize = 256;
 /// Devices that a cell gets; all harmless and without state.
-const DEVICES: [&str; 5] = ["null", "zero", "full", "random", "urandom"];
+pub(super) const DEVICES: [&str; 5] = ["null", "zero", "full", "random", "urandom"];
 /// Where the cell's own mounts will be attached, and folders that programs expect.
 const FOLDERS: [&str; 6] = ["proc", "tmp", "dev/shm", "action", "etc", "var"];
 /// Links that programs expect.
@@ -110,7 +110,7 @@ fn build(home: &Home, spec: &RootSpec, workbench: &Path) -> Result<OwnedFd, Stri
 }
 
 /// A view of a host path that cannot be written.
-fn read_only(source: &Path, attributes: MountAttrFlags) -> Result<OwnedFd, String> {
+pub(super) fn read_only(source: &Path, attributes: MountAttrFlags) -> Result<OwnedFd, String> {
     let view = mounts::view(source).map_err(failed(format!("reaching {}", source.display())))?;
     sys::set_mount_attributes(view.as_fd(), attributes | MountAttrFlags::MOUNT_ATTR_RDONLY, true)
         .map_err(failed(format!("making {} read-only", source.display())))?;
@@ -118,7 +118,7 @@ fn read_only(source: &Path, attributes: MountAttrFlags) -> Result<OwnedFd, Strin
 }
 
 /// A view of processes in which there are none: that of a process namespace whose only member has ended.
-fn hollow_proc() -> Result<OwnedFd, String> {
+pub(super) fn hollow_proc() -> Result<OwnedFd, String> {
     use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
     let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
         .map_err(failed("making a socket"))?;
@@ -176,7 +176,7 @@ fn open_in(root: &OwnedFd, path: &Path, flags: OFlags) -> Result<OwnedFd, String
 }
 
 /// Makes a folder and those above it.
-fn folder_at(root: &OwnedFd, path: &Path) -> Result<OwnedFd, String> {
+pub(super) fn folder_at(root: &OwnedFd, path: &Path) -> Result<OwnedFd, String> {
     let mut folder = open_in(root, Path::new("."), OFlags::PATH)?;
     let mut so_far = std::path::PathBuf::new();
     for component in path.components() {
@@ -198,7 +198,7 @@ fn parent_at(root: &OwnedFd, path: &Path) -> Result<OwnedFd, String> {
 }
 
 /// Makes a file with this content, or leaves the one that is there.
-fn file_at(root: &OwnedFd, path: &Path, content: &str) -> Result<(), String> {
+pub(super) fn file_at(root: &OwnedFd, path: &Path, content: &str) -> Result<(), String> {
     parent_at(root, path)?;
     if content.is_empty() && open_in(root, path, OFlags::PATH).is_ok() {
         return Ok(());
@@ -208,14 +208,14 @@ fn file_at(root: &OwnedFd, path: &Path, content: &str) -> Result<(), String> {
         .map_err(failed(format!("writing {} in the root", path.display())))
 }
 
-fn link_at(root: &OwnedFd, to: &Path, path: &Path) -> Result<(), String> {
+pub(super) fn link_at(root: &OwnedFd, to: &Path, path: &Path) -> Result<(), String> {
     let parent = parent_at(root, path)?;
     let name = path.file_name().ok_or_else(|| format!("{} is not a name", path.display()))?;
     rustix::fs::symlinkat(to, &parent, name)
         .map_err(failed(format!("linking {} in the root", path.display())))
 }
 
-fn attach_in(root: &OwnedFd, mount: &OwnedFd, path: &Path) -> Result<(), String> {
+pub(super) fn attach_in(root: &OwnedFd, mount: &OwnedFd, path: &Path) -> Result<(), String> {
     let target = open_in(root, path, OFlags::PATH)?;
     mounts::attach_at(mount, target.as_fd()).map_err(failed(format!("attaching {}", path.display())))
 }

@@ -83,6 +83,19 @@ impl Group {
         Ok(Entrances { born_into, by_writing })
     }
 
+    /// Opens the ways in for a process that is there already: it writes `0` to each.
+    ///
+    /// # Errors
+    /// When a group is not there.
+    pub(crate) fn entrances_by_writing(&self) -> Result<Vec<fs::File>, CgroupError> {
+        let open = |parent: &Path| {
+            let folder = parent.join(&self.name);
+            let is_version_2 = Some(parent) == self.layout.v2.as_deref();
+            if is_version_2 { v2::open_entrance(&folder) } else { v1::open_entrance(&folder) }
+        };
+        self.layout.folders().into_iter().map(open).collect()
+    }
+
     /// Prepares the groups for the death of their processes: a frozen version 1 group would not let them die.
     pub(crate) fn let_die(&self) {
         if let Some(folder) = self.layout.v1.get(&super::Controller::Freezer) {

@@ -91,6 +91,12 @@ pub(super) fn freezer_word(frozen: bool) -> &'static [u8] {
     if frozen { b"1" } else { b"0" }
 }
 
+/// Opens the file through which a process enters.
+pub(super) fn open_entrance(folder: &Path) -> Result<fs::File, CgroupError> {
+    let path = folder.join("cgroup.procs");
+    fs::OpenOptions::new().write(true).open(&path).map_err(CgroupError::at(&path))
+}
+
 /// Ends every process of the group at once; kernels before 5.14 have no such file.
 pub(super) fn kill(folder: &Path) -> Result<(), CgroupError> {
     write_value(folder, "cgroup.kill", "1")

@@ -31,6 +31,30 @@ enum HelperState {
     Closed,
 }
 
+/// Why a cell was not started.
+#[derive(Debug)]
+pub(crate) enum NotStarted {
+    /// Its program is not there, or is none; the text says so.
+    NotExecutable(String),
+    /// Anything else.
+    Failed(CreateError),
+}
+
+impl From<StartError> for NotStarted {
+    fn from(error: StartError) -> Self {
+        match error {
+            StartError::NotExecutable(why) => Self::NotExecutable(why),
+            other => Self::Failed(failed(other)),
+        }
+    }
+}
+
+impl From<CreateError> for NotStarted {
+    fn from(error: CreateError) -> Self {
+        Self::Failed(error)
+    }
+}
+
 impl Cells {
     /// Starts the helper and the network.
     pub(super) async fn open(config: Arc<SandboxConfig>) -> Result<Self, OpenError> {
@@ -66,18 +90,37 @@ impl Cells {
         &self,
         specify: impl Fn() -> io::Result<(CellSpec, T)>,
     ) -> Result<(Cell, T), CreateError> {
+        self.try_start(specify).await.map_err(|error| match error {
+            NotStarted::NotExecutable(why) => CreateError::Failed(why),
+            NotStarted::Failed(error) => error,
+        })
+    }
+
+    /// The same, for cells whose program is somebody else's.
+    pub(crate) async fn try_start<T>(
+        &self,
+        specify: impl Fn() -> io::Result<(CellSpec, T)>,
+    ) -> Result<(Cell, T), NotStarted> {
         let helper = self.helper(None).await?;
         let (spec, kept) = specify().map_err(failed)?;
+        let is_forked = spec.fork_server.is_some();
         match helper.start(spec).await {
             Ok(cell) => return Ok((cell, kept)),
             Err(StartError::Helper(lost)) => {
                 tracing::error!(%lost, "the sandbox helper is started again");
             }
-            Err(error) => return Err(failed(error)),
+            // A fork server that fails in the midst of a birth takes the cell with it.
+            Err(StartError::Refused(reason)) if is_forked => {
+                tracing::warn!(%reason, "a cell is started again, without a fork server");
+                let (mut spec, kept) = specify().map_err(failed)?;
+                spec.fork_server = None;
+                return Ok((helper.start(spec).await?, kept));
+            }
+            Err(error) => return Err(error.into()),
         }
         let helper = self.helper(Some(helper.pid())).await?;
         let (spec, kept) = specify().map_err(failed)?;
-        helper.start(spec).await.map(|cell| (cell, kept)).map_err(failed)
+        Ok((helper.start(spec).await?, kept))
     }
 
     /// The helper; a new one if there is none or it is the one that is known to be lost.
@@ -105,7 +148,7 @@ impl Cells {
     }
 
     /// True unless the helper is known to have ended.
-    pub(super) fn is_up(&self) -> bool {
+    pub(crate) fn is_up(&self) -> bool {
         match self.helper.try_lock().as_deref() {
             Ok(HelperState::Running(helper)) => !helper.is_lost(),
             Ok(HelperState::Lost | HelperState::Closed) => false,
@@ -115,7 +158,7 @@ impl Cells {
     }
 
     /// Ends every cell, the helper and the network.
-    pub(super) async fn close(&self) {
+    pub(crate) async fn close(&self) {
         let state = std::mem::replace(&mut *self.helper.lock().await, HelperState::Closed);
         if let HelperState::Running(helper) = state
             && let Err(error) = helper.close().await

@@ -40,6 +40,8 @@ pub struct SandboxConfig {
     pub payload: PayloadLimits,
     /// Memory of all cells together: a cell's share of it is its share of the processors.
     pub node_memory: ByteSize,
+    /// Whether programs of kinds with a fork server are born by it, where the node has the machine's root.
+    pub fork_server: bool,
     /// How long an interpreter may take to be up.
     pub start_deadline: Duration,
     /// Memory of a cell in which code is compiled, its files included.
@@ -74,6 +76,7 @@ impl SandboxConfig {
             extra_env: Vec::new(),
             payload: PayloadLimits::default(),
             node_memory: ByteSize::mb(2048),
+            fork_server: false,
             start_deadline: Duration::from_secs(20),
             build_memory: ByteSize::mb(1024),
             code_bounds: Bounds::default(),

@@ -14,11 +14,12 @@ use async_trait::async_trait;
 use chasen_entity::exec::BLACKBOX;
 use chasen_runtime::connection::{Broken, Connection, LineConnection};
 use chasen_spi::container_factory::{Container, ContainerFactory, ContainerSpec, CreateError};
+use chasen_spi::image_store::ImageStore;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use rustix::pipe::{PipeFlags, pipe_with};
 use tokio::time::timeout;
 
-pub(crate) use cells::{Cells, network_of};
+pub(crate) use cells::{Cells, NotStarted, network_of};
 pub use config::SandboxConfig;
 pub(crate) use plan::{BuildPlan, Planner};
 use plan::{Compiled, Plan, Speech};
@@ -27,6 +28,7 @@ use crate::build::{Builder, Compile};
 use crate::cell::{Cell, CellSpec, Limits};
 use crate::container::{Parts, Runtime, SandboxContainer};
 use crate::helper::{HelperError, Mode};
+use crate::image::ImageFactory;
 use crate::interpreter::Interpreters;
 use crate::layer::Layers;
 use crate::logs::Output;
@@ -138,6 +140,13 @@ impl SandboxFactory {
         &self.planner.interpreters
     }
 
+    /// The factory of imported images, whose cells are this factory's.
+    #[must_use]
+    pub fn images(&self, store: Arc<dyn ImageStore>) -> ImageFactory {
+        let (resolvers, api_host) = self.planner.surroundings();
+        ImageFactory::new(Arc::clone(&self.config), Arc::clone(&self.cells), store, resolvers, api_host)
+    }
+
     async fn make(&self, spec: &ContainerSpec) -> Result<SandboxContainer, CreateError> {
         let plan = self.planner.plan(&self.config, spec).await?;
         let lease = self.cells.lease().await?;
@@ -207,20 +216,11 @@ impl SandboxFactory {
             argv: plan.argv.clone(),
             env: plan.env.clone(),
             cwd: plan.cwd.clone(),
-            limits: self.limits(spec),
+            limits: limits(&self.config, spec),
             network: network_of(lease)?,
             files,
         };
         Ok((cell_spec, Ends { stdout, stderr, speech }))
-    }
-
-    fn limits(&self, spec: &ContainerSpec) -> Limits {
-        let memory = spec.memory.as_bytes();
-        let weight = memory.saturating_mul(1024) / self.config.node_memory.as_bytes().max(1);
-        Limits {
-            cpu_weight: u32::try_from(weight.clamp(2, 262_144)).unwrap_or(2),
-            ..Limits::with_memory(memory)
-        }
     }
 
     fn keep(&self) -> usize {
@@ -239,6 +239,16 @@ impl SandboxFactory {
     }
 }
 
+/// What a container may use.
+pub(crate) fn limits(config: &SandboxConfig, spec: &ContainerSpec) -> Limits {
+    let memory = spec.memory.as_bytes();
+    let weight = memory.saturating_mul(1024) / config.node_memory.as_bytes().max(1);
+    Limits {
+        cpu_weight: u32::try_from(weight.clamp(2, 262_144)).unwrap_or(2),
+        ..Limits::with_memory(memory)
+    }
+}
+
 /// The node's ends of what a cell was given.
 struct Ends {
     stdout: OwnedFd,
@@ -252,7 +262,7 @@ enum SpeechEnd {
 }
 
 /// A pipe that a cell writes to. Its user may also open it anew, which is what `> /dev/stderr` does.
-fn output_pipe() -> io::Result<(OwnedFd, OwnedFd)> {
+pub(crate) fn output_pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     let (ours, theirs) = pipe_with(PipeFlags::CLOEXEC)?;
     rustix::fs::fchmod(&theirs, rustix::fs::Mode::from_raw_mode(0o622))?;
     Ok((ours, theirs))

@@ -128,6 +128,11 @@ impl Planner {
         Self { interpreters, resolvers, api_host, roots: Mutex::default(), compilers: Mutex::default() }
     }
 
+    /// The name servers of cells, and where they find the API.
+    pub(super) fn surroundings(&self) -> (Vec<IpAddr>, Option<String>) {
+        (self.resolvers.clone(), self.api_host.clone())
+    }
+
     /// The plan for a new container.
     pub(super) async fn plan(
         &self,

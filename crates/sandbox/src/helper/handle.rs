@@ -1,7 +1,7 @@
 //! The node's handles: of the helper, and of each cell behind it.
 
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 use super::launch::{Launched, launch, reap};
-use super::link::{LOST_EXIT, Life, Link};
+use super::link::{Done, LOST_EXIT, Life, Link, Refusal};
 use super::wire::{CellKey, Request, StartRequest};
 use super::{HelperConfig, Mode};
 use crate::cell::{ACTION_FOLDER, Cell, CellNetwork, CellSpec, Exit};
@@ -55,6 +55,9 @@ pub enum StartError {
     /// A step of its making failed, named in the text.
     #[error("the cell could not be made: {0}")]
     Refused(String),
+    /// Its program is not there, or is none that this machine executes.
+    #[error("the cell's program cannot be executed: {0}")]
+    NotExecutable(String),
     /// There is no helper to make it.
     #[error(transparent)]
     Helper(#[from] HelperLost),
@@ -152,6 +155,7 @@ impl Helper {
             name: spec.name,
             root: spec.root,
             argv: spec.argv,
+            fork_server: spec.fork_server,
             env: spec.env,
             cwd: spec.cwd,
             hostname: spec.hostname,
@@ -160,11 +164,15 @@ impl Helper {
         }));
         let exchange = async {
             link.send(&request, &fds).await.map_err(start_send_error)?;
-            expected.answer().await.ok_or(StartError::Helper(HelperLost::Ended))?.map_err(StartError::Refused)
+            let answer = expected.answer().await.ok_or(StartError::Helper(HelperLost::Ended))?;
+            answer.map_err(|refusal| match refusal {
+                Refusal::Step(reason) => StartError::Refused(reason),
+                Refusal::NotExecutable(reason) => StartError::NotExecutable(reason),
+            })
         };
         let answer = timeout(self.inner.deadline, exchange).await;
         match answer.unwrap_or(Err(StartError::Helper(HelperLost::Mute(self.inner.deadline)))) {
-            Ok(pid) => {
+            Ok(Done { pid, .. }) => {
                 door.pid = pid;
                 if self.inner.cgroups.is_none() {
                     door.control = Control::of_processes(pid);
@@ -172,7 +180,7 @@ impl Helper {
                 Ok(Cell::new(door))
             }
             Err(error) => {
-                if matches!(error, StartError::Refused(_)) {
+                if matches!(error, StartError::Refused(_) | StartError::NotExecutable(_)) {
                     link.forget(key);
                 }
                 Err(error)
@@ -287,9 +295,23 @@ impl CellDoor {
             expected.answer().await.ok_or(HelperLost::Ended)
         };
         match timeout(self.helper.inner.deadline, exchange).await {
-            Ok(answer) => answer?.map(|_| ()).map_err(MountError::Refused),
+            Ok(answer) => answer?.map(|_| ()).map_err(|refusal| MountError::Refused(refusal.into_reason())),
             Err(_) => Err(HelperLost::Mute(self.helper.inner.deadline).into()),
         }
+    }
+
+    pub(crate) async fn socket(&self) -> io::Result<OwnedFd> {
+        let link = &self.helper.inner.link;
+        let mut expected = link.expect_answer();
+        let request = Request::Socket { request: expected.request, cell: self.key };
+        let exchange = async {
+            link.send(&request, &[]).await?;
+            expected.answer().await.ok_or_else(|| io::Error::other(HelperLost::Ended))
+        };
+        let deadline = self.helper.inner.deadline;
+        let answer = timeout(deadline, exchange).await.map_err(|_| io::Error::other(HelperLost::Mute(deadline)))?;
+        let done = answer?.map_err(|refusal| io::Error::other(refusal.into_reason()))?;
+        done.made.ok_or_else(|| io::Error::other("the helper made no socket"))
     }
 
     pub(crate) async fn kill(&self) -> Result<Exit, HelperLost> {

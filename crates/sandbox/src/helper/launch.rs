@@ -90,8 +90,8 @@ async fn greet(socket: &UnixDatagram, settings: Settings) -> Result<(), HelperEr
     let message = wire::encode(&Request::Configure(settings)).map_err(silent)?;
     wire::send(socket.as_fd(), &message, &[]).map_err(silent)?;
     match next_report(socket, &mut Receiver::new()).await.map_err(silent)? {
-        Some(Report::Ready) => Ok(()),
-        Some(Report::Unfit { reason }) => Err(HelperError::Unfit(reason)),
+        Some((Report::Ready, _)) => Ok(()),
+        Some((Report::Unfit { reason }, _)) => Err(HelperError::Unfit(reason)),
         Some(_) => Err(HelperError::Silent("it spoke of cells first".to_owned())),
         None => Err(HelperError::Silent("it ended at once".to_owned())),
     }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -25,8 +25,34 @@ pub(super) enum Life {
     Gone(Exit, Option<String>),
 }
 
-/// The answer to one request: the process number of a started cell, or why not.
-pub(super) type Answer = Result<u32, String>;
+/// The answer to one request.
+pub(super) type Answer = Result<Done, Refusal>;
+
+/// What a request gave.
+#[derive(Debug)]
+pub(super) struct Done {
+    /// Process number of a started cell.
+    pub(super) pid: u32,
+    /// What was made.
+    pub(super) made: Option<OwnedFd>,
+}
+
+/// Why a request failed.
+#[derive(Debug)]
+pub(super) enum Refusal {
+    /// A step failed.
+    Step(String),
+    /// The program is not there, or is none.
+    NotExecutable(String),
+}
+
+impl Refusal {
+    pub(super) fn into_reason(self) -> String {
+        match self {
+            Self::Step(reason) | Self::NotExecutable(reason) => reason,
+        }
+    }
+}
 
 /// The socket and everybody who waits at it.
 #[derive(Debug)]
@@ -111,7 +137,7 @@ impl Link {
         let mut receiver = Receiver::new();
         loop {
             match next_report(&self.socket, &mut receiver).await {
-                Ok(Some(report)) => self.deliver(report),
+                Ok(Some((report, fds))) => self.deliver(report, fds),
                 Ok(None) => break,
                 Err(error) => {
                     tracing::error!(%error, "the sandbox helper is not understood; its cells are given up");
@@ -122,10 +148,13 @@ impl Link {
         self.lose();
     }
 
-    fn deliver(&self, report: Report) {
+    fn deliver(&self, report: Report, mut fds: Vec<OwnedFd>) {
         match report {
-            Report::Done { request, pid } => self.answer(request, Ok(pid)),
-            Report::Refused { request, reason } => self.answer(request, Err(reason)),
+            Report::Done { request, pid } => self.answer(request, Ok(Done { pid, made: fds.pop() })),
+            Report::Refused { request, reason } => self.answer(request, Err(Refusal::Step(reason))),
+            Report::NotExecutable { request, reason } => {
+                self.answer(request, Err(Refusal::NotExecutable(reason)));
+            }
             Report::Exited { cell, exit } => {
                 if let Some(life) = self.cells.lock().get(&cell) {
                     life.send_replace(Life::Ended(exit));
@@ -163,9 +192,8 @@ impl Link {
 pub(super) async fn next_report(
     socket: &UnixDatagram,
     receiver: &mut Receiver,
-) -> io::Result<Option<Report>> {
-    let received = socket.async_io(Interest::READABLE, || receiver.receive::<Report>(socket.as_fd())).await?;
-    Ok(received.map(|(report, _fds)| report))
+) -> io::Result<Option<(Report, Vec<OwnedFd>)>> {
+    socket.async_io(Interest::READABLE, || receiver.receive::<Report>(socket.as_fd())).await
 }
 
 /// The end of a cell of which nothing more is known.

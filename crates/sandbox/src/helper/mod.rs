@@ -6,6 +6,7 @@
 //! when the helper dies, the kernel ends every cell with it and the node sees [`Helper::lost`].
 
 mod config;
+mod fork_servers;
 mod handle;
 mod launch;
 mod link;

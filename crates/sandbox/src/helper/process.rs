@@ -10,6 +10,7 @@ use rustix::buffer::spare_capacity;
 use rustix::event::{PollFd, PollFlags, Timespec, epoll, poll};
 use rustix::fs::{FlockOperation, Mode as FileMode, OFlags, flock};
 
+use super::fork_servers::Outcome;
 use super::ward::{Death, Ward};
 use super::wire::{self, CellKey, Receiver, Report, Request, Settings};
 use crate::birth::news::News;
@@ -21,8 +22,12 @@ pub(crate) const EXIT_ASTRAY: i32 = 70;
 const PATIENCE: Duration = Duration::from_secs(8);
 /// How long to wait before looking again at a control group that was still busy.
 const BURIAL_PAUSE: Timespec = Timespec { tv_sec: 0, tv_nsec: 2_000_000 };
+/// How often to look at fork servers that are awaited.
+const FORK_PAUSE: Timespec = Timespec { tv_sec: 0, tv_nsec: 250_000_000 };
 /// The socket's name among the events; cells use twice their key, and one more for the pipe.
 const SOCKET: u64 = u64::MAX;
+/// The fork servers' name among the events.
+const FORK_SERVERS: u64 = u64::MAX - 1;
 
 /// Runs the helper: what the hidden subcommand `sandbox-helper` does, before anything else of the program is set up.
 ///
@@ -40,7 +45,7 @@ pub fn main() -> ExitCode {
 
 /// The helper has no log of its own; its standard error is the node's.
 #[allow(clippy::print_stderr, reason = "it is what the node reads")]
-fn complain(text: &str) {
+pub(super) fn complain(text: &str) {
     eprintln!("{text}");
 }
 
@@ -65,14 +70,19 @@ fn run() -> Result<(), String> {
     let (_lock, ward) = match prepared {
         Ok(prepared) => prepared,
         Err(reason) => {
-            say(socket.as_fd(), &Report::Unfit { reason: reason.clone() });
+            say(socket.as_fd(), &Report::Unfit { reason: reason.clone() }, &[]);
             return Err(reason);
         }
     };
     let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(|error| format!("epoll: {error}"))?;
     epoll::add(&epoll, &socket, epoll::EventData::new_u64(SOCKET), epoll::EventFlags::IN)
         .map_err(|error| format!("epoll: {error}"))?;
-    say(socket.as_fd(), &Report::Ready);
+    if let Some(servers) = ward.fork_servers() {
+        let data = epoll::EventData::new_u64(FORK_SERVERS);
+        epoll::add(&epoll, servers, data, epoll::EventFlags::IN)
+            .map_err(|error| format!("epoll: {error}"))?;
+    }
+    say(socket.as_fd(), &Report::Ready, &[]);
     let mut process = Process { socket, receiver, epoll, ward, burials: Vec::new(), asking: HashMap::new() };
     process.serve();
     process.end();
@@ -120,9 +130,9 @@ fn take_lock(settings: &Settings) -> Result<OwnedFd, String> {
 }
 
 /// Tells the node, waiting for room as long as there is a node.
-fn say(socket: BorrowedFd<'_>, report: &Report) {
+fn say(socket: BorrowedFd<'_>, report: &Report, fds: &[BorrowedFd<'_>]) {
     let Ok(message) = wire::encode(report) else { return };
-    while let Err(error) = wire::send(socket, &message, &[]) {
+    while let Err(error) = wire::send(socket, &message, fds) {
         if error.kind() != io::ErrorKind::WouldBlock {
             // The node is gone, which the loop will see as well.
             return;
@@ -146,7 +156,11 @@ impl Process {
     fn serve(&mut self) {
         let mut events = Vec::with_capacity(64);
         loop {
-            let pause = if self.burials.is_empty() { None } else { Some(&BURIAL_PAUSE) };
+            let pause = match (self.burials.is_empty(), self.ward.awaits_fork_servers()) {
+                (false, _) => Some(&BURIAL_PAUSE),
+                (true, true) => Some(&FORK_PAUSE),
+                (true, false) => None,
+            };
             events.clear();
             match epoll::wait(&self.epoll, spare_capacity(&mut events), pause) {
                 Ok(_) | Err(rustix::io::Errno::INTR) => {}
@@ -162,11 +176,37 @@ impl Process {
                             return;
                         }
                     }
+                    // Below, with whatever else is to be told of them.
+                    FORK_SERVERS => {}
                     other if other % 2 == 1 => self.hear(other / 2),
                     other => self.bury(other / 2),
                 }
             }
+            self.go_on_with_births();
             self.finish_burials();
+        }
+    }
+
+    /// Lets fork servers go on, and with them the cells that wait for them.
+    fn go_on_with_births(&mut self) {
+        for (key, outcome) in self.ward.go_on_with_births() {
+            let reason = match outcome {
+                Outcome::Forked(program) => {
+                    self.ward.let_go_on(key, Some(program));
+                    continue;
+                }
+                Outcome::NotForked(reason) => {
+                    self.ward.let_go_on(key, None);
+                    reason
+                }
+                Outcome::Unknown(reason) => {
+                    // There may be a program: another one must not be started beside it.
+                    self.ward.end(key);
+                    self.answer(key, Err(reason.clone()));
+                    reason
+                }
+            };
+            complain(&format!("sandbox helper: no program by a fork server: {reason}"));
         }
     }
 
@@ -206,6 +246,10 @@ impl Process {
                 };
                 self.say(&report);
             }
+            Request::Socket { request, cell } => match self.ward.socket(cell) {
+                Ok(made) => say(self.socket.as_fd(), &Report::Done { request, pid: 0 }, &[made.as_fd()]),
+                Err(reason) => self.say(&Report::Refused { request, reason }),
+            },
             Request::Kill { cell } => self.ward.end(cell),
             Request::Configure(_) => {}
         }
@@ -225,11 +269,13 @@ impl Process {
     /// Hears what a newborn has to tell.
     fn hear(&mut self, key: CellKey) {
         let Some(cell) = self.ward.cell_mut(key) else { return };
-        let mut answer = None;
+        let (mut answer, mut not_executable, mut is_prepared) = (None, None, false);
         while let Some(news) = cell.listener.next() {
             match news {
+                News::Prepared => is_prepared = true,
                 News::Started => answer = Some(Ok(cell.pid)),
                 News::Failed(reason) => answer = Some(Err(reason)),
+                News::NotExecutable(reason) => not_executable = Some(reason),
                 News::Ended(status) => cell.told = Some(status),
             }
         }
@@ -239,6 +285,14 @@ impl Process {
                 // A plain process closes its pipe by executing its program.
                 answer = Some(Ok(cell.pid));
             }
+        }
+        if is_prepared {
+            self.ward.ask_for_program(key);
+        }
+        if let Some(reason) = not_executable
+            && self.asking.remove(&key).is_some()
+        {
+            self.say(&Report::NotExecutable { request: key, reason });
         }
         if let Some(answer) = answer {
             self.answer(key, answer);
@@ -281,7 +335,7 @@ impl Process {
     }
 
     fn say(&self, report: &Report) {
-        say(self.socket.as_fd(), report);
+        say(self.socket.as_fd(), report, &[]);
     }
 
     /// The node is gone: ends every cell and clears away.

@@ -5,12 +5,17 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use rustix::fs::OFlags;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 use rustix::process::{Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid};
 
 use super::Mode;
+use super::fork_servers::{Birth, ForkServers, Outcome};
 use super::wire::{CellKey, Settings, StartRequest};
 use crate::birth::code::{self, Code};
+use crate::birth::fork_server::{self, ForkServer};
 use crate::birth::home::Home;
+use crate::birth::image_tree;
 use crate::birth::isolated::{self, Cradle, Newborn};
 use crate::birth::news::Listener;
 use crate::birth::plain;
@@ -30,6 +35,10 @@ pub(super) struct Kept {
     pub(super) pidfd: OwnedFd,
     pub(super) listener: Listener,
     mounts: Option<OwnedFd>,
+    /// Where it waits for a program that a fork server bears.
+    gate: Option<OwnedFd>,
+    /// What that needs.
+    unborn: Option<Unborn>,
     /// How its program ended, in the words of its first process.
     pub(super) told: Option<ExitStatus>,
     kind: Kind,
@@ -39,6 +48,14 @@ impl Kept {
     pub(super) fn is_plain(&self) -> bool {
         matches!(self.kind, Kind::Plain)
     }
+}
+
+/// A program that a fork server shall bear.
+struct Unborn {
+    server: u64,
+    files: Vec<OwnedFd>,
+    /// Most files that it may open.
+    file_limit: u64,
 }
 
 enum Kind {
@@ -72,6 +89,7 @@ enum Means {
 struct Isolation {
     home: Home,
     trees: Trees,
+    fork_servers: ForkServers,
     filter: Filter,
     layout: Layout,
     /// A folder of the host over which mounts are attached for a moment, seen by the helper alone.
@@ -102,6 +120,7 @@ impl Ward {
                 Means::Isolated(Box::new(Isolation {
                     home: Home::settle()?,
                     trees: Trees::default(),
+                    fork_servers: ForkServers::new()?,
                     filter: Filter::compile()?,
                     layout,
                     workbench,
@@ -130,12 +149,12 @@ impl Ward {
             return Err(format!("a cell named {} lives already", request.name));
         }
         let network = if request.prepared_network { fds.pop() } else { None };
-        let (newborn, kind) = match &mut self.means {
+        let (newborn, kind, unborn) = match &mut self.means {
             Means::Plain => {
                 let newborn = plain::bear(&self.settings.scratch_dir, request, fds);
                 let newborn =
                     newborn.inspect_err(|_| remove_home(&self.settings.scratch_dir, &request.name))?;
-                (newborn, Kind::Plain)
+                (newborn, Kind::Plain, None)
             }
             Means::Isolated(isolation) => isolation.start(&self.settings, request, network, fds)?,
         };
@@ -148,6 +167,8 @@ impl Ward {
                 pidfd: newborn.pidfd,
                 listener: newborn.listener,
                 mounts: newborn.mounts,
+                gate: newborn.gate,
+                unborn,
                 told: None,
                 kind,
             },
@@ -174,6 +195,76 @@ impl Ward {
         code::lay(&isolation.home, &isolation.workbench, &code)?;
         *has_code = true;
         Ok(())
+    }
+
+    /// What becomes readable when a fork server has something to say; `None` where there are never any.
+    pub(super) fn fork_servers(&self) -> Option<&ForkServers> {
+        match &self.means {
+            Means::Isolated(isolation) => Some(&isolation.fork_servers),
+            Means::Plain => None,
+        }
+    }
+
+    /// Whether fork servers must be looked at even if they say nothing.
+    pub(super) fn awaits_fork_servers(&self) -> bool {
+        self.fork_servers().is_some_and(ForkServers::is_awaited)
+    }
+
+    /// Asks a fork server for the program of a cell that is ready for it; if none can be asked the cell starts it itself.
+    pub(super) fn ask_for_program(&mut self, key: CellKey) {
+        if let Err(reason) = self.try_to_ask(key) {
+            super::process::complain(&format!("sandbox helper: no fork server could be asked: {reason}"));
+            self.let_go_on(key, None);
+        }
+    }
+
+    fn try_to_ask(&mut self, key: CellKey) -> Result<(), String> {
+        let cell = self.cells.get_mut(&key).ok_or("the cell is gone")?;
+        let (Means::Isolated(isolation), Kind::Isolated { group, .. }) = (&mut self.means, &cell.kind) else {
+            return Err("plain processes have none".to_owned());
+        };
+        let unborn = cell.unborn.take().ok_or("the cell has its program")?;
+        let entrances = group.entrances_by_writing().map_err(|error| error.to_string())?;
+        let message = fork_server::birth(unborn.file_limit, &isolation.filter, entrances.len())?;
+        let newborn = cell.pidfd.try_clone().map_err(|error| error.to_string())?;
+        let entrances = entrances.into_iter().map(OwnedFd::from);
+        let descriptors = std::iter::once(newborn).chain(entrances).chain(unborn.files).collect();
+        isolation.fork_servers.ask(unborn.server, Birth { cell: key, message, descriptors })
+    }
+
+    /// Lets fork servers go on; tells of the births that have come to an end.
+    pub(super) fn go_on_with_births(&mut self) -> Vec<(CellKey, Outcome)> {
+        match &mut self.means {
+            Means::Isolated(isolation) => isolation.fork_servers.go_on(),
+            Means::Plain => Vec::new(),
+        }
+    }
+
+    /// Lets a cell go on with the program of this number, or with one that it starts itself.
+    pub(super) fn let_go_on(&mut self, key: CellKey, program: Option<i32>) {
+        if let Some(gate) = self.cells.get_mut(&key).and_then(|cell| cell.gate.take()) {
+            isolated::let_go_on(&gate, program);
+        }
+    }
+
+    /// A TCP socket in the network of a living cell.
+    ///
+    /// # Errors
+    /// The step that failed.
+    pub(super) fn socket(&self, key: CellKey) -> Result<OwnedFd, String> {
+        let cell = self.cells.get(&key).ok_or("the cell has ended")?;
+        let Means::Isolated(isolation) = &self.means else {
+            return Err("a plain process has the machine's own network".to_owned());
+        };
+        let network = isolation.home.open_proc(&format!("{}/ns/net", cell.pid), OFlags::RDONLY);
+        let network = network.map_err(|_| "the cell has ended".to_owned())?;
+        let made = Home::enter_network(network.as_fd()).and_then(|()| {
+            let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+            socket_with(AddressFamily::INET, SocketType::STREAM, flags, None)
+                .map_err(|error| format!("making a socket: {error}"))
+        });
+        isolation.home.come_back(true);
+        made
     }
 
     /// Ends a cell's processes; its death is noticed later. Nothing happens to a cell that is not there.
@@ -274,8 +365,7 @@ impl Isolation {
         request: &StartRequest,
         network: Option<OwnedFd>,
         files: Vec<OwnedFd>,
-    ) -> Result<(Newborn, Kind), String> {
-        let tree = self.trees.get(&self.home, &request.root, &self.workbench)?;
+    ) -> Result<(Newborn, Kind, Option<Unborn>), String> {
         let id_index = match self.free_ids.pop() {
             Some(index) => index,
             None if self.next_id < settings.uid_count => {
@@ -284,29 +374,65 @@ impl Isolation {
             }
             None => return Err(format!("all {} user numbers are in use", settings.uid_count)),
         };
-        let born = Group::create(&self.layout, &request.name, &request.limits)
-            .map_err(|error| error.to_string())
-            .and_then(|group| {
-                let cradle = Cradle {
-                    home: &self.home,
-                    tree,
-                    network,
-                    entrances: group.entrances().map_err(|error| error.to_string())?,
-                    filter: &self.filter,
-                    outer_id: self.home.outer_id(settings.uid_base, id_index),
-                };
-                match isolated::bear(cradle, request, files) {
-                    Ok(newborn) => Ok((newborn, group)),
-                    Err(reason) => {
-                        let _ = group.remove();
-                        Err(reason)
-                    }
-                }
-            });
+        let outer_id = self.home.outer_id(settings.uid_base, id_index);
+        let born = self.bear(request, outer_id, network, files);
         match born {
-            Ok((newborn, group)) => Ok((newborn, Kind::Isolated { group, id_index, has_code: false })),
+            Ok((newborn, group, unborn)) => {
+                Ok((newborn, Kind::Isolated { group, id_index, has_code: false }, unborn))
+            }
             Err(reason) => {
                 self.free_ids.push(id_index);
+                Err(reason)
+            }
+        }
+    }
+
+    fn bear(
+        &mut self,
+        request: &StartRequest,
+        outer_id: u32,
+        network: Option<OwnedFd>,
+        files: Vec<OwnedFd>,
+    ) -> Result<(Newborn, Group, Option<Unborn>), String> {
+        let own_tree;
+        let tree = match request.root.image_root() {
+            Some(image) => {
+                let (entries, writable) = (request.root.entries(), request.limits.tmp_bytes);
+                let tree = image_tree::Tree { image, entries, owner: outer_id, writable };
+                own_tree = image_tree::build(&self.home, &tree, &self.workbench)?;
+                own_tree.as_fd()
+            }
+            None => self.trees.get(&self.home, &request.root, &self.workbench)?,
+        };
+        let server = request.fork_server.as_ref().filter(|_| self.home.privileged()).and_then(|_| {
+            let start = |command: &[String]| ForkServer::start(&self.home, tree, command, request);
+            self.fork_servers.ready(request, start)
+        });
+        let unborn = match server {
+            Some(server) => {
+                let copies: Result<Vec<_>, _> = files.iter().map(OwnedFd::try_clone).collect();
+                let files = copies.map_err(|error| format!("sharing the program's files: {error}"))?;
+                Some(Unborn { server, files, file_limit: request.limits.files })
+            }
+            None => None,
+        };
+        let group = Group::create(&self.layout, &request.name, &request.limits).map_err(|error| error.to_string())?;
+        let born = group.entrances().map_err(|error| error.to_string()).and_then(|entrances| {
+            let cradle = Cradle {
+                home: &self.home,
+                tree,
+                network,
+                entrances,
+                filter: &self.filter,
+                outer_id,
+                is_forked: unborn.is_some(),
+            };
+            isolated::bear(cradle, request, files)
+        });
+        match born {
+            Ok(newborn) => Ok((newborn, group, unborn)),
+            Err(reason) => {
+                let _ = group.remove();
                 Err(reason)
             }
         }

@@ -40,6 +40,8 @@ pub(crate) enum Request {
     Start(Box<StartRequest>),
     /// Lay code over a running cell; answered by [`Report::Done`] or [`Report::Refused`].
     MountCode { request: u64, cell: CellKey, layer: PathBuf, upper_bytes: u64 },
+    /// Make a TCP socket in a cell's network; answered by [`Report::Done`] with it, or [`Report::Refused`].
+    Socket { request: u64, cell: CellKey },
     /// End a cell; [`Report::Exited`] and [`Report::Gone`] follow. Unknown cells are ignored: they are gone.
     Kill { cell: CellKey },
 }
@@ -61,6 +63,7 @@ pub(crate) struct StartRequest {
     pub(crate) name: String,
     pub(crate) root: Arc<RootSpec>,
     pub(crate) argv: Vec<String>,
+    pub(crate) fork_server: Option<Vec<String>>,
     pub(crate) env: Vec<(String, String)>,
     pub(crate) cwd: String,
     pub(crate) hostname: String,
@@ -85,10 +88,13 @@ pub(crate) enum Report {
     Ready,
     /// The helper cannot work here and ends.
     Unfit { reason: String },
-    /// The request succeeded; a start tells the host's number of the cell's first process, others 0.
+    /// The request succeeded; a start tells the host's number of the cell's first process, others 0. What was made
+    /// is beside it.
     Done { request: u64, pid: u32 },
     /// The request failed; nothing of it is left.
     Refused { request: u64, reason: String },
+    /// A cell could be started, but not its program, which is not there or is none; nothing of it is left.
+    NotExecutable { request: u64, reason: String },
     /// The program of a cell has ended.
     Exited { cell: CellKey, exit: Exit },
     /// Every process, mount, control group and scratch folder of the cell is gone; or `leftover` says what is not.

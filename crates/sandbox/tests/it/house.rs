@@ -90,6 +90,7 @@ impl House {
         let spec = CellSpec {
             name: format!("c{}", NEXT.fetch_add(1, Ordering::Relaxed)),
             root: Arc::clone(&self.root),
+            fork_server: None,
             argv: [program.as_str(), "payload"].iter().chain(part).map(|text| (*text).to_owned()).collect(),
             env: vec![("GREETING".to_owned(), "hello".to_owned())],
             cwd: "/".to_owned(),

@@ -115,6 +115,7 @@ pub struct Sandbox {
     pub network: bool,
     pub dns: Vec<IpAddr>,
     pub prepared_networks: u32,
+    pub fork_server: bool,
     pub insecure_process: bool,
 }
 
@@ -333,6 +334,8 @@ impl Settings {
                     "Name servers that functions use; nothing takes those of the machine."),
                 prepared_networks: reader.value("sandbox.prepared-networks", 4,
                     "Network namespaces kept ready for new containers."),
+                fork_server: reader.value("sandbox.fork-server", false,
+                    "Let sandboxes of Python be forked from an interpreter that is up already: they start much sooner, but share its address layout and hash seed. Needs root."),
                 insecure_process: reader.value("sandbox.insecure-process", false,
                     "Run functions as plain processes, without any isolation. Only for code that you trust as much as the node."),
             },
