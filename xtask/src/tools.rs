@@ -27,7 +27,7 @@ const PHP: [&str; 11] = [
 ];
 
 #[rustfmt::skip]
-const TOOLS: [Tool; 12] = [
+const TOOLS: [Tool; 13] = [
     Tool { probe: &["cc", "--version"],                   packages: &["gcc", "libc6-dev"] },
     Tool { probe: &["c++", "--version"],                  packages: &["g++"] },
     Tool { probe: &["curl", "--version"],                 packages: &["curl"] },
@@ -40,6 +40,7 @@ const TOOLS: [Tool; 12] = [
     Tool { probe: &["php", "-r", "mb_strlen('');"],       packages: &PHP },
     Tool { probe: &["ruby", "--version"],                 packages: &["ruby"] },
     Tool { probe: &["bundle", "--version"],               packages: &["ruby-bundler"] },
+    Tool { probe: &["sh", "-c", "test -x /bin/busybox && ! ldd /bin/busybox"], packages: &["busybox-static"] },
 ];
 
 impl Tool {
