@@ -42,7 +42,7 @@ impl Personality {
             "ruby" => Self::Ruby,
             "java" => Self::Java,
             "dotnet" => Self::DotNet,
-            "php" | "rust" | "swift" => Self::TerseActionLoop,
+            "php" | "rust" | "swift" | "deno" => Self::TerseActionLoop,
             "blackbox" | "native" => Self::Skeleton,
             _ => Self::ActionLoop,
         }

@@ -220,9 +220,9 @@ pub(super) fn clean(files: &Path) -> io::Result<()> {
     for folder in
         ["var/cache/apt", "var/lib/apt/lists", "var/log", "tmp", "usr/share/man", "usr/share/locale"]
     {
-        match fs::remove_dir_all(files.join(folder)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => fs::create_dir_all(files.join(folder))?,
+        for entry in fs::read_dir(files.join(folder)).into_iter().flatten() {
+            let path = entry?.path();
+            if path.symlink_metadata()?.is_dir() { fs::remove_dir_all(path)? } else { fs::remove_file(path)? }
         }
     }
     Ok(())
