@@ -82,3 +82,36 @@ impl StageBar {
         self.0.finish_and_clear();
     }
 }
+
+/// How many bytes of a known number are done: a bar on a terminal, nothing elsewhere.
+#[derive(Debug)]
+pub struct ByteBar(ProgressBar);
+
+impl ByteBar {
+    /// A bar for what is called like this.
+    #[must_use]
+    pub fn new(name: &str) -> Self {
+        let bar = ProgressBar::new(0);
+        let template = "{prefix} {bar:30} {bytes}/{total_bytes} ({elapsed})";
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            bar.set_style(style);
+        }
+        bar.set_prefix(name.to_owned());
+        Self(bar)
+    }
+
+    /// Everything is done.
+    pub fn end(&self) {
+        self.0.finish_and_clear();
+    }
+}
+
+impl chasen_images::Progress for ByteBar {
+    fn begin(&self, bytes: u64) {
+        self.0.set_length(bytes);
+    }
+
+    fn advance(&self, bytes: u64) {
+        self.0.inc(bytes);
+    }
+}

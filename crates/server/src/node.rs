@@ -110,7 +110,9 @@ impl Node {
         let door_port = door_port(address).map_err(system("looking for a port for sandboxes"))?;
         let config =
             wiring::sandbox_config(settings, executable, &folder, runtimes.clone(), address, door_port);
-        let sandboxes = Arc::new(Sandboxes::open(config, &data::cache_folder().join("modules")).await?);
+        let images = Arc::new(wiring::images(&folder));
+        let cache = data::cache_folder().join("modules");
+        let sandboxes = Arc::new(Sandboxes::open(config, images, &cache).await?);
         // Before anybody asks: what was accepted in an earlier life may be of such a kind.
         runtimes.offer(sandboxes.optional_kinds().await);
         let docker = docker::open(settings, &folder, runtimes.clone()).await;

@@ -9,7 +9,8 @@ use async_trait::async_trait;
 use chasen_entity::Manifest;
 use chasen_entity::manifest::Launch;
 use chasen_sandbox::factory::{OpenError, SandboxConfig, SandboxFactory};
-use chasen_spi::Runtimes;
+use chasen_sandbox::image::ImageFactory;
+use chasen_spi::{ImageStore, Runtimes};
 use chasen_spi::container_factory::{Container, ContainerFactory, ContainerSpec, CreateError};
 
 use crate::runtimes::{ModuleSet, Modules, Wanted};
@@ -20,23 +21,35 @@ const MODULES_WAIT: Duration = Duration::from_secs(30);
 /// Makes sandboxes. The first ones of a kind wait while its modules are installed on a new machine.
 pub struct Sandboxes {
     factory: Arc<SandboxFactory>,
+    images: Arc<ImageFactory>,
     modules: Modules,
     runtimes: Arc<Runtimes>,
 }
 
 impl Sandboxes {
     /// Opens the factory and begins to provide modules from the cache.
-    pub async fn open(config: SandboxConfig, cache: &Path) -> Result<Self, OpenError> {
+    pub async fn open(
+        config: SandboxConfig,
+        images: Arc<dyn ImageStore>,
+        cache: &Path,
+    ) -> Result<Self, OpenError> {
         let (runtimes, folder) = (config.runtimes.clone(), config.modules_dir.clone());
         let factory = Arc::new(SandboxFactory::open(config).await?);
+        let images = Arc::new(factory.images(images));
         let modules = Modules::provide(cache, &folder, wanted(&factory, &runtimes.manifest()));
-        Ok(Self { factory, modules, runtimes })
+        Ok(Self { factory, images, modules, runtimes })
     }
 
     /// The factory.
     #[must_use]
     pub fn factory(&self) -> &SandboxFactory {
         &self.factory
+    }
+
+    /// The factory of imported images, which run in cells of the same helper.
+    #[must_use]
+    pub fn images(&self) -> Arc<ImageFactory> {
+        Arc::clone(&self.images)
     }
 
     /// Waits until no modules are being installed any more.
@@ -48,6 +61,13 @@ impl Sandboxes {
     pub async fn missing(&self, kind: &str) -> Option<String> {
         let launch = self.launch(kind)?;
         self.factory.interpreters().find(&launch.interpreter).await.err().map(|missing| missing.to_string())
+    }
+
+    /// Why a kind runs without the modules that it could have; `None` if it has them. Waits until that is known.
+    pub async fn missing_modules(&self, kind: &str) -> Option<String> {
+        let name = self.launch(kind)?.modules?;
+        let there = self.modules.settled(&name).await;
+        (!there).then(|| format!("the modules '{name}' could not be installed; the node's log says why"))
     }
 
     /// The optional kinds whose interpreter is here at the moment.

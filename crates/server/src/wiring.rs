@@ -10,6 +10,7 @@ use chasen_docker::DockerFactory;
 use chasen_embedded::{Embedded, EmbeddedConfig, ParameterKeys};
 use chasen_entity::limits::Range;
 use chasen_entity::{ActionLimits, ByteSize, LimitBounds, PayloadLimits};
+use chasen_images::{Bounds, Images};
 use chasen_invoker::{InvokerConfig, NodeInvoker};
 use chasen_sandbox::factory::SandboxConfig;
 use chasen_sandbox::helper::Mode;
@@ -48,7 +49,7 @@ impl Parts {
         docker: Option<Arc<DockerFactory>>,
     ) -> Self {
         let keys = Arc::new(keys);
-        let mut factories: Vec<Arc<dyn ContainerFactory>> = vec![sandboxes.clone()];
+        let mut factories: Vec<Arc<dyn ContainerFactory>> = vec![sandboxes.clone(), sandboxes.images()];
         if let Some(docker) = docker {
             // Who serves first is asked first; the others have what it cannot run.
             let place = if settings.docker.kinds { 0 } else { factories.len() };
@@ -88,6 +89,12 @@ pub fn embedded_config(settings: &Settings, folder: &Path, address: String) -> E
         max_bytes: settings.activations.max_bytes,
         ..EmbeddedConfig::new(PathBuf::from(folder))
     }
+}
+
+/// The images that were imported into a data folder.
+#[must_use]
+pub fn images(folder: &Path) -> Images {
+    Images::new(folder.join("images"), Bounds::default())
 }
 
 /// What sandboxes are opened with.

@@ -77,7 +77,8 @@ impl Program {
             return self.argv.first().cloned().into_iter().collect();
         }
         let path = self.env.iter().find_map(|variable| variable.to_bytes().strip_prefix(b"PATH="));
-        let folders = path.unwrap_or_default().split(|byte| *byte == b':').filter(|folder| !folder.is_empty());
+        let folders =
+            path.unwrap_or_default().split(|byte| *byte == b':').filter(|folder| !folder.is_empty());
         folders.filter_map(|folder| CString::new([folder, b"/", name].concat()).ok()).collect()
     }
 

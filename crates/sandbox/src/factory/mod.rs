@@ -243,10 +243,7 @@ impl SandboxFactory {
 pub(crate) fn limits(config: &SandboxConfig, spec: &ContainerSpec) -> Limits {
     let memory = spec.memory.as_bytes();
     let weight = memory.saturating_mul(1024) / config.node_memory.as_bytes().max(1);
-    Limits {
-        cpu_weight: u32::try_from(weight.clamp(2, 262_144)).unwrap_or(2),
-        ..Limits::with_memory(memory)
-    }
+    Limits { cpu_weight: u32::try_from(weight.clamp(2, 262_144)).unwrap_or(2), ..Limits::with_memory(memory) }
 }
 
 /// The node's ends of what a cell was given.

@@ -309,7 +309,8 @@ impl CellDoor {
             expected.answer().await.ok_or_else(|| io::Error::other(HelperLost::Ended))
         };
         let deadline = self.helper.inner.deadline;
-        let answer = timeout(deadline, exchange).await.map_err(|_| io::Error::other(HelperLost::Mute(deadline)))?;
+        let answer =
+            timeout(deadline, exchange).await.map_err(|_| io::Error::other(HelperLost::Mute(deadline)))?;
         let done = answer?.map_err(|refusal| io::Error::other(refusal.into_reason()))?;
         done.made.ok_or_else(|| io::Error::other("the helper made no socket"))
     }

@@ -416,7 +416,8 @@ impl Isolation {
             }
             None => None,
         };
-        let group = Group::create(&self.layout, &request.name, &request.limits).map_err(|error| error.to_string())?;
+        let group =
+            Group::create(&self.layout, &request.name, &request.limits).map_err(|error| error.to_string())?;
         let born = group.entrances().map_err(|error| error.to_string()).and_then(|entrances| {
             let cradle = Cradle {
                 home: &self.home,

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use super::admin_grammar::AdminCommand;
+use super::image::ImageCommand;
 use crate::settings::{Layers, Row, Settings, SettingsError};
 
 /// What every command but `run` ends with.
@@ -39,6 +40,9 @@ pub(super) enum Command {
     /// Root file systems with interpreters that the machine does not have
     #[command(subcommand)]
     Runtimes(RuntimesCommand),
+    /// Container images that run without a container engine
+    #[command(subcommand)]
+    Image(ImageCommand),
     /// Administer users, limits and kinds: of the running node, or of the data folder where none runs
     #[command(subcommand)]
     Admin(AdminCommand),

@@ -5,6 +5,7 @@
 mod admin;
 mod admin_grammar;
 mod grammar;
+mod image;
 mod runtimes;
 
 use std::process::ExitCode;
@@ -45,6 +46,7 @@ pub fn main() -> ExitCode {
         Command::Run(args) => run(&args),
         Command::Config(args) => config(&args),
         Command::Runtimes(command) => runtimes::run(&command),
+        Command::Image(command) => image::run(&command),
         Command::Admin(command) => admin::run(&command),
     };
     done.unwrap_or_else(|failure| {
