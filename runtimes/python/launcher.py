@@ -192,7 +192,11 @@ class CompileError(Exception):
 def activate_virtualenv(folder):
     venv = os.path.join(folder, "virtualenv")
     if not os.path.isdir(venv):
-        return
+        if not os.path.isfile(os.path.join(folder, "requirements.txt")):
+            return
+        why = load_beside("install").install(folder)
+        if why is not None:
+            raise CompileError(why)
     for scripts in ("bin", "Scripts"):
         script = os.path.join(venv, scripts, "activate_this.py")
         if os.path.isfile(script):
@@ -229,7 +233,8 @@ def load(folder, binary, main):
     """Runs the action's module and returns its function `main`."""
     os.chdir(folder)
     sys.path.insert(0, folder)
-    activate_virtualenv(folder)
+    if binary:
+        activate_virtualenv(folder)
     path = find_source(folder, binary)
     code = compile_source(path)
     module = type(sys)("main__")
@@ -301,7 +306,9 @@ class Launcher:
             set_environment(name, value)
         concurrency = action.get("concurrency") or 1
         # Before the code is loaded: what it keeps of `sys.stdout` and `sys.stderr` must know of runs.
-        overlap = load_overlap(self, concurrency) if concurrency > 1 else None
+        overlap = None
+        if concurrency > 1:
+            overlap = load_beside("overlap").Overlap(sys.modules[__name__], self, concurrency)
         try:
             self.main = load(folder, binary, main)
         except CompileError as error:
@@ -363,16 +370,16 @@ def arguments(message):
     return {} if message.get("value") is None else message["value"]
 
 
-def load_overlap(launcher, concurrency):
-    """What serves up to `concurrency` runs at once: its file lies beside this one, on no path."""
-    path = os.path.join(os.path.dirname(os.path.abspath(__file__)), "overlap.py")
+def load_beside(name):
+    """The module whose file lies beside this one, on no path."""
+    path = os.path.join(os.path.dirname(os.path.abspath(__file__)), f"{name}.py")
     own_files.add(path)
     with open(path, "rb") as file:
         code = compile(file.read(), path, "exec", dont_inherit=True)
-    module = type(sys)("overlap")
+    module = type(sys)(name)
     module.__file__ = path
     exec(code, module.__dict__)
-    return module.Overlap(sys.modules[__name__], launcher, concurrency)
+    return module
 
 
 def has_source(folder):

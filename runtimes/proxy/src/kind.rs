@@ -13,7 +13,7 @@ use chasen_runtime::personality::Personality;
 /// The kinds and how each is launched; the same file that the platform's own sandboxes go by.
 const MANIFEST: &str = include_str!("../../runtimes.json");
 /// The launchers that the manifest names, each before what it needs beside it.
-const LAUNCHERS: [(&str, &str); 9] = [
+const LAUNCHERS: [(&str, &str); 10] = [
     ("deno/launcher.ts", include_str!("../../deno/launcher.ts")),
     ("nodejs/launcher.js", include_str!("../../nodejs/launcher.js")),
     ("nodejs/concurrency.js", include_str!("../../nodejs/concurrency.js")),
@@ -21,6 +21,7 @@ const LAUNCHERS: [(&str, &str); 9] = [
     ("nodejs/typescript.js", include_str!("../../nodejs/typescript.js")),
     ("php/launcher.php", include_str!("../../php/launcher.php")),
     ("python/launcher.py", include_str!("../../python/launcher.py")),
+    ("python/install.py", include_str!("../../python/install.py")),
     ("python/overlap.py", include_str!("../../python/overlap.py")),
     ("ruby/launcher.rb", include_str!("../../ruby/launcher.rb")),
 ];

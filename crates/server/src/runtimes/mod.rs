@@ -23,6 +23,8 @@ const LAUNCHERS: &[(&str, &str)] = &[
     ("nodejs/concurrency.js", include_str!("../../../../runtimes/nodejs/concurrency.js")),
     ("nodejs/install.js", include_str!("../../../../runtimes/nodejs/install.js")),
     ("nodejs/typescript.js", include_str!("../../../../runtimes/nodejs/typescript.js")),
+    ("python/compile", include_str!("../../../../runtimes/python/compile")),
+    ("python/install.py", include_str!("../../../../runtimes/python/install.py")),
     ("python/launcher.py", include_str!("../../../../runtimes/python/launcher.py")),
     ("python/fork_server.py", include_str!("../../../../runtimes/python/fork_server.py")),
     ("python/overlap.py", include_str!("../../../../runtimes/python/overlap.py")),

@@ -60,6 +60,10 @@ const JAVA: &[(&str, &str)] = &[
     ("Trace.java", include_str!("../../../../runtimes/java/Trace.java")),
 ];
 
+/// What functions in Python find; a set for each version, as packages may be compiled for one.
+const PYTHON: &[(&str, &str)] =
+    &[("requirements.txt", include_str!("../../../../runtimes/python/requirements.txt"))];
+
 static SETS: &[ModuleSet] = &[
     ModuleSet {
         name: "nodejs-20",
@@ -69,11 +73,9 @@ static SETS: &[ModuleSet] = &[
         ],
         installer: Installer::Npm,
     },
-    ModuleSet {
-        name: "python-3.11",
-        lists: &[("requirements.txt", include_str!("../../../../runtimes/python/requirements.txt"))],
-        installer: Installer::Pip,
-    },
+    ModuleSet { name: "python-3.11", lists: PYTHON, installer: Installer::Pip },
+    ModuleSet { name: "python-3.12", lists: PYTHON, installer: Installer::Pip },
+    ModuleSet { name: "python-3.13", lists: PYTHON, installer: Installer::Pip },
     ModuleSet { name: "java-8", lists: JAVA, installer: Installer::Build },
     ModuleSet { name: "java-11", lists: JAVA, installer: Installer::Build },
     ModuleSet { name: "java-17", lists: JAVA, installer: Installer::Build },
