@@ -32,6 +32,8 @@ const CAUSE_PATIENCE: Duration = Duration::from_secs(2);
 const CAUSE_INTERVAL: Duration = Duration::from_millis(20);
 /// How long an overdue answer is held back for its processes to be ended.
 const KILL_GRACE: Duration = Duration::from_millis(200);
+/// How long the marks of a log may take that have come before without being promised.
+const LEARNED_QUIET: Duration = Duration::from_millis(500);
 /// Time beyond the limit for causes and logs; more would count as no answer.
 const OVERTIME: Duration = Duration::from_millis(500);
 
@@ -169,17 +171,19 @@ impl<E: Engine> HttpContainer<E> {
     }
 
     /// The log of an activation that ended in this answer. Where marks are expected they are waited for, unless the
-    /// runtime is out of order.
+    /// runtime is out of order. A runtime that need not mark its logs and has done it will do it again.
     async fn logs(&self, answer: &Answer, limit: ByteSize, latest: Instant) -> Vec<String> {
         let in_order = matches!(answer, Answer::Ok(_) | Answer::TooLong { .. });
-        self.engine.drain();
         let mut complete = true;
-        if limit.as_bytes() > 0 {
-            if in_order && self.settings.sentinelled {
-                complete = self.output.ended(Patience::of_limit(limit), latest).await;
-            } else {
-                self.output.settled(self.settings.quiet, latest).await;
-            }
+        self.engine.drain();
+        if limit.as_bytes() == 0 {
+            // Nothing is kept, so that nothing is waited for.
+        } else if in_order && self.settings.sentinelled {
+            complete = self.output.ended(Patience::of_limit(limit), latest).await;
+        } else if in_order && self.output.is_marked() {
+            self.output.settled(LEARNED_QUIET.max(self.settings.quiet), latest).await;
+        } else {
+            self.output.settled(self.settings.quiet, latest).await;
         }
         let mut lines = self.output.take();
         if !complete {

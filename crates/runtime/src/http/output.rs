@@ -25,6 +25,8 @@ struct State {
     closed: bool,
     /// Counts what came.
     pieces: u64,
+    /// Both marks of an activation have come at least once.
+    marked: bool,
 }
 
 /// Most bytes of log that are kept of a container before it has an action.
@@ -44,6 +46,7 @@ impl Output {
         let mut state = self.lines.lock();
         state.lines.add(stream, bytes, time);
         state.pieces += 1;
+        state.marked |= state.lines.is_ended();
         drop(state);
         self.news.notify_waiters();
     }
@@ -62,6 +65,11 @@ impl Output {
     /// Begins an activation where no other is under way.
     pub(super) fn begin(&self) {
         self.lines.lock().lines.begin();
+    }
+
+    /// True once an activation was marked: the runtime is one that does it.
+    pub(super) fn is_marked(&self) -> bool {
+        self.lines.lock().marked
     }
 
     /// Waits for the marks of one activation, not beyond `latest`. False if they did not come.

@@ -331,6 +331,26 @@ async fn logs_end_at_their_marks() {
 }
 
 #[tokio::test]
+async fn a_runtime_that_marks_without_being_asked_is_waited_for() {
+    let world = Arc::new(world(image(http("200 OK", "{}"), false).await, |_| {}));
+    let say = |stream, text: &str| world.output.add(stream, text.as_bytes(), Timestamp::now());
+    let mark = format!("{SENTINEL}\n");
+    say(Stream::Stdout, &mark);
+    say(Stream::Stderr, &mark);
+    world.run().await;
+    let (running, sent) = (Arc::clone(&world), Arc::new(Notify::new()));
+    let told = Arc::clone(&sent);
+    let run =
+        tokio::spawn(
+            async move { running.container.run(&running.invocation(), 7, &|| told.notify_one()).await },
+        );
+    sent.notified().await;
+    say(Stream::Stdout, &format!("late\n{mark}"));
+    say(Stream::Stderr, &mark);
+    assert_eq!(texts(&run.await.unwrap()), ["stdout: late"]);
+}
+
+#[tokio::test]
 async fn a_log_without_its_marks_says_that_it_may_not_be_whole() {
     let world =
         world(image(http("200 OK", "{}"), false).await, |settings| settings.sentinelled = true).within(100);
