@@ -13,7 +13,7 @@ With `--all`, a language whose interpreter is missing is a failure.
 Each language's `cases.json` is a list of cases. A text of several lines may be a list of them.
   name     what the case shows, starting with its number in the runtime contract where it has one
   code     text of a single source file, or
-  files    {path: text} of an unpacked archive
+  files    {path: text} of an unpacked archive;  archive  "tar.gz" where a platform is not to be sent a zip
   main     entry point (default "main");  env  init environment;  init  the whole `value` instead
   host     environment of the launcher process
   needs    programs that the machine must have; without them the case is skipped
@@ -44,7 +44,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from checking import launcher, node, proxy
+from checking import compiled, launcher, node, proxy
 from checking.expectations import Mismatch
 
 ROOT = Path(__file__).resolve().parent
@@ -60,8 +60,9 @@ def interpreter(entry):
     folders = os.environ.get("PATH", os.defpath).split(os.pathsep) + ["/usr/local/bin", "/usr/bin"]
     for path in (Path(folder, name) for name in names for folder in folders):
         if os.access(path, os.X_OK):
-            shown = subprocess.run([path, "--version"], capture_output=True, text=True, check=False).stdout
-            if any(re.search(rf"\b[vV]?{re.escape(version)}\.", shown) for version in versions):
+            question = "version" if wanted["command"] == "go" else "--version"
+            shown = subprocess.run([path, question], capture_output=True, text=True, check=False).stdout
+            if any(re.search(rf"(?<![\d.]){re.escape(version)}\.", shown) for version in versions):
                 return str(path)
     return None
 
@@ -79,6 +80,17 @@ def player(family, entry, program, options):
 
         return through_node
     modules = options.modules and "modules" in settings and str(options.modules.resolve() / settings["modules"])
+    if compiled.is_compiled(entry):
+
+        def in_image(case, _):
+            if not options.proxy:
+                return "only nodes and proxies compile"
+            if not proxy.plays(case):
+                return "only a launcher of one's own can be given it"
+            case = compiled.in_image(case, family, entry, program, ROOT)
+            return proxy.check(case, str(options.proxy.resolve()), family, None, modules)
+
+        return in_image
     launcher_file = ROOT / settings["launcher"]
     if modules and not launcher_file.exists():
         launcher_file = options.modules.resolve() / settings["launcher"]

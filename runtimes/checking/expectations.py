@@ -1,7 +1,11 @@
 """What the replies and the output of a case must be."""
 
+import base64
+import io
 import json
 import re
+import tarfile
+import zipfile
 
 INITIALIZED, RESULT, DEVELOPER_ERROR = 3, 5, 6
 
@@ -35,6 +39,24 @@ def files(case):
     """{path: text} of a case's code; a single source is named `exec`."""
     named = case.get("files", {"exec": case.get("code", "")})
     return {name: "\n".join(map(expand, text if isinstance(text, list) else [text])) for name, text in named.items()}
+
+
+def code(case):
+    """A case's code as a platform is sent it: text, or base64 of an archive."""
+    if "files" not in case:
+        return files(case)["exec"]
+    packed = io.BytesIO()
+    if case.get("archive") == "tar.gz":
+        with tarfile.open(fileobj=packed, mode="w:gz") as writer:
+            for path, text in files(case).items():
+                entry = tarfile.TarInfo(path)
+                entry.size = len(text.encode())
+                writer.addfile(entry, io.BytesIO(text.encode()))
+    else:
+        with zipfile.ZipFile(packed, "w") as writer:
+            for path, text in files(case).items():
+                writer.writestr(path, text)
+    return base64.b64encode(packed.getvalue()).decode()
 
 
 def shorten(text):

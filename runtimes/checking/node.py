@@ -1,14 +1,12 @@
 """Cases through a running node: created, invoked and read back over HTTP, in the node's own sandboxes."""
 
 import base64
-import io
 import json
 import time
 import urllib.error
 import urllib.request
-import zipfile
 
-from checking.expectations import DEVELOPER_ERROR, RESULT, compare, compare_streams, expand, files
+from checking.expectations import DEVELOPER_ERROR, RESULT, code, compare, compare_streams, expand
 
 DEADLINE_SECONDS = 60
 # Largest arguments and results of a node, in bytes, less what surrounds them.
@@ -59,15 +57,7 @@ class Node:
             return error.code, error.headers, error.read().decode()
 
     def create(self, name, case, kind):
-        exec_ = {"kind": kind, "main": case.get("main", "main")}
-        if "files" in case:
-            archive = io.BytesIO()
-            with zipfile.ZipFile(archive, "w") as writer:
-                for path, text in files(case).items():
-                    writer.writestr(path, text)
-            exec_["code"] = base64.b64encode(archive.getvalue()).decode()
-        else:
-            exec_["code"] = files(case)["exec"]
+        exec_ = {"kind": kind, "main": case.get("main", "main"), "code": code(case)}
         parameters = [{"key": key, "value": value, "init": True} for key, value in case.get("env", {}).items()]
         document = {"exec": exec_, "parameters": parameters}
         status, _, text = self.request("PUT", f"/actions/{name}?overwrite=true", document)

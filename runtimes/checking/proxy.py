@@ -1,15 +1,12 @@
 """Cases over HTTP: a proxy of their own in front of the language's launcher, as in an image."""
 
-import base64
 import http.client
-import io
 import json
 import os
 import signal
 import socket
 import subprocess
 import tempfile
-import zipfile
 from concurrent.futures import ThreadPoolExecutor
 
 from checking.expectations import (
@@ -18,10 +15,10 @@ from checking.expectations import (
     RESULT,
     Mismatch,
     at_once,
+    code,
     compare,
     compare_streams,
     expand,
-    files,
     shorten,
 )
 
@@ -100,14 +97,8 @@ def plays(case):
 
 def action(case):
     """The `value` of an initialisation."""
-    value = {"name": "case", "main": case.get("main", "main"), "binary": "files" in case, "env": case.get("env")}
-    if "files" not in case:
-        return {**value, "code": files(case)["exec"]}
-    archive = io.BytesIO()
-    with zipfile.ZipFile(archive, "w") as writer:
-        for path, text in files(case).items():
-            writer.writestr(path, text)
-    return {**value, "code": base64.b64encode(archive.getvalue()).decode()}
+    entry = {"name": "case", "main": case.get("main", "main"), "env": case.get("env")}
+    return {**entry, "binary": "files" in case, "code": code(case)}
 
 
 def judge(reply, expected, family, what):

@@ -9,6 +9,7 @@ use crate::console;
 use crate::guest;
 use crate::node::Node;
 use crate::run::{NATIVE, NATIVE_IMAGE};
+use crate::sandboxes::Sandboxes;
 
 /// Warm calls per sample; their median is shown.
 const WARM_CALLS: usize = 9;
@@ -21,18 +22,32 @@ pub struct Sample {
     pub kind: &'static str,
     /// Entry point, where the kind wants one.
     main: Option<&'static str>,
+    /// True if it needs the preinstalled modules of its kind.
+    with_modules: bool,
     code: &'static str,
 }
 
 impl Sample {
     const fn new(name: &'static str, kind: &'static str, code: &'static str) -> Self {
-        Self { name, kind, main: None, code }
+        Self { name, kind, main: None, with_modules: false, code }
+    }
+
+    /// Why this machine cannot run it.
+    async fn missing(&self, sandboxes: &Sandboxes) -> Option<String> {
+        match sandboxes.missing(self.kind).await {
+            None if self.with_modules => sandboxes.missing_modules(self.kind).await,
+            missing => missing,
+        }
     }
 }
 
 /// One sample per language.
-pub const SAMPLES: [Sample; 6] = [
+pub const SAMPLES: [Sample; 7] = [
     Sample::new("hello-nodejs", "nodejs:default", include_str!("../../../samples/hello.js")),
+    Sample {
+        with_modules: true,
+        ..Sample::new("hello-typescript", "nodejs:default", include_str!("../../../samples/hello.ts"))
+    },
     Sample::new("hello-python", "python:default", include_str!("../../../samples/hello.py")),
     Sample {
         main: Some("Hello"),
@@ -61,7 +76,7 @@ pub async fn show(node: &Node) -> bool {
     let mut working = None;
     let mut good = true;
     for sample in &SAMPLES {
-        let outcome = match node.sandboxes().missing(sample.kind).await {
+        let outcome = match sample.missing(node.sandboxes()).await {
             Some(reason) => Outcome::NotHere(reason),
             None => {
                 let what = format!("{} is invoked for the first time", sample.name);

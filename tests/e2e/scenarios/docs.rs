@@ -31,7 +31,12 @@ fn commands_of(page: &Path) -> Option<Scenario> {
         Scenario::blocking(format!("docs::commands_of_{name}"), move || run_page(&body_page, &commands))
             .needing(Need::command("curl"));
     let is_language = page.parent().unwrap().ends_with("languages");
-    Some(if is_language { scenario.needing(Need::Command(name.into())) } else { scenario })
+    Some(match name.as_str() {
+        // Its functions in TypeScript need a package of the registry.
+        "nodejs" => scenario.needing(Need::command("npm")).needing(Need::Packages),
+        _ if is_language => scenario.needing(Need::Command(name.into())),
+        _ => scenario,
+    })
 }
 
 fn root() -> PathBuf {

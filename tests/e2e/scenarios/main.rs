@@ -22,6 +22,7 @@ mod lifecycle;
 mod limits;
 mod live_runtimes;
 mod logs;
+mod nodejs;
 mod npm;
 mod openapi;
 mod packages;
@@ -59,6 +60,7 @@ fn main() -> ExitCode {
         limits::scenarios(),
         live_runtimes::scenarios(),
         logs::scenarios(),
+        nodejs::scenarios(),
         npm::scenarios(),
         openapi::scenarios(),
         packages::scenarios(),
