@@ -30,6 +30,34 @@ impl Client {
 
     /// One request as the guest; `path` starts below `/api/v1/namespaces/_`.
     pub(crate) fn send(&mut self, method: &str, path: &str, body: &[u8]) -> Result<Reply, Failure> {
+        let request = self.request(method, path, body);
+        self.stream.get_mut().write_all(&request)?;
+        self.receive()
+    }
+
+    /// The same request so many times, none of which waits for an answer; the ids of the activations, all of which
+    /// must have been accepted.
+    pub(crate) fn send_many(
+        &mut self,
+        method: &str,
+        path: &str,
+        body: &[u8],
+        count: usize,
+    ) -> Result<Vec<String>, Failure> {
+        let requests = self.request(method, path, body).repeat(count);
+        let mut writer = self.stream.get_ref().try_clone()?;
+        let writing = std::thread::spawn(move || writer.write_all(&requests));
+        let mut ids = Vec::with_capacity(count);
+        for _ in 0..count {
+            let reply = self.receive()?;
+            reply.expect(202)?;
+            ids.push(reply.activation_id.ok_or("no activation id")?);
+        }
+        writing.join().map_err(|_| "the writer panicked")??;
+        Ok(ids)
+    }
+
+    fn request(&self, method: &str, path: &str, body: &[u8]) -> Vec<u8> {
         let mut request = format!(
             "{method} /api/v1/namespaces/_{path} HTTP/1.1\r\nHost: {}\r\nAuthorization: {GUEST}\r\n\
              Content-Type: application/json\r\nContent-Length: {}\r\n\r\n",
@@ -38,8 +66,7 @@ impl Client {
         )
         .into_bytes();
         request.extend_from_slice(body);
-        self.stream.get_mut().write_all(&request)?;
-        self.receive()
+        request
     }
 
     /// The reference: an answer of the same HTTP server that does nothing.

@@ -16,6 +16,8 @@ pub(crate) struct Kind {
     pub(crate) command: Vec<String>,
     /// Where the launcher is started.
     pub(crate) cwd: PathBuf,
+    /// Runs that the launcher is told may overlap.
+    concurrency: usize,
 }
 
 enum Code {
@@ -49,7 +51,10 @@ impl Kind {
                 (*name, true)
             }
         };
-        let value = json!({"name": "bench", "main": main, "binary": binary, "env": {}, "path": folder});
+        let concurrency = self.concurrency;
+        let value = json!({
+            "name": "bench", "main": main, "binary": binary, "env": {}, "path": folder, "concurrency": concurrency,
+        });
         Ok(json!({ "value": value }))
     }
 }
@@ -61,6 +66,11 @@ const MEMORY: u64 = 256 << 20;
 
 pub(crate) fn node() -> Result<Kind, Failure> {
     kind("nodejs:20", Code::Source("function main() { return {}; }"), None)
+}
+
+/// The same kind with a function of one's own, whose runs overlap.
+pub(crate) fn node_running(code: &'static str, concurrency: usize) -> Result<Kind, Failure> {
+    Ok(Kind { concurrency, ..kind("nodejs:20", Code::Source(code), None)? })
 }
 
 pub(crate) fn python() -> Result<Kind, Failure> {
@@ -103,12 +113,13 @@ fn kind(name: &'static str, code: Code, modules: Option<&Path>) -> Result<Kind, 
     let manifest = Manifest::parse(include_str!("../../runtimes/runtimes.json"))?;
     let launch =
         manifest.resolve(name).and_then(|kind| kind.launch.clone()).ok_or("the manifest has no such kind")?;
-    let launcher = modules.unwrap_or(Path::new(RUNTIMES)).join(&launch.launcher);
+    let launcher = launch.launcher.as_ref().ok_or("the kind has no launcher")?;
+    let launcher = modules.unwrap_or(Path::new(RUNTIMES)).join(launcher);
     let cwd = modules.and(launcher.parent()).unwrap_or(Path::new("/")).to_owned();
     let mut command = vec![interpreter(&launch.interpreter)?];
     command.extend(launch.args.iter().map(|argument| argument.replace("{memory}", &MEMORY.to_string())));
     command.push(launcher.to_string_lossy().into_owned());
-    Ok(Kind { name, code, command, cwd })
+    Ok(Kind { name, code, command, cwd, concurrency: 1 })
 }
 
 /// The very program that the node uses: what the interpreter itself says it is, behind any shim.

@@ -7,6 +7,7 @@
 )]
 
 mod cold;
+mod concurrency;
 mod direct;
 mod entities;
 mod http;
@@ -24,11 +25,12 @@ use std::process::ExitCode;
 pub(crate) type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 type Bench = (&'static str, fn() -> Result<(), Failure>);
-const BENCHES: [Bench; 7] = [
+const BENCHES: [Bench; 8] = [
     ("ready", ready::run),
     ("cold", cold::run),
     ("warm", warm::run),
     ("throughput", throughput::run),
+    ("concurrency", concurrency::run),
     ("records", records::run),
     ("entities", entities::run),
     ("fire", entities::fire),

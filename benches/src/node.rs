@@ -22,6 +22,11 @@ impl Node {
         Self::of(node(), None)
     }
 
+    /// A node with these settings.
+    pub(crate) fn with(settings: &[(&str, &str)]) -> Result<Self, Failure> {
+        Self::of(settings.iter().fold(node(), |builder, (key, value)| builder.set(key, value)), None)
+    }
+
     /// A node whose manifest asks for no stem cells: every first call is cold.
     pub(crate) fn without_stem_cells() -> Result<Self, Failure> {
         let folder = tempfile::tempdir()?;
