@@ -86,7 +86,7 @@ func chasenAnswer(answers *os.File, line []byte) {
 	}
 }
 
-func chasenFail(format string, details ...any) {
+func chasenFail(format string, details ...interface{}) {
 	fmt.Fprintf(os.Stderr, format+"\n", details...)
 	os.Exit(1)
 }

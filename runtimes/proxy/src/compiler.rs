@@ -11,7 +11,7 @@ use tokio::net::unix::pipe;
 
 use crate::children::Children;
 use crate::code::Placed;
-use crate::settings::{Settings, Variables};
+use crate::settings::{MODULES, Settings, Variables};
 
 /// Folder of what can be started, beside that of the sources.
 const BIN: &str = "bin";
@@ -33,7 +33,9 @@ pub(crate) async fn build(
     match &settings.compiler {
         Some(compiler) if !is_executable(&placed.folder) => {
             fs::create_dir_all(&bin).map_err(failed)?;
-            compile(compiler, main, &placed.folder, &bin, env, children).await?;
+            let mut env = env.clone();
+            env.extend(settings.modules.iter().map(|folder| (MODULES.to_owned(), folder.clone())));
+            compile(compiler, main, &placed.folder, &bin, &env, children).await?;
         }
         _ => fs::rename(&placed.folder, &bin).map_err(failed)?,
     }

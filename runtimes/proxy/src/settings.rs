@@ -16,6 +16,8 @@ const PORT: u16 = 8080;
 /// Folder of actions, below the working directory.
 const ACTIONS: &str = "action";
 const DEFAULT_KIND: &str = "actionloop";
+/// Variable with the folder of the kind's modules.
+pub(crate) const MODULES: &str = "CHASEN_MODULES";
 
 /// What children get when the image does not say: OpenWhisk's proxy gives them none of these.
 const DEFAULTS: [(&str, &str); 3] = [
@@ -42,6 +44,8 @@ pub(crate) struct Settings {
     pub(crate) concurrent: bool,
     /// Program that makes executables of sources.
     pub(crate) compiler: Option<PathBuf>,
+    /// Folder of what the compiler finds made already, as a node's kinds have it.
+    pub(crate) modules: Option<String>,
     /// File name under which a jar is kept whole.
     pub(crate) save_jar: Option<String>,
     /// Executables must acknowledge their start.
@@ -102,6 +106,7 @@ impl Settings {
             allow_again: options.debug || again,
             concurrent: set("__OW_ALLOW_CONCURRENT").is_some_and(|value| value.eq_ignore_ascii_case("true")),
             compiler: set("OW_COMPILER").map(PathBuf::from),
+            modules: set(MODULES),
             save_jar,
             wait_for_ack: set("OW_WAIT_FOR_ACK").is_some(),
             execution_env: set("OW_EXECUTION_ENV"),
