@@ -27,7 +27,7 @@ const PHP: [&str; 11] = [
 ];
 
 #[rustfmt::skip]
-const TOOLS: [Tool; 13] = [
+const TOOLS: [Tool; 15] = [
     Tool { probe: &["cc", "--version"],                   packages: &["gcc", "libc6-dev"] },
     Tool { probe: &["c++", "--version"],                  packages: &["g++"] },
     Tool { probe: &["curl", "--version"],                 packages: &["curl"] },
@@ -41,6 +41,8 @@ const TOOLS: [Tool; 13] = [
     Tool { probe: &["ruby", "--version"],                 packages: &["ruby"] },
     Tool { probe: &["bundle", "--version"],               packages: &["ruby-bundler"] },
     Tool { probe: &["sh", "-c", "test -x /bin/busybox && ! ldd /bin/busybox"], packages: &["busybox-static"] },
+    Tool { probe: &["dockerd", "--version"],              packages: &["docker.io"] },
+    Tool { probe: &["docker-registry", "--version"],      packages: &["docker-registry"] },
 ];
 
 impl Tool {
