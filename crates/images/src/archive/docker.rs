@@ -40,8 +40,9 @@ fn image(blobs: &dyn Blobs, entry: Entry) -> Result<Found, Refusal> {
     assemble(names, id, &config, layers)
 }
 
-/// The digest that a path ends with: `blobs/sha256/0123…`, or `0123….json`.
+/// The digest that a path ends with: `blobs/sha256/0123…`, `0123….json`, or `sha256:0123…`.
 fn digest_in(path: &str) -> Option<Digest> {
     let name = path.rsplit('/').next()?;
-    Digest::from_hex(name.strip_suffix(".json").unwrap_or(name))
+    let name = name.strip_suffix(".json").unwrap_or(name);
+    Digest::parse(name).or_else(|| Digest::from_hex(name))
 }

@@ -113,7 +113,7 @@ impl Tree {
     pub(super) fn symlink(&self, path: &Path, to: &OsStr) -> Result<(), LayerError> {
         let (parent, name) = self.parent(path)?;
         self.clear(&parent, &name)?;
-        Ok(rustix::fs::symlinkat(to, &parent, &name).map_err(|error| clash(error, path))?)
+        rustix::fs::symlinkat(to, &parent, &name).map_err(|error| clash(error, path))
     }
 
     /// Another name of a file of this layer.

@@ -63,7 +63,7 @@ proptest! {
 
     #[test]
     fn nothing_escapes(items in proptest::collection::vec(item(), 0..12)) {
-        let world = World::new();
+        let world = World::quick();
         let outside = world.folder.path().join("images/outside");
         std::fs::create_dir_all(&outside).unwrap();
         if let Ok(root) = world.unpack(&items) {
@@ -94,7 +94,7 @@ proptest! {
             model.insert(path.to_owned(), is_folder);
             items.push(if is_folder { folder(path) } else { file(path, path) });
         }
-        let world = World::new();
+        let world = World::quick();
         let root = world.unpack(&items).unwrap();
         let mut found = BTreeMap::new();
         let mut open = vec![root.clone()];

@@ -128,6 +128,24 @@ fn links_out_of_the_layer_lead_nowhere() {
 }
 
 #[test]
+fn hostile_archives_do_no_harm() {
+    for reserve in [1, u64::MAX / 2] {
+        let world = World::bounded(|bounds| bounds.reserve = reserve);
+        let victim = world.folder.path().join("victim");
+        for hostile in chasen_test_images::hostile_archives(&victim.display().to_string()) {
+            std::fs::write(world.archive(), &hostile.archive).unwrap();
+            let outcome = world.images.import(&world.archive(), None, &());
+            assert!(!hostile.refused || outcome.is_err(), "{}: {outcome:?}", hostile.name);
+            assert!(!victim.exists(), "{}", hostile.name);
+            if let Ok(imported) = outcome {
+                world.images.remove(&imported[0].references[0]).unwrap();
+            }
+            assert_eq!((world.entries("layers"), world.entries("scratch")), (0, 0), "{}", hostile.name);
+        }
+    }
+}
+
+#[test]
 fn sizes_are_bounded() {
     let many: Vec<_> = (0..50).map(|_| file("f", "x")).collect();
     let error = World::bounded(|bounds| bounds.entries = 49).unpack(&many).unwrap_err().to_string();

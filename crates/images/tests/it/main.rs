@@ -31,6 +31,15 @@ impl World {
         Self::bounded(|_| {})
     }
 
+    /// In memory where that can be had: for many imports, each of which waits for its disk.
+    pub(crate) fn quick() -> Self {
+        let memory = Path::new("/dev/shm");
+        let folder =
+            if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }.unwrap();
+        let images = Images::new(folder.path().join("images"), Bounds { reserve: 1, ..Bounds::default() });
+        Self { folder, images }
+    }
+
     pub(crate) fn bounded(change: impl FnOnce(&mut Bounds)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut bounds = Bounds { reserve: 1, ..Bounds::default() };

@@ -88,7 +88,7 @@ fn owner_map(home: &Home, owner: u32) -> Result<OwnedFd, String> {
     match sys::fork(libc::CLONE_NEWUSER, None).map_err(failed("making a user namespace"))? {
         Fork::Child => loop {
             // Until it is ended: all that is wanted of it is its namespace.
-            let _ = rustix::event::pause();
+            rustix::event::pause();
         },
         Fork::Parent { pid, pidfd } => {
             let map = format!("0 {owner} 1");

@@ -20,6 +20,7 @@ mod containers;
 mod forks;
 mod hostile;
 mod house;
+mod images;
 mod isolation;
 mod life;
 mod limits;
@@ -64,6 +65,7 @@ fn main() -> ExitCode {
                 containers::tests(),
                 forks::tests(),
                 hostile::tests(),
+                images::tests(),
                 rootless::tests(),
             ]
             .into_iter()
