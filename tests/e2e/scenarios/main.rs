@@ -26,6 +26,7 @@ mod nodejs;
 mod npm;
 mod openapi;
 mod packages;
+mod python;
 mod quickstart;
 mod recovery;
 mod rules;
@@ -64,6 +65,7 @@ fn main() -> ExitCode {
         npm::scenarios(),
         openapi::scenarios(),
         packages::scenarios(),
+        python::scenarios(),
         quickstart::scenarios(),
         recovery::scenarios(),
         rules::scenarios(),
