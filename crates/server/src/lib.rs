@@ -8,6 +8,7 @@ pub mod cli;
 pub mod console;
 pub mod data;
 pub mod docker;
+pub mod doctor;
 pub mod guest;
 pub mod life;
 pub mod memory;

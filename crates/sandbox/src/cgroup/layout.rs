@@ -100,6 +100,17 @@ impl Layout {
         layout
     }
 
+    /// Which versions of control groups these are, for people.
+    #[must_use]
+    pub fn versions(&self) -> &'static str {
+        match (self.v1.is_empty(), self.v2.is_some()) {
+            (true, true) => "version 2",
+            (false, true) => "versions 1 and 2",
+            (false, false) => "version 1",
+            (true, false) => "none",
+        }
+    }
+
     /// Controllers that cells would have to do without.
     #[must_use]
     pub fn lacking(&self) -> Vec<Controller> {

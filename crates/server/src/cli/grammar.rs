@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use super::admin_grammar::AdminCommand;
+use super::doctor::DoctorArgs;
 use super::image::ImageCommand;
 use crate::settings::{Layers, Row, Settings, SettingsError};
 
@@ -37,6 +38,10 @@ pub(super) enum Command {
     Run(RunArgs),
     /// Print the effective settings, and where each came from
     Config(ConfigArgs),
+    /// Tell what this machine can run, with what, and what to type for the rest
+    ///
+    /// Changes nothing and may be asked beside a running node. Exit codes: 0 a node can work here, 1 it cannot.
+    Doctor(DoctorArgs),
     /// Root file systems with interpreters that the machine does not have
     #[command(subcommand)]
     Runtimes(RuntimesCommand),

@@ -4,6 +4,7 @@
 
 mod admin;
 mod admin_grammar;
+mod doctor;
 mod grammar;
 mod image;
 mod runtimes;
@@ -45,6 +46,7 @@ pub fn main() -> ExitCode {
         Command::Quickstart(args) => quickstart(&args),
         Command::Run(args) => run(&args),
         Command::Config(args) => config(&args),
+        Command::Doctor(args) => doctor::run(&args),
         Command::Runtimes(command) => runtimes::run(&command),
         Command::Image(command) => image::run(&command),
         Command::Admin(command) => admin::run(&command),
