@@ -108,31 +108,14 @@ impl Daemon {
     }
 
     /// Gives it the images of an archive as `docker save` writes them.
-    pub fn load(&self, archive: &Path) {
-        self.send("/images/load", archive);
-    }
-
-    fn send(&self, path: &str, archive: &Path) {
-        let mut command = self.curl("POST", path);
+    pub fn load(&self, archive: &[u8]) {
+        let file = tempfile::NamedTempFile::new().expect("a temporary file can be made");
+        std::fs::write(file.path(), archive).expect("the archive can be written");
+        let mut command = self.curl("POST", "/images/load");
         command.args(["-H", "Content-Type: application/x-tar", "--data-binary"]);
-        command.arg(format!("@{}", archive.display()));
+        command.arg(format!("@{}", file.path().display()));
         let done = run(command);
-        assert!(
-            done.code == Some(0) && !done.stdout.contains("\"error\""),
-            "{}: {done:?}",
-            archive.display()
-        );
-    }
-
-    /// Makes an image of an archive of its files. `changes` are lines of a Dockerfile: `ENTRYPOINT [\"/server\"]`.
-    pub fn import(&self, files: &Path, repository: &str, tag: &str, changes: &[&str]) {
-        let mut path = format!("/images/create?fromSrc=-&repo={repository}&tag={tag}");
-        for change in changes {
-            let encoded: String = change.bytes().map(|byte| format!("%{byte:02X}")).collect();
-            path.push_str("&changes=");
-            path.push_str(&encoded);
-        }
-        self.send(&path, files);
+        assert!(done.code == Some(0) && !done.stdout.contains("\"error\""), "an archive: {done:?}");
     }
 
     /// Gives an image another name.

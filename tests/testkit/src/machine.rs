@@ -11,12 +11,12 @@ pub fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
-/// True if a command is installed and can say its version.
+/// True if a command is installed and can say its version, or what it is for.
 #[must_use]
 pub fn has_command(name: &str) -> bool {
-    ["--version", "-V"].iter().any(|version| {
+    ["--version", "-V", "--help"].iter().any(|question| {
         let mut command = Command::new(name);
-        command.arg(version).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command.arg(question).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         command.status().is_ok_and(|status| status.success())
     })
 }

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use chasen_docker::engine::Engine;
 use chasen_docker::{DockerConfig, DockerFactory};
 use chasen_entity::response::Answer;
 use chasen_spi::{ContainerFactory, CreateError};
@@ -12,9 +11,7 @@ use libtest_mimic::{Completion, Trial};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixListener;
 
-use crate::world::{
-    Guest, Images, SHELL, SHELL_CHANGES, config, of_image, refusal, test, until, wait_for, within,
-};
+use crate::world::{Guest, SHELL, config, of_image, refusal, shell_image, test, until, wait_for, within};
 
 pub(crate) fn tests() -> Vec<Trial> {
     vec![
@@ -27,12 +24,12 @@ pub(crate) fn tests() -> Vec<Trial> {
 
 /// With an engine of its own.
 fn restarts() -> Result<Completion, libtest_mimic::Failed> {
-    let started = Images::get().and_then(|images| Daemon::start().map(|daemon| (images, daemon)));
-    let (images, mut daemon) = match started {
+    let started = shell_image(SHELL).and_then(|image| Ok((image, Daemon::start()?)));
+    let (image, mut daemon) = match started {
         Ok(started) => started,
         Err(reason) => return Ok(Completion::ignored_with(reason)),
     };
-    daemon.import(&images.shell(), "chasen-test/shell", "1", &SHELL_CHANGES);
+    daemon.load(&image.docker_archive());
     wait_for(async move {
         let config = config(&daemon);
         let node_id = config.node_id.clone();
@@ -62,26 +59,26 @@ fn factory_at(daemon: &Daemon, folder: &tempfile::TempDir) -> DockerFactory {
     DockerFactory::open(DockerConfig { socket: folder.path().join("engine.sock"), ..config(daemon) })
 }
 
-async fn refused_soon(factory: &DockerFactory, folder: &tempfile::TempDir) {
+async fn refused_soon(factory: &DockerFactory) {
     let begun = Instant::now();
     let error = refusal(factory, &of_image(SHELL)).await;
     assert!(matches!(error, CreateError::Failed(_)), "{error:?}");
     assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
     assert!(!factory.is_up());
-    assert!(Engine::connect(&folder.path().join("engine.sock")).await.is_err());
     within(factory.close()).await;
 }
 
 async fn nobody(daemon: Arc<Daemon>) {
     let folder = tempfile::tempdir().unwrap();
-    refused_soon(&factory_at(&daemon, &folder), &folder).await;
+    assert!(DockerFactory::probe(&folder.path().join("engine.sock")).await.is_err());
+    refused_soon(&factory_at(&daemon, &folder)).await;
 }
 
 async fn silent(daemon: Arc<Daemon>) {
     let folder = tempfile::tempdir().unwrap();
     // Takes connections, by the grace of the kernel, and never looks at one.
     let _listener = UnixListener::bind(folder.path().join("engine.sock")).unwrap();
-    refused_soon(&factory_at(&daemon, &folder), &folder).await;
+    refused_soon(&factory_at(&daemon, &folder)).await;
 }
 
 async fn garbage(daemon: Arc<Daemon>) {

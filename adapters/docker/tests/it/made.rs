@@ -9,9 +9,10 @@ use chasen_entity::response::Answer;
 use chasen_spi::{ContainerFactory, ContainerSpec, CreateError};
 use chasen_testkit::docker::Daemon;
 use libtest_mimic::Trial;
+use serde_json::json;
 
 use crate::world::{
-    Guest, Images, OWN, SHELL, SHELL_KIND, config, factory, of_image, of_kind, refusal, test,
+    Guest, OWN, SHELL, SHELL_KIND, config, factory, of_image, of_kind, refusal, shell_image, test,
 };
 
 pub(crate) fn tests() -> Vec<Trial> {
@@ -78,15 +79,15 @@ async fn kinds(daemon: Arc<Daemon>) {
 
 async fn not_executable(daemon: Arc<Daemon>) {
     let factory = factory(&daemon);
-    let files = Images::get().unwrap().shell();
-    for (tag, changes) in [
-        ("none", &[][..]),
-        ("missing", &[r#"ENTRYPOINT ["/nothing"]"#][..]),
-        ("path", &[r#"ENTRYPOINT ["nothing"]"#, "ENV PATH=/bin"][..]),
-        ("folder", &[r#"ENTRYPOINT ["/tmp"]"#][..]),
+    for (tag, entry) in [
+        ("none", json!(null)),
+        ("missing", json!(["/nothing"])),
+        ("path", json!(["nothing"])),
+        ("folder", json!(["/tmp"])),
+        ("text", json!(["/etc/passwd"])),
     ] {
-        daemon.import(&files, "chasen-test/broken", tag, changes);
         let image = format!("chasen-test/broken:{tag}");
+        daemon.load(&shell_image(&image).unwrap().with("Entrypoint", entry).docker_archive());
         let error = refusal(&factory, &of_image(&image)).await;
         assert_eq!(error, CreateError::NotExecutable(image.clone()));
         assert_eq!(error.to_string(), format!("executable file not found in image {image}"));

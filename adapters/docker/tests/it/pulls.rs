@@ -6,9 +6,10 @@ use chasen_docker::{DockerConfig, DockerFactory, PullPolicy};
 use chasen_spi::{ContainerFactory, CreateError};
 use chasen_testkit::docker::Daemon;
 use libtest_mimic::{Completion, Trial};
+use serde_json::json;
 
 use crate::registry::{PASSWORD, Registry, USER};
-use crate::world::{Guest, Images, config, engine, of_image, refusal, wait_for, within};
+use crate::world::{Guest, config, engine, of_image, refusal, shell_image, wait_for, within};
 
 /// What engines want where nobody asks for a login, and base64 of `{}`.
 const NO_LOGIN: &str = "e30=";
@@ -43,9 +44,9 @@ fn publish(daemon: &Daemon, repository: &str, tag: &str, says: &str, login: &str
 }
 
 fn make(daemon: &Daemon, repository: &str, tag: &str, says: &str) {
-    let says = format!("ENV PATH=/bin SAYS={says}");
-    let changes = [r#"ENTRYPOINT ["/chasen-proxy","--kind","blackbox"]"#, says.as_str()];
-    daemon.import(&Images::get().unwrap().shell(), repository, tag, &changes);
+    let image = shell_image(&format!("{repository}:{tag}")).unwrap();
+    let image = image.with("Env", json!(["PATH=/bin", format!("SAYS={says}")]));
+    daemon.load(&image.docker_archive());
 }
 
 fn factory(daemon: &Daemon, pull: PullPolicy) -> DockerFactory {

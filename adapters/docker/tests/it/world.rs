@@ -1,7 +1,5 @@
 //! What every test needs: the engine, images, a factory of its own, containers in one line.
 
-use std::fs::File;
-use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -13,9 +11,9 @@ use chasen_entity::{ByteSize, ExecutableAction, Invocation, PayloadLimits};
 use chasen_spi::container_factory::InitCode;
 use chasen_spi::memory::invocation;
 use chasen_spi::{Container, ContainerFactory, ContainerSpec, CreateError, RunReply, Runtimes};
+use chasen_test_images::{Image, of_shell};
 use chasen_testkit::docker::{self, Daemon};
 use libtest_mimic::{Completion, Trial};
-use tempfile::TempDir;
 
 /// How long anything may take before a test gives up.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -23,68 +21,23 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 pub(crate) const SHELL: &str = "chasen-test/shell:1";
 /// Kind whose image that is.
 pub(crate) const SHELL_KIND: &str = "shell:1";
-/// The lines of a Dockerfile that make it.
-pub(crate) const SHELL_CHANGES: [&str; 2] =
-    [r#"ENTRYPOINT ["/chasen-proxy","--kind","blackbox"]"#, "ENV PATH=/bin"];
 /// What the platform would run itself.
 pub(crate) const OWN: &str = "openwhisk/dockerskeleton";
 
-/// Commands of the image.
-const COMMANDS: [&str; 9] = ["sh", "cat", "echo", "head", "mv", "printf", "sleep", "wc", "yes"];
-
 static NEXT: AtomicU32 = AtomicU32::new(0);
-static IMAGES: OnceLock<Result<Images, String>> = OnceLock::new();
-
-/// Archives that images are made of.
-pub(crate) struct Images {
-    folder: TempDir,
-}
-
-impl Images {
-    /// Files of an image with a shell and the proxy.
-    pub(crate) fn shell(&self) -> PathBuf {
-        self.folder.path().join("shell.tar")
-    }
-
-    /// The archives; why there are none.
-    pub(crate) fn get() -> Result<&'static Self, String> {
-        IMAGES.get_or_init(Self::make).as_ref().map_err(Clone::clone)
-    }
-
-    fn make() -> Result<Self, String> {
-        let busybox = ["/bin/busybox", "/usr/bin/busybox"].into_iter().find(|path| Path::new(path).exists());
-        let busybox = busybox.ok_or("'busybox' is not installed (busybox-static)")?;
-        let built = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/proxy/chasen-proxy");
-        let proxy = std::env::var_os("CHASEN_PROXY_BIN").map_or(built, PathBuf::from);
-        let folder = tempfile::tempdir().unwrap();
-        let mut archive = tar::Builder::new(File::create(folder.path().join("shell.tar")).unwrap());
-        archive
-            .append_path_with_name(proxy, "chasen-proxy")
-            .map_err(|_| "there is no static proxy: build it with 'cargo xtask proxy'")?;
-        archive.append_path_with_name(busybox, "bin/busybox").unwrap();
-        for command in COMMANDS {
-            let mut header = tar::Header::new_gnu();
-            header.set_entry_type(tar::EntryType::Symlink);
-            header.set_size(0);
-            archive.append_link(&mut header, format!("bin/{command}"), "busybox").unwrap();
-        }
-        let mut header = tar::Header::new_gnu();
-        header.set_entry_type(tar::EntryType::Directory);
-        header.set_mode(0o1777);
-        header.set_size(0);
-        archive.append_data(&mut header, "tmp/", std::io::empty()).unwrap();
-        archive.finish().unwrap();
-        Ok(Self { folder })
-    }
-}
 
 /// The engine of all tests, with its images.
 pub(crate) fn engine() -> Result<Arc<Daemon>, String> {
     static LOADED: OnceLock<()> = OnceLock::new();
-    let images = Images::get()?;
+    let image = shell_image(SHELL)?;
     let daemon = docker::engine()?;
-    LOADED.get_or_init(|| daemon.import(&images.shell(), "chasen-test/shell", "1", &SHELL_CHANGES));
+    LOADED.get_or_init(|| daemon.load(&image.docker_archive()));
     Ok(daemon)
+}
+
+/// An image whose entry point runs executables, each anew for every run.
+pub(crate) fn shell_image(reference: &str) -> Result<Image, String> {
+    of_shell(reference).ok_or_else(|| "the parts of its image are missing".to_owned())
 }
 
 /// A test with the engine of all.
