@@ -34,6 +34,10 @@ fn commands_of(page: &Path) -> Option<Scenario> {
     Some(match name.as_str() {
         // Its functions in TypeScript need a package of the registry.
         "nodejs" => scenario.needing(Need::command("npm")).needing(Need::Packages),
+        "bring-your-own-image" => scenario.needing(Need::command("busybox")),
+        "write-a-runtime" => ["bash", "jq", "python3"]
+            .into_iter()
+            .fold(scenario, |scenario, name| scenario.needing(Need::command(name))),
         _ if is_language => scenario.needing(Need::Command(name.into())),
         _ => scenario,
     })

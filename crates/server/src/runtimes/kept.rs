@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use async_trait::async_trait;
 use chasen_entity::Manifest;
@@ -14,11 +14,15 @@ use super::{LAUNCHERS, ModuleSet, RuntimesError, manifest};
 
 /// Its file in the data folder.
 const FILE: &str = "runtimes.json";
+/// Folder in the data folder with the programs that the manifest names.
+const PROGRAMS: &str = "runtimes";
 
 /// Where the node's kinds come from: what was kept, else the settings.
 #[derive(Debug, Clone)]
 pub struct KeptRuntimes {
     file: PathBuf,
+    /// Folder of the programs that the manifest names: those that the platform carries, and the operator's own.
+    programs: PathBuf,
     /// Of the settings; the built-in one without.
     given: Option<PathBuf>,
 }
@@ -27,7 +31,16 @@ impl KeptRuntimes {
     /// Those of a data folder, with what the settings say for want of them.
     #[must_use]
     pub fn new(folder: &Path, given: Option<PathBuf>) -> Self {
-        Self { file: folder.join(FILE), given }
+        Self { file: folder.join(FILE), programs: folder.join(PROGRAMS), given }
+    }
+
+    /// True for a program that the platform carries or that the operator has put into a folder beside.
+    fn has_program(&self, name: &str) -> bool {
+        let path = Path::new(name);
+        let is_below = path.components().count() > 1
+            && path.components().all(|component| matches!(component, Component::Normal(_)));
+        LAUNCHERS.iter().any(|(carried, _)| *carried == name)
+            || is_below && self.programs.join(path).is_file()
     }
 
     /// What a node starts with.
@@ -74,9 +87,12 @@ impl RuntimesKeeper for KeptRuntimes {
         ];
         for (field, program) in programs {
             let Some(program) = program else { continue };
-            if !LAUNCHERS.iter().any(|(carried, _)| carried == program) {
+            if !self.has_program(program) {
                 let known = LAUNCHERS.iter().map(|(carried, _)| *carried).collect::<Vec<_>>().join(", ");
-                return Err(format!("kind '{name}': chasen.{field} '{program}' is none of {known}"));
+                let own = self.programs.display();
+                return Err(format!(
+                    "kind '{name}': chasen.{field} '{program}' is none of {known}, and no file in a folder of {own}"
+                ));
             }
         }
         match &launch.modules {
@@ -144,7 +160,28 @@ mod tests {
     }
 
     #[test]
-    fn launchers_and_modules_must_be_carried() {
+    fn operators_bring_launchers_of_their_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let kept = KeptRuntimes::new(folder.path(), None);
+        let own = folder.path().join(PROGRAMS).join("gaps");
+        fs::create_dir_all(&own).unwrap();
+        fs::write(own.join("launcher.py"), "").unwrap();
+        fs::write(folder.path().join(PROGRAMS).join("alone.py"), "").unwrap();
+        let absolute = own.join("launcher.py").display().to_string();
+        for (name, is_there) in [
+            ("gaps/launcher.py", true),
+            ("gaps/other.py", false),
+            ("gaps", false),
+            ("alone.py", false),
+            ("gaps/../gaps/launcher.py", false),
+            (absolute.as_str(), false),
+        ] {
+            assert_eq!(kept.has_program(name), is_there, "{name}");
+        }
+    }
+
+    #[test]
+    fn launchers_and_modules_must_be_there() {
         let kept = KeptRuntimes::new(Path::new("/nowhere"), None);
         let built_in = kept.start().unwrap();
         let python = built_in.resolve("python:3.11").unwrap();
