@@ -14,8 +14,9 @@ use std::time::{Duration, SystemTime};
 use chasen_spi::BoxFuture;
 use chasen_telemetry::task;
 use parking_lot::Mutex;
+use rustix::process::{Pid, Signal, kill_process_group};
 use sha2::{Digest, Sha256};
-use tokio::process::Command;
+use tokio::process::{Child, Command};
 use tokio::sync::watch;
 
 /// Bound on one installation.
@@ -24,6 +25,8 @@ const INSTALL_TIME: Duration = Duration::from_mins(5);
 const RETRY_AFTER: Duration = Duration::from_mins(10);
 /// How often a node looks whether another has finished installing.
 const LOCK_POLL: Duration = Duration::from_millis(100);
+/// What the name of a folder in which an installer is at work ends with, before a number.
+const ATTEMPT: &str = "new-";
 /// Most of an installer's complaint that is kept, in bytes.
 const COMPLAINT: usize = 2000;
 
@@ -309,7 +312,9 @@ fn recent_failure(marker: &Path) -> Option<String> {
 /// Installs beside and renames.
 async fn install(set: &ModuleSet, folder: &Path, command: &[String]) -> Result<(), String> {
     let failed = |error: std::io::Error| format!("{}: {error}", folder.display());
-    let fresh = beside(folder, "new");
+    // A node that was killed may have left its installer at work: it has a folder of its own.
+    remove_attempts(folder);
+    let fresh = beside(folder, &format!("{ATTEMPT}{}", std::process::id()));
     match std::fs::remove_dir_all(&fresh) {
         Err(error) if error.kind() != ErrorKind::NotFound => return Err(failed(error)),
         _ => {}
@@ -319,18 +324,53 @@ async fn install(set: &ModuleSet, folder: &Path, command: &[String]) -> Result<(
         std::fs::write(fresh.join(name), text).map_err(failed)?;
     }
     let (program, arguments) = command.split_first().ok_or("there is no installer")?;
-    let output = Command::new(program)
+    let installer = Command::new(program)
         .args(arguments)
         .current_dir(&fresh)
         .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .process_group(0)
         .kill_on_drop(true)
-        .output()
-        .await
+        .spawn()
         .map_err(|error| format!("{program}: {error}"))?;
+    let mut group = Group::of(&installer);
+    let output = installer.wait_with_output().await.map_err(|error| format!("{program}: {error}"))?;
+    group.0 = None;
     if !output.status.success() {
         return Err(format!("{program} ended with {}: {}", output.status, complaint(&output.stderr)));
     }
     std::fs::rename(&fresh, folder).map_err(failed)
+}
+
+/// Removes what former attempts to fill `folder` left, as far as that can be.
+fn remove_attempts(folder: &Path) {
+    let Some(entries) = folder.parent().and_then(|parent| std::fs::read_dir(parent).ok()) else { return };
+    let stem = beside(folder, ATTEMPT);
+    for path in entries.flatten().map(|entry| entry.path()) {
+        let is_attempt = path.as_os_str().as_encoded_bytes().starts_with(stem.as_os_str().as_encoded_bytes());
+        if is_attempt && let Err(error) = std::fs::remove_dir_all(&path) {
+            tracing::debug!(path = %path.display(), %error, "what an installer left could not be removed");
+        }
+    }
+}
+
+/// An installer at work with everything that it started, killed when this is dropped.
+struct Group(Option<Pid>);
+
+impl Group {
+    fn of(installer: &Child) -> Self {
+        Self(installer.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?)))
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if let Some(leader) = self.0 {
+            // Fails where all of them have just ended.
+            let _ = kill_process_group(leader, Signal::KILL);
+        }
+    }
 }
 
 /// The end of what an installer said, in one line.
@@ -377,6 +417,17 @@ mod tests {
         assert_eq!(std::fs::read_to_string(cache.path().join("runs")).unwrap(), "run\n");
         assert!(provide(cache.path(), &folders[0], None).settled("fake").await, "known at once");
         assert!(!one.settled("unknown").await);
+    }
+
+    #[tokio::test]
+    async fn what_a_killed_node_left_is_in_nobodys_way() {
+        let cache = tempfile::tempdir().unwrap();
+        let tool = interpreter(cache.path(), "mkdir site-packages");
+        let installed = cache.path().join(FAKE.folder_name());
+        let left = beside(&installed, "new-4711");
+        std::fs::create_dir(&left).unwrap();
+        install_once(&FAKE, &installed, &tool).await.unwrap();
+        assert!(installed.join("site-packages").is_dir() && !left.exists());
     }
 
     #[tokio::test]
