@@ -56,13 +56,11 @@ impl NodeInvoker {
         Self { node }
     }
 
-    /// True if the platform has this kind and one of the factories is responsible for it, or if it is an image that
-    /// none of them has: its activations end in records that say so.
+    /// True if the platform has this kind. Where none of the factories is responsible for it, or for the image, its
+    /// activations end in records that say so.
     #[must_use]
-    pub fn serves(&self, kind: &str, image: Option<&str>) -> bool {
-        let is_made =
-            image.is_some() || self.node.factories.iter().any(|factory| factory.serves(kind, image));
-        is_made && self.node.has_kind(kind)
+    pub fn serves(&self, kind: &str) -> bool {
+        self.node.has_kind(kind)
     }
 
     /// How it is: unhealthy while one of its factories cannot make containers, and once it closes.

@@ -21,6 +21,10 @@ use crate::pool;
 /// Creations that are tried before a start fails for a reason that may pass.
 const CREATE_ATTEMPTS: u32 = 2;
 
+/// Why a kind that the manifest advertises cannot run, and what helps.
+const NOTHING_RUNS_IT: &str = "the runtimes manifest names no interpreter for it, and no container engine is there to \
+     run its image; install Docker or Podman, or say in the kind's `chasen` section how it runs here";
+
 /// What came of it.
 pub(crate) enum Made {
     /// The container serves.
@@ -138,7 +142,7 @@ impl Node {
         match (reason, &spec.image) {
             (Some(error), _) => Err(error),
             (None, Some(image)) => Err(CreateError::Pull(image.clone())),
-            (None, None) => failed("no container factory of this node serves the kind"),
+            (None, None) => Err(CreateError::NotRunnable(NOTHING_RUNS_IT.to_owned())),
         }
     }
 

@@ -62,8 +62,7 @@ impl Parts {
             stores.attachment_store(),
         );
         let serving = invoker.clone();
-        let router = KindRouter::new()
-            .route(move |kind, image| serving.serves(kind, image), Arc::new(invoker.clone()));
+        let router = KindRouter::new().route(move |kind, _| serving.serves(kind), Arc::new(invoker.clone()));
         let scheduler = Scheduler::new(SchedulerConfig::default(), router, stores.event_log(), keys.clone());
         let controller = Controller::new(chasen_controller::Parts {
             artifacts: stores.artifact_store(),

@@ -12,6 +12,7 @@ pub(crate) fn scenarios() -> Vec<Scenario> {
         Scenario::new("live_runtimes::a_removed_kind_runs_what_it_has_begun_and_no_more", removed)
             .needing(Language::Nodejs.need()),
         Scenario::new("live_runtimes::an_added_kind_runs_at_once", added).needing(Language::Nodejs.need()),
+        Scenario::new("live_runtimes::kinds_that_cannot_run_here_say_what_to_install", not_installed),
         Scenario::new("live_runtimes::stem_cells_are_resized", resized).needing(Language::Nodejs.need()),
         Scenario::new("live_runtimes::kinds_outlive_the_node", outlive).needing(Language::Nodejs.need()),
         Scenario::blocking("live_runtimes::kinds_are_changed_without_a_node", without_a_node)
@@ -33,6 +34,39 @@ async fn shown(node: &Node) -> Vec<String> {
     let families = document["runtimes"].as_object().unwrap().values();
     let kinds = families.flat_map(|kinds| kinds.as_array().unwrap());
     kinds.map(|kind| kind["kind"].as_str().unwrap().to_owned()).collect()
+}
+
+/// A kind may be advertised before anything here can run it: its actions can be made, and their activations say what
+/// is missing.
+async fn not_installed() {
+    let node = node().start();
+    let (client, door) = (node.client(), door(&node));
+    let image = json!({"prefix": "openwhisk", "name": "action-somelang-v1", "tag": "nightly"});
+    let cells = json!([{"initialCount": 1, "memory": "256 MB"}]);
+    let somewhere = json!({"kind": "somelang:1", "default": true, "image": image, "stemCells": cells});
+    let mut here = kind(&door, "nodejs:20").await;
+    (here["kind"], here["default"]) = (json!("nodejs:99"), json!(false));
+    here["aliases"] = json!([]);
+    here["chasen"]["interpreter"] = json!({"command": "node", "version": "99"});
+    for (kind, document, missing) in [
+        ("somelang:1", somewhere, "the runtimes manifest names no interpreter for it"),
+        ("nodejs:99", here, "install it with: "),
+    ] {
+        let put = door.put(&format!("/runtimes/{kind}"), &document).await.unwrap();
+        assert_eq!(put.status.as_u16(), 200, "{}", put.text());
+        Function::of_kind("hopes", kind, "code").put(&client).await;
+        let (status, error) = {
+            let called = call(&client, "hopes", &json!({})).await;
+            let (status, error) = called.failure();
+            (status.to_owned(), error)
+        };
+        assert_eq!(status, "action developer error", "{error}");
+        assert!(
+            error.starts_with(&format!("The '{kind}' runtime is not installed on this node: ")),
+            "{error}"
+        );
+        assert!(error.contains(missing), "{error}");
+    }
 }
 
 async fn removed() {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use chasen_entity::response::Answer;
-use chasen_entity::{Invocation, PayloadLimits, Response};
+use chasen_entity::{Invocation, Outcome, PayloadLimits, Response};
 use chasen_spi::{ReadyContainer, RunFailure, RunReply, RunReport};
 use chasen_telemetry::clock;
 
@@ -79,16 +79,22 @@ impl ReadyContainer for Serving {
         let reply = self.handle.answer(limit, self.handle.container.run(invocation, deadline, &sent)).await;
         let payload = self.payload.of_namespace(&invocation.identity.limits);
         let started_at = sent_at.load(Ordering::Relaxed);
-        inside.leave(reply.keeps_container());
-        if reply.answer == Answer::Declined || started_at == 0 && reply.answer == Answer::Gone {
+        let is_unsent = started_at == 0 && reply.answer == Answer::Gone;
+        if reply.answer == Answer::Declined || is_unsent {
+            inside.leave(reply.keeps_container());
             return Err(RunFailure);
         }
+        let (lives, timed_out) = (reply.keeps_container(), reply.answer == Answer::TimedOut);
+        let response = Response::of_run(reply.answer, limit, &payload);
+        // Whatever answers out of order is not asked again.
+        let lives = lives && !matches!(response.outcome, Outcome::DeveloperError | Outcome::WhiskError);
+        inside.leave(lives);
         Ok(RunReport {
             started_at: if started_at == 0 { clock::now() } else { started_at },
             duration: reply.duration,
-            container_lives: reply.keeps_container(),
-            timed_out: reply.answer == Answer::TimedOut,
-            response: Response::of_run(reply.answer, limit, &payload),
+            container_lives: lives,
+            timed_out,
+            response,
             logs: reply.logs,
         })
     }

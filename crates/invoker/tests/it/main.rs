@@ -20,6 +20,7 @@ const KINDS: &str = r#"{"runtimes":{
     "memory":[{"kind":"memory:1","image":{"name":"m"}}],
     "serial":[{"kind":"serial:1","image":{"name":"s"}}],
     "missing":[{"kind":"missing:1","image":{"name":"i"}}],
+    "foreign":[{"kind":"foreign:1","image":{"name":"o"}}],
     "failing":[{"kind":"failing:1","image":{"name":"f"}}]}}"#;
 
 struct Bench {
@@ -193,6 +194,11 @@ async fn failed_starts_say_whose_fault_it_is() {
             Outcome::DeveloperError,
             "is not installed on this node: install it",
         ),
+        (
+            invocation("guest", "a", "foreign:1", "{}"),
+            Outcome::DeveloperError,
+            "The 'foreign:1' runtime is not installed on this node: the runtimes manifest names no interpreter",
+        ),
         (invocation("guest", "b", "failing:1", "{}"), Outcome::WhiskError, error_text::NOT_PROVISIONED),
         (
             invocation("guest", "c", "unknown:1", "{}"),
@@ -357,7 +363,7 @@ async fn a_kind_that_is_gone_ends_what_it_runs_and_begins_nothing() {
     let (first, second) = (bench.start(&busy).await, bench.start(&idle).await);
     let other = invocation("guest", "other", "serial:1", "{}");
     let third = bench.start(&other).await;
-    assert!(bench.invoker.serves(KIND, None));
+    assert!(bench.invoker.serves(KIND));
     let gone = async {
         tokio::time::sleep(Duration::from_millis(10)).await;
         let waiting = bench.invoker.clone();
@@ -371,7 +377,7 @@ async fn a_kind_that_is_gone_ends_what_it_runs_and_begins_nothing() {
             assert_eq!(response.outcome, Outcome::DeveloperError);
             assert!(response.result.unwrap().as_str().contains("is not supported by this platform"));
         }
-        assert!(!bench.invoker.serves(KIND, None));
+        assert!(!bench.invoker.serves(KIND));
     };
     let (report, ()) = tokio::join!(first.container.run(&busy, &|| {}), gone);
     let report = report.unwrap();

@@ -49,8 +49,7 @@ pub(crate) fn locked_bench(memory: u64, config: SchedulerConfig, lock: Arc<dyn P
         Arc::new(MemoryAttachmentStore::default()),
     );
     let serves = invoker.clone();
-    let router =
-        KindRouter::new().route(move |kind, image| serves.serves(kind, image), Arc::new(invoker.clone()));
+    let router = KindRouter::new().route(move |kind, _| serves.serves(kind), Arc::new(invoker.clone()));
     let log = Arc::new(MemoryEventLog::default());
     let scheduler = Scheduler::new(config, router, log.clone(), lock);
     Bench { runtimes, factory, invoker, scheduler, log, memory }
