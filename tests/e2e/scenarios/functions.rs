@@ -61,6 +61,13 @@ impl Function {
         Self::with_exec(name, exec.into_iter().collect())
     }
 
+    /// One that is an image, with code for it or without.
+    pub(crate) fn of_image(name: &str, image: &str, code: Option<&str>) -> Self {
+        let words = [("kind", Some("blackbox")), ("image", Some(image)), ("code", code)];
+        let given = words.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?.into())));
+        Self::with_exec(name, given.collect())
+    }
+
     fn with_exec(name: &str, exec: Map<String, Value>) -> Self {
         Self {
             name: name.to_owned(),

@@ -8,13 +8,16 @@ mod actions;
 mod activations;
 mod admin;
 mod archives;
+mod built_roots;
 mod concurrency;
+mod docker;
 mod docs;
 mod functions;
 mod hostile_archives;
 mod hostile_code;
 mod hostile_json;
 mod hostile_requests;
+mod images;
 mod isolation;
 mod json;
 mod languages;
@@ -48,12 +51,15 @@ fn main() -> ExitCode {
         actions::scenarios(),
         activations::scenarios(),
         admin::scenarios(),
+        built_roots::scenarios(),
         concurrency::scenarios(),
+        docker::scenarios(),
         docs::scenarios(),
         hostile_archives::scenarios(),
         hostile_code::scenarios(),
         hostile_json::scenarios(),
         hostile_requests::scenarios(),
+        images::scenarios(),
         isolation::scenarios(),
         json::scenarios(),
         languages::scenarios(),
@@ -78,5 +84,7 @@ fn main() -> ExitCode {
         web_actions::scenarios(),
     ];
     let trials = scenarios.into_iter().flatten().map(scenario::Scenario::trial).collect();
-    libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
+    let conclusion = libtest_mimic::run(&Arguments::from_args(), trials);
+    chasen_testkit::docker::close();
+    conclusion.exit_code()
 }
