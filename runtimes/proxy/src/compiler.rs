@@ -11,6 +11,7 @@ use tokio::net::unix::pipe;
 
 use crate::children::Children;
 use crate::code::Placed;
+use crate::kind::Launcher;
 use crate::settings::{MODULES, Settings, Variables};
 
 /// Folder of what can be started, beside that of the sources.
@@ -36,6 +37,9 @@ pub(crate) async fn build(
             let mut env = env.clone();
             env.extend(settings.modules.iter().map(|folder| (MODULES.to_owned(), folder.clone())));
             compile(compiler, main, &placed.folder, &bin, &env, children).await?;
+            if settings.kind.launcher == Launcher::Action && !bin.join(EXEC).exists() {
+                return Err(CANNOT_COMPILE.to_owned());
+            }
         }
         _ => fs::rename(&placed.folder, &bin).map_err(failed)?,
     }
@@ -79,10 +83,7 @@ async fn compile(
     if !words.is_empty() {
         return Err(String::from_utf8_lossy(&words).into_owned());
     }
-    if status != 0 || !bin.join(EXEC).exists() {
-        return Err(CANNOT_COMPILE.to_owned());
-    }
-    Ok(())
+    if status == 0 { Ok(()) } else { Err(CANNOT_COMPILE.to_owned()) }
 }
 
 /// Ends a compiler that nobody waits for any more, and what it left.

@@ -12,6 +12,7 @@ pub(crate) const ALL: &[(&str, fn())] = &[
     ("archives_come_back_as_they_were", archives_come_back_as_they_were),
     ("sources_are_compiled_and_start_elsewhere", sources_are_compiled_and_start_elsewhere),
     ("single_sources_become_archives_of_their_kind", single_sources_become_archives_of_their_kind),
+    ("what_python_archives_list_is_installed", what_python_archives_list_is_installed),
     ("errors_are_told", errors_are_told),
 ];
 
@@ -76,6 +77,24 @@ fn single_sources_become_archives_of_their_kind() {
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         assert_eq!(names(&output.stdout), [name]);
     }
+}
+
+/// By the kind's own compiler, the same that a node's build cells call.
+fn what_python_archives_list_is_installed() {
+    if !Command::new("python3").args(["-m", "pip", "--version"]).output().is_ok_and(|it| it.status.success())
+    {
+        println!("skipped: what_python_archives_list_is_installed: no python3 with pip");
+        return;
+    }
+    let compiler = concat!(env!("CARGO_MANIFEST_DIR"), "/../python/compile");
+    let arguments = ["--kind", "python", "-compile", "main", "--", "/bin/true"];
+    let listing = [("__main__.py", "main = dict"), ("requirements.txt", "# nothing\n")];
+    let output = compile(&arguments, &[("OW_COMPILER", compiler)], &zip_of(&listing));
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(names(&output.stdout).contains(&"virtualenv/bin/activate_this.py".to_owned()));
+    let listing = [("__main__.py", "main = dict"), ("requirements.txt", "./nowhere.whl\n")];
+    let output = compile(&arguments, &[("OW_COMPILER", compiler)], &zip_of(&listing));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("nowhere.whl"), "{output:?}");
 }
 
 fn errors_are_told() {
