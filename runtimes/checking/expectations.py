@@ -6,6 +6,7 @@ import json
 import re
 import tarfile
 import zipfile
+from pathlib import Path
 
 INITIALIZED, RESULT, DEVELOPER_ERROR = 3, 5, 6
 
@@ -39,6 +40,14 @@ def files(case):
     """{path: text} of a case's code; a single source is named `exec`."""
     named = case.get("files", {"exec": case.get("code", "")})
     return {name: "\n".join(map(expand, text if isinstance(text, list) else [text])) for name, text in named.items()}
+
+
+def write_files(named, folder):
+    """Writes {path: text} below the folder."""
+    for name, text in named.items():
+        path = Path(folder, name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
 
 
 def code(case):

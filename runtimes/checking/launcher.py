@@ -5,9 +5,8 @@ import socket
 import subprocess
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
-from checking.expectations import Mismatch, at_once, compare, compare_streams, expand, files, shorten
+from checking.expectations import Mismatch, at_once, compare, compare_streams, expand, files, shorten, write_files
 
 DEADLINE_SECONDS = 30
 HELLO, INIT, RUN, LOG = 1, 2, 4, 7
@@ -90,13 +89,6 @@ class Launcher:
         return status, [output.result(DEADLINE_SECONDS).decode() for output in self.outputs]
 
 
-def write_code(case, folder):
-    for name, text in files(case).items():
-        path = Path(folder, name)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-
-
 def converse(launcher, case, folder):
     """Plays the whole conversation of one case."""
     (greeting,) = launcher.receive()
@@ -132,7 +124,7 @@ def check(case, command, modules):
     if modules:
         environment["CHASEN_MODULES"] = modules
     with tempfile.TemporaryDirectory() as folder:
-        write_code(case, folder)
+        write_files(files(case), folder)
         launcher = Launcher(command, environment, modules or "/")
         try:
             converse(launcher, case, folder)

@@ -11,8 +11,8 @@ from checking.expectations import DEVELOPER_ERROR, RESULT, code, compare, compar
 DEADLINE_SECONDS = 60
 # Largest arguments and results of a node, in bytes, less what surrounds them.
 PAYLOAD = (1 << 20) - 16
-# What only a launcher of one's own can be given or asked.
-OF_LAUNCHERS = {"raw", "init", "host", "modules", "alone", "concurrency"}
+# What only a launcher of one's own, or an image, can be given or asked.
+OF_LAUNCHERS = {"raw", "init", "host", "modules", "alone", "concurrency", "image"}
 # What the platform adds to the log of a developer error.
 ADDED = "The action did not initialize or run as expected. Log data might be missing."
 
@@ -42,8 +42,15 @@ class Node:
     """A node, as one of its users sees it."""
 
     def __init__(self, url, credentials):
+        self.root = url
         self.base = f"{url}/api/v1/namespaces/_"
         self.authorization = "Basic " + base64.b64encode(credentials.encode()).decode()
+
+    def kinds(self):
+        """The names of the kinds that the node offers."""
+        with urllib.request.urlopen(f"{self.root}/", timeout=DEADLINE_SECONDS) as answer:
+            families = json.load(answer)["runtimes"]
+        return {kind["kind"] for kinds in families.values() for kind in kinds}
 
     def request(self, method, path, document=None):
         """The (status, headers, text) of the answer."""

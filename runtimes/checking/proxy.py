@@ -20,6 +20,7 @@ from checking.expectations import (
     compare_streams,
     expand,
     shorten,
+    write_files,
 )
 
 DEADLINE_SECONDS = 60
@@ -135,6 +136,7 @@ def check(case, program, family, launcher, modules):
     ends = family in SERVERS and expects_end(case)
     with tempfile.TemporaryDirectory() as folder:
         environment["TMPDIR"] = folder
+        write_files(case.get("image", {}), folder)
         proxy = Proxy(program, family, launcher, environment, folder)
         played = False
         try:
