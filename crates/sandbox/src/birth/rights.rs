@@ -147,3 +147,40 @@ fn locked_bits() -> CapabilitiesSecureBits {
         | Bits::NO_CAP_AMBIENT_RAISE
         | Bits::NO_CAP_AMBIENT_RAISE_LOCKED
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_takes_the_means_away_comes_last() {
+        let calls = giving_up(1024, &Filter::compile().unwrap()).unwrap();
+        let place = |what: &str| calls.iter().rposition(|call| call.what == what).unwrap();
+        let order = [
+            "setting resource limits",
+            "bounding capabilities",
+            "locking capabilities",
+            "dropping capabilities",
+            "forbidding new rights",
+            "filtering system calls",
+        ];
+        assert!(order.map(place).is_sorted());
+        assert_eq!(place("filtering system calls"), calls.len() - 1);
+    }
+
+    #[test]
+    fn every_capability_but_the_kept_ones_is_bounded() {
+        let all = dropping_bounds(CapabilitySet::empty()).unwrap().len();
+        assert!(all >= 38, "{all}");
+        let kept = CapabilitySet::SYS_ADMIN | CapabilitySet::SYS_PTRACE;
+        assert_eq!(dropping_bounds(kept).unwrap().len(), all - 2);
+    }
+
+    #[test]
+    fn calls_are_told_as_data() {
+        let calls = serde_json::to_value(limiting_resources(7)).unwrap();
+        assert_eq!(calls[0]["number"], libc::SYS_prlimit64);
+        assert_eq!(calls[0]["arguments"][0], serde_json::json!({"number": 0}));
+        assert_eq!(calls[0]["arguments"][2]["bytes"].as_array().unwrap().len(), 16);
+    }
+}

@@ -17,8 +17,10 @@ use crate::root::RootSpec;
 
 /// Most servers; for another one, that which was asked least recently ends.
 const MAX_SERVERS: usize = 8;
-/// How long one may take to come up, or for one birth, before it is given up.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How long one may take to come up; nobody waits for that.
+const START_TIME: Duration = Duration::from_secs(60);
+/// How long one birth may take, less than a node waits for a cell.
+const BIRTH_TIME: Duration = Duration::from_secs(8);
 /// How long a command is not tried again when it did not come up.
 const DISTRUST: Duration = Duration::from_secs(60);
 
@@ -207,7 +209,9 @@ impl Server {
             self.send(outcomes);
         }
         match self.since {
-            Some(since) if since.elapsed() > PATIENCE => Err("the fork server gave no sign".to_owned()),
+            Some(since) if since.elapsed() > if self.is_ready { BIRTH_TIME } else { START_TIME } => {
+                Err("the fork server gave no sign".to_owned())
+            }
             _ => Ok(()),
         }
     }

@@ -206,7 +206,9 @@ impl Process {
                     reason
                 }
             };
-            complain(&format!("sandbox helper: no program by a fork server: {reason}"));
+            if self.ward.cell(key).is_some() {
+                complain(&format!("sandbox helper: no program by a fork server: {reason}"));
+            }
         }
     }
 

@@ -13,7 +13,7 @@ pub(crate) fn tests() -> Vec<Trial> {
         test("forked_programs_reach_neither_each_other_nor_their_server", separation),
         test("forked_programs_log_overlap_freeze_and_end_like_others", life),
         test("a_dead_fork_server_is_replaced", server_death),
-        test("a_fork_server_that_does_not_come_up_is_done_without", no_server),
+        test("fork_servers_that_fail_are_done_without", failing_servers),
     ]
 }
 
@@ -21,6 +21,7 @@ pub(crate) fn tests() -> Vec<Trial> {
 const SELF: &str = r#"
 import os, resource, sys
 usual = sorted(sys.modules)
+import ctypes
 def main(args):
     status = dict(line.split(":\t", 1) for line in open("/proc/self/status").read().splitlines())
     keep = ["Umask", "PPid", "TracerPid", "Uid", "Gid", "FDSize", "Groups", "NStgid", "Kthread", "CapInh", "CapPrm",
@@ -46,7 +47,10 @@ def main(args):
         "leader": os.getsid(0) == os.getpid() or os.getpgid(0) == os.getpid(),
         "processes": len([name for name in os.listdir("/proc") if name.isdigit()]),
         "user": [os.getuid(), os.getgid(), os.getgroups(), os.path.expanduser("~")],
-        "dumpable": os.stat("/proc/self/mem").st_uid,
+        "owner": os.stat("/proc/self/mem").st_uid,
+        # Dumpable, keeps capabilities, secure bits, parent's death, subreaper, timer slack, huge pages, speculation.
+        "process": [ctypes.CDLL(None).prctl(option, *rest, 0, 0, 0, 0) for option, *rest in
+                    [(3,), (7,), (27,), (37,), (30,), (39,), (42,), (52, 0), (52, 1)]],
     }
 "#;
 
@@ -200,19 +204,35 @@ async fn server_death() {
     assert_ne!(servers(&world), [server]);
 }
 
-async fn no_server() {
-    let world = World::open_with(|config| {
-        config.fork_server = true;
-        let folder = config.data_dir.join("broken");
-        std::fs::create_dir_all(folder.join("python")).unwrap();
-        std::fs::copy(config.runtimes_dir.join("python/launcher.py"), folder.join("python/launcher.py"))
-            .unwrap();
-        std::fs::write(folder.join("python/fork_server.py"), "raise SystemExit('broken')").unwrap();
-        config.runtimes_dir = folder;
-    })
-    .await;
-    for _ in 0..3 {
-        let Some(guest) = world.start(Draft::new(PYTHON, DOER)).await else { return };
-        assert!(!is_forked(&guest).await);
+/// Fork servers that end before they are ready, that refuse, and that die or say nonsense when they are asked.
+async fn failing_servers() {
+    let asked = "import socket\nhelper = socket.socket(fileno=3)\nhelper.send(b'\"Ready\"')\n";
+    let answers = [
+        "helper.recv(1 << 17)",
+        "helper.send(b'{\"Refused\":{\"reason\":\"no\"}}')",
+        "helper.send(b'what?')",
+    ];
+    let [ask, refuse, nonsense] = answers;
+    for script in [
+        "raise SystemExit('broken')".to_owned(),
+        format!("{asked}while {ask}:\n    {refuse}\n"),
+        format!("{asked}{ask}\n"),
+        format!("{asked}{ask}\n{nonsense}\n{ask}\n"),
+        format!("{asked}{refuse}\n{ask}\n"),
+    ] {
+        let world = World::open_with(|config| {
+            config.fork_server = true;
+            let folder = config.data_dir.join("failing");
+            std::fs::create_dir_all(folder.join("python")).unwrap();
+            let launcher = "python/launcher.py";
+            std::fs::copy(config.runtimes_dir.join(launcher), folder.join(launcher)).unwrap();
+            std::fs::write(folder.join("python/fork_server.py"), &script).unwrap();
+            config.runtimes_dir = folder;
+        })
+        .await;
+        for _ in 0..4 {
+            let Some(guest) = world.start(Draft::new(PYTHON, DOER)).await else { return };
+            assert!(!is_forked(&guest).await, "{script}");
+        }
     }
 }
