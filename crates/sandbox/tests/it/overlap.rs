@@ -19,6 +19,7 @@ pub(crate) fn tests() -> Vec<Trial> {
         test("frames_that_a_function_forges_hurt_itself_alone", forged),
         test("the_end_of_the_process_ends_all_that_overlap", exit),
         test("a_time_limit_ends_all_that_overlap", time_limit),
+        test("memory_that_runs_out_ends_all_that_overlap", memory),
     ]
 }
 
@@ -127,6 +128,23 @@ async fn time_limit() {
         assert_eq!(other.answer, Answer::Gone, "none waits for its own limit");
     }
     guest.container.exited().await;
+    guest.container.stop().await;
+}
+
+async fn memory() {
+    const ALL: usize = 10;
+    let world = World::open().await;
+    let code = "let here = 0; function main({ all }) { \
+        if (++here === all) setTimeout(() => { for (const kept = [];;) kept.push(Buffer.alloc(8 << 20, 1)) }, 5); \
+        return new Promise(() => {}) }";
+    let Some(guest) = world.start(Draft::new(NODE, code).concurrency(100).memory(128)).await else { return };
+    let replies = join_all((0..ALL).map(|_| {
+        let guest = &guest;
+        async move { guest.run(&format!(r#"{{"all":{ALL}}}"#)).await }
+    }));
+    for reply in replies.await {
+        assert_eq!(reply.answer, Answer::OutOfMemory);
+    }
     guest.container.stop().await;
 }
 
