@@ -2,6 +2,8 @@
 
 use std::time::Instant;
 
+use serde_json::json;
+
 use crate::direct::Launcher;
 use crate::http::Client;
 use crate::kinds::{self, Kind};
@@ -13,7 +15,7 @@ const REPETITIONS: usize = 5;
 const CALLS: usize = 9;
 
 pub(crate) fn run() -> Result<(), Failure> {
-    let node = Node::without_stem_cells()?;
+    let node = Node::without_stem_cells(&[])?;
     // The preinstalled modules and built launchers of every kind are waited for by its first call.
     for kind in [kinds::node()?, kinds::python()?, kinds::php()?, kinds::ruby()?, kinds::java(node.data())?] {
         let mut client = Client::connect(&node.host)?;
@@ -36,6 +38,36 @@ pub(crate) fn run() -> Result<(), Failure> {
         };
         report(&what, &format!("{:.2}", ours / reference), must);
     }
+    forked()
+}
+
+/// Cold calls of functions in Python that are forked from an interpreter that is up.
+fn forked() -> Result<(), Failure> {
+    let node = Node::without_stem_cells(&[("sandbox.fork-server", "true")])?;
+    let mut client = Client::connect(&node.host)?;
+    let code = "def main(args):\n    return {'forked': 'fork_server' in open('/proc/self/cmdline').read()}\n";
+    let mut tries = 0..100;
+    // Functions are not forked before the server is up.
+    while tries.next().is_some() {
+        client.put_action("probe", &json!({"kind": kinds::python()?.name, "code": code}), 256)?;
+        let forked = String::from_utf8_lossy(&client.invoke("probe")?.body).contains("true");
+        client.send("DELETE", "/actions/probe", b"")?.expect(200)?;
+        if forked {
+            break;
+        }
+    }
+    if tries.is_empty() {
+        return Err("no function was forked".into());
+    }
+    let kind = kinds::python()?;
+    let (mut platform, mut direct) = (Vec::new(), Vec::new());
+    for repetition in 0..REPETITIONS {
+        let (ours, reference) = alternate(&node, &kind, repetition)?;
+        platform.push(millis(ours.at(0.5)));
+        direct.push(millis(reference.at(0.5)));
+    }
+    let what = format!("cold {} call, forked (launcher alone: {:.1} ms)", kind.name, best(&direct));
+    report(&what, &format!("{:.1} ms", best(&platform)), "≤ 8 ms");
     Ok(())
 }
 

@@ -27,8 +27,8 @@ impl Node {
         Self::of(settings.iter().fold(node(), |builder, (key, value)| builder.set(key, value)), None)
     }
 
-    /// A node whose manifest asks for no stem cells: every first call is cold.
-    pub(crate) fn without_stem_cells() -> Result<Self, Failure> {
+    /// A node with these settings whose manifest asks for no stem cells: every first call is cold.
+    pub(crate) fn without_stem_cells(settings: &[(&str, &str)]) -> Result<Self, Failure> {
         let folder = tempfile::tempdir()?;
         let mut manifest: serde_json::Value =
             serde_json::from_str(include_str!("../../runtimes/runtimes.json"))?;
@@ -40,7 +40,8 @@ impl Node {
         }
         let path = folder.path().join("runtimes.json");
         fs::write(&path, manifest.to_string())?;
-        Self::of(node().set("runtimes.manifest", &path.to_string_lossy()), Some(folder))
+        let builder = settings.iter().fold(node(), |builder, (key, value)| builder.set(key, value));
+        Self::of(builder.set("runtimes.manifest", &path.to_string_lossy()), Some(folder))
     }
 
     fn of(builder: Builder, manifest: Option<tempfile::TempDir>) -> Result<Self, Failure> {
