@@ -20,7 +20,10 @@ use crate::rootfs::BuiltRoot;
 pub use search::{examine, survey};
 
 /// How long "not found" is believed: what is installed or built meanwhile is found without a restart.
-pub const FORGET_MISSING: Duration = Duration::from_secs(30);
+pub const FORGET_MISSING: Duration = Duration::from_secs(10);
+/// How long it is believed of programs whose files are what they were: asking costs more than looking, and only a shim
+/// can have another answer then.
+const FORGET_ANSWERS: Duration = Duration::from_mins(5);
 
 /// An interpreter that runs a kind.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -87,6 +90,10 @@ type Finding = Result<Arc<Interpreter>, NoInterpreter>;
 struct Known {
     finding: Finding,
     since: Instant,
+    /// What the machine alone had to say, and when.
+    machine: Option<(NoInterpreter, Instant)>,
+    /// What the files of the machine's programs looked like then.
+    marks: u64,
 }
 
 impl Known {
@@ -95,6 +102,13 @@ impl Known {
             Ok(found) => found.built.as_ref().is_none_or(|built| built.is_there()),
             Err(_) => self.since.elapsed() < FORGET_MISSING,
         }
+    }
+
+    /// What the machine lacks, if that need not be asked again.
+    fn lacks(&self, marks: u64) -> Option<(NoInterpreter, Instant)> {
+        let (missing, asked) = self.machine.as_ref()?;
+        let same = self.marks == marks && asked.elapsed() < FORGET_ANSWERS;
+        same.then(|| (missing.clone(), *asked))
     }
 }
 
@@ -117,12 +131,19 @@ impl Interpreters {
         {
             return known.finding.clone();
         }
-        let finding = match search::on_machine(wanted).await {
-            Ok(found) => Ok(found),
-            Err(missing) => self.in_built(wanted).ok_or(missing),
+        let marks = search::marks(wanted);
+        let machine = match known.get(&key).and_then(|known| known.lacks(marks)) {
+            Some(lacks) => Err(lacks),
+            None => search::on_machine(wanted).await.map_err(|missing| (missing, Instant::now())),
+        };
+        let (finding, machine) = match machine {
+            Ok(found) => (Ok(found), None),
+            Err((missing, asked)) => {
+                (self.in_built(wanted).ok_or_else(|| missing.clone()), Some((missing, asked)))
+            }
         };
         let finding = finding.map(Arc::new);
-        known.insert(key, Known { finding: finding.clone(), since: Instant::now() });
+        known.insert(key, Known { finding: finding.clone(), since: Instant::now(), machine, marks });
         finding
     }
 

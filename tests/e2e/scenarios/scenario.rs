@@ -2,10 +2,10 @@
 
 use std::borrow::Cow;
 
-use chasen_testkit::{has_command, is_root};
+use chasen_testkit::{docker, has_command, is_root};
 use libtest_mimic::{Completion, Trial};
 
-use crate::npm;
+use crate::{built_roots, npm};
 
 /// What a scenario needs of the machine.
 #[derive(Debug, Clone)]
@@ -16,6 +16,12 @@ pub(crate) enum Need {
     Command(Cow<'static, str>),
     /// The published clients.
     Packages,
+    /// Deno, from where the platform's own recipe has it.
+    Deno,
+    /// A container engine.
+    Engine,
+    /// What images of tests are made of.
+    StaticProxy,
 }
 
 impl Need {
@@ -28,6 +34,12 @@ impl Need {
         match self {
             Self::Root => (!is_root()).then(|| "sandboxes need root here: run the tests as root".to_owned()),
             Self::Packages => npm::packages().as_ref().err().cloned(),
+            Self::Deno => built_roots::deno().as_ref().err().cloned(),
+            Self::Engine => docker::engine().err(),
+            Self::StaticProxy => match chasen_test_images::of_shell("any") {
+                Some(_) => None,
+                None => Some("images need busybox-static and the proxy: run 'cargo xtask proxy'".to_owned()),
+            },
             Self::Command(name) => (!has_command(name)).then(|| format!("'{name}' is not installed")),
         }
     }

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 use std::env;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -33,9 +35,7 @@ pub(super) async fn on_machine(wanted: &Wanted) -> Result<Interpreter, NoInterpr
     };
     let language = language_of(wanted)
         .map_err(|found| missing(found, "a runtimes manifest for this version".to_owned()))?;
-    let path = env::var_os("PATH").unwrap_or_default();
-    let folders = FOLDERS.map(PathBuf::from).into_iter().chain(homes(language, Path::new("/")));
-    let folders: Vec<PathBuf> = env::split_paths(&path).chain(folders).collect();
+    let folders = machine_folders(language);
     let mut found = BTreeSet::new();
     for candidate in candidates(wanted, &folders) {
         let reason = match ask(Command::new(&candidate), language, Path::new("/")).await {
@@ -57,6 +57,26 @@ pub(super) async fn on_machine(wanted: &Wanted) -> Result<Interpreter, NoInterpr
         found,
         recipe::remedy(wanted).unwrap_or_else(|| language.install.replace("{}", &wanted.version)),
     ))
+}
+
+fn machine_folders(language: &Language) -> Vec<PathBuf> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let folders = FOLDERS.map(PathBuf::from).into_iter().chain(homes(language, Path::new("/")));
+    env::split_paths(&path).chain(folders).collect()
+}
+
+/// What the machine's candidates look like from outside: as long as it is the same, they would answer the same.
+pub(super) fn marks(wanted: &Wanted) -> u64 {
+    let mut marks = DefaultHasher::new();
+    if let Ok(language) = language_of(wanted) {
+        for candidate in candidates(wanted, &machine_folders(language)) {
+            let file = candidate.metadata().ok();
+            file.map(|file| (file.dev(), file.ino(), file.len(), file.mtime(), file.mtime_nsec()))
+                .hash(&mut marks);
+            candidate.hash(&mut marks);
+        }
+    }
+    marks.finish()
 }
 
 /// What a root holds of the wanted interpreters. Its files are `root` on the machine; `start` makes the command that

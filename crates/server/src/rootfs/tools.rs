@@ -122,8 +122,9 @@ impl Tools {
         fs::set_permissions(files.join(NO_SERVICES_FILE), fs::Permissions::from_mode(0o755))?;
         let apt: [&[&str]; 3] = [
             &["dpkg", "--configure", "-a"],
-            &["apt-get", "update", "-o", "APT::Status-Fd=1"],
-            &["apt-get", "install", "-y", "-o", "APT::Status-Fd=1"],
+            &["apt-get", "update"],
+            // A descriptor of its own: apt takes the one that it reports on away from what it starts.
+            &["sh", "-c", "exec \"$@\" 3>&1", "sh", "apt-get", "install", "-y", "-o", "APT::Status-Fd=3"],
         ];
         for (number, line) in apt.into_iter().enumerate() {
             let [program, arguments @ ..] = line else { continue };
@@ -267,7 +268,7 @@ fn read_line(lines: &mut BufReader<impl Read>, line: &mut Vec<u8>) -> io::Result
 
 /// True for what apt says for programs.
 fn is_status(line: &str) -> bool {
-    line.starts_with("dlstatus:") || line.starts_with("pmstatus:")
+    ["dlstatus:", "pmstatus:", "pmerror:"].iter().any(|begin| line.starts_with(begin))
 }
 
 /// How far debootstrap is: it tells what it does to which package, not how many there are.
