@@ -17,10 +17,10 @@ import java.util.concurrent.TimeUnit;
  * activation, all of it before the reply. Loaded for actions that allow it only.
  */
 final class Overlap {
-    /** Most platform threads; runs beyond them wait here. A sandbox has 1024 processes and threads in all. */
+    /** Most platform threads, carriers of virtual ones too; a sandbox has 1024 processes and threads in all. */
     private static final int MAX_THREADS = 512;
-    /** Most carriers of virtual threads: as many of them may wait in native code or, before JDK 24, in monitors. */
-    private static final int MIN_CARRIERS = 32;
+    /** Carriers that virtual threads have where runs are many: before JDK 24 one that waits in a monitor keeps its own. */
+    private static final int CARRIERS = 32;
     private static final long IDLE_SECONDS = 10;
     /** Most bytes of text in one frame of log. */
     private static final int MAX_LOG = 64 * 1024;
@@ -62,9 +62,8 @@ final class Overlap {
     }
 
     private static Executor threads(int most) {
-        // Where runs are few, they need not share carriers.
-        System.setProperty("jdk.virtualThreadScheduler.parallelism", String.valueOf(Math.max(
-                Runtime.getRuntime().availableProcessors(), Math.min(most, MIN_CARRIERS))));
+        int carriers = Math.max(Runtime.getRuntime().availableProcessors(), Math.min(most, CARRIERS));
+        System.setProperty("jdk.virtualThreadScheduler.parallelism", String.valueOf(carriers));
         System.setProperty("jdk.virtualThreadScheduler.maxPoolSize", String.valueOf(MAX_THREADS));
         try {
             // Unknown to the JDKs that this may be compiled with.
