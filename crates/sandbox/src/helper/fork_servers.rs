@@ -105,6 +105,9 @@ impl ForkServers {
         if self.distrusted.iter().any(|(distrusted, _)| *distrusted == origin) {
             return None;
         }
+        if !self.make_room() {
+            return None;
+        }
         match start(&origin.command).and_then(|process| self.follow(&process).map(|()| process)) {
             Ok(process) => self.add(origin, process, now),
             Err(reason) => self.distrust(origin, &reason),
@@ -118,13 +121,23 @@ impl ForkServers {
             .map_err(|error| format!("following it: {error}"))
     }
 
-    fn add(&mut self, origin: Origin, process: ForkServer, now: Instant) {
-        if self.servers.len() >= MAX_SERVERS {
-            let idle = self.servers.iter().enumerate().filter(|(_, server)| server.current.is_none());
-            if let Some((index, _)) = idle.min_by_key(|(_, server)| server.used) {
-                self.servers.swap_remove(index);
-            }
+    /// Ends the idle server that was asked least recently if there are as many as may be; false if all are at work.
+    fn make_room(&mut self) -> bool {
+        if self.servers.len() < MAX_SERVERS {
+            return true;
         }
+        let is_idle = |server: &Server| server.current.is_none() && server.waiting.is_empty();
+        let idle = self.servers.iter().enumerate().filter(|(_, server)| is_idle(server));
+        match idle.min_by_key(|(_, server)| server.used) {
+            Some((index, _)) => {
+                self.servers.swap_remove(index);
+                true
+            }
+            None => false,
+        }
+    }
+
+    fn add(&mut self, origin: Origin, process: ForkServer, now: Instant) {
         self.next += 1;
         self.servers.push(Server {
             number: self.next,
