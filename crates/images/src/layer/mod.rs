@@ -1,5 +1,6 @@
 //! One layer: read, verified and unpacked into a folder of its own, in the form that overlays stack.
 
+mod access;
 mod tree;
 mod unpack;
 pub(crate) mod whiteout;

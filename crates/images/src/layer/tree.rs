@@ -10,8 +10,7 @@ use std::path::Path;
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, ResolveFlags, Timespec, Timestamps, XattrFlags};
 use rustix::io::Errno;
 
-use super::LayerError;
-use super::whiteout;
+use super::{LayerError, access, whiteout};
 use crate::store::space::Space;
 
 /// What the owner may do in any case. Everything belongs to the one user of a sandbox, who has no right beyond what
@@ -36,6 +35,8 @@ pub(super) struct Attributes {
 /// A layer that is being written.
 pub(super) struct Tree {
     root: OwnedFd,
+    /// Whether everybody may what the owner may.
+    for_everybody: bool,
     buffer: Box<[u8]>,
 }
 
@@ -44,12 +45,16 @@ impl Tree {
     pub(super) fn open(folder: &Path) -> io::Result<Self> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         let root = rustix::fs::openat(CWD, folder, flags, Mode::empty())?;
-        Ok(Self { root, buffer: vec![0; 128 << 10].into_boxed_slice() })
+        let for_everybody = access::for_everybody(&root)?;
+        let tree = Self { root, for_everybody, buffer: vec![0; 128 << 10].into_boxed_slice() };
+        rustix::fs::fchmod(&tree.root, tree.folder_mode(0o755))?;
+        Ok(tree)
     }
 
-    /// The layer's own folder.
+    /// The layer's own folder. Who runs the image sees by it whether the layer is open to everybody.
     pub(super) fn top(&self, attributes: &Attributes) -> Result<(), LayerError> {
-        Ok(rustix::fs::fchmod(&self.root, folder_mode(attributes.mode)).map_err(io::Error::from)?)
+        Ok(rustix::fs::fchmod(&self.root, self.folder_mode(attributes.mode & !0o002))
+            .map_err(io::Error::from)?)
     }
 
     /// A folder; one that is there stays, with what it holds.
@@ -66,7 +71,7 @@ impl Tree {
             }
         }
         let folder = open_folder(&parent, &name).map_err(|error| clash(error, path))?;
-        rustix::fs::fchmod(&folder, folder_mode(attributes.mode)).map_err(io::Error::from)?;
+        rustix::fs::fchmod(&folder, self.folder_mode(attributes.mode)).map_err(io::Error::from)?;
         if hides {
             whiteout::make_opaque(&folder)?;
         }
@@ -98,7 +103,7 @@ impl Tree {
             space.spend(count as u64)?;
             file.write_all(self.buffer.get(..count).unwrap_or_default())?;
         }
-        let mode = Mode::from_raw_mode((attributes.mode & KEPT & 0o777) | OWNER_FILE);
+        let mode = self.mode((attributes.mode & KEPT & 0o777) | OWNER_FILE);
         rustix::fs::fchmod(&file, mode).map_err(io::Error::from)?;
         extend(&file, attributes)?;
         let modified =
@@ -175,7 +180,9 @@ impl Tree {
                 Err(Errno::NOENT) => {
                     rustix::fs::mkdirat(&folder, part, Mode::from(0o755))
                         .map_err(|error| clash(error, path))?;
-                    self.resolve(&so_far).map_err(|error| clash(error, path))?
+                    let made = open_folder(&folder, part).map_err(|error| clash(error, path))?;
+                    rustix::fs::fchmod(&made, self.folder_mode(0o755)).map_err(io::Error::from)?;
+                    made
                 }
                 Err(error) => return Err(clash(error, path)),
             };
@@ -195,6 +202,15 @@ impl Tree {
             }
         }
         Err(Errno::AGAIN)
+    }
+
+    fn folder_mode(&self, mode: u32) -> Mode {
+        self.mode((mode & KEPT) | OWNER_FOLDER)
+    }
+
+    fn mode(&self, mode: u32) -> Mode {
+        let owner = mode & 0o700;
+        Mode::from_raw_mode(if self.for_everybody { mode | owner >> 3 | owner >> 6 } else { mode })
     }
 
     /// Makes room for a name.
@@ -240,10 +256,6 @@ fn remove_folder(parent: &OwnedFd, name: &OsStr) -> io::Result<()> {
         }
     }
     Ok(rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR)?)
-}
-
-fn folder_mode(mode: u32) -> Mode {
-    Mode::from_raw_mode((mode & KEPT) | OWNER_FOLDER)
 }
 
 fn extend(file: impl AsFd, attributes: &Attributes) -> Result<(), LayerError> {

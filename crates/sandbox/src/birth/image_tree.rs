@@ -3,6 +3,7 @@
 //! Unlike other roots it is made for one cell: programs in images expect to write everywhere. All files of an image
 //! lie on disk as the node's own; a helper with the machine's root shows them to the cell as files of the cell's one
 //! user, by mounts that map owners, so that this user may do what an engine's root may: read and change any of them.
+//! Where kernel or disk cannot map owners, the files are open to everybody instead.
 
 use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
@@ -57,10 +58,14 @@ fn lay(home: &Home, tree: &Tree<'_>, workbench: &Path) -> Result<OwnedFd, String
     let mut layers = Vec::new();
     for layer in &tree.image.layers {
         let view = read_only(layer, HARMLESS)?;
-        if let Some(owners) = &owners {
-            sys::map_owners(view.as_fd(), owners.as_fd()).map_err(failed(
-                "showing an image's files as the cell's own (this takes Linux 5.19 and a disk that can do it)",
-            ))?;
+        if let Some(owners) = &owners
+            && !is_open(&view)
+            && let Err(error) = sys::map_owners(view.as_fd(), owners.as_fd())
+        {
+            return Err(format!(
+                "showing the files of {} as the cell's own: {error}; remove the image and import it again",
+                layer.display()
+            ));
         }
         layers.push(view);
     }
@@ -81,6 +86,11 @@ fn lay(home: &Home, tree: &Tree<'_>, workbench: &Path) -> Result<OwnedFd, String
     rustix::process::pivot_root(".", ".").map_err(failed("turning the tree into the root"))?;
     unmount(".", UnmountFlags::DETACH).map_err(failed("leaving the host's files behind"))?;
     home.open_proc("self/ns/mnt", OFlags::RDONLY)
+}
+
+/// True for a layer that was made for machines that cannot map owners: its files are open to everybody.
+fn is_open(layer: &OwnedFd) -> bool {
+    rustix::fs::fstat(layer).is_ok_and(|found| found.st_mode & 0o007 == 0o007)
 }
 
 /// A user namespace that shows files of the helper's user as those of `owner`.

@@ -4,12 +4,20 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
 
+use chasen_images::{Bounds, Images};
+use chasen_sandbox::cell::CellSpec;
 use chasen_sandbox::helper::{HelperConfig, Mode};
+use chasen_sandbox::root::{ImageRoot, RootSpec};
+use chasen_spi::ImageStore;
+use chasen_test_images::{Image, Layer, of_shell};
 use libtest_mimic::Trial;
 
 use crate::house::{House, eventually, own_exe, runtime, test};
 
+/// Where the image's archive lies in the data folder.
+const IMAGE: &str = "image.tar";
 /// The user that owns nothing.
 const NOBODY: u32 = 65534;
 
@@ -30,6 +38,10 @@ async fn without_root() {
     let data = shared.path().join("data");
     fs::create_dir(&data).unwrap();
     chown(&data, Some(NOBODY), Some(NOBODY)).unwrap();
+    match image() {
+        Some(image) => fs::write(data.join(IMAGE), image.docker_archive()).unwrap(),
+        None => println!("skipped: images without root: the parts of the image are missing"),
+    }
     // What the service manager does for a delegated group; where version 1 has the controllers there is nothing to give.
     let _ = fs::write(Path::new(&tree).join("cgroup.subtree_control"), "+memory +pids +cpu");
     let group = Path::new(&tree).join(format!("chasen-rootless{}", std::process::id()));
@@ -87,9 +99,47 @@ pub(crate) fn node(data: &Path, group: &Path) {
         let status = house.start(&["read", "/proc/self/status"]).await.all();
         assert!(status.contains("Uid:\t1000") && status.contains("CapBnd:\t0000000000000000"), "{status}");
         guest.cell.kill().await.unwrap();
+        if data.join(IMAGE).exists() {
+            run_image(&house, data).await;
+        }
         house.helper.close().await.unwrap();
         println!("rootless cells are fine");
     });
+}
+
+/// An image with everything that only overlays understand.
+fn image() -> Option<Image> {
+    let lower = Layer::default().file("gone/a", 0o644, b"1").file("dropped", 0o644, b"1");
+    let upper = Layer::default()
+        .folder("gone/", 0o755)
+        .whiteout("gone", ".wh..opq")
+        .file("gone/b", 0o600, b"1")
+        .whiteout("", "dropped");
+    Some(of_shell("rootless:1")?.layer(lower).layer(upper).with("User", serde_json::json!("nobody")))
+}
+
+/// Imports the image and looks around in it.
+async fn run_image(house: &House, data: &Path) {
+    let images = Images::new(data.join("images"), Bounds::default());
+    images.import(&data.join(IMAGE), None, &()).unwrap();
+    let held = images.hold("rootless:1").unwrap().unwrap();
+    let root = ImageRoot {
+        layers: held.layers.clone(),
+        uid: held.config.uid,
+        gid: held.config.gid,
+        working_dir: "/made/by/the/node".into(),
+    };
+    let script = "echo \"$(id -u) $(echo /gone/* /dropped* /etc/hos*)\" >&3; echo x > /etc/hosts && echo x > new \
+                  && mv /gone /moved && cat /moved/b new >&3";
+    let change = |spec: &mut CellSpec| {
+        spec.root = Arc::new(RootSpec::image(root, "cell", &[]));
+        spec.argv = ["sh", "-c", script].map(str::to_owned).to_vec();
+        spec.env = held.config.env.clone();
+        spec.cwd = "/made/by/the/node".to_owned();
+    };
+    let mut guest = house.start_with(&[], change).await.unwrap();
+    assert_eq!(guest.all(), "65534 /gone/b /dropped* /etc/hostname /etc/hosts\n1x\n");
+    guest.cell.kill().await.unwrap();
 }
 
 #[allow(unsafe_code)]
