@@ -236,7 +236,7 @@ impl Maker {
         let name = self.next_name(spec);
         let life = self.line.enter(&name);
         let started = async {
-            engine.create(&name, &self.new_container(spec, image)).await.map_err(|error| {
+            let created = engine.create(&name, &self.new_container(spec, image)).await.map_err(|error| {
                 match &error {
                     // A network that is not there is told the same way.
                     EngineError::Refused { status: StatusCode::NOT_FOUND, message, .. }
@@ -246,7 +246,8 @@ impl Maker {
                     }
                     _ => not_started(error, image),
                 }
-            })?;
+            });
+            life.created(created?);
             let attached = engine.attach(&name).await.map_err(failed_start)?;
             let output = Arc::new(Output::default());
             read_output(name.clone(), attached, Arc::clone(&output));

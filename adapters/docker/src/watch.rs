@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -27,6 +27,8 @@ const CLEARING: usize = 8;
 /// What is known of a container between the engine and the node.
 #[derive(Debug)]
 pub(crate) struct Life {
+    /// Its id, once the engine has made it.
+    id: OnceLock<String>,
     stage: watch::Sender<Stage>,
     oom_killed: watch::Sender<bool>,
 }
@@ -44,7 +46,17 @@ pub(crate) enum Stage {
 
 impl Life {
     fn new() -> Self {
-        Self { stage: watch::Sender::new(Stage::Making), oom_killed: watch::Sender::new(false) }
+        Self {
+            id: OnceLock::new(),
+            stage: watch::Sender::new(Stage::Making),
+            oom_killed: watch::Sender::new(false),
+        }
+    }
+
+    /// The engine has made it, under this id.
+    pub(crate) fn created(&self, id: String) {
+        // Once: every container is created once.
+        let _ = self.id.set(id);
     }
 
     /// It has been started, and may have ended since.
@@ -193,8 +205,12 @@ impl Line {
         }
     }
 
-    fn tell(&self, Happening { container, what }: &Happening) {
-        let Some(life) = self.lives.lock().get(container).cloned() else { return };
+    fn tell(&self, Happening { name, id, what }: &Happening) {
+        let Some(life) = self.lives.lock().get(name).cloned() else { return };
+        // What an earlier life left may have had the name, and ends late.
+        if life.id.get() != Some(id) {
+            return;
+        }
         match what {
             Happened::Ended => life.ended(),
             Happened::OutOfMemory => drop(life.oom_killed.send_replace(true)),
@@ -288,10 +304,16 @@ mod tests {
     async fn events_find_their_container() {
         let line = line();
         let (one, other) = (line.enter("one"), line.enter("other"));
-        let tell = |container: &str, what| line.tell(&Happening { container: container.to_owned(), what });
-        tell("one", Happened::OutOfMemory);
-        tell("one", Happened::Ended);
-        tell("nobody", Happened::Ended);
+        let tell = |name: &str, id: &str, what| {
+            line.tell(&Happening { name: name.to_owned(), id: id.to_owned(), what });
+        };
+        tell("one", "old", Happened::Ended);
+        one.created("new".to_owned());
+        tell("one", "old", Happened::Ended);
+        assert!(!one.has_ended(), "that was another one of its name");
+        tell("one", "new", Happened::OutOfMemory);
+        tell("one", "new", Happened::Ended);
+        tell("nobody", "id", Happened::Ended);
         one.end().await;
         one.started();
         assert!(one.oom_killed() && one.has_ended(), "an end is not undone");

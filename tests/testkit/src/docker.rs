@@ -141,10 +141,23 @@ impl Daemon {
     /// Names of its containers whose names contain this, running or not.
     #[must_use]
     pub fn containers(&self, part: &str) -> Vec<String> {
-        let listed = self.ask("GET", "/containers/json?all=true", None).expect("containers can be listed");
+        self.listed("").into_iter().filter(|name| name.contains(part)).collect()
+    }
+
+    /// Names of its containers of an image, running or not.
+    #[must_use]
+    pub fn containers_of(&self, image: &str) -> Vec<String> {
+        let filter: String =
+            format!(r#"{{"ancestor":["{image}"]}}"#).bytes().map(|byte| format!("%{byte:02X}")).collect();
+        self.listed(&format!("&filters={filter}"))
+    }
+
+    fn listed(&self, filter: &str) -> Vec<String> {
+        let path = format!("/containers/json?all=true{filter}");
+        let listed = self.ask("GET", &path, None).expect("containers can be listed");
         // Names are the only texts in it that begin like this.
         let names = listed.split("\"Names\":[\"/").skip(1).filter_map(|rest| rest.split('"').next());
-        names.filter(|name| name.contains(part)).map(str::to_owned).collect()
+        names.map(str::to_owned).collect()
     }
 
     /// Asks its API; the body of the answer, or of the refusal.

@@ -285,16 +285,17 @@ mod tests {
     #[test]
     fn events_of_both_engines_are_understood() {
         let read = |text: &str| serde_json::from_str::<EventLine>(text).unwrap().happening();
-        let ended = Happening { container: "wsk1".to_owned(), what: Happened::Ended };
+        let ended = Happening { name: "wsk1".to_owned(), id: "a".to_owned(), what: Happened::Ended };
         for action in ["die", "died", "destroy"] {
             let event = format!(
                 r#"{{"Type":"container","Action":"{action}","Actor":{{"ID":"a","Attributes":{{"name":"wsk1","image":"i"}}}},"time":1}}"#
             );
             assert_eq!(read(&event), Some(ended.clone()));
         }
-        assert_eq!(read(r#"{"Action":"start","Actor":{"Attributes":{"name":"wsk1"}}}"#), None);
+        assert_eq!(read(r#"{"Action":"start","Actor":{"ID":"a","Attributes":{"name":"wsk1"}}}"#), None);
         assert_eq!(
-            read(r#"{"Action":"oom","Actor":{"Attributes":{"name":"wsk1"}}}"#).map(|event| event.what),
+            read(r#"{"Action":"oom","Actor":{"ID":"a","Attributes":{"name":"wsk1"}}}"#)
+                .map(|event| event.what),
             Some(Happened::OutOfMemory)
         );
     }

@@ -177,7 +177,9 @@ pub(super) struct PullStep {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Happening {
     /// Name of the container.
-    pub container: String,
+    pub name: String,
+    /// Its id: a name may have been another container's before.
+    pub id: String,
     /// What it was.
     pub what: Happened,
 }
@@ -201,6 +203,8 @@ pub(super) struct EventLine {
 
 #[derive(Debug, Deserialize)]
 struct Actor {
+    #[serde(rename = "ID")]
+    id: String,
     #[serde(rename = "Attributes", default)]
     attributes: BTreeMap<String, String>,
 }
@@ -214,6 +218,6 @@ impl EventLine {
             "oom" => Happened::OutOfMemory,
             _ => return None,
         };
-        Some(Happening { container: self.actor.attributes.remove("name")?, what })
+        Some(Happening { name: self.actor.attributes.remove("name")?, id: self.actor.id, what })
     }
 }
