@@ -42,7 +42,7 @@ impl Sample {
 }
 
 /// One sample per language.
-pub const SAMPLES: [Sample; 7] = [
+pub const SAMPLES: [Sample; 9] = [
     Sample::new("hello-nodejs", "nodejs:default", include_str!("../../../samples/hello.js")),
     Sample {
         with_modules: true,
@@ -54,6 +54,8 @@ pub const SAMPLES: [Sample; 7] = [
         ..Sample::new("hello-java", "java:default", include_str!("../../../samples/Hello.java"))
     },
     Sample::new("hello-php", "php:default", include_str!("../../../samples/hello.php")),
+    Sample::new("hello-go", "go:default", include_str!("../../../samples/hello.go")),
+    Sample::new("hello-rust", "rust:default", include_str!("../../../samples/hello.rs")),
     Sample::new("hello-ruby", "ruby:default", include_str!("../../../samples/hello.rb")),
     Sample::new("hello-native", NATIVE, include_str!("../../../samples/hello-native.sh")),
 ];

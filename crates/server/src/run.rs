@@ -141,12 +141,14 @@ impl Job {
 /// The kind that a file's name tells.
 fn kind_of(path: &Path) -> Option<&'static str> {
     match path.extension().and_then(OsStr::to_str) {
-        None | Some("sh") => Some(NATIVE),
+        None | Some("sh" | "pl") => Some(NATIVE),
         Some("js" | "cjs" | "mjs" | "ts" | "cts" | "mts") => Some("nodejs:default"),
         Some("py") => Some("python:default"),
         Some("java" | "jar") => Some("java:default"),
         Some("php") => Some("php:default"),
         Some("rb") => Some("ruby:default"),
+        Some("go") => Some("go:default"),
+        Some("rs") => Some("rust:default"),
         Some(_) => None,
     }
 }
@@ -215,7 +217,10 @@ mod tests {
             ("a.jar", Some("java:default")),
             ("a.php", Some("php:default")),
             ("a.rb", Some("ruby:default")),
+            ("a.go", Some("go:default")),
+            ("a.rs", Some("rust:default")),
             ("a.sh", Some(NATIVE)),
+            ("a.pl", Some(NATIVE)),
             ("a", Some(NATIVE)),
             ("a.zip", None),
             ("a.wat", None),

@@ -121,6 +121,7 @@ pub fn sandbox_config(
         api_host: settings.server.api_host.0.clone().or(own_address),
         payload: payload_limits(&settings.limits),
         node_memory: node_memory(settings),
+        build_memory: settings.sandbox.build_memory,
         fork_server: settings.sandbox.fork_server,
         ..SandboxConfig::new(executable, folder, node_id, runtimes)
     }

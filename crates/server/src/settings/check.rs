@@ -15,6 +15,8 @@ const MAX_LIST: u32 = 10_000;
 const MIN_PASSWORD: usize = 12;
 /// Most network namespaces that are kept ready.
 const MAX_PREPARED_NETWORKS: u32 = 256;
+/// Least memory of a build, in MB.
+const MIN_BUILD_MEMORY: u64 = 64;
 
 impl Settings {
     /// Notes everything that does not.
@@ -75,6 +77,9 @@ impl Settings {
             format!(
                 "sandbox.prepared-networks is larger than {MAX_PREPARED_NETWORKS}, which no start can use up"
             )
+        });
+        reader.require(self.sandbox.build_memory >= ByteSize::mb(MIN_BUILD_MEMORY), || {
+            format!("sandbox.build-memory is less than {MIN_BUILD_MEMORY} MB, in which nothing can be compiled")
         });
         if let Err(error) = ParameterKeys::new(&self.parameter_storage.keys()) {
             reader.require(false, || format!("parameter-storage: {error}"));

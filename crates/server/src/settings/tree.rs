@@ -116,6 +116,7 @@ pub struct Sandbox {
     pub dns: Vec<IpAddr>,
     pub prepared_networks: u32,
     pub fork_server: bool,
+    pub build_memory: ByteSize,
     pub insecure_process: bool,
 }
 
@@ -336,6 +337,8 @@ impl Settings {
                     "Network namespaces kept ready for new containers."),
                 fork_server: reader.value("sandbox.fork-server", false,
                     "Let sandboxes of Python be forked from an interpreter that is up already: they start much sooner, but share its address layout and hash seed. Needs root."),
+                build_memory: reader.value("sandbox.build-memory", ByteSize::mb(1024),
+                    "Memory of a sandbox in which code is compiled, its files included; beside `node.memory`. One such sandbox per two processors runs at a time."),
                 insecure_process: reader.value("sandbox.insecure-process", false,
                     "Run functions as plain processes, without any isolation. Only for code that you trust as much as the node."),
             },
