@@ -9,6 +9,7 @@
 mod cold;
 mod concurrency;
 mod direct;
+mod docker;
 mod entities;
 mod http;
 mod kinds;
@@ -25,9 +26,10 @@ use std::process::ExitCode;
 pub(crate) type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 type Bench = (&'static str, fn() -> Result<(), Failure>);
-const BENCHES: [Bench; 8] = [
+const BENCHES: [Bench; 9] = [
     ("ready", ready::run),
     ("cold", cold::run),
+    ("docker", docker::run),
     ("warm", warm::run),
     ("throughput", throughput::run),
     ("concurrency", concurrency::run),
