@@ -32,8 +32,11 @@ const SYSTEM_SETTINGS: [&str; 8] = [
 /// Language settings outside `/usr` that interpreters of the distribution read at their start.
 const LANGUAGE_SETTINGS: [&str; 4] = ["/etc/php", "/etc/ruby", "/etc/perl", "/etc/nodejs"];
 
-/// What is trusted about certificates of authorities; private keys (`/etc/ssl/private`) stay outside.
-const CERTIFICATES: [&str; 2] = ["/etc/ssl/certs", "/etc/ssl/openssl.cnf"];
+/// Certificates of authorities; private keys (`/etc/ssl/private`) stay outside.
+const CERTIFICATES: &str = "/etc/ssl/certs";
+/// Where Debian has all of them in one file.
+const CERTIFICATE_BUNDLE: &str = "/etc/ssl/certs/ca-certificates.crt";
+const TLS_SETTINGS: &str = "/etc/ssl/openssl.cnf";
 
 /// One piece of a root; `target` is an absolute path inside the cell.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -103,9 +106,13 @@ impl RootSpec {
                 Err(_) => {}
             }
         }
-        for path in SYSTEM_SETTINGS.into_iter().chain(LANGUAGE_SETTINGS).chain(CERTIFICATES) {
+        for path in SYSTEM_SETTINGS.into_iter().chain(LANGUAGE_SETTINGS) {
             root = root.with_setting(base, Path::new(path));
         }
+        // Another system trusts whom the machine trusts, if it finds that where it looks for it.
+        let trusted = if Path::new(CERTIFICATE_BUNDLE).exists() { Path::new("/") } else { base };
+        root =
+            root.with_setting(trusted, Path::new(CERTIFICATES)).with_setting(base, Path::new(TLS_SETTINGS));
         for path in java_settings(base) {
             root = root.with_setting(base, &path);
         }
@@ -227,8 +234,9 @@ mod tests {
         let root = RootSpec::system(base.path(), &[]);
         let links = root.entries().iter().filter_map(|entry| match entry {
             Entry::Link { to, target } => Some((to.to_str().unwrap(), target.to_str().unwrap())),
-            Entry::Bind { source, .. } => {
-                assert!(source.starts_with(base.path()), "{}", source.display());
+            Entry::Bind { source, target } => {
+                let is_trust = target == Path::new(CERTIFICATES);
+                assert!(source.starts_with(base.path()) || is_trust, "{}", source.display());
                 None
             }
             Entry::File { .. } => None,

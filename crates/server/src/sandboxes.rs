@@ -10,10 +10,10 @@ use chasen_entity::Manifest;
 use chasen_entity::manifest::Launch;
 use chasen_sandbox::factory::{OpenError, SandboxConfig, SandboxFactory};
 use chasen_sandbox::image::ImageFactory;
-use chasen_spi::{ImageStore, Runtimes};
 use chasen_spi::container_factory::{Container, ContainerFactory, ContainerSpec, CreateError};
+use chasen_spi::{ImageStore, Runtimes};
 
-use crate::runtimes::{ModuleSet, Modules, Wanted};
+use crate::runtimes::{ModuleSet, Modules, Tool, Wanted};
 
 /// How long a new container waits for modules that are being installed; then it does without.
 const MODULES_WAIT: Duration = Duration::from_secs(30);
@@ -115,7 +115,13 @@ fn wanted_by(factory: &Arc<SandboxFactory>, launch: &Launch) -> Option<Wanted> {
     let (factory, interpreter) = (factory.clone(), launch.interpreter.clone());
     let program = async move {
         let found = factory.interpreters().find(&interpreter).await.ok();
-        found.map(|interpreter| interpreter.program.clone())
+        found.map(|interpreter| match interpreter.on_host() {
+            Some(program) => Tool { program, system: None },
+            None => Tool {
+                program: interpreter.program.clone(),
+                system: interpreter.system().map(Path::to_owned),
+            },
+        })
     };
     Some((set, Box::pin(program)))
 }

@@ -212,7 +212,9 @@ const NO_SERVICES_FILE: &str = "usr/sbin/policy-rc.d";
 
 /// Removes what only the building needed.
 pub(super) fn clean(files: &Path) -> io::Result<()> {
-    for file in [BUILD_SETTINGS, NO_SERVICES_FILE, "etc/resolv.conf"] {
+    // Sandboxes have their own; installers of modules lay the machine's over it.
+    fs::write(files.join("etc/resolv.conf"), "")?;
+    for file in [BUILD_SETTINGS, NO_SERVICES_FILE] {
         match fs::remove_file(files.join(file)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}

@@ -11,7 +11,7 @@ use chasen_entity::Manifest;
 use chasen_entity::manifest::ManifestError;
 
 pub use kept::KeptRuntimes;
-pub use modules::{ModuleSet, Modules, Wanted};
+pub use modules::{ModuleSet, Modules, Tool, Wanted};
 
 /// The manifest of kinds.
 const MANIFEST: &str = include_str!("../../../../runtimes/runtimes.json");
@@ -22,6 +22,7 @@ const LAUNCHERS: &[(&str, &str)] = &[
     ("nodejs/compile", include_str!("../../../../runtimes/nodejs/compile")),
     ("nodejs/concurrency.js", include_str!("../../../../runtimes/nodejs/concurrency.js")),
     ("nodejs/install.js", include_str!("../../../../runtimes/nodejs/install.js")),
+    ("nodejs/syntax.js", include_str!("../../../../runtimes/nodejs/syntax.js")),
     ("nodejs/typescript.js", include_str!("../../../../runtimes/nodejs/typescript.js")),
     ("python/compile", include_str!("../../../../runtimes/python/compile")),
     ("python/install.py", include_str!("../../../../runtimes/python/install.py")),

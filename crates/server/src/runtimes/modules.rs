@@ -126,7 +126,7 @@ impl ModuleSet {
     }
 
     /// The installer's command line, to be run in a folder that holds the lists.
-    fn command(&self, interpreter: &Path) -> Vec<String> {
+    fn command(&self, Tool { program: interpreter, system }: &Tool) -> Vec<String> {
         let line = match self.installer {
             Installer::Npm => {
                 "npm ci --omit=dev --ignore-scripts --no-audit --no-fund --fetch-retries=1 --fetch-timeout=20000"
@@ -139,9 +139,40 @@ impl ModuleSet {
             ),
             Installer::Build => format!("sh build.sh {}", interpreter.display()),
         };
-        line.split(' ').filter(|part| !part.is_empty()).map(str::to_owned).collect()
+        let line = line.split(' ').filter(|part| !part.is_empty()).map(str::to_owned);
+        match system {
+            Some(system) if !matches!(self.installer, Installer::Npm) => {
+                let enter = ENTER.map(str::to_owned).into_iter();
+                enter.chain([system.display().to_string()]).chain(line).collect()
+            }
+            _ => line.collect(),
+        }
     }
 }
+
+/// An interpreter that packages are for.
+#[derive(Debug, Clone)]
+pub struct Tool {
+    /// The program, as its system names it.
+    pub program: PathBuf,
+    /// The files of its system, if that is not the machine's own.
+    pub system: Option<PathBuf>,
+}
+
+/// Starts what follows in another system, with the present folder, and with processes and mounts of its own for as long
+/// as it takes. The network is reached as the machine reaches it: with its names, its certificates, its environment.
+const ENTER: [&str; 8] = [
+    "unshare",
+    "--mount",
+    "--pid",
+    "--fork",
+    "--kill-child",
+    "sh",
+    "-c",
+    "mount --bind . \"$0/mnt\" && mount -t proc proc \"$0/proc\" || exit 1; \
+     for own in /etc/resolv.conf /etc/ssl/certs; do [ -e $own ] && mount --bind $own \"$0$own\"; done; \
+     exec chroot \"$0\" /usr/bin/env -C /mnt PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/tmp LANG=C.UTF-8 \"$@\"",
+];
 
 /// How far a set is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -162,8 +193,8 @@ pub struct Modules {
     sets: Mutex<BTreeMap<&'static str, watch::Receiver<Progress>>>,
 }
 
-/// A set, and the program of the interpreter that its packages are for, once that is found.
-pub type Wanted = (&'static ModuleSet, BoxFuture<Option<PathBuf>>);
+/// A set, and the interpreter that its packages are for, once that is found.
+pub type Wanted = (&'static ModuleSet, BoxFuture<Option<Tool>>);
 
 impl Modules {
     /// Provides sets below `folder`, one link of the set's name each, in the background.
@@ -247,7 +278,7 @@ fn point(link: &Path, target: &Path) -> std::io::Result<()> {
 }
 
 /// Installs a set unless another node does it first. The error is a whole text for the log.
-async fn install_once(set: &ModuleSet, folder: &Path, interpreter: &Path) -> Result<(), String> {
+async fn install_once(set: &ModuleSet, folder: &Path, interpreter: &Tool) -> Result<(), String> {
     let failed_before = beside(folder, "failed");
     let command = set.command(interpreter);
     let explain = |why: String| {
@@ -392,15 +423,15 @@ mod tests {
         ModuleSet { name: "fake", lists: &[("requirements.txt", "none")], installer: Installer::Pip };
 
     /// An "interpreter" that does what this shell script says, in the folder of the lists.
-    fn interpreter(folder: &Path, script: &str) -> PathBuf {
+    fn interpreter(folder: &Path, script: &str) -> Tool {
         use std::os::unix::fs::PermissionsExt;
         let path = folder.join("interpreter");
         std::fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
-        path
+        Tool { program: path, system: None }
     }
 
-    fn provide(cache: &Path, folder: &Path, tool: Option<PathBuf>) -> Modules {
+    fn provide(cache: &Path, folder: &Path, tool: Option<Tool>) -> Modules {
         Modules::provide(cache, folder, vec![(&FAKE, Box::pin(async move { tool }))])
     }
 
@@ -440,5 +471,14 @@ mod tests {
         assert!(install_once(&FAKE, &installed, &tool).await.unwrap_err().contains("a short while ago"));
         assert_eq!(std::fs::read_to_string(cache.path().join("runs")).unwrap(), "run\n");
         assert!(!provide(cache.path(), cache.path(), Some(tool)).settled("fake").await);
+    }
+
+    #[test]
+    fn another_systems_interpreter_works_inside_of_it() {
+        let tool =
+            Tool { program: "/usr/bin/python3.13".into(), system: Some("/data/rootfs/x/files".into()) };
+        let command = FAKE.command(&tool);
+        assert_eq!((command[0].as_str(), command[8].as_str()), ("unshare", "/data/rootfs/x/files"));
+        assert_eq!(command[9..12], ["/usr/bin/python3.13", "-m", "pip"].map(str::to_owned));
     }
 }
