@@ -22,12 +22,13 @@ function isNeeded(folder, { dependencies }) {
   return lists && isOn && !fs.existsSync(path.join(folder, 'node_modules'));
 }
 
-/** Installs in `folder`. Throws FAILED once the log has what npm said. */
+/** Installs in `folder`. Throws NO_NPM, or FAILED once the log has what npm said. */
 async function install(folder) {
   const cache = fs.mkdtempSync(path.join(os.tmpdir(), 'npm-'));
   try {
     const why = await npm(folder, ['--cache', cache]);
     if (why === undefined) return;
+    if (why === NO_NPM) throw NO_NPM;
     console.error(why);
     throw FAILED;
   } finally {

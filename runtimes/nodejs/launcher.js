@@ -249,7 +249,12 @@ function loadSource(folder, main) {
 /** `package.json` of an archive; `{}` without one. */
 function readManifest(folder) {
   const file = path.join(folder, 'package.json');
-  return fs.existsSync(file) ? JSON.parse(fs.readFileSync(file, 'utf8')) : {};
+  if (!fs.existsSync(file)) return {};
+  try {
+    return JSON.parse(fs.readFileSync(file, 'utf8')) ?? {};
+  } catch (error) {
+    throw `package.json is not readable: ${describe(error.message)}`;
+  }
 }
 
 function isEsModule(manifest, file) {
@@ -296,7 +301,12 @@ async function loadArchive(folder, main) {
   const file = resolveEntry(userRequire, folder, target, manifest, keys[0]);
   if (!isEsModule(manifest, file)) return entryAt(userRequire(file), keys);
   linkPreinstalledModules(folder);
-  const namespace = await import(require('url').pathToFileURL(file).href);
+  let namespace;
+  try {
+    namespace = await import(require('url').pathToFileURL(file).href);
+  } catch (error) {
+    throw error instanceof SyntaxError ? require('./syntax.js').moduleError(error, folder, file) : error;
+  }
   return entryAt(namespace, keys) ?? entryAt(namespace.default, keys);
 }
 

@@ -6,7 +6,8 @@ const { spawnSync } = require('child_process');
 const fs = require('fs');
 const Module = require('module');
 const path = require('path');
-const vm = require('vm');
+
+const { filesOf, scriptError } = require('./syntax.js');
 
 /** Extensions by what they become, and in which form: that of the package where it says `undefined`. */
 const GROUPS = [
@@ -14,10 +15,6 @@ const GROUPS = [
   { pattern: /\.cts$/, extension: '.cjs', format: 'cjs' },
   { pattern: /\.mts$/, extension: '.mjs', format: 'esm' },
 ];
-/** Files of an archive that are looked at. */
-const MAX_FILES = 10_000;
-/** Most of a line that an error repeats, in characters. */
-const MAX_LINE = 200;
 /** Most that esbuild gives back, in bytes. */
 const MAX_OUTPUT = 256 * 1024 * 1024;
 
@@ -49,21 +46,7 @@ function complaint(text) {
   const error = new SyntaxError(message);
   const place = file ? `\n    at ${file}:${line}:${Number(column) + 1}` : '';
   error.stack = `SyntaxError: ${message}${place}`;
-  return Object.assign(error, { line: Number(line ?? 0) });
-}
-
-/** Why `code` is not JavaScript, with the line; `undefined` if it is. */
-function javascriptError(code, file) {
-  try {
-    new vm.Script(code, { filename: file });
-    return undefined;
-  } catch (error) {
-    // The stack begins with `file:line`, the line, and marks below it.
-    const [place = '', ...rest] = String(error.stack).split('\n');
-    const excerpt = rest.slice(0, 2).map((line) => `    ${line.slice(0, MAX_LINE)}`);
-    error.stack = [`${error.name}: ${error.message}`, `    at ${place}`, ...excerpt].join('\n');
-    return Object.assign(error, { line: Number(place.slice(place.lastIndexOf(':') + 1)) });
-  }
+  return Object.defineProperty(error, 'line', { value: Number(line ?? 0), enumerable: false });
 }
 
 /**
@@ -71,7 +54,7 @@ function javascriptError(code, file) {
  * wrong with the code, by the language that understands more of it.
  */
 function translateSource(code, folder, failure, preinstalled) {
-  const javascript = javascriptError(code, path.join(folder, 'exec'));
+  const javascript = scriptError(code, path.join(folder, 'exec'));
   if (!javascript) throw failure;
   const program = esbuild(folder, preinstalled);
   if (!program) {
@@ -87,20 +70,6 @@ function translateSource(code, folder, failure, preinstalled) {
     javascript.stack += `\nAs TypeScript: ${typescript.message}`;
     throw javascript;
   }
-}
-
-/** Names of all files below `folder` that the archive brought itself, relative to it. */
-function filesOf(folder) {
-  const files = [];
-  const folders = [''];
-  for (let at = folders.pop(); at !== undefined && files.length < MAX_FILES; at = folders.pop()) {
-    for (const entry of fs.readdirSync(path.join(folder, at), { withFileTypes: true })) {
-      const name = path.join(at, entry.name);
-      if (entry.isDirectory() && entry.name !== 'node_modules') folders.push(name);
-      else if (entry.isFile()) files.push(name);
-    }
-  }
-  return files;
 }
 
 /** Puts JavaScript beside every TypeScript file of an archive that has none yet. False if there was nothing to do. */

@@ -13,11 +13,12 @@ use chasen_runtime::personality::Personality;
 /// The kinds and how each is launched; the same file that the platform's own sandboxes go by.
 const MANIFEST: &str = include_str!("../../runtimes.json");
 /// The launchers that the manifest names, each before what it needs beside it.
-const LAUNCHERS: [(&str, &str); 10] = [
+const LAUNCHERS: [(&str, &str); 11] = [
     ("deno/launcher.ts", include_str!("../../deno/launcher.ts")),
     ("nodejs/launcher.js", include_str!("../../nodejs/launcher.js")),
     ("nodejs/concurrency.js", include_str!("../../nodejs/concurrency.js")),
     ("nodejs/install.js", include_str!("../../nodejs/install.js")),
+    ("nodejs/syntax.js", include_str!("../../nodejs/syntax.js")),
     ("nodejs/typescript.js", include_str!("../../nodejs/typescript.js")),
     ("php/launcher.php", include_str!("../../php/launcher.php")),
     ("python/launcher.py", include_str!("../../python/launcher.py")),
