@@ -90,14 +90,14 @@ fn check(root: &Path) {
 }
 
 /// One entry of a described archive: kind, mode, name, content; each length is one byte.
-struct Entry<'a> {
-    kind: u8,
-    mode: u32,
-    name: &'a [u8],
-    content: &'a [u8],
+pub(crate) struct Entry<'a> {
+    pub(crate) kind: u8,
+    pub(crate) mode: u32,
+    pub(crate) name: &'a [u8],
+    pub(crate) content: &'a [u8],
 }
 
-fn entries(mut input: &[u8]) -> Vec<Entry<'_>> {
+pub(crate) fn entries(mut input: &[u8]) -> Vec<Entry<'_>> {
     let mut entries = Vec::new();
     while let [kind, mode, name_length, content_length, rest @ ..] = input {
         let (name, rest) = rest.split_at(rest.len().min(usize::from(*name_length)));

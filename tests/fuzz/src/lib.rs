@@ -13,6 +13,7 @@
 
 mod archive;
 mod front;
+mod images;
 mod requests;
 
 /// A target.
@@ -25,11 +26,12 @@ pub struct Target {
 }
 
 /// Every target.
-pub const TARGETS: [Target; 4] = [
+pub const TARGETS: [Target; 5] = [
     Target { name: "routes", run: requests::routes },
     Target { name: "action_put", run: requests::action_put },
     Target { name: "web_action", run: requests::web_action },
     Target { name: "archive", run: archive::unpack },
+    Target { name: "image", run: images::import },
 ];
 
 /// The target of this name.

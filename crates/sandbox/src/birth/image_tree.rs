@@ -69,7 +69,7 @@ fn lay(home: &Home, tree: &Tree<'_>, workbench: &Path) -> Result<OwnedFd, String
         }
         layers.push(view);
     }
-    let dev = devices()?;
+    let devices = devices()?;
     let proc = hollow_proc()?;
 
     sys::unshare(UnshareFlags::NEWNS).map_err(failed("making the root's mount namespace"))?;
@@ -77,7 +77,7 @@ fn lay(home: &Home, tree: &Tree<'_>, workbench: &Path) -> Result<OwnedFd, String
     mounts::attach(&bench, workbench).map_err(failed("attaching the private layer"))?;
     rustix::process::fchdir(&bench).map_err(failed("entering the private layer"))?;
     let root = stack(home, &layers)?;
-    attach_in(&root, &dev, Path::new("dev"))?;
+    lay_devices(&root, &devices)?;
     // A cell may only mount its own view of processes where one can be seen already.
     attach_in(&root, &proc, Path::new("proc"))?;
     working_folder(&root, &tree.image.working_dir, tree.owner)?;
@@ -113,26 +113,31 @@ fn owner_map(home: &Home, owner: u32) -> Result<OwnedFd, String> {
     }
 }
 
-/// The devices that every cell gets, in a file system of their own.
-fn devices() -> Result<OwnedFd, String> {
-    let mut views = Vec::new();
-    for device in DEVICES {
+/// Views of the devices that every cell gets.
+fn devices() -> Result<Vec<(OwnedFd, &'static Path)>, String> {
+    let view = |device: &&'static str| {
         let view = read_only(&Path::new("/dev").join(device), MountAttrFlags::MOUNT_ATTR_NOSUID)?;
-        views.push((view, Path::new(device)));
-    }
+        Ok((view, Path::new(*device)))
+    };
+    DEVICES.iter().map(view).collect()
+}
+
+/// Lays `/dev`, a file system of its own that cannot be written.
+fn lay_devices(root: &OwnedFd, devices: &[(OwnedFd, &'static Path)]) -> Result<(), String> {
     let dev = mounts::make("tmpfs", &[("mode", "0755"), ("size", "64k")], HARMLESS)
         .map_err(failed("making /dev"))?;
     folder_at(&dev, Path::new("shm"))?;
     for (to, name) in DEVICE_LINKS {
         link_at(&dev, Path::new(to), Path::new(name))?;
     }
-    for (view, name) in &views {
+    // Mounts can be attached to what is attached itself.
+    attach_in(root, &dev, Path::new("dev"))?;
+    for (view, name) in devices {
         file_at(&dev, name, "")?;
         attach_in(&dev, view, name)?;
     }
     sys::set_mount_attributes(dev.as_fd(), MountAttrFlags::MOUNT_ATTR_RDONLY, false)
-        .map_err(failed("making /dev read-only"))?;
-    Ok(dev)
+        .map_err(failed("making /dev read-only"))
 }
 
 /// A file system in memory with what an overlay wants, and what the node gives every cell.
