@@ -142,7 +142,36 @@ fn install_modules(folder: &Path) -> Result<(), String> {
         std::fs::create_dir_all(&java).map_err(|error| error.to_string())?;
         build_java_launcher(&java)?;
     }
+    if let Some(go) = output("go", &["env", "GOROOT"]) {
+        build_modules("go", &["build.sh", "warm.go"], &folder.join("go-1.20"), &format!("{go}/bin/go"))
+            .unwrap_or_else(|why| println!("warning: the cases of go are compiled from nothing ({why})"));
+    }
+    if let Some(rust) = output("rustc", &["--print", "sysroot"]) {
+        let files = ["build.sh", "Cargo.toml", "Cargo.lock", "actions.toml", "launcher.rs"];
+        build_modules("rust", &files, &folder.join("rust-1.34"), &format!("{rust}/bin/rustc"))
+            .unwrap_or_else(|why| println!("warning: the cases of rust are compiled from nothing ({why})"));
+    }
     Ok(())
+}
+
+/// What a language's functions are compiled with, as a node builds it; again where a file of it has changed.
+fn build_modules(language: &str, files: &[&str], folder: &Path, program: &str) -> Result<(), String> {
+    const BUILT: &str = ".built";
+    let sources = shell::root().join("runtimes").join(language);
+    let mut state =
+        output(program, &["version"]).or_else(|| output(program, &["--version"])).unwrap_or_default();
+    for file in files {
+        state += &std::fs::read_to_string(sources.join(file)).map_err(|error| format!("{file}: {error}"))?;
+    }
+    if std::fs::read_to_string(folder.join(BUILT)).is_ok_and(|built| built == state) {
+        return Ok(());
+    }
+    const BUILD: &str = "rm -rf \"$1\" && mkdir -p \"$1\" && cd \"$2\" && to=$1 program=$3 && shift 3 && \
+                         cp \"$@\" \"$to\" && cd \"$to\" && exec sh build.sh \"$program\"";
+    let [to, from] = [folder, &sources].map(|path| path.to_string_lossy().into_owned());
+    let words = ["-c", BUILD, "sh", &to, &from, program];
+    shell::run("sh", words.into_iter().chain(files.iter().copied()))?;
+    std::fs::write(folder.join(BUILT), state).map_err(|error| error.to_string())
 }
 
 /// The launcher of the java kinds, as a node builds it: in a folder with its sources.

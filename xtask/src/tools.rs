@@ -27,7 +27,7 @@ const PHP: [&str; 11] = [
 ];
 
 #[rustfmt::skip]
-const TOOLS: [Tool; 15] = [
+const TOOLS: [Tool; 18] = [
     Tool { probe: &["cc", "--version"],                   packages: &["gcc", "libc6-dev"] },
     Tool { probe: &["c++", "--version"],                  packages: &["g++"] },
     Tool { probe: &["curl", "--version"],                 packages: &["curl"] },
@@ -38,6 +38,9 @@ const TOOLS: [Tool; 15] = [
     Tool { probe: &["javac", "-version"],                 packages: &["openjdk-17-jdk-headless"] },
     Tool { probe: &["test", "-f", "/usr/share/java/gson.jar"], packages: &["libgoogle-gson-java"] },
     Tool { probe: &["php", "-r", "mb_strlen('');"],       packages: &PHP },
+    Tool { probe: &["go", "version"],                     packages: &["golang-go"] },
+    Tool { probe: &["jq", "--version"],                   packages: &["jq"] },
+    Tool { probe: &["perl", "-MJSON::PP", "-e", "1"],     packages: &["perl"] },
     Tool { probe: &["ruby", "--version"],                 packages: &["ruby"] },
     Tool { probe: &["bundle", "--version"],               packages: &["ruby-bundler"] },
     Tool { probe: &["sh", "-c", "test -x /bin/busybox && ! ldd /bin/busybox"], packages: &["busybox-static"] },

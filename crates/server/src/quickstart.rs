@@ -42,7 +42,7 @@ impl Sample {
 }
 
 /// One sample per language.
-pub const SAMPLES: [Sample; 9] = [
+pub const SAMPLES: [Sample; 11] = [
     Sample::new("hello-nodejs", "nodejs:default", include_str!("../../../samples/hello.js")),
     Sample {
         with_modules: true,
@@ -57,6 +57,8 @@ pub const SAMPLES: [Sample; 9] = [
     Sample::new("hello-go", "go:default", include_str!("../../../samples/hello.go")),
     Sample::new("hello-rust", "rust:default", include_str!("../../../samples/hello.rs")),
     Sample::new("hello-ruby", "ruby:default", include_str!("../../../samples/hello.rb")),
+    Sample::new("hello-deno", "deno:default", include_str!("../../../samples/hello-deno.ts")),
+    Sample::new("hello-swift", "swift:default", include_str!("../../../samples/hello.swift")),
     Sample::new("hello-native", NATIVE, include_str!("../../../samples/hello-native.sh")),
 ];
 
@@ -72,6 +74,7 @@ enum Outcome {
 
 /// Deploys and invokes every sample, prints the table and what to type next. False if a sample failed.
 pub async fn show(node: &Node) -> bool {
+    node.sandboxes().prepare_compilers();
     console::with_progress("preinstalled modules are fetched", node.sandboxes().modules_settled()).await;
     let client = node.client();
     console::out(&row("function", "kind", "cold ms", "warm ms", "result"));

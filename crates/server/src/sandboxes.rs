@@ -27,7 +27,7 @@ pub struct Sandboxes {
 }
 
 impl Sandboxes {
-    /// Opens the factory and begins to provide modules from the cache.
+    /// Opens the factory and begins to provide modules from the cache; those of compiled kinds at their first use.
     pub async fn open(
         config: SandboxConfig,
         images: Arc<dyn ImageStore>,
@@ -36,7 +36,8 @@ impl Sandboxes {
         let (runtimes, folder) = (config.runtimes.clone(), config.modules_dir.clone());
         let factory = Arc::new(SandboxFactory::open(config).await?);
         let images = Arc::new(factory.images(images));
-        let modules = Modules::provide(cache, &folder, wanted(&factory, &runtimes.manifest()));
+        let at_once = wanted(&factory, &runtimes.manifest(), |launch| !is_compiled(launch));
+        let modules = Modules::provide(cache, &folder, at_once);
         Ok(Self { factory, images, modules, runtimes })
     }
 
@@ -50,6 +51,13 @@ impl Sandboxes {
     #[must_use]
     pub fn images(&self) -> Arc<ImageFactory> {
         Arc::clone(&self.images)
+    }
+
+    /// Begins to provide the modules of compiled kinds too.
+    pub fn prepare_compilers(&self) {
+        for wanted in wanted(&self.factory, &self.runtimes.manifest(), is_compiled) {
+            self.modules.add(wanted);
+        }
     }
 
     /// Waits until no modules are being installed any more.
@@ -103,10 +111,19 @@ impl Sandboxes {
     }
 }
 
-/// The sets of modules that the manifest names.
-fn wanted(factory: &Arc<SandboxFactory>, manifest: &Manifest) -> Vec<Wanted> {
+/// The sets of modules that the kinds of the manifest need which are launched like this.
+fn wanted(
+    factory: &Arc<SandboxFactory>,
+    manifest: &Manifest,
+    which: impl Fn(&Launch) -> bool,
+) -> Vec<Wanted> {
     let launches = manifest.kinds().filter_map(|kind| kind.launch.as_ref());
-    launches.filter_map(|launch| wanted_by(factory, launch)).collect()
+    launches.filter(|launch| which(launch)).filter_map(|launch| wanted_by(factory, launch)).collect()
+}
+
+/// True for kinds whose modules take minutes of the processor, and are for compilers only.
+fn is_compiled(launch: &Launch) -> bool {
+    launch.launcher.is_none()
 }
 
 /// The set of modules of a kind that is launched like this.

@@ -9,6 +9,7 @@ use std::process::Command;
 
 use chasen_testkit::{binary, node, run};
 
+use crate::built_roots;
 use crate::scenario::{Need, Scenario};
 
 const DEFAULT_ADDRESS: &str = "127.0.0.1:3233";
@@ -38,6 +39,12 @@ fn commands_of(page: &Path) -> Option<Scenario> {
         "write-a-runtime" => ["bash", "jq", "python3"]
             .into_iter()
             .fold(scenario, |scenario, name| scenario.needing(Need::command(name))),
+        "native" => ["bash", "jq", "perl"]
+            .into_iter()
+            .fold(scenario, |scenario, name| scenario.needing(Need::command(name))),
+        "deno" => scenario.needing(Need::Deno),
+        "swift" => scenario.needing(Need::command("swiftc")),
+        "rust" => scenario.needing(Need::command("rustc")).needing(Need::Packages),
         _ if is_language => scenario.needing(Need::Command(name.into())),
         _ => scenario,
     })
@@ -83,7 +90,11 @@ fn commands(page: &str) -> String {
 
 fn run_page(page: &Path, commands: &str) {
     let home = tempfile::tempdir().unwrap();
-    let node = node().data(&home.path().join("chasen")).start();
+    let data = home.path().join("chasen");
+    if page.ends_with("deno.md") {
+        built_roots::lend_deno(&data);
+    }
+    let node = node().data(&data).start();
     let address = node.base().trim_start_matches("http://");
     let script = format!("set -eu\n{}", commands.replace(DEFAULT_ADDRESS, address));
     let folder = binary().parent().unwrap().to_owned();

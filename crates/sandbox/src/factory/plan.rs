@@ -88,10 +88,12 @@ pub(crate) struct Planner {
     resolvers: Vec<IpAddr>,
     api_host: Option<String>,
     /// Roots by their system and what they bind besides: the helper prepares each different one once.
-    roots: Mutex<HashMap<(PathBuf, Vec<Bind>), Arc<RootSpec>>>,
+    roots: Mutex<Roots>,
     /// Digests of the folders of compilers, which stay as they are while the node runs.
     compilers: Mutex<HashMap<PathBuf, String>>,
 }
+
+type Roots = HashMap<(PathBuf, Vec<Bind>), Arc<RootSpec>>;
 
 /// What a kind's programs are started with: an interpreter and its modules.
 struct Tools {

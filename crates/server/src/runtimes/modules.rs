@@ -9,7 +9,7 @@ use std::fs::File;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use chasen_spi::BoxFuture;
 use chasen_telemetry::task;
@@ -46,6 +46,8 @@ enum Installer {
     Pip,
     /// `build.sh` among the lists, which makes the launcher of the kinds.
     Build,
+    /// The same, which compiles what all functions of the kinds share.
+    Compile,
 }
 
 /// What the launcher of the java kinds is built from; each kind has its own, made by its own JDK.
@@ -89,7 +91,7 @@ static SETS: &[ModuleSet] = &[
             ("build.sh", include_str!("../../../../runtimes/go/build.sh")),
             ("warm.go", include_str!("../../../../runtimes/go/warm.go")),
         ],
-        installer: Installer::Build,
+        installer: Installer::Compile,
     },
     ModuleSet {
         name: "rust-1.34",
@@ -100,7 +102,7 @@ static SETS: &[ModuleSet] = &[
             ("actions.toml", include_str!("../../../../runtimes/rust/actions.toml")),
             ("launcher.rs", include_str!("../../../../runtimes/rust/launcher.rs")),
         ],
-        installer: Installer::Build,
+        installer: Installer::Compile,
     },
 ];
 
@@ -137,7 +139,7 @@ impl ModuleSet {
                  --no-input --retries 1 --timeout 20 --target site-packages -r requirements.txt",
                 interpreter.display()
             ),
-            Installer::Build => format!("sh build.sh {}", interpreter.display()),
+            Installer::Build | Installer::Compile => format!("sh build.sh {}", interpreter.display()),
         };
         let line = line.split(' ').filter(|part| !part.is_empty()).map(str::to_owned);
         match system {
@@ -286,7 +288,11 @@ async fn install_once(set: &ModuleSet, folder: &Path, interpreter: &Tool) -> Res
             "the modules '{}' could not be installed, functions {} them: {why}; to see more, run in a \
              folder that holds {}: {}",
             set.name,
-            if matches!(set.installer, Installer::Build) { "cannot run without" } else { "run without" },
+            match set.installer {
+                Installer::Build => "cannot run without",
+                Installer::Compile => "take longer to compile without",
+                Installer::Npm | Installer::Pip => "run without",
+            },
             set.lists.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(" and "),
             command.join(" "),
         )
@@ -299,11 +305,14 @@ async fn install_once(set: &ModuleSet, folder: &Path, interpreter: &Tool) -> Res
         if let Some(why) = recent_failure(&failed_before) {
             return Err(format!("it failed a short while ago ({why})"));
         }
+        let begun = Instant::now();
+        tracing::info!(modules = set.name, "modules are being installed");
         let outcome = tokio::time::timeout(INSTALL_TIME, install(set, folder, &command))
             .await
             .unwrap_or_else(|_| Err(format!("it took longer than {} s", INSTALL_TIME.as_secs())));
-        if let Err(why) = &outcome {
-            let _ = std::fs::write(&failed_before, why);
+        match &outcome {
+            Ok(()) => tracing::info!(modules = set.name, took = ?begun.elapsed(), "modules are installed"),
+            Err(why) => drop(std::fs::write(&failed_before, why)),
         }
         outcome
     };

@@ -79,7 +79,9 @@ impl Settings {
             )
         });
         reader.require(self.sandbox.build_memory >= ByteSize::mb(MIN_BUILD_MEMORY), || {
-            format!("sandbox.build-memory is less than {MIN_BUILD_MEMORY} MB, in which nothing can be compiled")
+            format!(
+                "sandbox.build-memory is less than {MIN_BUILD_MEMORY} MB, in which nothing can be compiled"
+            )
         });
         if let Err(error) = ParameterKeys::new(&self.parameter_storage.keys()) {
             reader.require(false, || format!("parameter-storage: {error}"));
