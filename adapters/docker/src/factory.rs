@@ -248,7 +248,8 @@ impl Maker {
                 }
             });
             life.created(created?);
-            let attached = engine.attach(&name).await.map_err(failed_start)?;
+            // Podman makes what it attaches to, and says here what Docker says at the start.
+            let attached = engine.attach(&name).await.map_err(|error| not_started(error, image))?;
             let output = Arc::new(Output::default());
             read_output(name.clone(), attached, Arc::clone(&output));
             engine.start(&name).await.map_err(|error| not_started(error, image))?;
@@ -320,18 +321,17 @@ fn cpu_shares(memory: u64, node: u64) -> u64 {
 
 /// What the engine's refusal to create or start a container means.
 fn not_started(error: EngineError, image: &str) -> NotStarted {
-    /// What engines say of images that name no program, or one that is not there or not executable.
-    const NO_PROGRAM: [&str; 6] = [
-        "no command specified",
-        "no command or entrypoint provided",
-        "executable file not found",
-        "no such file or directory",
-        "permission denied",
-        "exec format error",
-    ];
+    /// What engines say of images that name no program.
+    const NONE: [&str; 2] = ["no command specified", "no command or entrypoint provided"];
+    /// How they begin what they say of a program: other things may be missing or forbidden, too.
+    const PROGRAM: [&str; 3] = ["exec: ", "executable", "exec format error"];
+    /// How it goes on if the program is at fault.
+    const AT_FAULT: [&str; 4] =
+        ["not found", "no such file or directory", "permission denied", "exec format error"];
     if let EngineError::Refused { message, .. } = &error {
         let message = message.to_lowercase();
-        if NO_PROGRAM.iter().any(|words| message.contains(words)) {
+        let says = |words: &[&str]| words.iter().any(|words| message.contains(words));
+        if says(&NONE) || (says(&PROGRAM) && says(&AT_FAULT)) {
             tracing::info!(image, reason = message, "an image cannot be executed");
             return NotStarted::Failed(CreateError::NotExecutable(image.to_owned()));
         }
@@ -371,15 +371,21 @@ mod tests {
             r#"runc create failed: exec: "/nothing": stat /nothing: no such file or directory: unknown"#,
             r#"exec: "exec": executable file not found in $PATH: unknown"#,
             r#"exec: "/data": permission denied: unknown"#,
+            "crun: executable file `nothing` not found in $PATH: No such file or directory",
+            "crun: open executable: Permission denied: OCI permission denied",
         ] {
             assert!(
                 matches!(not_started(refused(message), "i"), NotStarted::Failed(CreateError::NotExecutable(image)) if image == "i"),
                 "{message}"
             );
         }
-        assert!(matches!(
-            not_started(refused("network nowhere not found"), "i"),
-            NotStarted::Failed(CreateError::Failed(_))
-        ));
+        for message in [
+            "network nowhere not found",
+            "crun: setrlimit `RLIMIT_NPROC`: Operation not permitted: OCI permission denied",
+            r#"error mounting "/proc/x" to rootfs: no such file or directory"#,
+        ] {
+            let error = not_started(refused(message), "i");
+            assert!(matches!(error, NotStarted::Failed(CreateError::Failed(_))), "{message}");
+        }
     }
 }
