@@ -19,7 +19,7 @@ pub(crate) const ALL: &[(&str, fn())] = &[
     ("a_launcher_that_breaks_the_protocol_is_ended", a_launcher_that_breaks_the_protocol_is_ended),
     ("bad_settings_are_refused", bad_settings_are_refused),
     ("an_image_from_scratch", an_image_from_scratch),
-    ("the_page_shows_what_happens", the_page_shows_what_happens),
+    ("the_pages_show_what_happens", the_pages_show_what_happens),
 ];
 
 /// Waits until a process is gone; zombies are there.
@@ -244,13 +244,20 @@ fn is_dynamic(program: &[u8]) -> bool {
     (0..count).any(|index| number(table + index * entry, 4) == INTERPRETER as usize)
 }
 
-/// The commands of the page that a reader can paste.
-fn the_page_shows_what_happens() {
+/// The commands of the pages that a reader can paste.
+fn the_pages_show_what_happens() {
     if ["curl", "jq", "node"].iter().any(|tool| Command::new(tool).arg("--version").output().is_err()) {
-        println!("skipped: the_page_shows_what_happens: it needs curl, jq and node");
+        println!("skipped: the_pages_show_what_happens: it needs curl, jq and node");
         return;
     }
-    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/proxy.md");
+    for page in ["proxy.md", "write-a-runtime.md"] {
+        shows_what_happens(page);
+    }
+}
+
+/// Runs the marked blocks of a page in one folder, one after the other.
+fn shows_what_happens(page: &str) {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs").join(page);
     let page = fs::read_to_string(page).unwrap();
     let blocks: Vec<&str> =
         page.split("```sh skip run\n").skip(1).map(|block| block.split("\n```").next().unwrap()).collect();
@@ -261,9 +268,11 @@ fn the_page_shows_what_happens() {
     std::os::unix::fs::symlink(program(), folder.path().join("chasen-proxy")).unwrap();
     let path = format!("{}:{}", folder.path().display(), std::env::var("PATH").unwrap());
     for block in blocks {
-        let script = block.replace("127.0.0.1:8080", &free);
-        let output = Command::new("bash")
-            .args(["-ec", &script])
+        // What a block leaves behind when it fails would keep its output open.
+        let block = block.replace("127.0.0.1:8080", &free);
+        let script = format!("trap 'kill $(jobs -p) 2> /dev/null || true' EXIT\n{block}");
+        let output = Command::new("timeout")
+            .args(["300", "bash", "-ec", &script])
             .env("PATH", &path)
             .current_dir(folder.path())
             .output()
