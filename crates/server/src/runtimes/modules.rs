@@ -82,7 +82,6 @@ static SETS: &[ModuleSet] = &[
     ModuleSet { name: "python-3.12", lists: PYTHON, installer: Installer::Pip },
     ModuleSet { name: "python-3.13", lists: PYTHON, installer: Installer::Pip },
     ModuleSet { name: "java-8", lists: JAVA, installer: Installer::Build },
-    ModuleSet { name: "java-11", lists: JAVA, installer: Installer::Build },
     ModuleSet { name: "java-17", lists: JAVA, installer: Installer::Build },
     ModuleSet { name: "java-21", lists: JAVA, installer: Installer::Build },
     ModuleSet {
