@@ -149,6 +149,7 @@ fn kind_of(path: &Path) -> Option<&'static str> {
         Some("rb") => Some("ruby:default"),
         Some("go") => Some("go:default"),
         Some("rs") => Some("rust:default"),
+        Some("swift") => Some("swift:default"),
         Some(_) => None,
     }
 }
@@ -219,6 +220,7 @@ mod tests {
             ("a.rb", Some("ruby:default")),
             ("a.go", Some("go:default")),
             ("a.rs", Some("rust:default")),
+            ("a.swift", Some("swift:default")),
             ("a.sh", Some(NATIVE)),
             ("a.pl", Some(NATIVE)),
             ("a", Some(NATIVE)),

@@ -242,16 +242,17 @@ pub(crate) fn deno() -> &'static Result<PathBuf, String> {
     })
 }
 
-/// A node that has the built root of Deno.
-fn with_deno() -> Node {
-    let data = tempfile::tempdir().unwrap().keep();
+/// Gives a data folder the built root of Deno.
+pub(crate) fn lend_deno(data: &Path) {
     let built = deno().as_ref().expect("the scenario needs it");
+    fs::create_dir_all(data).unwrap();
     symlink(built.join("rootfs"), data.join("rootfs")).unwrap();
-    node().data(&data).start()
 }
 
 async fn deno_answers() {
-    let node = with_deno();
+    let data = tempfile::tempdir().unwrap();
+    lend_deno(data.path());
+    let node = node().data(data.path()).start();
     let client = node.client();
     let code = "export default ({ n }: { n: number }) => {\n  console.log('seen', n);\n  \
                 if (n < 0) throw new Error('negative');\n  return { twice: n * 2 };\n};\n";
@@ -265,7 +266,9 @@ async fn deno_answers() {
 }
 
 fn deno_cases() {
-    let node = with_deno();
+    let data = tempfile::tempdir().unwrap();
+    lend_deno(data.path());
+    let node = node().data(data.path()).start();
     let mut check = Command::new("python3");
     check.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../runtimes/check.py"));
     check.args(["--node", node.base(), "--auth", GUEST, "deno"]);

@@ -1,0 +1,5 @@
+interface Guest {
+  name?: string;
+}
+
+export default ({ name = "stranger" }: Guest) => ({ greeting: `Hello, ${name}!` });
