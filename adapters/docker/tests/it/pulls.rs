@@ -1,15 +1,18 @@
 //! When registries are asked, what follows from their answers, and who is let in.
 
+use std::process::Command;
 use std::sync::Arc;
 
 use chasen_docker::{DockerConfig, DockerFactory, PullPolicy};
 use chasen_spi::{ContainerFactory, CreateError};
+use chasen_test_images::Layer;
 use chasen_testkit::docker::Daemon;
 use libtest_mimic::{Completion, Trial};
 use serde_json::json;
+use tempfile::TempDir;
 
 use crate::registry::{PASSWORD, Registry, USER};
-use crate::world::{Guest, config, engine, of_image, refusal, shell_image, wait_for, within};
+use crate::world::{Guest, SHELL, config, engine, of_image, refusal, shell_image, wait_for, within};
 
 /// What engines want where nobody asks for a login, and base64 of `{}`.
 const NO_LOGIN: &str = "e30=";
@@ -20,6 +23,7 @@ pub(crate) fn tests() -> Vec<Trial> {
         with_registry("a_chosen_tag_does_without_its_registry", false, chosen),
         with_registry("what_is_here_is_enough_where_the_operator_says_so", false, policies),
         with_registry("a_registry_lets_in_whom_the_credentials_name", true, credentials),
+        with_registry("an_image_larger_than_the_disk_leaves_nothing", false, too_large),
     ]
 }
 
@@ -137,6 +141,60 @@ async fn credentials(daemon: Arc<Daemon>, registry: Registry) {
     let auth = encoded(&format!("{USER}:{PASSWORD}"));
     write!(file, r#"{{"auths":{{"{}":{{"auth":"{auth}"}}}}}}"#, registry.address()).unwrap();
     assert_eq!(says(&known, &image).await, r#"["hush"]"#, "the file is read anew");
+}
+
+/// A file system in memory, gone with this.
+struct SmallDisk(TempDir);
+
+impl SmallDisk {
+    fn mount(size: &str) -> Option<Self> {
+        let disk = Self(tempfile::tempdir().unwrap());
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"]).arg(disk.0.path());
+        mount.status().is_ok_and(|status| status.success()).then_some(disk)
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("--lazy").arg(self.0.path()).status();
+    }
+}
+
+async fn too_large(daemon: Arc<Daemon>, registry: Registry) {
+    const DISK: &str = "48m";
+    let repository = format!("{}/large", registry.address());
+    let image = format!("{repository}:1");
+    // Nothing that could be packed.
+    let mut seed = 1_u64;
+    let noise: Vec<u8> = std::iter::repeat_with(|| {
+        seed ^= seed << 13;
+        seed ^= seed >> 7;
+        seed ^= seed << 17;
+        seed.to_le_bytes()
+    })
+    .take((64 << 20) / 8)
+    .flatten()
+    .collect();
+    let large = shell_image(&image).unwrap().layer(Layer::default().file("noise", 0o644, &noise));
+    daemon.load(&large.docker_archive());
+    daemon.push(&repository, "1", NO_LOGIN);
+    daemon.forget(&image);
+    let disk = SmallDisk::mount(DISK).expect("root may mount");
+    let folder = disk.0.path().display().to_string();
+    let small =
+        Daemon::start_with(&["--data-root", &folder]).expect("what runs on a large disk runs on a small one");
+    let factory = factory(&small, PullPolicy::Always);
+    let error = refusal(&factory, &of_image(&image)).await;
+    assert_eq!(error.to_string(), format!("Failed to pull container image '{image}'."));
+    assert_eq!(small.ask("GET", "/images/json?all=true", None).unwrap().trim(), "[]");
+    // The room is there again.
+    small.load(&shell_image(SHELL).unwrap().docker_archive());
+    let guest = Guest::shell(&factory, "#!/bin/sh\ncat").await;
+    assert_eq!(guest.result("{}").await, "{}");
+    guest.container.stop().await;
+    factory.close().await;
+    drop(small);
 }
 
 fn base64(bytes: &[u8]) -> String {
