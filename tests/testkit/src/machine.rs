@@ -14,7 +14,7 @@ pub fn is_root() -> bool {
 /// True if a command is installed and can say its version, or what it is for.
 #[must_use]
 pub fn has_command(name: &str) -> bool {
-    ["--version", "-V", "--help"].iter().any(|question| {
+    ["--version", "-V", "--help", "version"].iter().any(|question| {
         let mut command = Command::new(name);
         command.arg(question).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         command.status().is_ok_and(|status| status.success())
