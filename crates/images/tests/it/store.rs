@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use chasen_images::{ImageError, Progress};
+use chasen_images::{Bounds, ImageError, Images, Progress};
 use chasen_spi::ImageStore;
 use serde_json::json;
 
@@ -117,5 +117,54 @@ fn progress_ends_where_it_said() {
         world.images.import(&world.archive(), None, &seen).unwrap();
         assert!(seen.0.load(Ordering::Relaxed) > 0);
         assert_eq!(seen.0.load(Ordering::Relaxed), seen.1.load(Ordering::Relaxed));
+    }
+}
+
+/// A disk of a few megabytes, in memory.
+struct SmallDisk(tempfile::TempDir);
+
+impl SmallDisk {
+    /// `None`, and said so, without the right to mount one.
+    fn new() -> Option<Self> {
+        if !rustix::process::geteuid().is_root() {
+            println!("skipped: mounting a small disk needs root");
+            return None;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let flags = rustix::mount::MountFlags::empty();
+        rustix::mount::mount("disk", folder.path(), "tmpfs", flags, Some(c"size=4m")).unwrap();
+        Some(Self(folder))
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        rustix::mount::unmount(self.0.path(), rustix::mount::UnmountFlags::DETACH).unwrap();
+    }
+}
+
+#[test]
+fn an_image_larger_than_the_disk_leaves_nothing() {
+    let Some(disk) = SmallDisk::new() else { return };
+    let world = World::new();
+    let layers = [layer(&[file("a", "1")]), layer(&[file("b", &"x".repeat(8 << 20))])];
+    docker_save(&world.archive(), &["large"], &config(&json!({}), &layers), &layers);
+    let store = disk.0.path().join("images");
+    // Noticed before it is full, and when it is.
+    for reserve in [1 << 20, 0] {
+        let images = Images::new(&store, Bounds { reserve, ..Bounds::default() });
+        let error = images.import(&world.archive(), None, &()).unwrap_err();
+        assert!(matches!(error, ImageError::Full { .. }), "{error}");
+        for left in ["layers", "records", "scratch"] {
+            assert_eq!(store.join(left).read_dir().map_or(0, Iterator::count), 0, "{left}");
+        }
+        docker_save(
+            &world.folder.path().join("small"),
+            &["small"],
+            &config(&json!({}), &layers[..1]),
+            &layers[..1],
+        );
+        images.import(&world.folder.path().join("small"), None, &()).unwrap();
+        images.remove("small").unwrap();
     }
 }
