@@ -17,7 +17,14 @@ const CALLS: usize = 9;
 pub(crate) fn run() -> Result<(), Failure> {
     let node = Node::without_stem_cells(&[])?;
     // The preinstalled modules and built launchers of every kind are waited for by its first call.
-    for kind in [kinds::node()?, kinds::python()?, kinds::php()?, kinds::ruby()?, kinds::java(node.data())?] {
+    for kind in [
+        kinds::node()?,
+        kinds::python()?,
+        kinds::php()?,
+        kinds::ruby()?,
+        kinds::java(node.data())?,
+        kinds::bash()?,
+    ] {
         let mut client = Client::connect(&node.host)?;
         client.put_action("first", &kind.exec(), 256)?;
         client.invoke("first")?.expect(200)?;
@@ -38,7 +45,29 @@ pub(crate) fn run() -> Result<(), Failure> {
         };
         report(&what, &format!("{:.2}", ours / reference), must);
     }
+    executable(&node, "native executable", &kinds::native_stub()?, "≤ 8 ms")?;
+    executable(&node, "executable in Go", &kinds::go_executable()?, "≤ 12 ms")?;
     forked()
+}
+
+/// Cold calls of an executable that speaks for itself: there is no launcher to hold them against.
+fn executable(node: &Node, name: &str, exec: &serde_json::Value, must: &str) -> Result<(), Failure> {
+    let mut client = Client::connect(&node.host)?;
+    let mut medians = Vec::new();
+    for repetition in 0..REPETITIONS {
+        let mut samples = Samples::new()?;
+        for call in 0..CALLS {
+            let action = format!("executable-{repetition}-{call}");
+            client.put_action(&action, exec, 256)?;
+            let begun = Instant::now();
+            client.invoke(&action)?.expect(200)?;
+            samples.record(begun.elapsed());
+            client.send("DELETE", &format!("/actions/{action}"), b"")?.expect(200)?;
+        }
+        medians.push(millis(samples.at(0.5)));
+    }
+    report(&format!("cold {name} call, p50"), &format!("{:.1} ms", best(&medians)), must);
+    Ok(())
 }
 
 /// Cold calls of functions in Python that are forked from an interpreter that is up.

@@ -21,7 +21,7 @@ use crate::{Failure, report};
 
 const TOGETHER: usize = 10_000;
 const CONNECTIONS: usize = 4;
-const REPETITIONS: usize = 3;
+const REPETITIONS: usize = 5;
 /// Longest time from the first call to the last record.
 const PATIENCE: Duration = Duration::from_secs(60);
 

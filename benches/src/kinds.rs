@@ -22,6 +22,8 @@ pub(crate) struct Kind {
 
 enum Code {
     Source(&'static str),
+    /// A program that is started anew for every run.
+    Script(&'static str),
     /// A Java class of this name: its file, and base64 of the jar around it.
     Class {
         name: &'static str,
@@ -35,6 +37,9 @@ impl Kind {
     pub(crate) fn exec(&self) -> Value {
         match &self.code {
             Code::Source(code) => json!({"kind": self.name, "code": code}),
+            Code::Script(code) => {
+                json!({"kind": self.name, "image": "openwhisk/dockerskeleton", "code": code})
+            }
             Code::Class { name, jar, .. } => json!({"kind": self.name, "code": jar, "main": name}),
         }
     }
@@ -42,7 +47,7 @@ impl Kind {
     /// Lays the code into a folder as a node would, and says what initialises a launcher with it.
     pub(crate) fn lay_out(&self, folder: &Path) -> Result<Value, Failure> {
         let (main, binary) = match &self.code {
-            Code::Source(code) => {
+            Code::Source(code) | Code::Script(code) => {
                 fs::write(folder.join("exec"), code)?;
                 ("main", false)
             }
@@ -83,6 +88,15 @@ pub(crate) fn php() -> Result<Kind, Failure> {
 
 pub(crate) fn ruby() -> Result<Kind, Failure> {
     kind("ruby:2.5", Code::Source("def main(args)\n  {}\nend\n"), None)
+}
+
+/// A script, on the launcher of executables, which is the platform's own program and speaks on its standard input.
+pub(crate) fn bash() -> Result<Kind, Failure> {
+    const COMMAND: [&str; 3] = ["sh", "-c", "exec \"$0\" native-launcher <&3 3<&-"];
+    let mut command = COMMAND.map(str::to_owned).to_vec();
+    command.push(chasen_testkit::binary().to_string_lossy().into_owned());
+    let code = Code::Script("#!/bin/bash\necho '{}'\n");
+    Ok(Kind { name: "blackbox", code, command, cwd: PathBuf::from("/"), concurrency: 1 })
 }
 
 /// A jar, on the launcher that a node has built below its data folder.
@@ -134,6 +148,29 @@ fn interpreter(interpreter: &Interpreter) -> Result<String, Failure> {
     let answer = Command::new(&command).args(question).output()?;
     let path = String::from_utf8(answer.stdout)?.trim().to_owned();
     if path.is_empty() { Err(format!("{command} does not say where it is").into()) } else { Ok(path) }
+}
+
+/// The `exec` of a function in Go that was compiled before.
+pub(crate) fn go_executable() -> Result<Value, Failure> {
+    use base64::Engine;
+    const SOURCE: &str =
+        "package main\n\nfunc Main(args map[string]interface{}) map[string]interface{} {\n\treturn args\n}\n";
+    let folder = tempfile::tempdir()?;
+    let (source, bin) = (folder.path().join("source"), folder.path().join("bin"));
+    fs::create_dir_all(&source)?;
+    fs::create_dir_all(&bin)?;
+    fs::write(source.join("exec"), SOURCE)?;
+    let compiled =
+        Command::new(Path::new(RUNTIMES).join("go/compile")).arg("main").args([&source, &bin]).output()?;
+    if !compiled.status.success() {
+        return Err(format!(
+            "the function could not be compiled: {}",
+            String::from_utf8_lossy(&compiled.stdout)
+        )
+        .into());
+    }
+    let code = base64::engine::general_purpose::STANDARD.encode(fs::read(bin.join("exec"))?);
+    Ok(json!({"kind": "go:default", "code": code}))
 }
 
 /// The `exec` of the native stub: a static ActionLoop executable.
