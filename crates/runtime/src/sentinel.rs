@@ -4,13 +4,12 @@
 use std::time::Duration;
 
 use chasen_entity::ByteSize;
+use chasen_entity::error_text::runtime::SENTINEL;
 use chasen_entity::frame::Stream;
 use jiff::Timestamp;
 
 use crate::lines::Lines;
 
-/// What a line contains that ends an activation. Such lines are nobody's log.
-pub const SENTINEL: &str = "XXX_THE_END_OF_A_WHISK_ACTIVATION_XXX";
 /// Marked lines at the end of one activation, on whichever stream they are.
 const MARKS: u32 = 2;
 /// Longest piece of a line that is held back to see whether the line is marked, in bytes.

@@ -180,7 +180,9 @@ impl Instance {
     /// Gives a launcher its action; `payload` is that of an `Init` frame.
     pub(crate) async fn init(&self, payload: &[u8]) -> Result<Reply, Broken> {
         match &self.line {
-            Line::Frames(connection) => connection.exchange(FrameKind::Init, &self.next_id(), payload, None).await,
+            Line::Frames(connection) => {
+                connection.exchange(FrameKind::Init, &self.next_id(), payload, None).await
+            }
             Line::Lines(_) => Ok(Reply::Initialized),
         }
     }
@@ -188,7 +190,9 @@ impl Instance {
     /// Runs the action once; `body` is that of the request.
     pub(crate) async fn run(&self, body: &[u8]) -> Result<Reply, Broken> {
         match &self.line {
-            Line::Frames(connection) => connection.exchange(FrameKind::Run, &self.next_id(), body, None).await,
+            Line::Frames(connection) => {
+                connection.exchange(FrameKind::Run, &self.next_id(), body, None).await
+            }
             Line::Lines(connection) => Ok(match connection.lock().await.exchange(body).await? {
                 Body::Whole(line) if !is_result(&line) => Reply::DeveloperError(Body::Whole(
                     RawJson::error(BAD_RESULT).as_str().as_bytes().to_vec(),

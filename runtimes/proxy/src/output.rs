@@ -9,14 +9,13 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
+use chasen_entity::error_text::runtime::SENTINEL;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use tokio::net::unix::pipe;
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
-/// The line that platforms look for.
-const SENTINEL: &[u8] = b"XXX_THE_END_OF_A_WHISK_ACTIVATION_XXX\n";
 /// What is read at a time.
 const BUFFER: usize = 64 * 1024;
 /// Most bytes that a pipe takes without waiting once it says that it takes any.
@@ -85,10 +84,10 @@ impl Output {
     /// Passes on what has been printed by now and marks the end of an activation if `mark` says so. Gives up when
     /// nobody takes it.
     pub(crate) async fn finish(&self, mark: bool) {
-        let mark: &[u8] = if mark { SENTINEL } else { b"" };
+        let mark = if mark { format!("{SENTINEL}\n") } else { String::new() };
         let _ = timeout(PATIENCE, async {
-            self.stdout.finish(mark).await;
-            self.stderr.finish(mark).await;
+            self.stdout.finish(mark.as_bytes()).await;
+            self.stderr.finish(mark.as_bytes()).await;
         })
         .await;
     }

@@ -1,5 +1,8 @@
 //! What runtimes say of actions that they cannot load or run; clients have always seen these from the images.
 
+/// What a line contains that ends the log of an activation, on either stream; such lines are nobody's log.
+pub const SENTINEL: &str = "XXX_THE_END_OF_A_WHISK_ACTIVATION_XXX";
+
 /// Nothing was given to run.
 pub const MISSING_CODE: &str = "Missing main/no code to execute.";
 /// The second initialisation.

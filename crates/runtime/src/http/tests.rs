@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use chasen_entity::error_text::runtime::SENTINEL;
 use chasen_entity::frame::Stream;
 use chasen_entity::response::Answer;
 use chasen_entity::{ByteSize, ExecutableAction, Invocation, error_text};
@@ -18,7 +19,6 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, watch};
 
 use super::{Dial, Engine, HttpContainer, Output, Settings};
-use crate::sentinel::SENTINEL;
 
 const KEEP: u64 = 1000;
 
