@@ -43,6 +43,8 @@ fn commands_of(page: &Path) -> Option<Scenario> {
             .into_iter()
             .fold(scenario, |scenario, name| scenario.needing(Need::command(name))),
         "deno" => scenario.needing(Need::Deno),
+        // It has images only.
+        "dotnet" => scenario,
         "swift" => scenario.needing(Need::command("swiftc")),
         "rust" => scenario.needing(Need::command("rustc")).needing(Need::Packages),
         _ if is_language => scenario.needing(Need::Command(name.into())),
