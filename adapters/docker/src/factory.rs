@@ -145,7 +145,13 @@ impl Maker {
         let (image, is_actions) = self.image(spec)?;
         let engine = self.line.engine_within(ENGINE_PATIENCE).await.map_err(|why| failed(&*why))?;
         let check = Check::of(self.config.pull, Reference::parse(&image).version, is_actions);
-        let container = self.checked(&engine, spec, &image, check).await?;
+        let container = self.checked(&engine, spec, &image, check).await.map_err(|error| match error {
+            // The image is the platform's choice: another factory may do without it.
+            CreateError::Pull(image) if spec.image.is_none() => CreateError::NotRunnable(format!(
+                "its image {image} is not in the container engine and could not be pulled"
+            )),
+            other => other,
+        })?;
         let settings = Settings { keep: self.config.payload.kept(), sentinelled: !is_actions, quiet: QUIET };
         let output = container.output();
         Ok(Arc::new(HttpContainer::new(container, output, settings)))
