@@ -71,9 +71,9 @@ def enter(process, namespaces, what):
     check(libc.setns(process, namespaces), what)
 
 
-def perform(call):
-    """Makes one system call of a message."""
-    values, kept = [], []
+def prepare(call):
+    """One system call of a message, as arguments for the C library."""
+    values, kept = [ctypes.c_long(call["number"])], []
     for argument in call["arguments"]:
         ((kind, value),) = argument.items()
         if kind == "number":
@@ -83,17 +83,30 @@ def perform(call):
         kept.append(data)
         if kind == "filter":
             data = FilterProgram(len(value) // 8, ctypes.addressof(data))
+            kept.append(data)
         values.append(ctypes.byref(data))
-    check(libc.syscall(ctypes.c_long(call["number"]), *values), call["what"])
+    return call["what"], values, kept
 
 
-def receive(channel):
-    """The next message and its descriptors; (None, []) when the helper is gone."""
+class Message:
+    """What is asked, in the form in which it is done."""
+
+    def __init__(self, data):
+        message = launcher.parse_json(data.decode())
+        self.data = data
+        self.entrances = message["entrances"]
+        self.calls = [prepare(call) for call in message["calls"]]
+
+
+def receive(channel, last):
+    """The next message, which is mostly the `last` one again, and its descriptors; (None, []) when the helper is gone."""
     data, ancillary, _, _ = channel.recvmsg(MAX_MESSAGE, _socket.CMSG_SPACE(4 * MAX_DESCRIPTORS))
     files = []
     for _, _, rights in ancillary:
         files += [int.from_bytes(rights[start : start + 4], sys.byteorder) for start in range(0, len(rights) & ~3, 4)]
-    return (launcher.parse_json(data.decode()) if data else None), files
+    if not data:
+        return None, []
+    return (last if last and last.data == data else Message(data)), files
 
 
 def move_in(message, cell, entrances):
@@ -101,14 +114,14 @@ def move_in(message, cell, entrances):
     for entrance in entrances:
         os.write(entrance, b"0")
     enter(cell, ALL_BUT_PROCESSES, "entering the cell")
-    for call in message["calls"]:
-        perform(call)
+    for what, values, _ in message.calls:
+        check(libc.syscall(*values), what)
 
 
 def bear(message, descriptors):
     """Forks the program of a cell. Returns the answer; in the program itself, None."""
     cell, rest = descriptors[0], descriptors[1:]
-    entrances, files = rest[: message["entrances"]], rest[message["entrances"] :]
+    entrances, files = rest[: message.entrances], rest[message.entrances :]
     words, their_words = os.pipe()
     try:
         enter(cell, NEW_PROCESSES, "entering the cell's processes")
@@ -182,8 +195,9 @@ def serve():
     gc.collect()
     gc.freeze()
     channel.send(b'"Ready"')
+    message = None
     while True:
-        message, descriptors = receive(channel)
+        message, descriptors = receive(channel, message)
         if message is None:
             os._exit(0)
         answer = bear(message, descriptors)
