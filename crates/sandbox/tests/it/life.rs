@@ -65,7 +65,7 @@ async fn exits() {
 async fn missing_program() {
     let house = House::open(Mode::Isolated).await;
     let outcome = house.start_with(&[], |spec| spec.argv = vec!["/usr/bin/not-there".to_owned()]).await;
-    let Err(StartError::Refused(reason)) = outcome else { panic!("started") };
+    let Err(StartError::NotExecutable(reason)) = outcome else { panic!("started") };
     assert!(reason.contains("/usr/bin/not-there is not there"), "{reason}");
     eventually("only the node's groups remain", || house.groups().len() <= 5).await;
     assert_eq!(house.start(&["hello"]).await.all(), "x");
