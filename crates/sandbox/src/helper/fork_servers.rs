@@ -21,7 +21,9 @@ const MAX_SERVERS: usize = 8;
 const START_TIME: Duration = Duration::from_secs(60);
 /// How long one birth may take, less than a node waits for a cell.
 const BIRTH_TIME: Duration = Duration::from_secs(8);
-/// How long a command is not tried again when it did not come up.
+/// How many births in a row a server may refuse; one whose cell has died meanwhile is no reason to give it up.
+const MAX_REFUSALS: u32 = 3;
+/// How long a command is not tried again when it did not come up, or bears nothing.
 const DISTRUST: Duration = Duration::from_secs(60);
 
 /// What a server is started from; cells that agree in all of it share one.
@@ -60,6 +62,7 @@ struct Server {
     since: Option<Instant>,
     current: Option<CellKey>,
     waiting: VecDeque<Birth>,
+    refusals: u32,
     used: Instant,
 }
 
@@ -147,13 +150,14 @@ impl ForkServers {
             since: Some(now),
             current: None,
             waiting: VecDeque::new(),
+            refusals: 0,
             used: now,
         });
     }
 
     fn distrust(&mut self, origin: Origin, reason: &str) {
         super::process::complain(&format!(
-            "sandbox helper: the fork server {} did not come up, cells start without: {reason}",
+            "sandbox helper: the fork server {} bears nothing, cells start without: {reason}",
             origin.command.join(" ")
         ));
         self.distrusted.push((origin, Instant::now() + DISTRUST));
@@ -180,7 +184,7 @@ impl ForkServers {
                     outcomes.extend(server.current.map(|cell| (cell, Outcome::Unknown(reason.clone()))));
                     let waiting = server.waiting.drain(..);
                     outcomes.extend(waiting.map(|birth| (birth.cell, Outcome::NotForked(reason.clone()))));
-                    if !server.is_ready {
+                    if !server.is_ready || server.refusals > 0 || server.current.is_some() {
                         self.distrust(server.origin, &reason);
                     }
                 }
@@ -222,6 +226,7 @@ impl Server {
             self.send(outcomes);
         }
         match self.since {
+            _ if self.refusals >= MAX_REFUSALS => Err("it refuses every birth".to_owned()),
             Some(since) if since.elapsed() > if self.is_ready { BIRTH_TIME } else { START_TIME } => {
                 Err("the fork server gave no sign".to_owned())
             }
@@ -236,8 +241,14 @@ impl Server {
                 self.since = None;
                 return Ok(());
             }
-            Word::Forked { pid } => Outcome::Forked(pid),
-            Word::Refused { reason } => Outcome::NotForked(reason),
+            Word::Forked { pid } => {
+                self.refusals = 0;
+                Outcome::Forked(pid)
+            }
+            Word::Refused { reason } => {
+                self.refusals += 1;
+                Outcome::NotForked(reason)
+            }
         };
         let cell = self.current.take().ok_or("the fork server spoke unasked")?;
         self.since = None;
