@@ -34,6 +34,7 @@ pub(crate) fn tests() -> Vec<Trial> {
         test("images_that_run_stay", stay),
         test("kinds_run_on_their_imported_images", kinds),
         test("images_of_many_layers_are_one_root", deep),
+        test("images_of_whole_systems_run", python),
     ]
 }
 
@@ -392,4 +393,99 @@ async fn deep() {
     assert_eq!(guest.result("{}").await, json!({ "number": 59, "gone": "/gone/c", "one": "/etc/on*" }));
     guest.container.stop().await;
     quay.close().await;
+}
+
+/// The server of a runtime in Python, as images have them: started by name, loads code, keeps it.
+const SERVER: &str = r#"
+import http.server, json, os, sys
+loaded = {}
+class Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = 'HTTP/1.1'
+    def do_POST(self):
+        value = json.loads(self.rfile.read(int(self.headers['Content-Length'])))['value']
+        if self.path == '/init':
+            os.environ.update(value['env'])
+            with open('action.py', 'w') as file:
+                file.write(value['code'])
+            exec(compile(value['code'], 'action.py', 'exec'), loaded)
+            result = {'ok': True}
+        else:
+            result = loaded[ 'main'](value)
+        sys.stdout.flush()
+        body = json.dumps(result).encode()
+        self.send_response(200)
+        self.send_header('Content-Length', str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+    def log_message(self, *arguments):
+        pass
+http.server.ThreadingHTTPServer(('0.0.0.0', 8080), Handler).serve_forever()
+"#;
+
+/// An interpreter with all that it needs, of this machine: dynamic libraries, links, a standard library, root as user.
+async fn python() {
+    let Some(interpreter) = python_of_this_machine() else {
+        println!("skipped: this machine has no /usr/bin/python3 with its library in /usr/lib");
+        return;
+    };
+    let quay = Quay::open().await;
+    let image = interpreter
+        .layer(Layer::default().folder("app/", 0o755).file("app/server.py", 0o644, SERVER.as_bytes()))
+        .with("Env", json!(["PATH=/usr/local/bin:/usr/bin", "LANG=C.UTF-8"]))
+        .with("WorkingDir", json!("/app"))
+        .with("Entrypoint", json!(["python3"]))
+        .with("Cmd", json!(["server.py"]));
+    let image = quay.import(&image);
+    let code = "import os, threading\ncount = 0\ndef main(args):\n    global count\n    count += 1\n    \
+                print('asked', args)\n    return {'count': count, 'uid': os.getuid(), 'cwd': os.getcwd(), \
+                'files': sorted(os.listdir()), 'threads': threading.active_count() > 1}";
+    let guest = quay.script(&image, code).await;
+    for count in 1..=2 {
+        let result = guest.result(r#"{"tea":1}"#).await;
+        let files = ["action.py", "server.py"];
+        let expected = json!({ "count": count, "uid": 0, "cwd": "/app", "files": files, "threads": true });
+        assert_eq!(result, expected);
+    }
+    let logs = guest.run("{}").await.logs;
+    assert_eq!(logs.iter().map(|line| &line[31..]).collect::<Vec<_>>(), ["stdout: asked {}"]);
+    guest.container.freeze().await.unwrap();
+    guest.container.thaw().await.unwrap();
+    assert_eq!(guest.result("{}").await["count"], json!(4));
+    guest.container.stop().await;
+    quay.close().await;
+}
+
+fn python_of_this_machine() -> Option<Image> {
+    let program = std::fs::canonicalize("/usr/bin/python3").ok()?;
+    let name = program.file_name()?.to_str()?.to_owned();
+    let library = std::path::Path::new("/usr/lib").join(&name);
+    if !library.join("http/server.py").is_file() {
+        return None;
+    }
+    let mut files = vec![program.clone()];
+    let mut open = vec![library];
+    while let Some(folder) = open.pop() {
+        for entry in folder.read_dir().ok()? {
+            let path = entry.ok()?.path();
+            let skipped = ["__pycache__", "test", "idlelib", "ensurepip", "lib2to3", "dist-packages"];
+            if path.is_symlink() || skipped.iter().any(|name| path.ends_with(name)) {
+            } else if path.is_dir() {
+                open.push(path);
+            } else {
+                files.push(path);
+            }
+        }
+    }
+    let modules = files.iter().filter(|path| path.extension().is_some_and(|end| end == "so"));
+    let linked = std::process::Command::new("ldd").arg(&program).args(modules).output().ok()?;
+    let text = String::from_utf8_lossy(&linked.stdout).into_owned();
+    let libraries: std::collections::BTreeSet<&str> =
+        text.split_whitespace().filter(|word| word.starts_with('/') && !word.ends_with(':')).collect();
+    let mut system = Layer::default().folder("tmp/", 0o1777).link("usr/bin/python3", &name);
+    for path in files.iter().filter_map(|path| path.to_str()).chain(libraries) {
+        // Links of the machine become files: the loader asks for their names.
+        let mode = if path.ends_with(".py") { 0o644 } else { 0o755 };
+        system = system.file(path.trim_start_matches('/'), mode, &std::fs::read(path).ok()?);
+    }
+    Some(Image::new("chasen-test/python:1").layer(system))
 }
