@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use chasen_test_images::{Image, Layer, of_misbehaving, of_shell};
+use chasen_test_images::{Image, Layer, misbehaving, of_misbehaving, of_shell};
 use chasen_testkit::docker::{self, Daemon, NETWORK};
 use chasen_testkit::{Client, node};
 use serde_json::json;
@@ -12,6 +12,7 @@ use crate::scenario::{Need, Scenario};
 
 /// Status of what went wrong by the developer's doing.
 const DEVELOPER_ERROR: &str = "action developer error";
+const INIT_EXITED: &str = "The action did not initialize and exited unexpectedly.";
 /// Time limit of images that never answer, milliseconds.
 const TIMEOUT: u64 = 5000;
 
@@ -68,22 +69,25 @@ async fn runs() {
 struct Case {
     name: &'static str,
     image: Image,
+    /// It never answers: how long that is waited for is not the test's to wait.
+    is_silent: bool,
     /// Status text, and the beginning of the error; `None` for a success.
     failure: Option<(&'static str, String)>,
 }
 
 fn cases() -> Vec<Case> {
     const RUN_EXITED: &str = "The action did not produce a valid response and exited unexpectedly.";
-    const INIT_EXITED: &str = "The action did not initialize and exited unexpectedly.";
     let reference = |name: &str| format!("chasen-e2e/bad-{name}:1");
     let manner = |name, manner: &str, failure: Option<(&'static str, &str)>| Case {
         name,
         image: of_misbehaving(&reference(name), &[manner]),
+        is_silent: matches!(manner, "listen=never" | "run=hang"),
         failure: failure.map(|(status, text)| (status, text.to_owned())),
     };
     let without_program = |name, image: Image| Case {
         name,
         image,
+        is_silent: false,
         failure: Some((DEVELOPER_ERROR, format!("executable file not found in image {}", reference(name)))),
     };
     vec![
@@ -141,7 +145,11 @@ async fn bad_images() {
     for case in cases() {
         daemon.load(&case.image.docker_archive());
         let reference = case.image.reference.clone();
-        Function::of_image(case.name, &reference, None).limit("timeout", TIMEOUT).put(&client).await;
+        let mut action = Function::of_image(case.name, &reference, None);
+        if case.is_silent {
+            action = action.limit("timeout", TIMEOUT);
+        }
+        action.put(&client).await;
         let called = call(&client, case.name, &json!({})).await;
         check(&case, &called);
         // A success and an application error leave it to the next call.
@@ -150,6 +158,17 @@ async fn bad_images() {
         }
         sings(&client).await;
     }
+    // A program of another processor: engines notice at the start, or when it has ended.
+    let foreign = "chasen-e2e/bad-foreign:1";
+    daemon.load(&of_foreign_program(foreign).docker_archive());
+    Function::of_image("foreign", foreign, None).put(&client).await;
+    let called = call(&client, "foreign", &json!({})).await;
+    let (status, text) = called.failure();
+    assert_eq!(status, DEVELOPER_ERROR);
+    let texts = [INIT_EXITED.to_owned(), format!("executable file not found in image {foreign}")];
+    assert!(texts.contains(&text), "{text}");
+    gone(&daemon, foreign).await;
+    sings(&client).await;
     // Nobody listens there.
     let nowhere = "127.0.0.1:1/nothing:1";
     Function::of_image("nowhere", nowhere, None).put(&client).await;
@@ -157,6 +176,18 @@ async fn bad_images() {
     let text = format!("Failed to pull container image '{nowhere}'.");
     assert_eq!(called.failure(), (DEVELOPER_ERROR, text));
     sings(&client).await;
+}
+
+/// An image whose program no processor of this machine runs.
+fn of_foreign_program(reference: &str) -> Image {
+    // Where ELF's header says for which processor it is: the one that this machine is not of.
+    const MACHINE: usize = 18;
+    const X86_64: u8 = 62;
+    const AARCH64: u8 = 183;
+    let mut program = std::fs::read(misbehaving()).unwrap();
+    program[MACHINE] = if program[MACHINE] == X86_64 { AARCH64 } else { X86_64 };
+    let layer = Layer::default().file("program", 0o755, &program);
+    Image::new(reference).layer(layer).with("Entrypoint", json!(["/program"]))
 }
 
 fn check(case: &Case, called: &Called) {

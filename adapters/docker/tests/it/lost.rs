@@ -1,7 +1,6 @@
 //! Engines that are not there, go, come again, or do not answer.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use chasen_docker::{DockerConfig, DockerFactory};
 use chasen_entity::response::Answer;
@@ -60,10 +59,8 @@ fn factory_at(daemon: &Daemon, folder: &tempfile::TempDir) -> DockerFactory {
 }
 
 async fn refused_soon(factory: &DockerFactory) {
-    let begun = Instant::now();
-    let error = refusal(factory, &of_image(SHELL)).await;
+    let error = within(refusal(factory, &of_image(SHELL))).await;
     assert!(matches!(error, CreateError::Failed(_)), "{error:?}");
-    assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
     assert!(!factory.is_up());
     within(factory.close()).await;
 }
