@@ -14,6 +14,7 @@ Each language's `cases.json` is a list of cases. A text of several lines may be 
   name     what the case shows, starting with its number in the runtime contract where it has one
   code     text of a single source file, or
   files    {path: text} of an unpacked archive;  archive  "tar.gz" where a platform is not to be sent a zip
+  blackbox  the image that the code is for, in `native`
   main     entry point (default "main");  env  init environment;  init  the whole `value` instead
   host     environment of the launcher process
   needs    programs that the machine must have; without them the case is skipped
@@ -89,7 +90,8 @@ def player(family, entry, program, options):
             if not proxy.plays(case):
                 return "only a launcher of one's own can be given it"
             case = compiled.in_image(case, family, entry, program, ROOT)
-            return proxy.check(case, str(options.proxy.resolve()), family, None, modules)
+            kind = compiled.kind(case, family)
+            return proxy.check(case, str(options.proxy.resolve()), kind, None, modules)
 
         return in_image
     launcher_file = ROOT / settings["launcher"]
@@ -155,6 +157,7 @@ def main():
     parser.add_argument("families", nargs="*", metavar="LANGUAGE")
     options = parser.parse_args()
     manifest = json.loads((ROOT / "runtimes.json").read_text(encoding="utf-8"))["runtimes"]
+    manifest["native"] = [compiled.NATIVE]
     unknown = set(options.families) - set(manifest)
     if unknown:
         parser.error(f"no such language: {', '.join(sorted(unknown))}; the manifest has {', '.join(manifest)}")

@@ -6,6 +6,10 @@ from pathlib import Path
 
 # What the images of these kinds tell the proxy in front of the executable.
 IMAGES = {"go": {"OW_LOG_INIT_ERROR": "1", "OW_WAIT_FOR_ACK": "1"}}
+# Executables of no language: the cases say which of the two images of the platform's own they are for.
+NATIVE = {"kind": "blackbox", "default": True, "chasen": {"interpreter": {"command": "bash", "version": "5"}}}
+# What the proxy calls the second of them.
+ACTION_LOOP = {"actionloop-base": "actionloop"}
 
 
 def is_compiled(entry):
@@ -20,8 +24,15 @@ def toolchain(program):
     return str(Path(program).parent)
 
 
+def kind(case, family):
+    """What the proxy is told that it stands in front of."""
+    return ACTION_LOOP.get(case.get("blackbox"), family)
+
+
 def in_image(case, family, entry, program, root):
     """The case with the environment that an image of this kind has."""
+    if "compiler" not in entry["chasen"]:
+        return case
     environment = {
         "PATH": os.pathsep.join([toolchain(program), os.environ.get("PATH", os.defpath)]),
         "OW_COMPILER": str(root / entry["chasen"]["compiler"]["program"]),

@@ -65,6 +65,8 @@ class Node:
 
     def create(self, name, case, kind):
         exec_ = {"kind": kind, "main": case.get("main", "main"), "code": code(case)}
+        if "blackbox" in case:
+            exec_["image"] = f"openwhisk/{case['blackbox']}"
         parameters = [{"key": key, "value": value, "init": True} for key, value in case.get("env", {}).items()]
         document = {"exec": exec_, "parameters": parameters}
         status, _, text = self.request("PUT", f"/actions/{name}?overwrite=true", document)

@@ -14,7 +14,7 @@ use serde_json::{Map, Value};
 
 use crate::channel::{Channel, Request};
 use crate::environment::variables;
-use crate::program::make_executable;
+use crate::program::{make_executable, not_startable};
 use crate::run::run;
 
 const STUB_RESULT: &[u8] = br#"{ "error": "This is a stub action. Replace it with custom logic." }"#;
@@ -122,11 +122,10 @@ impl Action {
         let last = match run(executable, &self.folder, &arguments, &env, &mut stdout, self.keep)? {
             Ok(last) => last,
             Err(error) => {
-                writeln!(
-                    io::stderr(),
-                    "cannot start {}: {error}; a script must begin with #!",
-                    executable.display()
-                )?;
+                // What the kernel says of a missing interpreter is that the file is not there.
+                let why =
+                    not_startable(executable).map_or_else(|| error.to_string(), |why| format!("it {why}"));
+                writeln!(io::stderr(), "cannot start {}: {why}", executable.display())?;
                 return channel.refuse(id, &format!("cannot start action: {error}"));
             }
         };

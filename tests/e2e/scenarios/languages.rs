@@ -14,12 +14,13 @@ const PHP: Need = Need::command("php");
 const RUBY: Need = Need::command("ruby");
 
 /// Families of the manifest whose cases are played in sandboxes.
-const CASES: [(&str, &str, Need); 7] = [
+const CASES: [(&str, &str, Need); 8] = [
     ("languages::the_cases_of_nodejs_hold_in_sandboxes", "nodejs", Need::command("node")),
     ("languages::the_cases_of_python_hold_in_sandboxes", "python", Need::command("python3.11")),
     ("languages::the_cases_of_java_hold_in_sandboxes", "java", JAVA),
     ("languages::the_cases_of_php_hold_in_sandboxes", "php", PHP),
     ("languages::the_cases_of_go_hold_in_sandboxes", "go", Need::command("go")),
+    ("languages::the_cases_of_executables_hold_in_sandboxes", "native", Need::command("bash")),
     ("languages::the_cases_of_rust_hold_in_sandboxes", "rust", Need::command("rustc")),
     ("languages::the_cases_of_ruby_hold_in_sandboxes", "ruby", RUBY),
 ];

@@ -170,5 +170,5 @@ fn what_cannot_start_says_why() {
     let (kind, text) = launcher.run("{}");
     assert_eq!(kind, DeveloperError);
     assert!(text.contains("cannot start action: "), "{text}");
-    assert!(launcher.close().1.contains("a script must begin with #!"));
+    assert!(launcher.close().1.contains("/no/such/interpreter"));
 }

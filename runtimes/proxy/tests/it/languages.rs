@@ -8,9 +8,9 @@ use serde_json::{Value, json};
 
 use crate::harness::{Proxy, answer, program};
 
-/// Families whose launchers are built in, one whose launcher is built beside the modules of the others, and two that
-/// are compiled.
-const FAMILIES: [&str; 7] = ["go", "java", "nodejs", "php", "python", "ruby", "rust"];
+/// Families whose launchers are built in, one whose launcher is built beside the modules of the others, two that
+/// are compiled, and executables.
+const FAMILIES: [&str; 8] = ["go", "java", "native", "nodejs", "php", "python", "ruby", "rust"];
 /// Names the folder of what functions find installed, where there is one.
 const MODULES: &str = "CHASEN_LAUNCHER_MODULES";
 
