@@ -55,8 +55,7 @@ pub(crate) enum Launcher {
 impl Kind {
     /// The kind of this name, with `command` as its launcher unless that is empty. The error says what to do.
     pub(crate) fn find(name: &str, command: Vec<OsString>) -> Result<Self, String> {
-        let family = name.split(':').next().unwrap_or_default().to_owned();
-        let personality = Personality::of_kind(&family);
+        let mut family = family_of(name);
         let launcher = if !command.is_empty() {
             Launcher::Frames(command)
         } else if family == ACTION_LOOP {
@@ -64,18 +63,27 @@ impl Kind {
         } else if NATIVE.contains(&family.as_str()) {
             Launcher::Native
         } else {
-            of_manifest(name, &family)?
+            // An alias may lead to another family.
+            let (kind, launcher) = of_manifest(name)?;
+            family = family_of(&kind);
+            launcher
         };
-        Ok(Self { family, personality, launcher })
+        Ok(Self { personality: Personality::of_kind(&family), family, launcher })
     }
 }
 
-/// What launches a kind of the manifest.
-fn of_manifest(name: &str, family: &str) -> Result<Launcher, String> {
+fn family_of(kind: &str) -> String {
+    kind.split(':').next().unwrap_or_default().to_owned()
+}
+
+/// The kind of the manifest that this name or alias leads to, the family's default for want of one, and what launches it.
+fn of_manifest(name: &str) -> Result<(String, Launcher), String> {
     let manifest = Manifest::parse(MANIFEST).map_err(|error| error.to_string())?;
-    let name = if name.contains(':') { name.to_owned() } else { format!("{family}:default") };
-    let kind = manifest.resolve(&name).and_then(|kind| kind.launch.clone());
-    let launch = kind.ok_or_else(|| {
+    let default = format!("{name}:default");
+    let found = manifest.resolve(name).or_else(|| manifest.resolve(&default));
+    let found = found.and_then(|kind| Some((kind.kind.clone(), kind.launch.clone()?)));
+    let name = if name.contains(':') { name } else { default.as_str() };
+    let (kind, launch) = found.ok_or_else(|| {
         let known: Vec<&str> = manifest.kinds().map(|kind| kind.kind.as_str()).collect();
         format!(
             "no launcher for '{name}' is built in; there is {}, {ACTION_LOOP} and {}. Give the launcher's command after --",
@@ -83,7 +91,7 @@ fn of_manifest(name: &str, family: &str) -> Result<Launcher, String> {
             NATIVE.join(", ")
         )
     })?;
-    let Some(launcher) = &launch.launcher else { return Ok(Launcher::Action) };
+    let Some(launcher) = &launch.launcher else { return Ok((kind, Launcher::Action)) };
     if !LAUNCHERS.iter().any(|(path, _)| path == launcher) {
         return Err(format!("the launcher of '{name}' is not built in: give its command after --"));
     }
@@ -97,7 +105,7 @@ fn of_manifest(name: &str, family: &str) -> Result<Launcher, String> {
     let mut command = vec![interpreter.into_os_string()];
     command.extend(launch.args.iter().map(OsString::from));
     command.push(file.into_os_string());
-    Ok(Launcher::Frames(command))
+    Ok((kind, Launcher::Frames(command)))
 }
 
 /// The image says which version it has by having it: the first of the names that is there is taken.
@@ -168,6 +176,15 @@ mod tests {
         let own = Kind::find("java:17", vec!["java".into(), "Launcher".into()]).unwrap();
         assert_eq!(own.personality, Personality::Java);
         assert_eq!(own.launcher, Launcher::Frames(vec!["java".into(), "Launcher".into()]));
+    }
+
+    #[test]
+    fn aliases_have_the_personality_of_their_kind() {
+        match Kind::find("typescript:3.7", Vec::new()) {
+            Ok(kind) => assert_eq!((kind.family.as_str(), kind.personality), ("nodejs", Personality::Node)),
+            Err(why) => println!("skipped: {why}"),
+        }
+        clean_up();
     }
 
     #[test]
