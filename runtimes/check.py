@@ -85,8 +85,6 @@ def player(family, entry, program, options):
     if compiled.is_compiled(entry):
 
         def in_image(case, _):
-            if not options.proxy:
-                return "only nodes and proxies compile"
             if not proxy.plays(case):
                 return "only a launcher of one's own can be given it"
             case = compiled.in_image(case, family, entry, program, ROOT)
@@ -132,6 +130,9 @@ def check_language(family, entry, options, counts):
         failed = options.all and not optional
         print(f"{'FAIL ' * failed}{family}: skipped, no {wanted['command']} {wanted['version']} on this machine")
         counts["failed" if failed else "skipped"] += len(cases)
+        return
+    if compiled.is_compiled(entry) and not options.node and not options.proxy:
+        print(f"{family}: has no launcher; its cases are played by nodes and proxies")
         return
     play = player(family, entry, program, options)
     for number, case in enumerate(cases):
