@@ -47,7 +47,7 @@ async fn forked_lives() {
     let (_node, client) = forking().await;
     let code = "import os, sys, time\ndef main(args):\n    print('out')\n    print('err', file=sys.stderr)\n    \
                 return eval(args['do'])\n";
-    Function::python("doer", code).limit("timeout", 1000).limit("memory", 128).put(&client).await;
+    Function::python("doer", code).limit("memory", 128).put(&client).await;
     let called = call(&client, "doer", &json!({"do": "{'namespace': os.environ['__OW_NAMESPACE']}"})).await;
     assert_eq!(called.result(), &json!({"namespace": "guest"}));
     let mut lines: Vec<String> = logs(&client, called.id()).await;
@@ -56,7 +56,6 @@ async fn forked_lives() {
     assert_eq!(lines, ["stderr: err", "stdout: out"]);
     for (deed, text) in [
         ("len(bytearray(os.urandom(1)) * (512 << 20))", "The action exhausted its memory and was aborted."),
-        ("time.sleep(60)", "The action exceeded its time limits of 1000 milliseconds."),
         ("os._exit(4)", "command exited"),
         ("sys.exit(4)", "command exited"),
     ] {
@@ -66,6 +65,10 @@ async fn forked_lives() {
         let next = call(&client, "doer", &json!({"do": "{'pid': os.getpid()}"})).await;
         assert!(next.result()["pid"].is_number(), "{}", next.text);
     }
+    Function::python("sleeper", code).limit("timeout", 3000).put(&client).await;
+    let called = call(&client, "sleeper", &json!({"do": "time.sleep(600)"})).await;
+    let text = "The action exceeded its time limits of 3000 milliseconds.";
+    assert_eq!(called.failure(), ("action developer error", text.to_owned()));
 }
 
 async fn forked_walls() {
