@@ -45,6 +45,7 @@ fn import(node: &Node, image_to_be: &Image) {
 }
 
 /// The image of most scenarios; `None`, and said so, if the machine lacks its parts.
+#[expect(clippy::print_stdout, reason = "what is missing is said where the scenario is")]
 fn shell() -> Option<Image> {
     let image = of_shell(SHELL);
     if image.is_none() {

@@ -6,6 +6,7 @@ mod docker;
 mod folder;
 mod oci;
 mod tarball;
+mod zstd;
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -221,10 +222,14 @@ pub(crate) fn decoder<'a, R: Read + 'a>(
             let whole = io::Cursor::new(start).chain(packed);
             return Ok(Ok(Box::new(MultiGzDecoder::new(io::BufReader::with_capacity(64 << 10, whole)))));
         }
-        () if begin(&[0x28, 0xb5, 0x2f, 0xfd]) => "zstd",
+        () if begin(&zstd::MAGIC) => {
+            return Ok(Ok(Box::new(zstd::Frames::new(io::Cursor::new(start).chain(packed)))));
+        }
         () if begin(b"BZh") => "bzip2",
         () if begin(&[0xfd, b'7', b'z', b'X']) => "xz",
         () => return Ok(Ok(Box::new(io::Cursor::new(start).chain(packed)))),
     };
-    Ok(Err(format!("it is packed with {unknown}; save the image with layers packed by gzip, or not at all")))
+    Ok(Err(format!(
+        "it is packed with {unknown}; save the image with layers packed by gzip or zstd, or not at all"
+    )))
 }

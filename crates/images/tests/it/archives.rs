@@ -136,10 +136,13 @@ fn what_is_no_archive_says_so() {
     let image = config(&json!({}), &layers());
     docker_save(&world.archive(), &["t"], &image, &layers()[..1]);
     assert!(refused(&world.archive()).contains("2 layers and 1 are there"));
-    let zstd = vec![0x28, 0xb5, 0x2f, 0xfd, 0];
-    let layers = [zstd.clone()];
-    docker_save(&world.archive(), &["t"], &config(&json!({}), &layers), &layers);
-    assert!(refused(&world.archive()).contains("packed with zstd"));
+    for (start, why) in
+        [(&b"BZh9"[..], "packed with bzip2"), (&[0x28, 0xb5, 0x2f, 0xfd, 0xff][..], "damaged")]
+    {
+        let layers = [start.to_vec()];
+        docker_save(&world.archive(), &["t"], &config(&json!({}), &layers), &layers);
+        assert!(refused(&world.archive()).contains(why), "{why}");
+    }
     let full = std::fs::read(world.archive()).unwrap();
     std::fs::write(world.archive(), &full[..700]).unwrap();
     assert!(!refused(&world.archive()).is_empty());
