@@ -7,6 +7,13 @@ use std::path::Path;
 
 /// Longest first line of a script that the kernel reads.
 const MAX_FIRST_LINE: u64 = 256;
+/// Where an ELF header says which processors the program is for.
+const ELF_MACHINE: std::ops::Range<usize> = 18..20;
+/// The ELF numbers of processors whose programs this one runs; empty where that is not known.
+#[rustfmt::skip]
+const MACHINES: &[u16] = if cfg!(target_arch = "x86_64") { &[62, 3] }
+    else if cfg!(target_arch = "aarch64") { &[183, 40] }
+    else { &[] };
 
 /// Makes sure that `path` is a program. The error continues "the path …".
 pub(crate) fn make_executable(path: &Path) -> Result<(), String> {
@@ -26,9 +33,12 @@ pub(crate) fn make_executable(path: &Path) -> Result<(), String> {
 pub(crate) fn not_startable(path: &Path) -> Option<String> {
     let mut start = Vec::new();
     let file = File::open(path).ok()?;
-    BufReader::new(file.take(MAX_FIRST_LINE)).read_until(b'\n', &mut start).ok()?;
+    let mut reader = BufReader::new(file.take(MAX_FIRST_LINE));
+    reader.read_until(b'\n', &mut start).ok()?;
     if start.starts_with(b"\x7fELF") {
-        return None;
+        // A header is no line: the byte of a line's end may be any of its numbers.
+        reader.read_to_end(&mut start).ok()?;
+        return foreign(&start);
     }
     let Some(line) = start.strip_prefix(b"#!") else {
         return Some("is neither an ELF program nor a script that begins with #!".to_owned());
@@ -37,6 +47,19 @@ pub(crate) fn not_startable(path: &Path) -> Option<String> {
     let interpreter = line.split_ascii_whitespace().next().unwrap_or_default();
     (!Path::new(interpreter).is_file())
         .then(|| format!("names an interpreter that is not there: {interpreter:?}"))
+}
+
+/// Why this machine's processor does not run a program with this ELF header.
+fn foreign(header: &[u8]) -> Option<String> {
+    let machine = header.get(ELF_MACHINE).and_then(|bytes| bytes.try_into().ok()).map(u16::from_le_bytes);
+    match machine {
+        None => Some("is a piece of an ELF program".to_owned()),
+        Some(machine) if MACHINES.is_empty() || MACHINES.contains(&machine) => None,
+        Some(machine) => Some(format!(
+            "is an ELF program for another architecture: number {machine}, and this machine is {}",
+            std::env::consts::ARCH
+        )),
+    }
 }
 
 #[cfg(test)]
@@ -48,7 +71,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("exec");
         for (content, reason) in [
-            ("\x7fELF...", None),
+            ("\x7fELF...", Some("a piece of an ELF program")),
+            ("\x7fELF\x02\x01\x01\0\0\0\n\0\0\0\0\0\x02\0\x2b\0", Some("another architecture: number 43")),
             ("#!/bin/sh\n", None),
             ("#! /bin/sh -e\n", None),
             ("#!/no/such\n", Some("\"/no/such\"")),
