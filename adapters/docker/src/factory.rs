@@ -194,7 +194,8 @@ impl Maker {
                 let (started, pulled) = tokio::join!(start(), self.pulled(engine, image, check));
                 match pulled {
                     Ok(()) => {
-                        let newest = engine.image_id(image).await.map_err(failed)?;
+                        // What cannot be told counts as another one.
+                        let newest = engine.image_id(image).await.ok().flatten();
                         match started {
                             Ok(started) if newest.as_deref() == Some(started.image_id()) => Ok(started),
                             outdated => {

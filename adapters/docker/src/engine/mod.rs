@@ -21,11 +21,8 @@ use tokio::time::timeout;
 
 use lines::Lines;
 use model::{Created, EventLine, Image, PullStep};
-pub use model::{
-    Endpoint, Happened, Happening, HostConfig, Inspected, Listed, LogConfig, NetworkSettings, NewContainer,
-    State, Ulimit,
-};
-pub use output::{Frames, UnknownStream};
+pub(crate) use model::{Happened, Happening, HostConfig, Inspected, Listed, LogConfig, NewContainer, Ulimit};
+pub(crate) use output::Frames;
 use wire::Call;
 pub use wire::EngineError;
 
@@ -39,11 +36,11 @@ const USUAL: Duration = Duration::from_secs(60);
 /// Longest pause, resumption or word that the engine is there.
 const QUICK: Duration = Duration::from_secs(10);
 /// Longest pull.
-pub const PULL: Duration = Duration::from_secs(10 * 60);
+pub(crate) const PULL: Duration = Duration::from_secs(10 * 60);
 
 /// A version of the API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Version {
+pub(crate) struct Version {
     major: u32,
     minor: u32,
 }
@@ -63,7 +60,7 @@ impl std::fmt::Display for Version {
 
 /// An engine that has answered.
 #[derive(Debug, Clone)]
-pub struct Engine {
+pub(crate) struct Engine {
     socket: PathBuf,
     version: Version,
 }
@@ -73,7 +70,7 @@ impl Engine {
     ///
     /// # Errors
     /// Nobody answers there within some seconds, or the engine is too old.
-    pub async fn connect(socket: &Path) -> Result<Self, EngineError> {
+    pub(crate) async fn connect(socket: &Path) -> Result<Self, EngineError> {
         const WHAT: &str = "say its version";
         #[derive(serde::Deserialize)]
         #[serde(rename_all = "PascalCase")]
@@ -91,15 +88,9 @@ impl Engine {
         Ok(Self { socket: socket.to_path_buf(), version: newest.min(NEWEST) })
     }
 
-    /// Where it answers.
-    #[must_use]
-    pub fn socket(&self) -> &Path {
-        &self.socket
-    }
-
     /// The version that is spoken.
     #[must_use]
-    pub fn version(&self) -> Version {
+    pub(crate) fn version(&self) -> Version {
         self.version
     }
 
@@ -120,38 +111,38 @@ impl Engine {
     }
 
     /// Creates a container; returns its id.
-    pub async fn create(&self, name: &str, container: &NewContainer) -> Result<String, EngineError> {
+    pub(crate) async fn create(&self, name: &str, container: &NewContainer) -> Result<String, EngineError> {
         let path = format!("/containers/create?name={}", encoded(name));
         let call = self.call_with("create a container", &path, container)?;
         call.json(&self.socket).await.map(|created: Created| created.id)
     }
 
     /// Starts it.
-    pub async fn start(&self, container: &str) -> Result<(), EngineError> {
+    pub(crate) async fn start(&self, container: &str) -> Result<(), EngineError> {
         let path = format!("/containers/{container}/start");
         self.done(self.call("start a container", Method::POST, &path, USUAL)).await
     }
 
     /// Everything there is to know about it.
-    pub async fn inspect(&self, container: &str) -> Result<Inspected, EngineError> {
+    pub(crate) async fn inspect(&self, container: &str) -> Result<Inspected, EngineError> {
         let path = format!("/containers/{container}/json");
         self.call("inspect a container", Method::GET, &path, USUAL).json(&self.socket).await
     }
 
     /// Stops its processes from running.
-    pub async fn pause(&self, container: &str) -> Result<(), EngineError> {
+    pub(crate) async fn pause(&self, container: &str) -> Result<(), EngineError> {
         let path = format!("/containers/{container}/pause");
         self.done(self.call("pause a container", Method::POST, &path, QUICK)).await
     }
 
     /// Lets them go on.
-    pub async fn unpause(&self, container: &str) -> Result<(), EngineError> {
+    pub(crate) async fn unpause(&self, container: &str) -> Result<(), EngineError> {
         let path = format!("/containers/{container}/unpause");
         self.done(self.call("unpause a container", Method::POST, &path, QUICK)).await
     }
 
     /// Kills what runs in it; no error if nothing does.
-    pub async fn kill(&self, container: &str) -> Result<(), EngineError> {
+    pub(crate) async fn kill(&self, container: &str) -> Result<(), EngineError> {
         let path = format!("/containers/{container}/kill?signal=SIGKILL");
         let killed = self.done(self.call("kill a container", Method::POST, &path, QUICK)).await;
         match killed {
@@ -163,7 +154,7 @@ impl Engine {
     }
 
     /// Kills what runs in it and removes it with its anonymous volumes; no error if it is gone already.
-    pub async fn remove(&self, container: &str) -> Result<(), EngineError> {
+    pub(crate) async fn remove(&self, container: &str) -> Result<(), EngineError> {
         let path = format!("/containers/{container}?force=true&v=true");
         let removed = self.done(self.call("remove a container", Method::DELETE, &path, USUAL)).await;
         match removed {
@@ -173,20 +164,20 @@ impl Engine {
     }
 
     /// All containers with this label, running or not.
-    pub async fn list(&self, label: &str) -> Result<Vec<Listed>, EngineError> {
+    pub(crate) async fn list(&self, label: &str) -> Result<Vec<Listed>, EngineError> {
         let filters = json!({ "label": [label] }).to_string();
         let path = format!("/containers/json?all=true&filters={}", encoded(&filters));
         self.call("list containers", Method::GET, &path, USUAL).json(&self.socket).await
     }
 
     /// What the container prints from here on, in [`Frames`]: attached before the start, that is everything.
-    pub async fn attach(&self, container: &str) -> Result<TokioIo<Upgraded>, EngineError> {
+    pub(crate) async fn attach(&self, container: &str) -> Result<TokioIo<Upgraded>, EngineError> {
         let path = format!("/containers/{container}/attach?stream=true&stdout=true&stderr=true");
         self.call("attach to a container", Method::POST, &path, QUICK).upgrade(&self.socket).await
     }
 
     /// What happens from here on to containers with this label.
-    pub async fn events(&self, label: &str) -> Result<Events, EngineError> {
+    pub(crate) async fn events(&self, label: &str) -> Result<Events, EngineError> {
         let filters = json!({ "type": ["container"], "label": [label] }).to_string();
         let path = format!("/events?filters={}", encoded(&filters));
         let call = self.call("tell its events", Method::GET, &path, QUICK);
@@ -194,7 +185,7 @@ impl Engine {
     }
 
     /// The id of an image that is here; `None` if it is not.
-    pub async fn image_id(&self, image: &str) -> Result<Option<String>, EngineError> {
+    pub(crate) async fn image_id(&self, image: &str) -> Result<Option<String>, EngineError> {
         let path = format!("/images/{}/json", encoded(image));
         let found = self.call("inspect an image", Method::GET, &path, USUAL).json(&self.socket).await;
         match found {
@@ -205,7 +196,12 @@ impl Engine {
     }
 
     /// Fetches an image, or sees that what is here is up to date. `login` goes along as it is and is not kept.
-    pub async fn pull(&self, name: &str, version: &str, login: Option<String>) -> Result<(), EngineError> {
+    pub(crate) async fn pull(
+        &self,
+        name: &str,
+        version: &str,
+        login: Option<String>,
+    ) -> Result<(), EngineError> {
         const WHAT: &str = "pull an image";
         let path = format!("/images/create?fromImage={}&tag={}", encoded(name), encoded(version));
         let mut call = self.call(WHAT, Method::POST, &path, PULL);
@@ -229,12 +225,12 @@ impl Engine {
 
 /// What happens to containers, as it happens.
 #[derive(Debug)]
-pub struct Events(Lines);
+pub(crate) struct Events(Lines);
 
 impl Events {
     /// The next that matters here; an error at the end of the stream, whatever ended it. Nothing is lost if the
     /// caller stops waiting.
-    pub async fn next(&mut self) -> Result<Happening, EngineError> {
+    pub(crate) async fn next(&mut self) -> Result<Happening, EngineError> {
         const WHAT: &str = "tell its events";
         let garbled = |why| EngineError::Garbled { call: WHAT, why };
         loop {

@@ -13,66 +13,66 @@ pub(super) struct Complaint {
 /// What to create a container from.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "PascalCase")]
-pub struct NewContainer {
+pub(crate) struct NewContainer {
     /// Reference of the image.
-    pub image: String,
+    pub(crate) image: String,
     /// `NAME=value`
-    pub env: Vec<String>,
+    pub(crate) env: Vec<String>,
     /// How its containers are found again.
-    pub labels: BTreeMap<String, String>,
+    pub(crate) labels: BTreeMap<String, String>,
     /// What it may use.
-    pub host_config: HostConfig,
+    pub(crate) host_config: HostConfig,
 }
 
 /// What a container may use of its machine.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "PascalCase")]
-pub struct HostConfig {
+pub(crate) struct HostConfig {
     /// Name of the network that it is in.
-    pub network_mode: String,
+    pub(crate) network_mode: String,
     /// Its weight among those that compete for processors.
-    pub cpu_shares: u64,
+    pub(crate) cpu_shares: u64,
     /// Bytes.
-    pub memory: u64,
+    pub(crate) memory: u64,
     /// Bytes of memory and swap together.
-    pub memory_swap: u64,
+    pub(crate) memory_swap: u64,
     /// Most processes and threads.
-    pub pids_limit: u32,
+    pub(crate) pids_limit: u32,
     /// Bounds of each process.
-    pub ulimits: Vec<Ulimit>,
+    pub(crate) ulimits: Vec<Ulimit>,
     /// Capabilities that it does not get.
-    pub cap_drop: Vec<&'static str>,
+    pub(crate) cap_drop: Vec<&'static str>,
     /// Security options.
-    pub security_opt: Vec<&'static str>,
+    pub(crate) security_opt: Vec<&'static str>,
     /// Name servers; the engine's own choice if there are none.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub dns: Vec<String>,
+    pub(crate) dns: Vec<String>,
     /// Low-level runtime; the engine's own choice if there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub runtime: Option<String>,
+    pub(crate) runtime: Option<String>,
     /// What the engine keeps of its output.
-    pub log_config: LogConfig,
+    pub(crate) log_config: LogConfig,
 }
 
 /// A bound of each process.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "PascalCase")]
-pub struct Ulimit {
+pub(crate) struct Ulimit {
     /// `nofile`
-    pub name: &'static str,
+    pub(crate) name: &'static str,
     /// In force.
-    pub soft: u64,
+    pub(crate) soft: u64,
     /// Most that it may be raised to.
-    pub hard: u64,
+    pub(crate) hard: u64,
 }
 
 /// What the engine keeps of a container's output.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "PascalCase")]
-pub struct LogConfig {
+pub(crate) struct LogConfig {
     /// Name of a log driver.
     #[serde(rename = "Type")]
-    pub driver: &'static str,
+    pub(crate) driver: &'static str,
 }
 
 /// A container that was created.
@@ -85,47 +85,47 @@ pub(super) struct Created {
 /// A container as it is.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-pub struct Inspected {
+pub(crate) struct Inspected {
     /// Id of its image.
-    pub image: String,
+    pub(crate) image: String,
     /// Whether it runs.
-    pub state: State,
+    pub(crate) state: State,
     /// Its addresses.
     #[serde(default)]
-    pub network_settings: NetworkSettings,
+    pub(crate) network_settings: NetworkSettings,
 }
 
 /// Whether a container runs, and how it ended.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-pub struct State {
+pub(crate) struct State {
     /// True while it has a process, paused or not.
     #[serde(default)]
-    pub running: bool,
+    pub(crate) running: bool,
     /// True if a process of it was killed for memory.
     #[serde(default, rename = "OOMKilled")]
-    pub oom_killed: bool,
+    pub(crate) oom_killed: bool,
     /// What its first process ended with.
     #[serde(default)]
-    pub exit_code: i64,
+    pub(crate) exit_code: i64,
 }
 
 /// The networks that a container is in.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-pub struct NetworkSettings {
+pub(crate) struct NetworkSettings {
     /// By name.
     #[serde(default)]
-    pub networks: BTreeMap<String, Endpoint>,
+    pub(crate) networks: BTreeMap<String, Endpoint>,
 }
 
 /// A container's end of a network.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-pub struct Endpoint {
+pub(crate) struct Endpoint {
     /// Empty while there is none.
     #[serde(default, rename = "IPAddress")]
-    pub ip_address: String,
+    pub(crate) ip_address: String,
     /// Address of version 6; empty while there is none.
     #[serde(default, rename = "GlobalIPv6Address")]
     pub global_ipv6_address: String,
@@ -134,27 +134,27 @@ pub struct Endpoint {
 /// A container in a list.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-pub struct Listed {
+pub(crate) struct Listed {
     /// Its id.
-    pub id: String,
+    pub(crate) id: String,
     /// Its names, each with a slash before it.
     #[serde(default)]
-    pub names: Vec<String>,
+    pub(crate) names: Vec<String>,
     /// `created`, `running`, `paused`, `exited`, …
     #[serde(default)]
-    pub state: String,
+    pub(crate) state: String,
 }
 
 impl Listed {
     /// Its name.
     #[must_use]
-    pub fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> &str {
         self.names.first().map_or("", |name| name.trim_start_matches('/'))
     }
 
     /// True while it has a process.
     #[must_use]
-    pub fn is_running(&self) -> bool {
+    pub(crate) fn is_running(&self) -> bool {
         matches!(self.state.as_str(), "running" | "paused")
     }
 }
@@ -175,18 +175,18 @@ pub(super) struct PullStep {
 
 /// What happened to a container.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Happening {
+pub(crate) struct Happening {
     /// Name of the container.
-    pub name: String,
+    pub(crate) name: String,
     /// Its id: a name may have been another container's before.
-    pub id: String,
+    pub(crate) id: String,
     /// What it was.
-    pub what: Happened,
+    pub(crate) what: Happened,
 }
 
 /// See [`Happening`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Happened {
+pub(crate) enum Happened {
     /// Its first process ended, or it was removed.
     Ended,
     /// A process of it was killed for memory.

@@ -10,7 +10,7 @@ const HEAD: usize = 8;
 
 /// Takes the frames apart. Holds no payload: pieces are handed on as they come.
 #[derive(Debug, Default)]
-pub struct Frames {
+pub(crate) struct Frames {
     head: [u8; HEAD],
     /// Bytes of the head that have come.
     known: usize,
@@ -23,7 +23,7 @@ impl Frames {
     ///
     /// # Errors
     /// A frame of a stream that there is not: what comes is no output of a container.
-    pub fn push<'a>(
+    pub(crate) fn push<'a>(
         &mut self,
         mut bytes: &'a [u8],
         mut each: impl FnMut(Stream, &'a [u8]),
@@ -61,7 +61,7 @@ impl Frames {
 /// A frame of a stream that there is not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the engine sent a frame of stream {0}, which is neither stdout nor stderr")]
-pub struct UnknownStream(pub u8);
+pub(crate) struct UnknownStream(pub(crate) u8);
 
 #[cfg(test)]
 mod tests {
