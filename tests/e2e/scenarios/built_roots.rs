@@ -25,6 +25,9 @@ pub(crate) fn scenarios() -> Vec<Scenario> {
         Scenario::blocking("built_roots::the_cases_of_deno_hold_in_sandboxes", deno_cases)
             .needing(Need::Deno)
             .needing(Need::command("python3")),
+        Scenario::new("built_roots::a_real_system_is_built_and_serves_its_kinds", real)
+            .needing(Need::RealRoots)
+            .needing(Need::command("debootstrap")),
     ]
 }
 
@@ -228,6 +231,23 @@ fn shown_and_removed() {
         unknown.stderr.contains("there is no recipe 'windows'; the recipes are debian-12, "),
         "{unknown:?}"
     );
+}
+
+async fn real() {
+    let data = tempfile::tempdir().unwrap();
+    let mut build = chasen();
+    build.args(["runtimes", "build", "debian-13", "--data"]).arg(data.path());
+    // Longer than anything else that a scenario waits for.
+    let status = build.status().unwrap();
+    assert!(status.success(), "{status}");
+    let node = node().data(data.path()).start();
+    let client = node.client();
+    let php = "<?php\nfunction main(array $args): array { return ['text' => mb_strtoupper('grün')]; }\n";
+    Function::of_kind("php", "php:8.3", php).put(&client).await;
+    assert_eq!(call(&client, "php", &json!({})).await.result(), &json!({"text": "GRÜN"}));
+    let python = "import requests\ndef main(args):\n    return {'requests': requests.__name__}\n";
+    Function::of_kind("python", "python:3.13", python).put(&client).await;
+    assert_eq!(call(&client, "python", &json!({})).await.result(), &json!({"requests": "requests"}));
 }
 
 /// A data folder with a built root of Deno, made once; why it cannot be had.

@@ -16,6 +16,8 @@ pub(crate) enum Need {
     Command(Cow<'static, str>),
     /// The published clients.
     Packages,
+    /// Minutes, gigabytes and a mirror of Debian, as somebody said.
+    RealRoots,
     /// Deno, from where the platform's own recipe has it.
     Deno,
     /// A container engine.
@@ -34,6 +36,9 @@ impl Need {
         match self {
             Self::Root => (!is_root()).then(|| "sandboxes need root here: run the tests as root".to_owned()),
             Self::Packages => npm::packages().as_ref().err().cloned(),
+            Self::RealRoots => std::env::var_os("CHASEN_TEST_ROOTFS")
+                .is_none()
+                .then(|| "whole systems take minutes and gigabytes: set CHASEN_TEST_ROOTFS=1".to_owned()),
             Self::Deno => built_roots::deno().as_ref().err().cloned(),
             Self::Engine => docker::engine().err(),
             Self::StaticProxy => match chasen_test_images::of_shell("any") {
