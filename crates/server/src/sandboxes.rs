@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use chasen_entity::Manifest;
@@ -14,9 +13,6 @@ use chasen_spi::container_factory::{Container, ContainerFactory, ContainerSpec, 
 use chasen_spi::{ImageStore, Runtimes};
 
 use crate::runtimes::{ModuleSet, Modules, Tool, Wanted};
-
-/// How long a new container waits for modules that are being installed; then it does without.
-const MODULES_WAIT: Duration = Duration::from_secs(30);
 
 /// Makes sandboxes. The first ones of a kind wait while its modules are installed on a new machine.
 pub struct Sandboxes {
@@ -96,18 +92,13 @@ impl Sandboxes {
         self.runtimes.whole().resolve(kind)?.launch.clone()
     }
 
-    async fn await_modules(&self, kind: &str) {
-        let Some(launch) = self.launch(kind) else { return };
-        let Some(wanted) = wanted_by(&self.factory, &launch) else { return };
+    async fn await_modules(&self, kind: &str) -> Result<(), CreateError> {
+        let Some(launch) = self.launch(kind) else { return Ok(()) };
+        let Some(wanted) = wanted_by(&self.factory, &launch) else { return Ok(()) };
+        let set = wanted.0;
         // Those of a kind that came while the node runs are not known yet.
         self.modules.add(wanted);
-        let Some(name) = launch.modules else { return };
-        if tokio::time::timeout(MODULES_WAIT, self.modules.settled(&name)).await.is_err() {
-            tracing::warn!(
-                kind,
-                "a container starts without the kind's modules, which are still being installed"
-            );
-        }
+        self.modules.await_patiently(set).await.map_err(CreateError::NotRunnable)
     }
 }
 
@@ -154,7 +145,7 @@ impl ContainerFactory for Sandboxes {
     }
 
     async fn create(&self, spec: &ContainerSpec) -> Result<Arc<dyn Container>, CreateError> {
-        self.await_modules(&spec.kind).await;
+        self.await_modules(&spec.kind).await?;
         self.factory.create(spec).await
     }
 

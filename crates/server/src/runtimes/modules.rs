@@ -23,6 +23,10 @@ use tokio::sync::watch;
 const INSTALL_TIME: Duration = Duration::from_mins(5);
 /// How long a failed installation is not tried again, by any node of the machine.
 const RETRY_AFTER: Duration = Duration::from_mins(10);
+/// How long a new container waits for a set that is being installed; then its function does without it.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// The same where it cannot do without: nearly as long as its caller waits, who is told why in the end.
+const LONG_PATIENCE: Duration = Duration::from_secs(50);
 /// How often a node looks whether another has finished installing.
 const LOCK_POLL: Duration = Duration::from_millis(100);
 /// What the name of a folder in which an installer is at work ends with, before a number.
@@ -110,6 +114,16 @@ impl ModuleSet {
     #[must_use]
     pub fn named(name: &str) -> Option<&'static Self> {
         SETS.iter().find(|set| set.name == name)
+    }
+
+    /// Whether functions can do without: find less, and nothing worse.
+    fn is_dispensable(&self) -> bool {
+        matches!(self.installer, Installer::Npm | Installer::Pip)
+    }
+
+    /// How long a new container waits for the set.
+    fn patience(&self) -> Duration {
+        if self.is_dispensable() { PATIENCE } else { LONG_PATIENCE }
     }
 
     /// Folder name that says exactly what is in it.
@@ -238,6 +252,27 @@ impl Modules {
         let outcome = receiver.wait_for(|progress| *progress != Progress::Installing).await;
         // The channel closes without an outcome only when the node ends.
         outcome.is_ok_and(|progress| *progress == Progress::Ready)
+    }
+
+    /// Waits a while for a set. An error is for whoever called a function that cannot do without it: a compiler that
+    /// began without what is just being compiled for it would take longer than to call again.
+    pub async fn await_patiently(&self, set: &ModuleSet) -> Result<(), String> {
+        self.await_for(set, set.patience()).await
+    }
+
+    async fn await_for(&self, set: &ModuleSet, patience: Duration) -> Result<(), String> {
+        if tokio::time::timeout(patience, self.settled(set.name)).await.is_ok() {
+            return Ok(());
+        }
+        let without = set.is_dispensable();
+        tracing::warn!(
+            modules = set.name,
+            without,
+            "a container waited {patience:?} for modules that are still being installed"
+        );
+        let text =
+            "what all of its functions share is being compiled, once per machine; call again in a minute";
+        if without { Ok(()) } else { Err(text.to_owned()) }
     }
 
     /// Waits until nothing is being installed any more.
@@ -430,6 +465,9 @@ mod tests {
     static FAKE: ModuleSet =
         ModuleSet { name: "fake", lists: &[("requirements.txt", "none")], installer: Installer::Pip };
 
+    static SLOW: ModuleSet =
+        ModuleSet { name: "slow", lists: &[("build.sh", "")], installer: Installer::Compile };
+
     /// An "interpreter" that does what this shell script says, in the folder of the lists.
     fn interpreter(folder: &Path, script: &str) -> Tool {
         use std::os::unix::fs::PermissionsExt;
@@ -456,6 +494,16 @@ mod tests {
         assert_eq!(std::fs::read_to_string(cache.path().join("runs")).unwrap(), "run\n");
         assert!(provide(cache.path(), &folders[0], None).settled("fake").await, "known at once");
         assert!(!one.settled("unknown").await);
+    }
+
+    #[tokio::test]
+    async fn who_cannot_do_without_a_set_is_told_that_it_is_not_there_yet() {
+        let cache = tempfile::tempdir().unwrap();
+        let never = |set| -> Wanted { (set, Box::pin(std::future::pending())) };
+        let modules = Modules::provide(cache.path(), cache.path(), vec![never(&FAKE), never(&SLOW)]);
+        let slow = modules.await_for(&SLOW, Duration::ZERO).await;
+        assert!(slow.unwrap_err().contains("call again in a minute"));
+        assert_eq!(modules.await_for(&FAKE, Duration::ZERO).await, Ok(()), "functions run without");
     }
 
     #[tokio::test]
