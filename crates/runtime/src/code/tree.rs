@@ -89,7 +89,8 @@ impl TreeWriter {
         Ok(())
     }
 
-    /// Makes the links and checks that none of them leads out of the tree. Returns the bytes written.
+    /// Makes the links and checks that none of them leads out of the tree, unless to the system. Returns the bytes
+    /// written.
     pub(super) fn finish(self) -> Result<u64, UnpackError> {
         // All parents first: a link can then never stand where another one's parent is needed.
         for (path, _) in &self.links {
@@ -97,12 +98,13 @@ impl TreeWriter {
                 self.make_folder(path, parent)?;
             }
         }
-        for (path, to) in &self.links {
-            std::os::unix::fs::symlink(to, path)
-                .map_err(|error| clash_or_disk(error, self.inner_name(path)))?;
-        }
+        let make = |(path, to): &(PathBuf, PathBuf)| {
+            std::os::unix::fs::symlink(to, path).map_err(|error| clash_or_disk(error, self.inner_name(path)))
+        };
+        let (to_system, inner): (Vec<_>, Vec<_>) = self.links.iter().partition(|(_, to)| is_of_system(to));
+        inner.iter().copied().try_for_each(make)?;
         let root = File::open(&self.root).map_err(UnpackError::Disk)?;
-        for (path, _) in &self.links {
+        for (path, _) in inner {
             let name = self.inner_name(path);
             match rustix::fs::openat2(
                 &root,
@@ -117,6 +119,8 @@ impl TreeWriter {
                 Err(error) => return Err(UnpackError::Disk(error.into())),
             }
         }
+        // Last, so that those before lead to nothing where they lead here.
+        to_system.into_iter().try_for_each(make)?;
         Ok(self.written)
     }
 
@@ -180,6 +184,12 @@ impl TreeWriter {
             to.write_all(self.buffer.get(..count).unwrap_or_default()).map_err(UnpackError::Disk)?;
         }
     }
+}
+
+/// True for what every sandbox sees anyway: archives with a virtual environment link to its interpreter.
+fn is_of_system(to: &Path) -> bool {
+    ["/usr", "/bin"].iter().any(|folder| to.starts_with(folder))
+        && !to.components().any(|component| component == Component::ParentDir)
 }
 
 /// Entries that stand in each other's way are the archive's fault, everything else is the disk's.

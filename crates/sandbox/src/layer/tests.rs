@@ -97,10 +97,14 @@ async fn each_shape_is_recognised() {
         Item::File("deep/er/x", 0o644, b"x"),
         Item::Link("deep/l", "../lib/a.js"),
         Item::Link("dangling", "nowhere"),
+        Item::Link("virtualenv/bin/python", "python3"),
+        Item::Link("virtualenv/bin/python3", "/usr/bin/python3"),
     ]);
     let zip = layers.layer("3", &encode(&zip), true).await.unwrap();
     assert_eq!(zip.shape(), Shape::Archive);
     assert_eq!(fs::read(zip.path().join("deep/l")).unwrap(), b"a");
+    let interpreter = fs::read_link(zip.path().join("virtualenv/bin/python3")).unwrap();
+    assert_eq!(interpreter, std::path::Path::new("/usr/bin/python3"));
     assert_eq!(mode(&zip.path().join("lib")), 0o777);
     assert_eq!(mode(&zip.path().join("lib/a.js")), 0o666);
     assert_eq!(mode(&zip.path().join("run.sh")), 0o777, "executable, not set-user-id");
@@ -127,6 +131,7 @@ async fn hostile_archives_are_the_developers_fault() {
         ("long", zip_of(&[Item::File(&"n".repeat(65), 0o644, b"")]), "illegal name"),
         ("link out", zip_of(&[Item::Link("l", "../x")]), "leads out"),
         ("absolute link", zip_of(&[Item::Link("l", "/etc/passwd")]), "leads out"),
+        ("link out by way of the system", zip_of(&[Item::Link("l", "/usr/../etc/passwd")]), "leads out"),
         ("link to a name with NUL", zip_of(&[Item::Link("l", "a\0b")]), "leads out"),
         ("link loop", zip_of(&[Item::Link("a", "b"), Item::Link("b", "a")]), "leads out"),
         ("link through a link", zip_of(&[Item::Link("x", "."), Item::Link("y", "x/../..")]), "leads out"),
