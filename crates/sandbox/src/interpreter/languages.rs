@@ -107,7 +107,7 @@ pub(super) const LANGUAGES: &[Language] = &[
         question: &["--print", "sysroot"],
         read: rust,
         homes: None,
-        install: "apt-get install rustc cargo gcc",
+        install: "apt-get install rustc cargo gcc, or: rustup default stable",
     },
     Language {
         command: "deno",
@@ -177,6 +177,9 @@ fn go(output: &Output, _: &Path) -> Result<Answer, String> {
     Ok(Answer { program: told.goroot.join("bin/go"), version: version.to_owned(), needs: vec![told.goroot] })
 }
 
+/// Minor version of the oldest Rust that reads the lock of the pinned crates.
+const OLDEST_RUST: u32 = 78;
+
 /// The folder of the toolchain; its own compiler says which version it is. Libraries are built and linked too.
 fn rust(output: &Output, root: &Path) -> Result<Answer, String> {
     let unclear = || "does not say what it is".to_owned();
@@ -190,6 +193,10 @@ fn rust(output: &Output, root: &Path) -> Result<Answer, String> {
         std::process::Command::new(inside(&program)).arg("--version").output().map_err(|_| unclear())?;
     let told = String::from_utf8_lossy(&told.stdout);
     let version = told.split(' ').nth(1).ok_or_else(unclear)?.to_owned();
+    let minor = version.split('.').nth(1).and_then(|minor| minor.parse::<u32>().ok()).ok_or_else(unclear)?;
+    if minor < OLDEST_RUST {
+        return Err(format!("is {version}, and the crates of functions need 1.{OLDEST_RUST}"));
+    }
     for (file, what) in [(home.join("bin/cargo"), "Cargo"), (PathBuf::from("/usr/bin/cc"), "linker")] {
         if !inside(&file).is_file() {
             return Err(format!("is {version} but lacks its {what}, {}", file.display()));
