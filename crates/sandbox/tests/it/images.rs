@@ -467,9 +467,14 @@ fn python_of_this_machine() -> Option<Image> {
     while let Some(folder) = open.pop() {
         for entry in folder.read_dir().ok()? {
             let path = entry.ok()?.path();
-            let skipped = ["__pycache__", "test", "idlelib", "ensurepip", "lib2to3", "dist-packages"];
-            if path.is_symlink() || skipped.iter().any(|name| path.ends_with(name)) {
-            } else if path.is_dir() {
+            let name = path.file_name()?.to_string_lossy().into_owned();
+            // Large, and not needed to serve.
+            let skipped =
+                ["__pycache__", "test", "idlelib", "ensurepip", "lib2to3", "pydoc_data", "dist-packages"];
+            if path.is_symlink() || skipped.contains(&name.as_str()) || name.starts_with("config-") {
+                continue;
+            }
+            if path.is_dir() {
                 open.push(path);
             } else {
                 files.push(path);
