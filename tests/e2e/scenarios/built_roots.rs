@@ -17,7 +17,8 @@ pub(crate) fn scenarios() -> Vec<Scenario> {
     vec![
         Scenario::new("built_roots::a_kind_runs_on_a_root_that_came_while_the_node_runs", hand_made)
             .needing(Need::command("busybox"))
-            .needing(Need::command("ldd")),
+            .needing(Need::command("ldd"))
+            .needing(Need::Lacking("swiftc")),
         Scenario::new("built_roots::an_advertised_kind_says_what_it_lacks", advertised),
         Scenario::blocking("built_roots::doctor_tells_people_and_programs", doctor),
         Scenario::blocking("built_roots::roots_are_shown_and_removed", shown_and_removed).needing_nothing(),
@@ -104,10 +105,6 @@ async fn kinds(node: &Node) -> Vec<String> {
 }
 
 async fn hand_made() {
-    if has_swift() {
-        println!("skipped: this machine has a Swift of its own, which goes first");
-        return;
-    }
     let node = node().start();
     let client = node.client();
     let function = Function::of_kind("whence", "swift:default", SOURCE);
@@ -141,10 +138,6 @@ async fn hand_made() {
     let refused = run(remove);
     assert_eq!(refused.code, Some(1), "{refused:?}");
     assert!(refused.stderr.contains("a node runs on"), "{refused:?}");
-}
-
-fn has_swift() -> bool {
-    chasen_testkit::has_command("swiftc")
 }
 
 /// Doctor's report on a data folder, as a program reads it.

@@ -16,6 +16,8 @@ pub(crate) enum Need {
     Command(Cow<'static, str>),
     /// The published clients.
     Packages,
+    /// No such command: what the scenario brings would not be used.
+    Lacking(&'static str),
     /// Minutes, gigabytes and a mirror of Debian, as somebody said.
     RealRoots,
     /// Deno, from where the platform's own recipe has it.
@@ -36,6 +38,7 @@ impl Need {
         match self {
             Self::Root => (!is_root()).then(|| "sandboxes need root here: run the tests as root".to_owned()),
             Self::Packages => npm::packages().as_ref().err().cloned(),
+            Self::Lacking(name) => has_command(name).then(|| format!("'{name}' is installed and goes first")),
             Self::RealRoots => std::env::var_os("CHASEN_TEST_ROOTFS")
                 .is_none()
                 .then(|| "whole systems take minutes and gigabytes: set CHASEN_TEST_ROOTFS=1".to_owned()),
