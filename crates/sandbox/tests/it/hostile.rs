@@ -228,7 +228,8 @@ async fn fork_bomb() {
     let (reply, ()) = tokio::join!(bomb.run("{}"), async {
         assert_eq!(other.result("{}").await, "{}");
     });
-    assert_eq!(reply.answer, Answer::TimedOut);
+    // Its time, its memory or its processes run out, whichever is first.
+    assert!(!reply.keeps_container(), "{reply:?}");
     bomb.container.stop().await;
     assert_eq!(other.result("{}").await, "{}");
 }
