@@ -144,6 +144,14 @@ impl Process {
         *self.exit.borrow()
     }
 
+    /// True if it runs, wants to, or waits for the disk; false where nothing tells.
+    pub(crate) fn is_busy(&self) -> bool {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid)).unwrap_or_default();
+        // Behind the name, which may hold anything.
+        let state = stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
+        matches!(state, Some('R' | 'D'))
+    }
+
     /// Waits for its end.
     pub(crate) async fn exited(&self) -> u8 {
         let mut exit = self.exit.clone();

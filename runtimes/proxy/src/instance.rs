@@ -18,7 +18,7 @@ use chasen_entity::{ActivationId, RawJson};
 use chasen_runtime::code::EXEC;
 use chasen_runtime::connection::{Body, Broken, Connection, LineConnection, Reply};
 use tokio::sync::{Mutex, MutexGuard};
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::children::{Children, Process};
 use crate::compiler::no_input;
@@ -34,6 +34,8 @@ pub(crate) const KEEP: usize = 64 << 20;
 const GREETING: Duration = Duration::from_secs(60);
 /// How long an executable that need not acknowledge must live to count as started.
 const START_GRACE: Duration = Duration::from_millis(5);
+/// The longest that one is watched that keeps a processor busy, or waits for one.
+const START_PATIENCE: Duration = Duration::from_millis(500);
 /// What the code says it was built for.
 const EXEC_ENV: &str = "exec.env";
 
@@ -148,7 +150,7 @@ impl Instance {
                 tokio::select! {
                     biased;
                     _ = process.exited() => return Err(NotStarted::from(EXITED)),
-                    () = tokio::time::sleep(START_GRACE) => {}
+                    () = lives(&process) => {}
                 }
             }
             Ok(line)
@@ -199,6 +201,18 @@ impl Instance {
                 )),
                 answer => Reply::Result(answer),
             }),
+        }
+    }
+}
+
+/// Resolves when a process has lived for a moment. One that has not come to wait for anything by then is still being
+/// started, as on a machine with too much to do.
+async fn lives(process: &Process) {
+    let begun = Instant::now();
+    loop {
+        sleep(START_GRACE).await;
+        if !process.is_busy() || begun.elapsed() >= START_PATIENCE {
+            return;
         }
     }
 }

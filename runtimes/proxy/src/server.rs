@@ -10,7 +10,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use chasen_entity::error_text::runtime::NODE_BAD_REQUEST;
 use chasen_runtime::personality::Personality;
-use http::{Request, Response, StatusCode};
+use http::header::{CONNECTION, HeaderValue};
+use http::{Request, Response, StatusCode, Version};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::{Body as _, Incoming};
 use hyper::server::conn::http1;
@@ -212,6 +213,7 @@ impl Front {
         }
         let under_way = UnderWay::begin(&self);
         let (head, body) = request.into_parts();
+        let keeps = keeps_connection(&head);
         let (body, room) = match self.read(body).await {
             Ok(read) => read,
             Err(NotRead::TooLarge) => return Ok(refuse(413, TOO_LARGE)),
@@ -219,12 +221,18 @@ impl Front {
             Err(NotRead::Broken) => return Err(Silence),
         };
         // A task of its own: an activation comes to its end whether its caller waits or not.
+        let front = Arc::clone(&self);
         let task = tokio::spawn(async move {
-            let outcome = self.route(&head, &body).await;
+            let outcome = front.route(&head, &body).await;
             drop((room, under_way));
             outcome
         });
-        task.await.unwrap_or(Err(Silence)).map(Response::from)
+        let mut response = task.await.unwrap_or(Err(Silence)).map(Response::from)?;
+        if keeps && !self.draining.load(Ordering::Relaxed) {
+            // Platforms use those connections again whose servers say so.
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("keep-alive"));
+        }
+        Ok(response)
     }
 
     async fn route(&self, head: &http::request::Parts, body: &[u8]) -> Outcome {
@@ -270,6 +278,14 @@ impl Front {
         drop(room.as_mut().and_then(|room| room.split(unused)));
         Ok((bytes, room))
     }
+}
+
+/// True if its caller may send another request on the same connection.
+fn keeps_connection(head: &http::request::Parts) -> bool {
+    let mut said = head.headers.get_all(CONNECTION).iter();
+    let closes =
+        |said: &HeaderValue| said.as_bytes().to_ascii_lowercase().windows(5).any(|word| word == b"close");
+    head.version == Version::HTTP_11 && !said.any(closes)
 }
 
 /// One request that is not answered yet.

@@ -1,5 +1,7 @@
 //! Executables that speak lines: what OpenWhisk's own proxy does with them.
 
+use std::io::{BufRead, BufReader, Read, Write};
+
 use serde_json::{Value, json};
 
 use crate::harness::{Proxy, error, script, zip_of};
@@ -20,6 +22,7 @@ pub(crate) const ALL: &[(&str, fn())] = &[
     ("a_line_without_an_end_is_ended_before_the_mark", a_line_without_an_end_is_ended_before_the_mark),
     ("large_arguments_come_back", large_arguments_come_back),
     ("unknown_paths_are_empty", unknown_paths_are_empty),
+    ("connections_are_kept_for_callers_who_keep_them", connections_are_kept_for_callers_who_keep_them),
     ("bad_archives_are_refused", bad_archives_are_refused),
 ];
 
@@ -246,6 +249,28 @@ fn large_arguments_come_back() {
 fn unknown_paths_are_empty() {
     let proxy = Proxy::start("actionloop", &[]);
     assert_eq!(proxy.post("/health", ""), (200, String::new()));
+}
+
+fn connections_are_kept_for_callers_who_keep_them() {
+    let proxy = Proxy::start("actionloop", &[]);
+    assert_eq!(proxy.init(ECHO.as_bytes(), true, &Value::Null).0, 200);
+    let closing = proxy.try_post("/run", "{}").unwrap();
+    assert!(
+        closing.head.contains("connection: close") && !closing.head.contains("keep-alive"),
+        "{closing:?}"
+    );
+    let mut stream = proxy.connect();
+    for number in 0..3 {
+        let body = format!("{{\"value\":[{number}]}}");
+        let length = body.len();
+        write!(stream, "POST /run HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n{body}").unwrap();
+        let mut reader = BufReader::new(&stream);
+        let lines = reader.by_ref().lines().map(Result::unwrap);
+        let head: Vec<String> =
+            lines.take_while(|line| !line.is_empty()).map(|line| line.to_lowercase()).collect();
+        assert!(head.contains(&"connection: keep-alive".to_owned()), "{head:?}");
+        assert_eq!(reader.lines().next().unwrap().unwrap(), body);
+    }
 }
 
 fn bad_archives_are_refused() {

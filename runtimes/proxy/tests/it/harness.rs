@@ -46,6 +46,18 @@ pub(crate) struct Logs {
     pub(crate) stdout: String,
     pub(crate) stderr: String,
     pub(crate) sentinels: [usize; 2],
+    /// Both streams as they were.
+    whole: [String; 2],
+}
+
+impl Logs {
+    /// True if on neither stream anything lies between sentinels.
+    pub(crate) fn marks_are_together(&self) -> bool {
+        self.whole.iter().all(|text| {
+            let rest = text.lines().skip_while(|line| *line != SENTINEL);
+            rest.skip_while(|line| *line == SENTINEL).all(|line| line != SENTINEL)
+        })
+    }
 }
 
 impl Proxy {
@@ -144,8 +156,9 @@ impl Proxy {
     pub(crate) fn logs(mut self) -> Logs {
         let [stdout, stderr] = self.output.take().unwrap().map(|stream| stream.join().unwrap());
         let sentinels = [&stdout, &stderr].map(|text| text.lines().filter(|line| *line == SENTINEL).count());
-        let [stdout, stderr] = [stdout, stderr].map(|text| text.replace(&format!("{SENTINEL}\n"), ""));
-        Logs { stdout, stderr, sentinels }
+        let whole = [stdout, stderr];
+        let [stdout, stderr] = whole.each_ref().map(|text| text.replace(&format!("{SENTINEL}\n"), ""));
+        Logs { stdout, stderr, sentinels, whole }
     }
 }
 
