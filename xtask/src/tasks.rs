@@ -1,5 +1,6 @@
 //! The tasks.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
@@ -29,12 +30,23 @@ pub(crate) fn test(filter: &[String]) -> Result<(), String> {
     let mut programs = vec![("CHASEN_BIN", chasen.as_path()), ("CHASEN_PROXY_BIN", proxy.as_path())];
     programs.extend(modules.as_deref().map(|modules| ("CHASEN_LAUNCHER_MODULES", modules)));
     let args = ["test", "--workspace", "--locked", "--no-fail-fast", "--"];
+    prepare(&chasen);
     run_with("cargo", args.into_iter().chain(filter.iter().map(String::as_str)), &programs)?;
     launchers(modules.as_deref())?;
     if filter.is_empty() {
         fuzz::smoke()?;
     }
     other_control_groups(filter)
+}
+
+/// Has what all functions of a language share compiled ahead, once per machine: it takes minutes where tests compete
+/// with it for the processor.
+fn prepare(chasen: &Path) {
+    let data = target().join("prepared");
+    let args = ["quickstart", "--exit", "--listen", "127.0.0.1:0", "--data"].map(OsStr::new);
+    if let Err(why) = shell::run(&chasen.to_string_lossy(), args.into_iter().chain([data.as_os_str()])) {
+        println!("warning: the languages could not be prepared ({why})");
+    }
 }
 
 /// The node against its own documents, for longer than an ordinary test run takes.

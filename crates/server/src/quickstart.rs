@@ -152,7 +152,7 @@ impl Outcome {
 }
 
 fn row(function: &str, kind: &str, cold: &str, warm: &str, result: &str) -> String {
-    format!("{function:<14} {kind:<15} {cold:>8} {warm:>8}  {result}\n")
+    format!("{function:<16} {kind:<14} {cold:>8} {warm:>8}  {result}\n")
 }
 
 fn next_steps(base: &str, name: &str) -> String {

@@ -130,6 +130,29 @@ mod tests {
     }
 
     #[test]
+    fn names_that_were_offered_once_lead_to_kinds_of_today() {
+        let manifest = manifest(None).unwrap();
+        let led = [
+            ("nodejs:18", "nodejs:6 nodejs:8 nodejs:10 nodejs:12 nodejs:14 nodejs:16"),
+            ("nodejs:20", "nodejs typescript:3.7"),
+            ("python:3.10", "python:2 python:3.9"),
+            ("python:3.11", "python python:3"),
+            ("java:8", "java"),
+            ("php:8.1", "php php:7.1 php:7.3 php:7.4 php:8.0"),
+            ("ruby:2.5", "ruby ruby:2.6"),
+            ("go:1.20", "go go:1.11 go:1.15 go:1.17 go:1.22 go:1.23 go:1.24"),
+            ("rust:1.34", "rust"),
+            ("swift:5.3", "swift swift:4.2 swift:5.1 swift:5.4"),
+            ("deno:2", "deno deno:1.3.0"),
+        ];
+        for (kind, names) in led {
+            for name in names.split(' ') {
+                assert_eq!(manifest.resolve(name).map(|found| found.kind.as_str()), Some(kind), "{name}");
+            }
+        }
+    }
+
+    #[test]
     fn laying_out_repairs_what_was_changed() {
         let folder = tempfile::tempdir().unwrap();
         lay_out(folder.path()).unwrap();
