@@ -470,10 +470,11 @@ mod tests {
 
     /// An "interpreter" that does what this shell script says, in the folder of the lists.
     fn interpreter(folder: &Path, script: &str) -> Tool {
-        use std::os::unix::fs::PermissionsExt;
-        let path = folder.join("interpreter");
-        std::fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let (text, path) = (folder.join("script"), folder.join("interpreter"));
+        std::fs::write(&text, format!("#!/bin/sh\n{script}\n")).unwrap();
+        // By a process of its own: no other test's child can then hold it open for writing while it is started.
+        let copied = std::process::Command::new("install").arg("-m755").args([&text, &path]).status();
+        assert!(copied.unwrap().success());
         Tool { program: path, system: None }
     }
 
