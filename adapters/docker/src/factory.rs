@@ -152,7 +152,8 @@ impl Maker {
             )),
             other => other,
         })?;
-        let settings = Settings { keep: self.config.payload.kept(), sentinelled: !is_actions, quiet: QUIET };
+        let sentinelled = self.config.runtimes.manifest().marks_logs(&spec.kind, spec.image.as_deref());
+        let settings = Settings { keep: self.config.payload.kept(), sentinelled, quiet: QUIET };
         let output = container.output();
         Ok(Arc::new(HttpContainer::new(container, output, settings)))
     }

@@ -3,16 +3,18 @@
 use std::sync::Arc;
 
 use chasen_docker::DockerFactory;
-use chasen_entity::ByteSize;
 use chasen_entity::exec::BLACKBOX;
 use chasen_entity::response::Answer;
+use chasen_entity::{ByteSize, error_text};
 use chasen_spi::{ContainerFactory, ContainerSpec, CreateError};
+use chasen_test_images::of_misbehaving;
 use chasen_testkit::docker::Daemon;
 use libtest_mimic::Trial;
 use serde_json::json;
 
 use crate::world::{
-    Guest, OWN, SHELL, SHELL_KIND, config, factory, of_image, of_kind, refusal, shell_image, test,
+    FORGETFUL_KIND, Guest, OWN, SHELL, SHELL_KIND, UNMARKED_KIND, config, factory, of_image, of_kind,
+    refusal, shell_image, test,
 };
 
 pub(crate) fn tests() -> Vec<Trial> {
@@ -20,6 +22,7 @@ pub(crate) fn tests() -> Vec<Trial> {
         test("containers_are_bounded", bounds),
         test("functions_see_the_environment_of_the_platform", environment),
         test("kinds_run_on_their_images", kinds),
+        test("logs_are_waited_for_where_the_manifest_promises_an_end", promised_ends),
         test("images_that_cannot_be_executed_are_told", not_executable),
         test("a_network_that_is_not_there_is_the_platforms_fault", no_network),
     ]
@@ -79,6 +82,21 @@ async fn kinds(daemon: Arc<Daemon>) {
     let mut config = config(&daemon);
     config.kinds = true;
     assert!(DockerFactory::open(config).serves(BLACKBOX, Some(OWN)));
+}
+
+async fn promised_ends(daemon: Arc<Daemon>) {
+    daemon.load(&of_misbehaving("chasen-test/unmarked:1", &["run=echo"]).docker_archive());
+    let factory = factory(&daemon);
+    for (kind, is_missed) in [(UNMARKED_KIND, false), (FORGETFUL_KIND, true)] {
+        let guest = Guest::of(factory.create(&of_kind(kind)).await.unwrap());
+        assert!(matches!(guest.init("code").await.answer, Answer::Ok(_)));
+        let reply = guest.run("{}").await;
+        assert!(matches!(reply.answer, Answer::Ok(_)), "{reply:?}");
+        let says_so = reply.logs.iter().any(|line| line.ends_with(error_text::LOGS_INCOMPLETE));
+        assert_eq!(says_so, is_missed, "{kind}: {:?}", reply.logs);
+        guest.container.stop().await;
+    }
+    factory.close().await;
 }
 
 async fn not_executable(daemon: Arc<Daemon>) {

@@ -21,6 +21,11 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 pub(crate) const SHELL: &str = "chasen-test/shell:1";
 /// Kind whose image that is.
 pub(crate) const SHELL_KIND: &str = "shell:1";
+/// Kind whose image marks no log's end, as the manifest says, and one of which it says nothing.
+pub(crate) const UNMARKED_KIND: &str = "silent:1";
+pub(crate) const FORGETFUL_KIND: &str = "silent:2";
+/// Their image.
+const UNMARKED: &str = r#"{"prefix":"chasen-test","name":"unmarked","tag":"1"}"#;
 /// What the platform would run itself.
 pub(crate) const OWN: &str = "openwhisk/dockerskeleton";
 
@@ -69,6 +74,8 @@ pub(crate) fn node_id() -> String {
 pub(crate) fn config(daemon: &Daemon) -> DockerConfig {
     let manifest = format!(
         r#"{{"runtimes":{{"shell":[{{"kind":"{SHELL_KIND}","image":{{"prefix":"chasen-test","name":"shell","tag":"1"}}}}],
+            "silent":[{{"kind":"{UNMARKED_KIND}","image":{UNMARKED},"default":true,"sentinelledLogs":false}},
+                      {{"kind":"{FORGETFUL_KIND}","image":{UNMARKED}}}],
             "far":[{{"kind":"far:1","image":{{"registry":"127.0.0.1:1","name":"far","tag":"1"}}}}]}},
             "blackboxes":[{{"prefix":"openwhisk","name":"dockerskeleton","tag":"nightly"}}]}}"#
     );

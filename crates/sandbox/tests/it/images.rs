@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use chasen_entity::exec::BLACKBOX;
 use chasen_entity::response::Answer;
-use chasen_entity::{ByteSize, ExecutableAction, Invocation, PayloadLimits, Response};
+use chasen_entity::{ByteSize, ExecutableAction, Invocation, PayloadLimits, Response, error_text};
 use chasen_images::{Bounds, ImageError, Images};
 use chasen_sandbox::image::ImageFactory;
 use chasen_spi::conformance::{Sample, Samples, container_factory};
@@ -33,6 +33,7 @@ pub(crate) fn tests() -> Vec<Trial> {
         test("images_that_listen_late_are_waited_for", late),
         test("images_that_run_stay", stay),
         test("kinds_run_on_their_imported_images", kinds),
+        test("logs_of_images_are_waited_for_where_the_manifest_promises_an_end", promised_ends),
         test("images_of_many_layers_are_one_root", deep),
         test("images_of_whole_systems_run", python),
     ]
@@ -369,6 +370,28 @@ async fn kinds() {
     assert!(matches!(guest.init(Some("code")).await.answer, Answer::Ok(_)));
     assert_eq!(guest.result(r#"{"a":1}"#).await["value"], json!({ "a": 1 }));
     guest.container.stop().await;
+    quay.close().await;
+}
+
+async fn promised_ends() {
+    let image = r#""image":{"prefix":"chasen-test","name":"unmarked","tag":"1"}"#;
+    let text = format!(
+        r#"{{"runtimes":{{"own":[{{"kind":"own:1",{image},"default":true,"sentinelledLogs":false}},{{"kind":"own:2",{image}}}]}}}}"#
+    );
+    let runtimes = chasen_spi::Runtimes::new(chasen_entity::Manifest::parse(&text).unwrap());
+    let quay = Quay::with(World::open_with(|config| config.runtimes = runtimes).await);
+    quay.import(&of_misbehaving("chasen-test/unmarked:1", &["run=echo"]));
+    for (kind, is_missed) in [("own:1", false), ("own:2", true)] {
+        let spec = ContainerSpec { kind: kind.to_owned(), image: None, memory: ByteSize::mb(256) };
+        let container = quay.factory.create(&spec).await.unwrap();
+        let action = ExecutableAction::clone(&invocation("guest", "hello", kind, "{}").action);
+        let guest = Guest { container, action };
+        assert!(matches!(guest.init(Some("code")).await.answer, Answer::Ok(_)));
+        let reply = guest.run("{}").await;
+        let says_so = reply.logs.iter().any(|line| line.ends_with(error_text::LOGS_INCOMPLETE));
+        assert_eq!(says_so, is_missed, "{kind}: {reply:?}");
+        guest.container.stop().await;
+    }
     quay.close().await;
 }
 
