@@ -57,7 +57,9 @@ pub(crate) fn unpack(
     let mut packed = Hashing::new(Told { inner: blob.reader, read });
     let reader = decoder(&mut packed).map_err(damaged)?.map_err(bad)?;
     let mut plain = Hashing::new(Limited { inner: reader, left: most, most });
-    let unpacked = unpack::entries(&mut plain, folder, bounds, space).map_err(|error| match error {
+    // Holes in files take room, and no bytes of the archive: the ratio holds for what is written, too.
+    let bounds = Bounds { total: most, ..*bounds };
+    let unpacked = unpack::entries(&mut plain, folder, &bounds, space).map_err(|error| match error {
         LayerError::Bad(why) => bad(why),
         LayerError::Image(error) => error,
         LayerError::Disk(source) => space.failed(folder, source),
@@ -75,6 +77,10 @@ pub(crate) fn unpack(
         }
         _ => Ok(unpacked),
     }
+}
+
+fn too_much(most: u64) -> String {
+    format!("it unpacks to more than {most} bytes, which its packed size does not account for")
 }
 
 /// A reader that tells how much passed.
@@ -103,12 +109,7 @@ impl<R: Read> Read for Limited<R> {
         let count = self.inner.read(buffer)?;
         match self.left.checked_sub(count as u64) {
             Some(left) => self.left = left,
-            None => {
-                return Err(io::Error::other(format!(
-                    "it unpacks to more than {} bytes, which its packed size does not account for",
-                    self.most
-                )));
-            }
+            None => return Err(io::Error::other(too_much(self.most))),
         }
         Ok(count)
     }

@@ -1,9 +1,10 @@
 //! Writing a layer's files: every path is resolved by the kernel inside the layer's folder, links included.
 
+use std::cell::Cell;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -37,18 +38,29 @@ pub(super) struct Tree {
     root: OwnedFd,
     /// Whether everybody may what the owner may.
     for_everybody: bool,
+    /// Folders above one another, the layer's own included, where links may lead deeper than names can say.
+    depth: usize,
+    /// Folders that were made because something lies in them.
+    made: Cell<u64>,
     buffer: Box<[u8]>,
 }
 
 impl Tree {
-    /// Opens the new, empty folder of a layer.
-    pub(super) fn open(folder: &Path) -> io::Result<Self> {
+    /// Opens the new, empty folder of a layer, which shall get no more than `depth` folders above one another.
+    pub(super) fn open(folder: &Path, depth: usize) -> io::Result<Self> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         let root = rustix::fs::openat(CWD, folder, flags, Mode::empty())?;
         let for_everybody = access::for_everybody(&root)?;
-        let tree = Self { root, for_everybody, buffer: vec![0; 128 << 10].into_boxed_slice() };
+        let depth = depth.saturating_add(depth_of(&root)?);
+        let buffer = vec![0; 128 << 10].into_boxed_slice();
+        let tree = Self { root, for_everybody, depth, made: Cell::new(0), buffer };
         rustix::fs::fchmod(&tree.root, tree.folder_mode(0o755))?;
         Ok(tree)
+    }
+
+    /// How many folders were made since this was asked that no entry stands for.
+    pub(super) fn take_made(&self) -> u64 {
+        self.made.take()
     }
 
     /// The layer's own folder. Who runs the image sees by it whether the layer is open to everybody.
@@ -71,6 +83,7 @@ impl Tree {
             }
         }
         let folder = open_folder(&parent, &name).map_err(|error| clash(error, path))?;
+        self.not_too_deep(&folder, path)?;
         rustix::fs::fchmod(&folder, self.folder_mode(attributes.mode)).map_err(io::Error::from)?;
         if hides {
             whiteout::make_opaque(&folder)?;
@@ -182,12 +195,24 @@ impl Tree {
                         .map_err(|error| clash(error, path))?;
                     let made = open_folder(&folder, part).map_err(|error| clash(error, path))?;
                     rustix::fs::fchmod(&made, self.folder_mode(0o755)).map_err(io::Error::from)?;
+                    self.made.set(self.made.get() + 1);
                     made
                 }
                 Err(error) => return Err(clash(error, path)),
             };
         }
+        self.not_too_deep(&folder, path)?;
         Ok((folder, name))
+    }
+
+    /// Refuses folders that lie deeper than their names say, by way of links: nobody could remove them again.
+    fn not_too_deep(&self, folder: &OwnedFd, path: &Path) -> Result<(), LayerError> {
+        match depth_of(folder) {
+            Ok(depth) if depth <= self.depth => Ok(()),
+            Err(error) if error.kind() != io::ErrorKind::InvalidFilename => Err(LayerError::Disk(error)),
+            // Also what is too long to be told.
+            _ => Err(LayerError::Bad(format!("the entry {:?} lies too deep", path.display().to_string()))),
+        }
     }
 
     /// Opens a folder, following links as if the layer's folder were the whole world.
@@ -229,6 +254,11 @@ fn lookup(parent: &OwnedFd, name: &OsStr) -> Result<Option<rustix::fs::Stat>, La
         Err(Errno::NOENT) => Ok(None),
         Err(error) => Err(LayerError::Disk(error.into())),
     }
+}
+
+/// How many folders an open one lies in, wherever that is.
+fn depth_of(folder: &OwnedFd) -> io::Result<usize> {
+    Ok(std::fs::read_link(format!("/proc/self/fd/{}", folder.as_raw_fd()))?.components().count())
 }
 
 fn is_folder(found: &rustix::fs::Stat) -> bool {

@@ -15,6 +15,8 @@ use crate::store::space::Space;
 
 /// Most bytes between the contents of two files: names, attributes and padding.
 const MAX_HEADER: u64 = 1 << 20;
+/// Bytes that an entry takes beside its content, more or less, whatever it is.
+const ENTRY: u64 = 4096;
 /// How attributes of files are named in archives.
 const ATTRIBUTE: &str = "SCHILY.xattr.";
 
@@ -27,11 +29,14 @@ pub(super) fn entries(
 ) -> Result<Unpacked, LayerError> {
     let left = Rc::new(Cell::new(MAX_HEADER));
     let mut archive = tar::Archive::new(Bounded { inner: reader, left: Rc::clone(&left) });
-    let mut work = Work { tree: Tree::open(folder)?, bounds, space, done: Unpacked::default() };
+    let mut work = Work { tree: Tree::open(folder, bounds.depth)?, bounds, space, done: Unpacked::default() };
     let mut count = 0;
     for entry in archive.entries().map_err(damaged)? {
         let mut entry = entry.map_err(damaged)?;
-        count += 1;
+        // One entry may bring many folders with it that have none of their own.
+        let made = 1 + work.tree.take_made();
+        work.space.spend(made * ENTRY)?;
+        count += made;
         if count > bounds.entries {
             return Err(LayerError::Bad(format!("it has more than {} entries", bounds.entries)));
         }
@@ -111,7 +116,7 @@ impl Work<'_> {
             return Err(bad(&format!("has {length} bytes, more than {most}"), path.as_os_str().as_bytes()));
         }
         if self.done.bytes.saturating_add(length) > self.bounds.total {
-            return Err(LayerError::Bad(format!("it unpacks to more than {} bytes", self.bounds.total)));
+            return Err(LayerError::Bad(super::too_much(self.bounds.total)));
         }
         self.done.bytes += length;
         self.tree.file(path, attributes, entry, self.space)

@@ -50,7 +50,8 @@ pub(super) fn find(user: &str, layers: &[PathBuf]) -> Result<User, String> {
     if uid > MAX_ID || gid > MAX_ID {
         return Err(format!("its user {uid}:{gid} is nobody's number"));
     }
-    let home = field(5).filter(|home| home.starts_with('/')).unwrap_or("/").to_owned();
+    let home =
+        field(5).filter(|home| home.starts_with('/') && !home.contains('\0')).unwrap_or("/").to_owned();
     Ok(User { uid, gid, home })
 }
 
@@ -116,7 +117,7 @@ mod tests {
     #[test]
     fn users_are_found_by_name_and_number() {
         let folder = tempfile::tempdir().unwrap();
-        let list = "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65533:n:/none:/bin/false\n";
+        let list = "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65533:n:/none:/bin/false\nz:x:9:9::/\0:\n";
         let one = layer(&folder.path().join("1"), list);
         std::fs::write(one.join("etc/group"), "staff:x:50:\n").unwrap();
         let layers = [one];
@@ -125,6 +126,7 @@ mod tests {
         assert_eq!(find("nobody:staff", &layers), user(65534, 50, "/none"));
         assert_eq!(find("65534:7", &layers), user(65534, 7, "/none"));
         assert_eq!(find("1234", &layers), user(1234, 0, "/"));
+        assert_eq!(find("z", &layers), user(9, 9, "/"), "no path has a zero byte");
         assert!(find("who", &layers).unwrap_err().contains("user 'who'"));
         assert!(find("0:who", &layers).unwrap_err().contains("group 'who'"));
         assert!(find("4294967295", &layers).is_err());

@@ -156,6 +156,9 @@ fn sizes_are_bounded() {
     let two = [file("f", &"x".repeat(2000)), file("g", &"x".repeat(2000))];
     let error = World::bounded(|bounds| bounds.total = 3999).unpack(&two).unwrap_err().to_string();
     assert!(error.contains("more than 3999 bytes"), "{error}");
+    let nested = [file("a/b/c/d/e/f/g/h/i/j", ""), file("k", "")];
+    let error = World::bounded(|bounds| bounds.entries = 9).unpack(&nested).unwrap_err().to_string();
+    assert!(error.contains("9 entries"), "folders count that no entry stands for: {error}");
     let error =
         World::bounded(|bounds| bounds.depth = 3).unpack(&[folder("a/b/c/d")]).unwrap_err().to_string();
     assert!(error.contains("too deep"), "{error}");
@@ -163,6 +166,44 @@ fn sizes_are_bounded() {
     let error =
         World::bounded(|bounds| bounds.path_len = 79).unpack(&[folder(long)]).unwrap_err().to_string();
     assert!(error.contains("too long"), "{error}");
+}
+
+#[test]
+fn links_do_not_lead_deeper_than_names_may() {
+    for last in [folder("m/c/d"), file("m/c/d/e", "")] {
+        let world = World::bounded(|bounds| bounds.depth = 6);
+        let items = [folder("a/b/c"), symlink("l", "a/b/c"), folder("l/a/b"), symlink("m", "l/a/b"), last];
+        let error = world.unpack(&items).unwrap_err().to_string();
+        assert!(error.contains("too deep"), "{error}");
+        assert_eq!((world.entries("layers"), world.entries("scratch")), (0, 0));
+    }
+    let world = World::bounded(|bounds| bounds.depth = 6);
+    world.unpack(&[folder("a/b/c"), symlink("l", "a/b/c"), folder("l/a/b/c")]).unwrap();
+}
+
+#[test]
+fn holes_in_files_are_bounded_like_what_is_there() {
+    let mut header = tar::Header::new_gnu();
+    header.set_path("holes").unwrap();
+    header.set_entry_type(tar::EntryType::GNUSparse);
+    header.set_mode(0o644);
+    header.set_size(0);
+    let gnu = header.as_gnu_mut().unwrap();
+    // 1 MiB of nothing.
+    gnu.realsize.copy_from_slice(b"00004000000\0");
+    gnu.sparse[0].offset.copy_from_slice(b"00004000000\0");
+    gnu.sparse[0].numbytes.copy_from_slice(b"00000000000\0");
+    header.set_cksum();
+    let mut archive = tar::Builder::new(Vec::new());
+    archive.append(&header, std::io::empty()).unwrap();
+    let layers = [archive.into_inner().unwrap()];
+    World::new().import(&json!({}), &layers).unwrap();
+    let world = World::bounded(|bounds| {
+        bounds.ratio = 10;
+        bounds.ratio_free = 4096;
+    });
+    let error = world.import(&json!({}), &layers).unwrap_err().to_string();
+    assert!(error.contains("packed size does not account for"), "{error}");
 }
 
 #[test]
