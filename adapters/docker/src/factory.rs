@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use chasen_entity::ImageReference;
 use chasen_runtime::http::{Engine as _, HttpContainer, Output, Settings};
 use chasen_spi::container_factory::{Container, ContainerFactory, ContainerSpec, CreateError};
 use chasen_telemetry::task;
@@ -19,7 +20,6 @@ use crate::config::DockerConfig;
 use crate::container::{EngineContainer, read_output};
 use crate::engine::{Engine, EngineError, HostConfig, LogConfig, NewContainer, Ulimit};
 use crate::images::{Check, Images, NotPulled};
-use crate::reference::Reference;
 use crate::watch::Line;
 
 /// Containers that the engine makes at a time: more of them take longer each.
@@ -144,7 +144,7 @@ impl Maker {
     async fn make(&self, spec: &ContainerSpec) -> Result<Arc<HttpContainer<EngineContainer>>, CreateError> {
         let (image, is_actions) = self.image(spec)?;
         let engine = self.line.engine_within(ENGINE_PATIENCE).await.map_err(|why| failed(&*why))?;
-        let check = Check::of(self.config.pull, Reference::parse(&image).version, is_actions);
+        let check = Check::of(self.config.pull, ImageReference::of(&image).version(), is_actions);
         let container = self.checked(&engine, spec, &image, check).await.map_err(|error| match error {
             // The image is the platform's choice: another factory may do without it.
             CreateError::Pull(image) if spec.image.is_none() => CreateError::NotRunnable(format!(

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use chasen_entity::{ImageReference, ImageVersion};
 use chasen_telemetry::task;
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, watch};
@@ -11,7 +12,6 @@ use tokio::sync::{Semaphore, watch};
 use crate::config::PullPolicy;
 use crate::credentials;
 use crate::engine::{Engine, EngineError};
-use crate::reference::{Reference, Version};
 
 /// Pulls at a time.
 const PARALLEL_PULLS: usize = 4;
@@ -31,13 +31,13 @@ pub(crate) enum Check {
 
 impl Check {
     /// The check of an image that an action names, or that the manifest has for a kind.
-    pub(crate) fn of(policy: PullPolicy, version: Version<'_>, is_actions: bool) -> Self {
+    pub(crate) fn of(policy: PullPolicy, version: ImageVersion<'_>, is_actions: bool) -> Self {
         match (policy, version) {
             (PullPolicy::Never, _) => Self::Never,
-            (PullPolicy::Missing, _) | (_, Version::Digest(_)) => Self::IfMissing,
+            (PullPolicy::Missing, _) | (_, ImageVersion::Digest(_)) => Self::IfMissing,
             (PullPolicy::Always, _) if !is_actions => Self::IfMissing,
-            (PullPolicy::Always, Version::Latest) => Self::Required,
-            (PullPolicy::Always, Version::Tag(_)) => Self::Wanted,
+            (PullPolicy::Always, ImageVersion::Latest) => Self::Required,
+            (PullPolicy::Always, ImageVersion::Tag(_)) => Self::Wanted,
         }
     }
 }
@@ -111,7 +111,7 @@ impl Drop for Entry {
 }
 
 async fn pull(engine: &Engine, credentials: Option<PathBuf>, image: &str) -> Result<(), NotPulled> {
-    let reference = Reference::parse(image);
+    let reference = ImageReference::of(image);
     let login = match credentials {
         Some(file) => credentials::login(&file, reference.registry()).await.unwrap_or_else(|why| {
             tracing::error!(image, reason = why, "pulled without logging in");
@@ -119,7 +119,7 @@ async fn pull(engine: &Engine, credentials: Option<PathBuf>, image: &str) -> Res
         }),
         None => None,
     };
-    engine.pull(reference.name, reference.version.as_str(), login).await.map_err(|error| {
+    engine.pull(reference.name, reference.version().as_str(), login).await.map_err(|error| {
         let why: Arc<str> = error.to_string().into();
         tracing::warn!(image, reason = &*why, "an image was not pulled");
         match error {
@@ -136,7 +136,8 @@ mod tests {
     #[test]
     fn who_is_asked_when() {
         use PullPolicy::{Always, Missing, Never};
-        let (latest, tag, digest) = (Version::Latest, Version::Tag("1"), Version::Digest("sha256:0"));
+        let (latest, tag, digest) =
+            (ImageVersion::Latest, ImageVersion::Tag("1"), ImageVersion::Digest("sha256:0"));
         for (policy, version, is_actions, check) in [
             (Always, latest, true, Check::Required),
             (Always, tag, true, Check::Wanted),

@@ -10,7 +10,6 @@ mod credentials;
 mod engine;
 mod factory;
 mod images;
-mod reference;
 mod watch;
 
 pub use config::{DockerConfig, PullPolicy};

@@ -86,43 +86,6 @@ pub fn is_binary_code(code: &str) -> bool {
         && body.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/'))
 }
 
-/// True if the text is a Docker image reference: `[registry[:port]/]path[:tag][@digest]`.
-#[must_use]
-pub fn is_image_reference(text: &str) -> bool {
-    let (name, digest) = match text.split_once('@') {
-        Some((name, digest)) => (name, Some(digest)),
-        None => (text, None),
-    };
-    let last_slash = name.rfind('/').map_or(0, |slash| slash + 1);
-    let (path, tag) = match name.get(last_slash..).and_then(|last| last.rfind(':')) {
-        Some(colon) => {
-            (name.get(..last_slash + colon).unwrap_or_default(), name.get(last_slash + colon + 1..))
-        }
-        None => (name, None),
-    };
-    let word = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-');
-    let component = |(index, part): (usize, &str)| {
-        let host = index == 0 && path.contains('/');
-        let (part, port) = match part.split_once(':') {
-            Some((part, port)) if host => (part, Some(port)),
-            _ => (part, None),
-        };
-        let lower = host || part.bytes().all(|byte| !byte.is_ascii_uppercase());
-        let edges = [part.bytes().next(), part.bytes().last()];
-        lower
-            && part.bytes().all(word)
-            && edges.iter().all(|edge| edge.is_some_and(|byte| byte.is_ascii_alphanumeric()))
-            && port.is_none_or(|port| !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()))
-    };
-    path.split('/').enumerate().all(component)
-        && tag.is_none_or(|tag| (1..=128).contains(&tag.len()) && tag.bytes().all(word))
-        && digest.is_none_or(|digest| {
-            digest.split_once(':').is_some_and(|(algorithm, hex)| {
-                !algorithm.is_empty() && hex.len() >= 32 && hex.bytes().all(|byte| byte.is_ascii_hexdigit())
-            })
-        })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -141,21 +104,6 @@ mod tests {
             ("function main() {}  ", false),
         ] {
             assert_eq!(is_binary_code(code), binary, "{code:?}");
-        }
-    }
-
-    #[test]
-    fn image_references() {
-        for good in [
-            "a",
-            "openwhisk/dockerskeleton:nightly",
-            "reg.io:5000/a/b_c:1.2-x",
-            "a@sha256:0123456789abcdef0123456789abcdef",
-        ] {
-            assert!(is_image_reference(good), "{good}");
-        }
-        for bad in ["", "/a", "a/", "A/B", "a:", "a b", "a@x", "a:5/b:!"] {
-            assert!(!is_image_reference(bad), "{bad}");
         }
     }
 }

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::ByteSize;
 use crate::exec::{BLACKBOX, SEQUENCE};
+use crate::{ByteSize, ImageReference};
 
 /// Longest name of a kind, in bytes.
 const MAX_KIND_NAME: usize = 128;
@@ -301,10 +301,11 @@ impl Manifest {
         self.runtimes.values().flatten()
     }
 
-    /// True if our own sandbox runs this image's semantics without the image, whatever its tag.
+    /// True if our own sandbox runs this image's semantics without the image, whatever its version.
     #[must_use]
     pub fn is_own_blackbox(&self, image: &str) -> bool {
-        self.blackboxes.iter().any(|own| repository(&own.to_string()) == repository(image))
+        let image = ImageReference::of(image);
+        self.blackboxes.iter().any(|own| ImageReference::of(&own.to_string()).is_of_repository(&image))
     }
 
     /// True if a container of this kind, or of this image of a blackbox, marks the end of every activation's log.
@@ -324,15 +325,6 @@ fn always() -> bool {
 
 fn is_set(value: &bool) -> bool {
     *value
-}
-
-/// An image without its tag, and without the registry that is meant when none is named.
-fn repository(image: &str) -> &str {
-    let image = image.strip_prefix("docker.io/").unwrap_or(image);
-    match image.rsplit_once(':') {
-        Some((name, tag)) if !tag.contains('/') => name,
-        _ => image,
-    }
 }
 
 /// True for `family:version` as requests are read: in lower case.
@@ -412,6 +404,7 @@ mod tests {
         assert!(manifest.resolve("nodejs").is_none());
         assert!(manifest.is_own_blackbox("openwhisk/dockerskeleton"));
         assert!(manifest.is_own_blackbox("docker.io/openwhisk/dockerskeleton:latest"));
+        assert!(manifest.is_own_blackbox("index.docker.io/openwhisk/dockerskeleton@sha256:0"));
         assert!(!manifest.is_own_blackbox("example/other"));
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use chasen_entity::response::Answer;
-use chasen_entity::{ActionLimits, ActivationId, ByteSize, ExecutableAction, Invocation, Millis, error_text};
+use chasen_entity::{ActionLimits, ByteSize, ExecutableAction, Invocation, Millis, error_text};
 
 /// What a new container is for.
 #[derive(Debug, Clone)]
@@ -131,6 +131,3 @@ impl RunBounds {
         }
     }
 }
-
-/// Identifies a run among those that share a container.
-pub type RunId = ActivationId;

@@ -1,8 +1,8 @@
 //! `exec` of a request: what an action is to execute, checked field by field.
 
-use chasen_entity::exec::{BLACKBOX, SEQUENCE, is_image_reference};
+use chasen_entity::exec::{BLACKBOX, SEQUENCE};
 use chasen_entity::manifest::RuntimeKind;
-use chasen_entity::{EntityName, FullyQualifiedName, Manifest, error_text};
+use chasen_entity::{EntityName, FullyQualifiedName, ImageReference, Manifest, error_text};
 use serde_json::value::RawValue;
 
 use super::sequence;
@@ -66,7 +66,7 @@ impl NewExec {
             .get("image")
             .and_then(text)
             .ok_or("'image' must be a string defined in 'exec' for 'blackbox' actions")?;
-        if !is_image_reference(&image) {
+        if ImageReference::parse(&image).is_none() {
             return Err("could not parse image name".to_owned());
         }
         let code = sent_code(fields).map(code_text).transpose()?;
