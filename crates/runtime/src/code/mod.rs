@@ -7,7 +7,7 @@ use std::io;
 use std::path::PathBuf;
 
 pub use tree::EXEC;
-pub use unpack::{decode, holds_file, is_executable, is_zip, unpack, unpack_binary, unpack_tar};
+pub use unpack::{decode, holds_file, is_executable, is_zip, open_within, unpack, unpack_binary, unpack_tar};
 
 /// What an archive may unpack to.
 #[derive(Debug, Clone, Copy)]

@@ -20,6 +20,9 @@ const PROGRAM_MODE: u32 = 0o777;
 /// The file that executables and plain sources are; always a program, as a stub of that name would have been.
 pub const EXEC: &str = "exec";
 
+/// Bytes of the disk that a file, folder or link takes beside its content, more or less.
+const ENTRY: u64 = 4096;
+
 /// Writes one tree.
 pub(super) struct TreeWriter {
     root: PathBuf,
@@ -27,6 +30,7 @@ pub(super) struct TreeWriter {
     /// Bytes that may be written in all, by the total bound and by the ratio bound.
     allowance: u64,
     written: u64,
+    /// Files, folders and links, those among them that nothing but a longer name speaks of.
     entries: u64,
     links: Vec<(PathBuf, PathBuf)>,
     buffer: Box<[u8]>,
@@ -50,7 +54,7 @@ impl TreeWriter {
     /// Makes a folder and those above it.
     pub(super) fn folder(&mut self, name: &Path) -> Result<(), UnpackError> {
         let path = self.admit(name)?;
-        self.make_folder(name, &path)
+        self.make_folder(name, &path, true)
     }
 
     /// Writes a file; a later entry of the same name replaces the earlier one.
@@ -62,7 +66,7 @@ impl TreeWriter {
     ) -> Result<(), UnpackError> {
         let path = self.admit(name)?;
         if let Some(parent) = path.parent() {
-            self.make_folder(name, parent)?;
+            self.make_folder(name, parent, false)?;
         }
         let mode = if program || path == self.root.join(EXEC) { PROGRAM_MODE } else { FILE_MODE };
         let mut file = OpenOptions::new()
@@ -90,18 +94,19 @@ impl TreeWriter {
     }
 
     /// Makes the links and checks that none of them leads out of the tree, unless to the system. Returns the bytes
-    /// written.
-    pub(super) fn finish(self) -> Result<u64, UnpackError> {
+    /// that the tree takes.
+    pub(super) fn finish(mut self) -> Result<u64, UnpackError> {
+        let links = std::mem::take(&mut self.links);
         // All parents first: a link can then never stand where another one's parent is needed.
-        for (path, _) in &self.links {
+        for (path, _) in &links {
             if let Some(parent) = path.parent() {
-                self.make_folder(path, parent)?;
+                self.make_folder(path, parent, false)?;
             }
         }
         let make = |(path, to): &(PathBuf, PathBuf)| {
             std::os::unix::fs::symlink(to, path).map_err(|error| clash_or_disk(error, self.inner_name(path)))
         };
-        let (to_system, inner): (Vec<_>, Vec<_>) = self.links.iter().partition(|(_, to)| is_of_system(to));
+        let (to_system, inner): (Vec<_>, Vec<_>) = links.iter().partition(|(_, to)| is_of_system(to));
         inner.iter().copied().try_for_each(make)?;
         let root = File::open(&self.root).map_err(UnpackError::Disk)?;
         for (path, _) in inner {
@@ -121,7 +126,7 @@ impl TreeWriter {
         }
         // Last, so that those before lead to nothing where they lead here.
         to_system.into_iter().try_for_each(make)?;
-        Ok(self.written)
+        Ok(self.written.saturating_add(self.entries.saturating_mul(ENTRY)))
     }
 
     fn inner_name<'a>(&self, path: &'a Path) -> &'a Path {
@@ -130,10 +135,7 @@ impl TreeWriter {
 
     /// Counts an entry and makes its name a path below the root; `.` components are dropped.
     fn admit(&mut self, name: &Path) -> Result<PathBuf, UnpackError> {
-        self.entries += 1;
-        if self.entries > self.bounds.entries {
-            return Err(BadCode::TooManyEntries(self.bounds.entries).into());
-        }
+        self.count()?;
         let bad = || BadCode::Name(name.to_path_buf());
         let mut path = self.root.clone();
         let mut depth = 0;
@@ -154,7 +156,16 @@ impl TreeWriter {
         Ok(path)
     }
 
-    fn make_folder(&self, name: &Path, path: &Path) -> Result<(), UnpackError> {
+    fn count(&mut self) -> Result<(), UnpackError> {
+        self.entries += 1;
+        if self.entries > self.bounds.entries {
+            return Err(BadCode::TooManyEntries(self.bounds.entries).into());
+        }
+        Ok(())
+    }
+
+    /// Makes a folder and those above it; one that is no entry itself is counted like one.
+    fn make_folder(&mut self, name: &Path, path: &Path, is_entry: bool) -> Result<(), UnpackError> {
         if path.symlink_metadata().is_ok_and(|found| found.is_dir()) {
             return Ok(());
         }
@@ -162,7 +173,10 @@ impl TreeWriter {
             && parent != self.root
             && path != self.root
         {
-            self.make_folder(name, parent)?;
+            self.make_folder(name, parent, false)?;
+        }
+        if !is_entry {
+            self.count()?;
         }
         DirBuilder::new().mode(FOLDER_MODE).create(path).map_err(|error| clash_or_disk(error, name))?;
         fs::set_permissions(path, Permissions::from_mode(FOLDER_MODE)).map_err(UnpackError::Disk)

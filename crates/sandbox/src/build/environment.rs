@@ -1,10 +1,10 @@
 //! The image that code was built for, as `exec.env` beside it says.
 
-use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
 use chasen_entity::error_text::runtime::{CANNOT_START, EXECUTION_ENV_MISMATCH};
+use chasen_runtime::code::open_within;
 
 /// The file in which code says which images it is for.
 const EXECUTION_ENV: &str = "exec.env";
@@ -15,7 +15,8 @@ const MAX_EXECUTION_ENV: u64 = 4096;
 /// that says nothing is for every one.
 pub(super) fn foreign(code: &Path, environment: &str) -> Option<String> {
     let mut actual = String::new();
-    File::open(code.join(EXECUTION_ENV)).ok()?.take(MAX_EXECUTION_ENV).read_to_string(&mut actual).ok()?;
+    let file = open_within(code, EXECUTION_ENV).ok()?;
+    file.take(MAX_EXECUTION_ENV).read_to_string(&mut actual).ok()?;
     let expected = family_of(environment);
     let actual = actual.trim();
     (!actual.starts_with(expected)).then(|| {
@@ -50,5 +51,15 @@ mod tests {
             assert_eq!(foreign(folder.path(), go).is_none(), same, "{said}");
         }
         assert_eq!(family_of("registry/image"), "registry/image");
+    }
+
+    #[test]
+    fn files_of_the_node_are_not_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let code = folder.path().join("code");
+        std::fs::create_dir(&code).unwrap();
+        std::fs::write(folder.path().join("secret"), "of the node").unwrap();
+        std::os::unix::fs::symlink(folder.path().join("secret"), code.join(EXECUTION_ENV)).unwrap();
+        assert_eq!(foreign(&code, "openwhisk/action-golang-v1.20"), None);
     }
 }

@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use chasen_entity::manifest::{Compiler, Launch};
-use chasen_runtime::code::EXEC;
+use chasen_runtime::code::{EXEC, open_within};
 use chasen_spi::container_factory::CreateError;
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_NOW, utimensat};
 use sha2::{Digest, Sha256};
@@ -195,7 +195,7 @@ impl Builder {
         let begun = std::time::Instant::now();
         let built = run::run(&self.cells, &self.config, plan, main, source, partial).await?;
         let built = match built {
-            Ok(built) if started && !built.folder.0.join(EXEC).is_file() => Err(Words::default()),
+            Ok(built) if started && open_within(&built.folder.0, EXEC).is_err() => Err(Words::default()),
             built => built,
         };
         tracing::info!(

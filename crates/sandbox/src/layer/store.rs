@@ -103,9 +103,12 @@ impl<K: Clone + Eq + Hash + Ord + Send + 'static, E: Clone + Send + Sync + 'stat
         Ok(outcome.map_err(|(error, _)| error))
     }
 
-    /// Removes unused layers that are too old, then the longest unused while all are too large.
+    /// Removes failures that are believed no more, unused layers that are too old, then the longest unused while all
+    /// are too large.
     pub(crate) fn sweep(&self) {
         let mut entries = self.entries.lock();
+        // What is said of a failure may be long, and whoever fails on purpose fails differently every time.
+        entries.retain(|_, entry| !entry.is_stale(self.failures));
         let mut total: u64 = entries.values().map(Entry::bytes).sum();
         let mut unused: Vec<(Instant, K, u64)> = entries
             .iter()
@@ -131,5 +134,26 @@ impl<K: Clone + Eq + Hash + Ord + Send + 'static, E: Clone + Send + Sync + 'stat
             // Dropping a layer removes its files.
             tokio::task::spawn_blocking(move || drop(removed));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn failures_are_forgotten_when_they_are_believed_no_more() {
+        let store = Store::<u32, String>::new(Retention::default(), Duration::ZERO);
+        for key in 0..100 {
+            let failed = store.get::<(), _>(key, || async { Ok(Err("x".repeat(1000))) }).await;
+            assert!(failed.unwrap().is_err());
+            assert!(store.entries.lock().len() <= 1, "{key}");
+        }
+        let lasting = Store::<u32, String>::new(Retention::default(), Duration::MAX);
+        for key in 0..100 {
+            let failed = lasting.get::<(), _>(key, || async { Ok(Err(String::new())) }).await;
+            assert!(failed.unwrap().is_err());
+        }
+        assert_eq!(lasting.entries.lock().len(), 100);
     }
 }

@@ -122,6 +122,8 @@ async fn hostile_archives_are_the_developers_fault() {
     let zeros = vec![0u8; 900 << 10];
     let many: Vec<String> = (0..30).map(|n| format!("f{n}")).collect();
     let many: Vec<Item<'_>> = many.iter().map(|name| Item::File(name, 0o644, b"")).collect();
+    let nested: Vec<String> = (0..6).map(|n| format!("{n}/a/b/f")).collect();
+    let nested: Vec<Item<'_>> = nested.iter().map(|name| Item::File(name, 0o644, b"")).collect();
     let tar = |name: &str, kind, link: &str| tar_gz(|tar| raw_entry(tar, name, kind, link, b""));
     let cases: Vec<(&str, Vec<u8>, &str)> = vec![
         ("parent", zip_of(&[Item::File("../x", 0o644, b"")]), "illegal name"),
@@ -157,6 +159,7 @@ async fn hostile_archives_are_the_developers_fault() {
             "header is too long",
         ),
         ("entries", zip_of(&many), "more than 20 entries"),
+        ("folders in names", zip_of(&nested), "more than 20 entries"),
         ("truncated zip", zip_of(&[Item::File("a", 0o644, b"abc")])[..40].to_vec(), "damaged"),
         (
             "truncated tar",
@@ -203,7 +206,7 @@ async fn a_layer_is_built_once_and_nothing_else_stays() {
 
 #[tokio::test]
 async fn unused_layers_go_and_used_ones_stay() {
-    let (_temp, layers) = store(SMALL, Retention { total: 10_000, age: Duration::from_secs(3600) });
+    let (_temp, layers) = store(SMALL, Retention { total: 20_000, age: Duration::from_secs(3600) });
     let text = Bytes::from(vec![b' '; 4096]);
     let used = layers.layer("used", &text, false).await.unwrap();
     let unused = layers.layer("unused", &text, false).await.unwrap().path().to_path_buf();
