@@ -8,7 +8,8 @@
 The first speaks with each launcher over a socketpair and needs no platform. The second creates and invokes
 actions of a running node, which run in its sandboxes; cases that a node cannot be given are left out. The third
 plays them over HTTP, with a proxy in front of each launcher as in an image.
-With `--all`, a language whose interpreter is missing is a failure.
+With `--all`, a language whose interpreter is missing is a failure, and so is a case that the machine lacks
+something for.
 
 Each language's `cases.json` is a list of cases. A text of several lines may be a list of them.
   name     what the case shows, starting with its number in the runtime contract where it has one
@@ -54,6 +55,10 @@ ROOT = Path(__file__).resolve().parent
 MEMORY = 256 << 20
 
 
+class Lacking(Exception):
+    """The machine has not what a case needs."""
+
+
 def interpreter(entry):
     """Path of the interpreter that the manifest asks for, or None where this machine has none."""
     wanted = entry["chasen"]["interpreter"]
@@ -70,7 +75,7 @@ def interpreter(entry):
 
 
 def player(family, entry, program, options):
-    """A function that plays a case of this language, or says why it does not."""
+    """A function that plays a case of this language, or says why nobody plays it this way."""
     settings = entry["chasen"]
     if options.node:
         there = node.Node(options.node, options.auth)
@@ -102,7 +107,7 @@ def player(family, entry, program, options):
 
         def through_proxy(case, _):
             if (case.get("modules") and not modules) or not launcher_file.exists():
-                return "needs --modules"
+                raise Lacking("needs --modules")
             if not proxy.plays(case):
                 return "only a launcher of one's own can be given it"
             built_in = launcher_file.is_relative_to(ROOT)
@@ -113,7 +118,7 @@ def player(family, entry, program, options):
         if "image" in case:
             return "only images have it"
         if (case.get("modules") and not modules) or not launcher_file.exists():
-            return "needs --modules"
+            raise Lacking("needs --modules")
         return launcher.check(case, command, modules)
 
     return alone
@@ -139,10 +144,16 @@ def check_language(family, entry, options, counts):
         title = f"{family}: {case['name']}"
         try:
             missing = [tool for tool in case.get("needs", []) if not shutil.which(tool)]
-            skipped = f"no {', '.join(missing)} on this machine" if missing else play(case, number)
+            if missing:
+                raise Lacking(f"no {', '.join(missing)} on this machine")
+            skipped = play(case, number)
             if skipped:
                 print(f"skip {title} ({skipped})")
             counts["skipped" if skipped else "passed"] += 1
+        except Lacking as lacking:
+            failed = options.all and not optional
+            print(f"{'FAIL' if failed else 'skip'} {title} ({lacking})")
+            counts["failed" if failed else "skipped"] += 1
         except (Mismatch, OSError, ValueError, KeyError, subprocess.TimeoutExpired) as error:
             print(f"FAIL {title}: {error}")
             counts["failed"] += 1
@@ -154,7 +165,7 @@ def main():
     parser.add_argument("--node", metavar="URL", help="address of a running node that plays the cases")
     parser.add_argument("--auth", metavar="KEY", help="credentials of a user of the node, uuid:key")
     parser.add_argument("--proxy", type=Path, metavar="PROGRAM", help="proxy that plays the cases over HTTP")
-    parser.add_argument("--all", action="store_true", help="fail where an interpreter is missing")
+    parser.add_argument("--all", action="store_true", help="fail where the machine lacks something")
     parser.add_argument("families", nargs="*", metavar="LANGUAGE")
     options = parser.parse_args()
     manifest = json.loads((ROOT / "runtimes.json").read_text(encoding="utf-8"))["runtimes"]

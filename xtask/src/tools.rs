@@ -27,7 +27,7 @@ const PHP: [&str; 11] = [
 ];
 
 #[rustfmt::skip]
-const TOOLS: [Tool; 18] = [
+const TOOLS: [Tool; 19] = [
     Tool { probe: &["cc", "--version"],                   packages: &["gcc", "libc6-dev"] },
     Tool { probe: &["c++", "--version"],                  packages: &["g++"] },
     Tool { probe: &["curl", "--version"],                 packages: &["curl"] },
@@ -39,6 +39,7 @@ const TOOLS: [Tool; 18] = [
     Tool { probe: &["test", "-f", "/usr/share/java/gson.jar"], packages: &["libgoogle-gson-java"] },
     Tool { probe: &["php", "-r", "mb_strlen('');"],       packages: &PHP },
     Tool { probe: &["go", "version"],                     packages: &["golang-go"] },
+    Tool { probe: &["bash", "--version"],                 packages: &["bash"] },
     Tool { probe: &["jq", "--version"],                   packages: &["jq"] },
     Tool { probe: &["perl", "-MJSON::PP", "-e", "1"],     packages: &["perl"] },
     Tool { probe: &["ruby", "--version"],                 packages: &["ruby"] },

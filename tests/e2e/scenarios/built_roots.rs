@@ -28,7 +28,7 @@ pub(crate) fn scenarios() -> Vec<Scenario> {
             .needing(Need::command("python3")),
         Scenario::new("built_roots::a_real_system_is_built_and_serves_its_kinds", real)
             .needing(Need::RealRoots)
-            .needing(Need::command("debootstrap")),
+            .needing(Need::RareCommand("debootstrap")),
     ]
 }
 

@@ -45,7 +45,7 @@ fn commands_of(page: &Path) -> Option<Scenario> {
         "deno" => scenario.needing(Need::Deno),
         // It has images only.
         "dotnet" => scenario,
-        "swift" => scenario.needing(Need::command("swiftc")),
+        "swift" => scenario.needing(Need::RareCommand("swiftc")),
         "rust" => scenario.needing(Need::command("rustc")).needing(Need::Packages),
         _ if is_language => scenario.needing(Need::Command(name.into())),
         _ => scenario,

@@ -7,14 +7,14 @@ use chasen_testkit::{Finished, Node, chasen, node, run};
 use serde_json::{Value, json};
 
 use crate::functions::{Function, call, eventually, logs};
-use crate::scenario::Scenario;
+use crate::scenario::{Need, Scenario};
 
 /// Our proxy, a shell, and nothing else.
 const SHELL: &str = "chasen-test/shell:1";
 
 pub(crate) fn scenarios() -> Vec<Scenario> {
     vec![
-        Scenario::new("images::they_are_imported_called_and_removed", whole_life),
+        Scenario::new("images::they_are_imported_called_and_removed", whole_life).needing(Need::StaticProxy),
         Scenario::new("images::they_outlive_the_node_that_ran_them", restarts),
         Scenario::new("images::what_is_wrong_with_them_is_told_and_harms_nobody", bad_manners),
         Scenario::new("images::kinds_without_an_interpreter_run_on_theirs", kinds),
@@ -44,18 +44,8 @@ fn import(node: &Node, image_to_be: &Image) {
     assert!(imported.stdout.contains(&image_to_be.reference), "{imported:?}");
 }
 
-/// The image of most scenarios; `None`, and said so, if the machine lacks its parts.
-#[expect(clippy::print_stdout, reason = "what is missing is said where the scenario is")]
-fn shell() -> Option<Image> {
-    let image = of_shell(SHELL);
-    if image.is_none() {
-        println!("skipped: the parts of the image are missing");
-    }
-    image
-}
-
 async fn whole_life() {
-    let Some(shell) = shell() else { return };
+    let shell = of_shell(SHELL).expect("its parts are there");
     let mut node = node().set("sandbox.pause-grace", "20ms").start();
     let client = node.client();
     assert_eq!(listed(node.data()), json!([]));

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use chasen_testkit::{GUEST, chasen, node, run};
+use chasen_testkit::{GUEST, chasen, everything_is_needed, node, run};
 use serde_json::json;
 
 use crate::functions::{Function, Language, call, logs};
@@ -143,6 +143,7 @@ fn cases(family: &str) {
     let mut check = Command::new("python3");
     check.arg(root().join("runtimes/check.py"));
     check.args(["--node", node.base(), "--auth", GUEST, family]);
+    check.args(everything_is_needed().then_some("--all"));
     let checked = run(check);
     assert_eq!(checked.code, Some(0), "{checked:?}");
 }

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use chasen_testkit::{docker, has_command, is_root};
+use chasen_testkit::{docker, everything_is_needed, has_command, is_root};
 use libtest_mimic::{Completion, Trial};
 
 use crate::{built_roots, npm};
@@ -12,8 +12,10 @@ use crate::{built_roots, npm};
 pub(crate) enum Need {
     /// Rights to make sandboxes.
     Root,
-    /// An installed command.
+    /// A command that the test command installs.
     Command(Cow<'static, str>),
+    /// A command that machines mostly lack.
+    RareCommand(&'static str),
     /// The published clients.
     Packages,
     /// No such command: what the scenario brings would not be used.
@@ -48,8 +50,18 @@ impl Need {
                 Some(_) => None,
                 None => Some("images need busybox-static and the proxy: run 'cargo xtask proxy'".to_owned()),
             },
-            Self::Command(name) => (!has_command(name)).then(|| format!("'{name}' is not installed")),
+            Self::Command(name) => Self::missing_command(name),
+            Self::RareCommand(name) => Self::missing_command(name),
         }
+    }
+
+    fn missing_command(name: &str) -> Option<String> {
+        (!has_command(name)).then(|| format!("'{name}' is not installed"))
+    }
+
+    /// True if the test command sees to it that it is there.
+    fn is_seen_to(&self) -> bool {
+        matches!(self, Self::Command(_) | Self::StaticProxy)
     }
 }
 
@@ -89,7 +101,11 @@ impl Scenario {
     /// The scenario as the test runner wants it.
     pub(crate) fn trial(self) -> Trial {
         Trial::ignorable_test(self.name, move || {
-            if let Some(reason) = self.needs.iter().find_map(|need| need.missing()) {
+            let missing = self.needs.iter().find_map(|need| Some((need, need.missing()?)));
+            if let Some((need, reason)) = missing {
+                if everything_is_needed() && need.is_seen_to() {
+                    return Err(format!("{reason}, and nothing may be skipped here").into());
+                }
                 return Ok(Completion::ignored_with(reason));
             }
             (self.body)();

@@ -20,7 +20,10 @@ mod process;
 
 pub use binary::{binary, chasen};
 pub use chasen_client::{ActionCode, Client, ClientError, Reply, Target};
-pub use machine::{allow_many_files, children, descendants, has_command, has_descendant, is_root, signal};
+pub use machine::{
+    allow_many_files, children, descendants, everything_is_needed, has_command, has_descendant, is_root,
+    signal,
+};
 pub use node::{Builder, GUEST, Node, node};
 pub use process::{Finished, PATIENCE, Process, run};
 pub use rustix::process::Signal;

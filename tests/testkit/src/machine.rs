@@ -11,6 +11,12 @@ pub fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
+/// True where what the test command installs must be there: in continuous integration, which sets `CI`.
+#[must_use]
+pub fn everything_is_needed() -> bool {
+    std::env::var_os("CI").is_some_and(|value| !value.is_empty())
+}
+
 /// True if a command is installed and can say its version, or what it is for.
 #[must_use]
 pub fn has_command(name: &str) -> bool {
