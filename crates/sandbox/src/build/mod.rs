@@ -6,6 +6,7 @@
 
 mod environment;
 mod run;
+mod turns;
 mod when;
 mod words;
 
@@ -22,11 +23,11 @@ use chasen_runtime::code::{EXEC, open_within};
 use chasen_spi::container_factory::CreateError;
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_NOW, utimensat};
 use sha2::{Digest, Sha256};
-use tokio::sync::Semaphore;
 
 use crate::factory::{BuildPlan, Cells, Planner, SandboxConfig};
 use crate::layer::{Layer, Retention, Shape, Store, make_open, remove};
 
+use turns::Turns;
 pub(crate) use words::Words;
 
 /// Folder of what was built, in the data folder.
@@ -35,8 +36,6 @@ const FOLDER: &str = "builds";
 const FAILURES: Duration = Duration::from_secs(5);
 /// How long a build is kept that nobody uses. It is dearer than unpacked code.
 const AGE: Duration = Duration::from_hours(7 * 24);
-/// Processors per build that runs at a time: compilers use several.
-const PROCESSORS: usize = 2;
 
 /// Builds and keeps what was built.
 #[derive(Debug)]
@@ -46,8 +45,20 @@ pub(crate) struct Builder {
     cells: Arc<Cells>,
     folder: PathBuf,
     store: Store<String, Words>,
-    turns: Semaphore,
+    turns: Turns,
     begun: AtomicU64,
+}
+
+/// What is to be compiled.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Source<'a> {
+    pub(crate) layer: &'a Arc<Layer>,
+    /// Of the code.
+    pub(crate) digest: &'a str,
+    /// The entry point.
+    pub(crate) main: &'a str,
+    /// Whose code it is.
+    pub(crate) namespace: &'a str,
 }
 
 /// How the code of one kind is compiled; absent for kinds that load it as it is.
@@ -97,20 +108,18 @@ impl Compile {
         if self.launch.launcher.is_some() { None } else { environment::foreign(code, &self.environment) }
     }
 
-    /// What containers run instead of `source`, the code with this digest; `source` itself where nothing is compiled.
-    /// `env` is the action's environment.
+    /// What containers run instead of the source; the source itself where nothing is compiled. `env` is the action's
+    /// environment.
     pub(crate) async fn layer(
         &self,
-        source: Arc<Layer>,
-        digest: &str,
-        main: &str,
+        source: Source<'_>,
         env: &[(String, String)],
     ) -> Result<Arc<Layer>, NotBuilt> {
         match &self.launch.compiler {
-            Some(compiler) if !self.is_off(compiler, env) && when::applies(compiler, &source) => {
-                self.builder.build(self, compiler, &source, digest, main).await
+            Some(compiler) if !self.is_off(compiler, env) && when::applies(compiler, source.layer) => {
+                self.builder.build(self, compiler, source).await
             }
-            _ => Ok(source),
+            _ => Ok(Arc::clone(source.layer)),
         }
     }
 
@@ -148,25 +157,31 @@ impl Builder {
         }
         store.sweep();
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
-        let turns = Semaphore::new((processors / PROCESSORS).max(1));
-        Ok(Self { config, planner, cells, folder, store, turns, begun: AtomicU64::new(0) })
+        Ok(Self {
+            config,
+            planner,
+            cells,
+            folder,
+            store,
+            turns: Turns::new(processors),
+            begun: AtomicU64::new(0),
+        })
     }
 
     async fn build(
         &self,
         compile: &Compile,
         compiler: &Compiler,
-        source: &Arc<Layer>,
-        digest: &str,
-        main: &str,
+        source: Source<'_>,
     ) -> Result<Arc<Layer>, NotBuilt> {
+        let Source { layer, digest, main, .. } = source;
         if main.contains('\0') {
             return Err(NotBuilt::Code(Words::from("the name of the entry point holds a zero byte")));
         }
         let Compile { kind, launch, environment, .. } = compile;
         let plan = self.planner.build_plan(&self.config, kind, launch, compiler, environment).await?;
-        let key = key(&[digest, shape_word(source.shape()), kind, main, &plan.tools]);
-        let make = || self.make(&key, &plan, main, source, launch.launcher.is_none());
+        let key = key(&[digest, shape_word(layer.shape()), kind, main, &plan.tools]);
+        let make = || self.make(&key, &plan, source, launch.launcher.is_none());
         let layer = self.store.get(key.clone(), make).await?.map_err(NotBuilt::Code)?;
         let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
         let used = Timestamps { last_access: now, last_modification: now };
@@ -181,19 +196,18 @@ impl Builder {
         &self,
         key: &str,
         plan: &BuildPlan,
-        main: &str,
-        source: &Arc<Layer>,
+        source: Source<'_>,
         started: bool,
     ) -> Result<Result<Layer, Words>, NotBuilt> {
         let disk = |error: io::Error| {
             NotBuilt::Platform(format!("a build below {} failed: {error}", self.folder.display()))
         };
-        let _turn = self.turns.acquire().await.map_err(|error| disk(io::Error::other(error)))?;
+        let _turn = self.turns.take(source.namespace).await.map_err(|error| disk(io::Error::other(error)))?;
         let number = self.begun.fetch_add(1, Ordering::Relaxed);
         let partial = Partial(self.folder.join(format!("{number}.partial")));
         make_open(&partial.0).map_err(disk)?;
         let begun = std::time::Instant::now();
-        let built = run::run(&self.cells, &self.config, plan, main, source, partial).await?;
+        let built = run::run(&self.cells, &self.config, plan, source.main, source.layer, partial).await?;
         let built = match built {
             Ok(built) if started && open_within(&built.folder.0, EXEC).is_err() => Err(Words::default()),
             built => built,

@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use std::pin::pin;
 use std::sync::Arc;
 
-use chasen_runtime::code::{self, UnpackError};
+use chasen_runtime::code::{self, BadCode, UnpackError};
 use rustix::pipe::{PipeFlags, pipe_with};
 
 use super::words::Listener;
@@ -83,16 +83,21 @@ pub(super) async fn run(
         let mb = memory >> 20;
         words.add(&format!("the build used up its {mb} MB of memory (sandbox.build-memory)"));
     }
-    if !words.is_empty() || exit.status != ExitStatus::Code(0) {
+    if !words.is_empty() {
         return Ok(Err(words));
     }
+    let has_failed = exit.status != ExitStatus::Code(0);
     match unpacked {
-        Ok(bytes) => Ok(Ok(Built { folder, bytes })),
+        // An archive that was cut off says nothing that the end of its packer does not say.
+        Err(UnpackError::Code(BadCode::Damaged(_))) if has_failed => Ok(Err(words)),
+        // Whoever packs does not outlive that nobody unpacks any more.
         Err(UnpackError::Code(bad)) => {
             let text = format!("what was built cannot be used: {bad}");
             Ok(Err(Words::from(text.as_str())))
         }
         Err(UnpackError::Disk(error)) => Err(platform(&error)),
+        Ok(_) if has_failed => Ok(Err(words)),
+        Ok(bytes) => Ok(Ok(Built { folder, bytes })),
     }
 }
 

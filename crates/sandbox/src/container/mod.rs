@@ -21,7 +21,7 @@ use chasen_spi::container_factory::{Container, InitCode, RunBounds, RunReply};
 use parking_lot::Mutex;
 use tokio::time::timeout;
 
-use crate::build::{Compile, NotBuilt};
+use crate::build::{Compile, NotBuilt, Source};
 use crate::cell::Cell;
 use crate::layer::{Layer, LayerError, Layers};
 use crate::logs::{Output, OwnLog, Together};
@@ -132,8 +132,13 @@ impl SandboxContainer {
         code: &InitCode,
         env: &[(String, String)],
     ) -> Result<Arc<Layer>, Hindrance> {
-        let built = compile.layer(source, &digest(code), code.action.exec.entry_point(), env).await;
-        built.map_err(|why| match why {
+        let source = Source {
+            layer: &source,
+            digest: &digest(code),
+            main: code.action.exec.entry_point(),
+            namespace: code.action.name.path.namespace(),
+        };
+        compile.layer(source, env).await.map_err(|why| match why {
             NotBuilt::Code(words) => {
                 let texts = self.parts.personality.not_built(words.text());
                 texts.log.iter().flat_map(|log| log.lines()).for_each(|line| self.parts.output.note(line));

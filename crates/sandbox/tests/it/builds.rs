@@ -45,6 +45,7 @@ pub(crate) fn tests() -> Vec<Trial> {
         test("those_who_come_together_share_a_build", together),
         test("code_that_cannot_be_compiled_is_the_developers_fault_with_its_compilers_words", refused),
         test("builds_end_with_the_time_of_their_initialisation", overdue),
+        test("builds_without_end_are_in_nobody_elses_way", in_nobodys_way),
         test("builds_are_alone_in_their_cells", alone),
         test("builds_stay_within_their_memory", memory),
         test("what_a_hostile_build_makes_is_not_believed", hostile),
@@ -78,6 +79,7 @@ fn compilers(config: &mut SandboxConfig) {
     config.runtimes = Runtimes::new(Manifest::parse(MANIFEST).unwrap());
     config.runtimes_dir = folder;
     config.build_memory = ByteSize::mb(64);
+    config.code_bounds.total = 8 << 20;
 }
 
 fn builds(data: &Path) -> Vec<String> {
@@ -159,6 +161,21 @@ async fn overdue() {
     world.start(Draft::new(SHELL, ANSWER)).await.unwrap();
 }
 
+async fn in_nobodys_way() {
+    let Some(world) = world().await else { return };
+    let mut endless = Vec::new();
+    // More than there can be turns.
+    for number in 0..=std::thread::available_parallelism().map_or(1, usize::from) {
+        let draft = Draft::new(SHELL, format!("sleep 1000 # {number}")).timeout(300_000);
+        let Some(guest) = world.create(draft.of("hostile")).await else { return };
+        endless.push(tokio::spawn(async move { guest.init().await }));
+    }
+    eventually("a build is under way", || !builds(world.data.path()).is_empty()).await;
+    world.start(Draft::new(SHELL, ANSWER)).await.unwrap();
+    assert!(endless.iter().all(|endless| !endless.is_finished()));
+    endless.iter().for_each(tokio::task::JoinHandle::abort);
+}
+
 async fn alone() {
     const LOOK: &str = r#"
         id -u
@@ -193,6 +210,8 @@ async fn hostile() {
         ("ln -s /etc/passwd $bin/exec", "leads out of it"),
         ("ln -s ../../../x $bin/y; echo > $bin/exec", "leads out of it"),
         ("mkfifo $bin/exec", "neither a file"),
+        ("truncate -s 1G $bin/exec", "unpacks to more than"),
+        ("ln -s /usr/bin/env $bin/exec", "cannot compile"),
         ("exec 3>&1; (sleep 1000 &) ; echo loud", "loud"),
     ] {
         let Some(guest) = world.create(Draft::new(SHELL, source)).await else { return };

@@ -55,17 +55,24 @@ pub(crate) struct Draft {
     binary: bool,
     pub(crate) main: Option<String>,
     pub(crate) limits: ActionLimits,
+    namespace: &'static str,
 }
 
 impl Draft {
     pub(crate) fn new(kind: &'static str, text: impl Into<String>) -> Self {
-        Self { kind, text: text.into(), binary: false, main: None, limits: ActionLimits::default() }
+        let limits = ActionLimits::default();
+        Self { kind, text: text.into(), binary: false, main: None, limits, namespace: "guest" }
     }
 
     pub(crate) fn archive(kind: &'static str, bytes: &[u8]) -> Self {
         use base64::Engine;
         let text = base64::engine::general_purpose::STANDARD.encode(bytes);
         Self { binary: true, ..Self::new(kind, text) }
+    }
+
+    /// Of another namespace than `guest`.
+    pub(crate) fn of(self, namespace: &'static str) -> Self {
+        Self { namespace, ..self }
     }
 
     pub(crate) fn timeout(mut self, millis: u32) -> Self {
@@ -125,7 +132,7 @@ impl World {
             }
             Err(error) => panic!("{error}"),
         };
-        let namespace = EntityName::new("guest").unwrap();
+        let namespace = EntityName::new(draft.namespace).unwrap();
         let action = ExecutableAction {
             name: FullyQualifiedName::new(EntityPath::root(&namespace), EntityName::new("hello").unwrap()),
             version: Version::default(),

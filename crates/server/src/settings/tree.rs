@@ -338,7 +338,7 @@ impl Settings {
                 fork_server: reader.value("sandbox.fork-server", false,
                     "Let sandboxes of Python be forked from an interpreter that is up already: they start much sooner, but share its address layout and hash seed. Needs root."),
                 build_memory: reader.value("sandbox.build-memory", ByteSize::mb(1024),
-                    "Memory of a sandbox in which code is compiled, its files included; beside `node.memory`. One such sandbox per two processors runs at a time."),
+                    "Memory of a sandbox in which code is compiled, its files included; beside `node.memory`. One such sandbox per two processors runs at a time, two at least, and never all of them for one namespace."),
                 insecure_process: reader.value("sandbox.insecure-process", false,
                     "Run functions as plain processes, without any isolation. Only for code that you trust as much as the node."),
             },
