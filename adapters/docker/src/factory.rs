@@ -244,17 +244,8 @@ impl Maker {
         let name = self.next_name(spec);
         let life = self.line.enter(&name);
         let started = async {
-            let created = engine.create(&name, &self.new_container(spec, image)).await.map_err(|error| {
-                match &error {
-                    // A network that is not there is told the same way.
-                    EngineError::Refused { status: StatusCode::NOT_FOUND, message, .. }
-                        if !message.to_lowercase().contains("network") =>
-                    {
-                        NotStarted::NoImage
-                    }
-                    _ => not_started(error, image),
-                }
-            });
+            let created = engine.create(&name, &self.new_container(spec, image)).await;
+            let created = created.map_err(|error| not_created(error, image));
             life.created(created?);
             // Podman makes what it attaches to, and says here what Docker says at the start.
             let attached = engine.attach(&name).await.map_err(|error| not_started(error, image))?;
@@ -327,6 +318,19 @@ fn cpu_shares(memory: u64, node: u64) -> u64 {
         .max(LEAST)
 }
 
+/// What the engine's refusal to create a container means.
+fn not_created(error: EngineError, image: &str) -> NotStarted {
+    match &error {
+        // A network that is not there is told the same way; an image may be called so, too.
+        EngineError::Refused { status: StatusCode::NOT_FOUND, message, .. }
+            if !message.replace(image, "").to_lowercase().contains("network") =>
+        {
+            NotStarted::NoImage
+        }
+        _ => not_started(error, image),
+    }
+}
+
 /// What the engine's refusal to create or start a container means.
 fn not_started(error: EngineError, image: &str) -> NotStarted {
     /// What engines say of images that name no program.
@@ -365,6 +369,23 @@ mod tests {
         assert_eq!(cpu_shares(256 * MB, 2048 * MB), 128);
         assert_eq!(cpu_shares(MB, 1 << 40), 2, "the engine takes no less");
         assert_eq!(cpu_shares(256 * MB, 0), 1024);
+    }
+
+    #[test]
+    fn images_that_are_missing_are_told_from_networks_that_are() {
+        let missing = |message: &str, image| {
+            let call = "create a container";
+            let message = message.to_owned();
+            not_created(EngineError::Refused { call, status: StatusCode::NOT_FOUND, message }, image)
+        };
+        for (message, image) in [
+            ("No such image: shop/tea:1", "shop/tea:1"),
+            ("No such image: shop/network-probe:1", "shop/network-probe:1"),
+            ("shop/network: image not known", "shop/network"),
+        ] {
+            assert!(matches!(missing(message, image), NotStarted::NoImage), "{message}");
+        }
+        assert!(matches!(missing("network nowhere not found", "shop/tea"), NotStarted::Failed(_)));
     }
 
     #[test]
