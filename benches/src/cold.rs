@@ -38,12 +38,7 @@ pub(crate) fn run() -> Result<(), Failure> {
         let (ours, reference) = (best(&platform), best(&direct));
         let what =
             format!("cold {} call ÷ launcher alone (p50: {ours:.1} ms ÷ {reference:.1} ms)", kind.name);
-        let must = if kind.name.starts_with("nodejs:") || kind.name.starts_with("python:") {
-            "≤ 1.3"
-        } else {
-            "≤ 1.2"
-        };
-        report(&what, &format!("{:.2}", ours / reference), must);
+        report(&what, &format!("{:.2}", ours / reference), "≤ 1.2");
     }
     executable(&node, "native executable", &kinds::native_stub()?, "≤ 8 ms")?;
     executable(&node, "executable in Go", &kinds::go_executable()?, "≤ 12 ms")?;

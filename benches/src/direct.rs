@@ -22,11 +22,19 @@ pub(crate) struct Launcher {
     child: Child,
     stream: UnixStream,
     code: PathBuf,
+    init: String,
 }
 
 impl Launcher {
-    /// Starts the launcher of a kind on this code and initialises it.
+    /// Starts the launcher of a kind and initialises it.
     pub(crate) fn start(kind: &Kind) -> Result<Self, Failure> {
+        let mut launcher = Self::boot(kind)?;
+        launcher.initialise()?;
+        Ok(launcher)
+    }
+
+    /// Starts the launcher of a kind; the code lies there.
+    pub(crate) fn boot(kind: &Kind) -> Result<Self, Failure> {
         let code = std::env::temp_dir().join(format!("chasen-bench-{}", ActivationId::generate()));
         fs::create_dir_all(&code)?;
         let init = kind.lay_out(&code)?.to_string();
@@ -45,11 +53,16 @@ impl Launcher {
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()?;
-        let mut launcher = Self { child, stream: ours, code: code.clone() };
+        let mut launcher = Self { child, stream: ours, code, init };
         launcher.expect(FrameKind::Hello)?;
-        launcher.send(FrameKind::Init, &init)?;
-        launcher.expect(FrameKind::Initialized)?;
         Ok(launcher)
+    }
+
+    /// Gives it the function.
+    pub(crate) fn initialise(&mut self) -> Result<(), Failure> {
+        let init = self.init.clone();
+        self.send(FrameKind::Init, &init)?;
+        self.expect(FrameKind::Initialized)
     }
 
     /// One round trip.

@@ -18,6 +18,7 @@ mod node;
 mod ready;
 mod records;
 mod stats;
+mod stem;
 mod throughput;
 mod warm;
 
@@ -26,9 +27,10 @@ use std::process::ExitCode;
 pub(crate) type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 type Bench = (&'static str, fn() -> Result<(), Failure>);
-const BENCHES: [Bench; 9] = [
+const BENCHES: [Bench; 10] = [
     ("ready", ready::run),
     ("cold", cold::run),
+    ("stem", stem::run),
     ("docker", docker::run),
     ("warm", warm::run),
     ("throughput", throughput::run),
