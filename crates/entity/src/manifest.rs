@@ -279,6 +279,21 @@ impl Manifest {
         }
     }
 
+    /// The manifest in which kinds that say nothing of sandboxes run in them as `known` has it: those whose name leads to a
+    /// kind of `known`, and whose image comes from the same place, as in manifests of OpenWhisk. None of them is optional:
+    /// whoever names a kind offers it.
+    #[must_use]
+    pub fn completed(mut self, known: &Self) -> Self {
+        let from = |image: &Image| (image.registry.clone(), image.prefix.clone());
+        for kind in self.runtimes.values_mut().flatten().filter(|kind| kind.launch.is_none()) {
+            let alike = known.resolve(&kind.kind).filter(|alike| from(&alike.image) == from(&kind.image));
+            kind.launch = alike
+                .and_then(|alike| alike.launch.clone())
+                .map(|launch| Launch { optional: false, ..launch });
+        }
+        self
+    }
+
     /// The manifest as it is offered where `is_there` tells which optional kinds can run: without the others. A family
     /// that loses its default has the first of the rest for it.
     #[must_use]
@@ -459,6 +474,25 @@ mod tests {
         let twice = TWO.replace("nodejs:18", "nodejs:20");
         assert_eq!(Manifest::parse(&twice), Err(ManifestError::Twice("nodejs:20".to_owned())));
         assert!(matches!(Manifest::parse("{\"runtimes\":1}"), Err(ManifestError::Unreadable(_))));
+    }
+
+    #[test]
+    fn kinds_that_say_nothing_of_sandboxes_run_as_the_known_ones_do() {
+        let launch = r#"{"interpreter":{"command":"c","version":"1"},"optional":true}"#;
+        let kind = |name: &str, prefix: &str, more: &str| {
+            format!(r#"{{"kind":"{name}","default":true,"image":{{"prefix":"{prefix}","name":"n"}}{more}}}"#)
+        };
+        let manifest = |kind: &str| Manifest::parse(&format!(r#"{{"runtimes":{{"k":[{kind}]}}}}"#)).unwrap();
+        let known = manifest(&kind("k:2", "o", &format!(r#","aliases":["k:1"],"chasen":{launch}"#)));
+        let completed = |text: &str| manifest(text).completed(&known).kinds().next().unwrap().launch.clone();
+        for name in ["k:1", "k:2"] {
+            let found = completed(&kind(name, "o", "")).unwrap();
+            assert_eq!((found.interpreter.command.as_str(), found.optional), ("c", false));
+        }
+        assert_eq!(completed(&kind("k:3", "o", "")), None, "unknown");
+        assert_eq!(completed(&kind("k:2", "own", "")), None, "an image of one's own");
+        let own = r#","chasen":{"interpreter":{"command":"own","version":"1"}}"#;
+        assert_eq!(completed(&kind("k:2", "o", own)).unwrap().interpreter.command, "own");
     }
 
     #[test]

@@ -98,6 +98,9 @@ impl Wanted {
 /// Keeps the manifest that an operator put in force, for the next life of the node.
 #[async_trait]
 pub trait RuntimesKeeper: Send + Sync {
+    /// Adds what this node knows of the kinds and the manifest does not say.
+    fn complete(&self, manifest: Manifest) -> Manifest;
+
     /// Refuses a kind that this node could not work with. Says which and why.
     fn check(&self, kind: &RuntimeKind) -> Result<(), String>;
 

@@ -13,6 +13,8 @@ pub(crate) fn scenarios() -> Vec<Scenario> {
             .needing(Language::Nodejs.need()),
         Scenario::new("live_runtimes::an_added_kind_runs_at_once", added).needing(Language::Nodejs.need()),
         Scenario::new("live_runtimes::kinds_that_cannot_run_here_say_what_to_install", not_installed),
+        Scenario::new("live_runtimes::manifests_of_openwhisk_run_as_they_are", as_they_are)
+            .needing(Language::Nodejs.need()),
         Scenario::new("live_runtimes::stem_cells_are_resized", resized).needing(Language::Nodejs.need()),
         Scenario::new("live_runtimes::kinds_outlive_the_node", outlive).needing(Language::Nodejs.need()),
         Scenario::blocking("live_runtimes::kinds_are_changed_without_a_node", without_a_node)
@@ -67,6 +69,31 @@ async fn not_installed() {
         );
         assert!(error.contains(missing), "{error}");
     }
+}
+
+/// Manifests of OpenWhisk say nothing of sandboxes, and name kinds of long ago.
+async fn as_they_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("openwhisk.json");
+    let kind = |version: u8, default: bool| {
+        let image =
+            json!({"prefix": "openwhisk", "name": format!("action-nodejs-v{version}"), "tag": "nightly"});
+        json!({"kind": format!("nodejs:{version}"), "default": default, "deprecated": false, "image": image})
+    };
+    let manifest = json!({"runtimes": {"nodejs": [kind(14, false), kind(20, true)]}});
+    std::fs::write(&file, manifest.to_string()).unwrap();
+    let node = node().set("runtimes.manifest", file.to_str().unwrap()).start();
+    let (client, door) = (node.client(), door(&node));
+    let image = json!({"prefix": "openwhisk", "name": "action-nodejs-v12"});
+    let put = door.put("/runtimes/nodejs:12", &json!({"image": image})).await.unwrap();
+    assert_eq!(put.status.as_u16(), 200, "{}", put.text());
+    for kind in ["nodejs:12", "nodejs:14", "nodejs:20"] {
+        Function::of_kind("hello", kind, "const main = () => ({ done: true })").put(&client).await;
+        assert_eq!(call(&client, "hello", &json!({})).await.result(), &json!({"done": true}), "{kind}");
+    }
+    let own = json!({"default": true, "image": {"prefix": "somebody", "name": "action-nodejs-v20"}});
+    assert_eq!(door.put("/runtimes/nodejs:20", &own).await.unwrap().status.as_u16(), 200);
+    assert!(self::kind(&door, "nodejs:20").await.get("chasen").is_none(), "an image of one's own");
 }
 
 async fn removed() {

@@ -66,7 +66,7 @@ async fn change(
     let done = aside::finish(async move {
         let _turn = admin.changing.lock().await;
         let present = controller.runtimes.whole();
-        let manifest = make(Manifest::clone(&present))?;
+        let manifest = admin.keeper.complete(make(Manifest::clone(&present))?);
         kinds::check_news(&*admin.keeper, &present, &manifest)?;
         admin.keeper.keep(&manifest).await?;
         Ok(enforce(&controller, manifest))

@@ -51,6 +51,10 @@ const INITIAL: &str = r#"{"runtimes":{"go":[{"kind":"go:1","image":{"name":"g"}}
 
 #[async_trait]
 impl RuntimesKeeper for Keeper {
+    fn complete(&self, manifest: Manifest) -> Manifest {
+        manifest
+    }
+
     fn check(&self, kind: &RuntimeKind) -> Result<(), String> {
         match kind.kind.starts_with("cobol") {
             true => Err(format!("kind '{}': nothing runs it", kind.kind)),

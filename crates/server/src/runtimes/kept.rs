@@ -10,7 +10,7 @@ use chasen_entity::Manifest;
 use chasen_entity::manifest::RuntimeKind;
 use chasen_spi::{RuntimesKeeper, StoreError};
 
-use super::{LAUNCHERS, ModuleSet, RuntimesError, manifest};
+use super::{LAUNCHERS, ModuleSet, RuntimesError, completed, manifest};
 
 /// Its file in the data folder.
 const FILE: &str = "runtimes.json";
@@ -77,6 +77,10 @@ impl KeptRuntimes {
 
 #[async_trait]
 impl RuntimesKeeper for KeptRuntimes {
+    fn complete(&self, manifest: Manifest) -> Manifest {
+        completed(manifest)
+    }
+
     fn check(&self, kind: &RuntimeKind) -> Result<(), String> {
         let Some(launch) = &kind.launch else { return Ok(()) };
         let name = &kind.kind;

@@ -78,7 +78,17 @@ pub fn manifest(path: Option<&Path>) -> Result<Manifest, RuntimesError> {
             (path.display().to_string(), text)
         }
     };
-    Manifest::parse(&text).map_err(|source| RuntimesError::Manifest { origin, source })
+    let read = Manifest::parse(&text).map_err(|source| RuntimesError::Manifest { origin, source })?;
+    Ok(if path.is_some() { completed(read) } else { read })
+}
+
+/// Manifests of OpenWhisk say nothing of sandboxes: their kinds run as the built-in ones of the same name.
+fn completed(manifest: Manifest) -> Manifest {
+    match Manifest::parse(MANIFEST) {
+        Ok(built_in) => manifest.completed(&built_in),
+        // It is what the binary carries, and tests read it.
+        Err(_) => manifest,
+    }
 }
 
 /// Lays the launchers out below `folder`. Files that are as they should be are left alone.
