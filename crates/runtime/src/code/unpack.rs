@@ -70,10 +70,13 @@ pub fn unpack_binary(code: &[u8], root: PathBuf, bounds: Bounds) -> Result<(Shap
 ///
 /// # Errors
 /// As [`unpack`].
-pub fn unpack_tar(archive: impl Read, root: PathBuf, bounds: Bounds) -> Result<u64, UnpackError> {
+pub fn unpack_tar(mut archive: impl Read, root: PathBuf, bounds: Bounds) -> Result<u64, UnpackError> {
     // Nothing is compressed: there is no ratio to look at.
     let mut tree = TreeWriter::new(root, bounds, usize::MAX);
-    untar(archive, &mut tree)?;
+    untar(&mut archive, &mut tree)?;
+    // Archives are padded beyond their end, and whoever packs one into a pipe must get rid of all of it.
+    std::io::copy(&mut archive.take(MAX_HEADER), &mut std::io::sink())
+        .map_err(|error| BadCode::Damaged(error.to_string()))?;
     tree.finish()
 }
 
@@ -251,7 +254,10 @@ mod tests {
         let archive = builder.into_inner().unwrap();
         let out = base.path().join("out");
         std::fs::create_dir(&out).unwrap();
-        let bytes = unpack_tar(archive.as_slice(), out.clone(), Bounds::default()).unwrap();
+        let padded = [archive.as_slice(), &[0; 10_000]].concat();
+        let mut rest = padded.as_slice();
+        let bytes = unpack_tar(&mut rest, out.clone(), Bounds::default()).unwrap();
+        assert!(rest.is_empty(), "it was read to its end");
         assert!((9 + 4096..9 + 4 * 4096).contains(&bytes), "{bytes}: what is small takes room, too");
         assert!(is_executable(&out));
         let cut = &archive[..600];
