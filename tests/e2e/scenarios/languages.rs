@@ -37,6 +37,7 @@ pub(crate) fn scenarios() -> Vec<Scenario> {
         Scenario::new("languages::php_answers_logs_and_fails", php).needing(PHP),
         Scenario::new("languages::ruby_answers_logs_and_fails", ruby).needing(RUBY),
         Scenario::new("languages::native_executables_answer", native),
+        Scenario::new("languages::every_kind_that_is_offered_knows_unicode", unicode),
     ];
     own.into_iter().chain(cases).collect()
 }
@@ -135,6 +136,57 @@ async fn native() {
     let called = call(&client, "echo", &json!({"text": "grüß"})).await;
     assert_eq!(called.result(), &json!({"text": "grüß"}));
     assert!(logs(&client, called.id()).await.concat().contains("stdout: to the log"));
+}
+
+/// Functions that answer and print a word of the arguments twice, with a snowman in between, by family. Families of one
+/// kind show the same in their cases.
+const WINTER: [(&str, &str); 5] = [
+    (
+        "nodejs",
+        "function main({ delimiter: d }) { const winter = `${d} ☃ ${d}`; console.log(winter); return { winter }; }",
+    ),
+    (
+        "python",
+        "def main(args):\n    winter = ' ☃ '.join([args['delimiter']] * 2)\n    print(winter)\n    \
+         return {'winter': winter}\n",
+    ),
+    (
+        "php",
+        "<?php\nfunction main($args) { $d = $args['delimiter']; echo \"$d ☃ $d\\n\"; return ['winter' => \"$d ☃ $d\"]; }",
+    ),
+    (
+        "java",
+        "import com.google.gson.JsonObject;\npublic class Winter {\n  public static JsonObject main(JsonObject args) {\n    \
+         String d = args.remove(\"delimiter\").getAsString();\n    args.addProperty(\"winter\", d + \" ☃ \" + d);\n    \
+         System.out.println(d + \" ☃ \" + d);\n    return args;\n  }\n}\n",
+    ),
+    ("swift", "func main(args: Any) -> Any { print(\"❄ ☃ ❄\"); return [\"winter\": \"❄ ☃ ❄\"] }"),
+];
+
+async fn unicode() {
+    let node = node().start();
+    let client = node.client();
+    let document = node.anonymous().get("/").await.unwrap().json();
+    for (family, kinds) in document["runtimes"].as_object().unwrap() {
+        let Some((_, code)) = WINTER.iter().find(|(known, _)| known == family) else {
+            assert_eq!(kinds.as_array().unwrap().len(), 1, "{family} has several kinds and no function here");
+            continue;
+        };
+        for kind in kinds.as_array().unwrap() {
+            let kind = kind["kind"].as_str().unwrap();
+            Function::of_kind("winter", kind, code)
+                .main(if family == "java" { "Winter" } else { "main" })
+                .put(&client)
+                .await;
+            let called = call(&client, "winter", &json!({"delimiter": "❄"})).await;
+            if called.status != 200 && called.failure().1.contains("is not installed on this node") {
+                println!("skipped: {kind}: {}", called.failure().1);
+                continue;
+            }
+            assert_eq!(called.result(), &json!({"winter": "❄ ☃ ❄"}), "{kind}");
+            assert!(logs(&client, called.id()).await.concat().contains("stdout: ❄ ☃ ❄"), "{kind}");
+        }
+    }
 }
 
 /// The cases of a language, through a node.
