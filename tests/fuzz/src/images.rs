@@ -4,9 +4,9 @@ use std::fs;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
-use chasen_images::{Bounds, Digest, Images};
+use chasen_images::{Bounds, Images};
 use chasen_spi::ImageStore as _;
-use serde_json::json;
+use chasen_test_images::Image;
 use tempfile::TempDir;
 
 use crate::archive::entries;
@@ -114,26 +114,5 @@ fn layer(described: &[u8]) -> Vec<u8> {
 
 /// An archive with one image of this layer.
 fn image(layer: &[u8]) -> Vec<u8> {
-    let architecture = match std::env::consts::ARCH {
-        "x86_64" => "amd64",
-        "aarch64" => "arm64",
-        other => other,
-    };
-    let diff_ids = [Digest::of(layer).to_string()];
-    let config = json!({ "architecture": architecture, "os": "linux", "rootfs": { "diff_ids": diff_ids } })
-        .to_string();
-    let config_name = format!("{}.json", Digest::of(config.as_bytes()).hex());
-    let manifest = json!([{ "Config": config_name, "Layers": ["layer.tar"] }]).to_string();
-    let mut archive = tar::Builder::new(Vec::new());
-    for (name, content) in [
-        ("manifest.json", manifest.as_bytes()),
-        (config_name.as_str(), config.as_bytes()),
-        ("layer.tar", layer),
-    ] {
-        let mut header = tar::Header::new_gnu();
-        header.set_size(content.len() as u64);
-        header.set_mode(0o644);
-        archive.append_data(&mut header, name, content).unwrap();
-    }
-    archive.into_inner().unwrap()
+    Image { layers: vec![layer.to_owned()], ..Image::new(NAME) }.docker_archive()
 }

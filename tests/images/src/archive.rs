@@ -13,6 +13,16 @@ pub enum Compression {
     Gzip,
 }
 
+/// This machine's processor, in the words of the format.
+#[must_use]
+pub fn architecture() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    }
+}
+
 /// An image in the making.
 #[derive(Debug, Clone)]
 pub struct Image {
@@ -30,14 +40,9 @@ impl Image {
     /// An image without anything, for this machine.
     #[must_use]
     pub fn new(reference: &str) -> Self {
-        let architecture = match std::env::consts::ARCH {
-            "x86_64" => "amd64",
-            "aarch64" => "arm64",
-            other => other,
-        };
         Self {
             reference: reference.to_owned(),
-            architecture: architecture.to_owned(),
+            architecture: architecture().to_owned(),
             config: Map::new(),
             layers: Vec::new(),
         }

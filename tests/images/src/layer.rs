@@ -41,6 +41,18 @@ impl Layer {
         self.entry(EntryType::Link, path, 0o644, |header| set_link(header, target), &[])
     }
 
+    /// Extended attributes of the entry that follows.
+    #[must_use]
+    pub fn attributes(mut self, attributes: &[(&str, &str)]) -> Self {
+        let records: Vec<(String, &[u8])> = attributes
+            .iter()
+            .map(|(name, value)| (format!("SCHILY.xattr.{name}"), value.as_bytes()))
+            .collect();
+        let records = records.iter().map(|(name, value)| (name.as_str(), *value));
+        self.0.append_pax_extensions(records).unwrap();
+        self
+    }
+
     /// Says that a path of a layer beneath is gone.
     #[must_use]
     pub fn whiteout(self, folder: &str, name: &str) -> Self {
@@ -86,7 +98,7 @@ impl Layer {
 }
 
 /// Where a link leads, taken as it is.
-pub(crate) fn set_link(header: &mut Header, target: &str) {
+pub fn set_link(header: &mut Header, target: &str) {
     let name = &mut header.as_old_mut().linkname;
     assert!(target.len() <= name.len(), "{target} is too long for a header");
     name.fill(0);
@@ -104,7 +116,9 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-pub(crate) fn gzip(bytes: &[u8]) -> Vec<u8> {
+/// The bytes, packed.
+#[must_use]
+pub fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
     encoder.write_all(bytes).unwrap();
     encoder.finish().unwrap()

@@ -16,9 +16,9 @@ mod layer;
 mod parts;
 mod ready;
 
-pub use archive::{Compression, Image};
+pub use archive::{Compression, Image, architecture};
 pub use hostile::{Hostile, hostile_archives};
-pub use layer::Layer;
+pub use layer::{Layer, gzip, set_link};
 pub use parts::{busybox, misbehaving, proxy};
 pub use ready::{of_actionloop, of_misbehaving, of_shell};
 

@@ -1,9 +1,10 @@
 //! Archives as other tools write them, and as nobody should.
 
-use std::io::Write;
 use std::path::Path;
 
 use chasen_images::Digest;
+use chasen_test_images::{Layer, set_link};
+pub(crate) use chasen_test_images::{architecture, gzip};
 use serde_json::{Value, json};
 
 /// An entry of a layer.
@@ -54,50 +55,17 @@ pub(crate) fn device(name: &'static str) -> Item {
 
 /// A layer's archive.
 pub(crate) fn layer(items: &[Item]) -> Vec<u8> {
-    let mut archive = tar::Builder::new(Vec::new());
-    for item in items {
-        let attributes: Vec<(String, &[u8])> = item
-            .attributes
-            .iter()
-            .map(|(name, value)| (format!("SCHILY.xattr.{name}"), value.as_bytes()))
-            .collect();
-        if !attributes.is_empty() {
-            let pairs = attributes.iter().map(|(name, value)| (name.as_str(), *value));
-            archive.append_pax_extensions(pairs).unwrap();
-        }
-        archive.append(&header(item), item.content.as_slice()).unwrap();
-    }
-    archive.into_inner().unwrap()
-}
-
-/// Names are written as they are: the library's own way would refuse some of them.
-fn header(item: &Item) -> tar::Header {
-    let mut header = tar::Header::new_gnu();
-    let fields = header.as_old_mut();
-    fields.name[..item.name.len()].copy_from_slice(item.name.as_bytes());
-    fields.linkname[..item.link.len()].copy_from_slice(item.link.as_bytes());
-    header.set_entry_type(item.kind);
-    header.set_mode(item.mode);
-    header.set_mtime(1_000_000_000);
-    header.set_uid(12);
-    header.set_gid(34);
-    header.set_size(item.content.len() as u64);
-    header.set_cksum();
-    header
-}
-
-pub(crate) fn gzip(bytes: &[u8]) -> Vec<u8> {
-    let mut writer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-    writer.write_all(bytes).unwrap();
-    writer.finish().unwrap()
-}
-
-pub(crate) fn architecture() -> &'static str {
-    match std::env::consts::ARCH {
-        "x86_64" => "amd64",
-        "aarch64" => "arm64",
-        other => other,
-    }
+    let add = |layer: Layer, item: &Item| {
+        let layer = if item.attributes.is_empty() { layer } else { layer.attributes(&item.attributes) };
+        let owned = |header: &mut tar::Header| {
+            set_link(header, item.link);
+            header.set_mtime(1_000_000_000);
+            header.set_uid(12);
+            header.set_gid(34);
+        };
+        layer.entry(item.kind, item.name, item.mode, owned, &item.content)
+    };
+    items.iter().fold(Layer::default(), add).tar()
 }
 
 /// The configuration of an image with these layers.
@@ -111,14 +79,8 @@ pub(crate) fn config(run: &Value, layers: &[Vec<u8>]) -> Value {
 
 /// A tar file with these members.
 pub(crate) fn tarball(path: &Path, members: &[(String, Vec<u8>)]) {
-    let mut archive = tar::Builder::new(std::fs::File::create(path).unwrap());
-    for (name, content) in members {
-        let mut header = tar::Header::new_gnu();
-        header.set_mode(0o644);
-        header.set_size(content.len() as u64);
-        archive.append_data(&mut header, name, content.as_slice()).unwrap();
-    }
-    archive.finish().unwrap();
+    let add = |archive: Layer, (name, content): &(String, Vec<u8>)| archive.file(name, 0o644, content);
+    std::fs::write(path, members.iter().fold(Layer::default(), add).tar()).unwrap();
 }
 
 /// What `docker save` writes for one image.
