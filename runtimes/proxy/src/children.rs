@@ -144,12 +144,12 @@ impl Process {
         *self.exit.borrow()
     }
 
-    /// True if it runs, wants to, or waits for the disk; false where nothing tells.
+    /// True if it runs, wants to, waits for the disk, or has ended and was not waited for; false where nothing tells.
     pub(crate) fn is_busy(&self) -> bool {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid)).unwrap_or_default();
         // Behind the name, which may hold anything.
         let state = stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
-        matches!(state, Some('R' | 'D'))
+        matches!(state, Some('R' | 'D' | 'Z' | 'X'))
     }
 
     /// Waits for its end.

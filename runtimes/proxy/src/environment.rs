@@ -27,6 +27,8 @@ pub(crate) fn json_error(text: &[u8], error: &serde_json::Error) -> String {
             )
         }
         Some(_) if error.is_eof() => "unexpected end of JSON input".to_owned(),
+        // It names types of ours.
+        Some(_) if error.is_data() => "not an object".to_owned(),
         Some(_) => error.to_string(),
     }
 }

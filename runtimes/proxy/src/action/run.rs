@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use chasen_entity::error_text::runtime::{EXITED, NOT_DEFINED};
+use chasen_entity::error_text::runtime::{EXITED, NOT_DEFINED, UNREADABLE};
 use chasen_runtime::connection::{Body, Reply};
 use serde::Deserialize;
 use serde_json::Value;
@@ -10,6 +10,7 @@ use tokio::time::timeout;
 
 use super::{Action, error_of, time_left};
 use crate::answer::{Answer, Outcome, Payload, Silence};
+use crate::environment::json_error;
 use crate::kind::Launcher;
 use crate::manners::Manners;
 
@@ -37,7 +38,14 @@ impl Action {
             self.forget(&instance);
             return self.ended(500, self.personality().ended_in_run());
         }
-        let head: Head = serde_json::from_slice(body).unwrap_or_default();
+        let head = match serde_json::from_slice::<Head>(body) {
+            // Executables read lines: what is no value, or several, would leave them out of step.
+            Err(error) if instance.speaks_lines() && !error.is_data() => {
+                let text = format!("{UNREADABLE}{}", json_error(body, &error));
+                return Ok(Answer::new(400, self.personality().error_body(&text).into()));
+            }
+            read => read.unwrap_or_default(),
+        };
         let reply = timeout(time_left(Some(&head.deadline)), instance.run(body)).await;
         let (outcome, mark) = match reply {
             Ok(Ok(Reply::Result(body))) => (Ok(Answer::new(200, self.payload(body))), true),

@@ -21,6 +21,7 @@ pub(crate) const ALL: &[(&str, fn())] = &[
     ("answers_are_objects_or_arrays", answers_are_objects_or_arrays),
     ("a_line_without_an_end_is_ended_before_the_mark", a_line_without_an_end_is_ended_before_the_mark),
     ("large_arguments_come_back", large_arguments_come_back),
+    ("requests_are_one_json_value", requests_are_one_json_value),
     ("unknown_paths_are_empty", unknown_paths_are_empty),
     ("connections_are_kept_for_callers_who_keep_them", connections_are_kept_for_callers_who_keep_them),
     ("bad_archives_are_refused", bad_archives_are_refused),
@@ -244,6 +245,21 @@ fn large_arguments_come_back() {
     let (status, body) = proxy.run(&arguments);
     assert_eq!(status, 200);
     assert_eq!(serde_json::from_str::<Value>(&body).unwrap(), json!({ "value": arguments }));
+}
+
+fn requests_are_one_json_value() {
+    let proxy = Proxy::start("actionloop", &[]);
+    let (status, text) = proxy.post("/init", r#"{"value":"code"}"#);
+    assert_eq!((status, text), (400, error("Error unmarshaling request: not an object")));
+    assert_eq!(proxy.init(ECHO.as_bytes(), true, &Value::Null).0, 200);
+    let unreadable = |text: &str| (400, error(&format!("Error unmarshaling request: {text}")));
+    assert_eq!(proxy.post("/run", "XXX"), unreadable("invalid character 'X' looking for beginning of value"));
+    assert_eq!(proxy.post("/run", ""), unreadable("unexpected end of JSON input"));
+    assert_eq!(proxy.post("/run", r#"{"value":{}"#), unreadable("unexpected end of JSON input"));
+    let (status, text) = proxy.post("/run", r#"{"value":{}}{"value":{}}"#);
+    assert!(status == 400 && text.contains("trailing characters"), "{text}");
+    assert_eq!(proxy.post("/run", "{\r\n\"value\":\n[1]}\n"), (200, "{\"value\":[1]}\n".to_owned()));
+    assert_eq!(proxy.stop().sentinels, [1, 1]);
 }
 
 fn unknown_paths_are_empty() {
