@@ -163,6 +163,7 @@ const WINTER: [(&str, &str); 5] = [
     ("swift", "func main(args: Any) -> Any { print(\"❄ ☃ ❄\"); return [\"winter\": \"❄ ☃ ❄\"] }"),
 ];
 
+#[expect(clippy::print_stdout, reason = "what is skipped must be seen")]
 async fn unicode() {
     let node = node().start();
     let client = node.client();
