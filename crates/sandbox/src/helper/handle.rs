@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
@@ -89,6 +90,8 @@ struct Inner {
     cgroups: Option<Layout>,
     scratch_dir: PathBuf,
     pid: u32,
+    /// Stands for the process, whatever becomes of its number; absent if it had ended already.
+    process: Option<OwnedFd>,
 }
 
 impl Drop for Inner {
@@ -106,6 +109,8 @@ impl Helper {
         let Launched { socket, child, cgroups } = launch(exe, &config).await?;
         let link = Arc::new(Link::new(socket));
         let pid = child.id().unwrap_or(0);
+        let number = i32::try_from(pid).ok().and_then(Pid::from_raw);
+        let process = number.and_then(|number| pidfd_open(number, PidfdFlags::empty()).ok());
         tokio::spawn(Arc::clone(&link).listen());
         tokio::spawn(reap(child));
         Ok(Self {
@@ -116,6 +121,7 @@ impl Helper {
                 cgroups,
                 scratch_dir: config.scratch_dir(),
                 pid,
+                process,
             }),
         })
     }
@@ -214,10 +220,20 @@ impl Helper {
     /// Ends every cell and the helper; resolves when all of it is gone.
     ///
     /// # Errors
-    /// [`HelperLost::Mute`] when the helper does not come to an end in time.
+    /// [`HelperLost::Mute`] when the helper does not come to an end in time, and not even when it is killed.
     pub async fn close(&self) -> Result<(), HelperLost> {
-        self.inner.link.hang_up();
-        timeout(self.inner.deadline, self.lost()).await.map_err(|_| HelperLost::Mute(self.inner.deadline))
+        let Inner { link, deadline, process, .. } = &*self.inner;
+        link.hang_up();
+        if timeout(*deadline, self.lost()).await.is_ok() {
+            return Ok(());
+        }
+        // The next helper needs what a hanging one holds, and what that one leaves it sweeps away.
+        if let Some(process) = process {
+            tracing::error!(pid = self.inner.pid, "the sandbox helper hangs, and is killed");
+            // Ended meanwhile is as good.
+            let _ = pidfd_send_signal(process, Signal::KILL);
+        }
+        timeout(*deadline, self.lost()).await.map_err(|_| HelperLost::Mute(*deadline))
     }
 }
 

@@ -24,6 +24,7 @@ pub(crate) fn tests() -> Vec<Trial> {
         test("two_hundred_cells_leave_nothing", many),
         test("killed_node_leaves_nothing", killed_node),
         test("killed_helper_takes_its_cells_and_is_told", killed_helper),
+        test("a_helper_that_hangs_is_killed_for_the_next_one", hanging_helper),
         test("next_helper_sweeps_what_the_last_one_left", next_helper),
         test("a_helper_that_does_not_come_up_leaves_nothing", broken_helper),
         test("two_nodes_do_not_touch_each_other", two_nodes),
@@ -245,6 +246,18 @@ async fn killed_helper() {
     eventually("every cell is gone", || !all.iter().any(|pid| is_alive(*pid))).await;
     let (spec, _stream) = house.spec(&["obey"]);
     assert!(matches!(house.helper.start(spec).await, Err(StartError::Helper(HelperLost::Ended))));
+    house.next_helper().await.close().await.unwrap();
+}
+
+async fn hanging_helper() {
+    let house = House::open(Mode::Isolated).await;
+    let guest = house.start(&["obey"]).await;
+    let all = descendants(house.helper.pid());
+    let pid = house.helper.pid().to_string();
+    assert!(Command::new("/bin/kill").args(["-STOP", &pid]).status().unwrap().success());
+    house.helper.close().await.unwrap();
+    assert_eq!(guest.cell.exited().await.status, ExitStatus::Lost);
+    eventually("every cell is gone", || !all.iter().any(|pid| is_alive(*pid))).await;
     house.next_helper().await.close().await.unwrap();
 }
 
