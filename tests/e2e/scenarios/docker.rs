@@ -179,7 +179,7 @@ async fn bad_images() {
 }
 
 /// An image whose program no processor of this machine runs.
-fn of_foreign_program(reference: &str) -> Image {
+pub(crate) fn of_foreign_program(reference: &str) -> Image {
     // Where ELF's header says for which processor it is: the one that this machine is not of.
     const MACHINE: usize = 18;
     const X86_64: u8 = 62;

@@ -6,6 +6,7 @@ use chasen_test_images::{Image, hostile_archives, of_misbehaving, of_shell};
 use chasen_testkit::{Finished, Node, chasen, node, run};
 use serde_json::{Value, json};
 
+use crate::docker::of_foreign_program;
 use crate::functions::{Function, call, eventually, logs};
 use crate::scenario::{Need, Scenario};
 
@@ -117,6 +118,8 @@ async fn bad_manners() {
             "The action did not produce a valid JSON or JSON Array response: good morning",
         ),
         ("status", "run=status:502", developer, "as told"),
+        ("refuses", "init=status:502", developer, "as told"),
+        ("grows", "run=grow", developer, "The action exhausted its memory and was aborted."),
         (
             "never",
             "listen=never",
@@ -155,13 +158,24 @@ async fn bad_manners() {
         }
         assert_eq!(call(&client, "good", &json!({"n": name})).await.result()["value"], json!({"n": name}));
     }
-    for (name, entry) in [("no-program", json!([])), ("missing-program", json!(["/nothing"]))] {
-        let reference = format!("chasen-test/{name}:1");
-        import(&node, &of_misbehaving(&reference, &[]).with("Cmd", json!([])).with("Entrypoint", entry));
+    let entry = |name: &str, entry: Value| {
+        of_misbehaving(&format!("chasen-test/{name}:1"), &[]).with("Cmd", json!([])).with("Entrypoint", entry)
+    };
+    for (name, image) in [
+        ("no-program", entry("no-program", json!([]))),
+        ("missing-program", entry("missing-program", json!(["/nothing"]))),
+        ("foreign-program", of_foreign_program("chasen-test/foreign-program:1")),
+    ] {
+        let reference = image.reference.clone();
+        import(&node, &image);
         Function::of_image(name, &reference, None).put(&client).await;
         let called = call(&client, name, &json!({})).await;
         assert_eq!(called.failure(), (developer, format!("executable file not found in image {reference}")));
+        assert_eq!(call(&client, "good", &json!({"n": name})).await.result()["value"], json!({"n": name}));
     }
+    import(&node, &of_misbehaving("chasen-test/late:1", &["listen=late:1500"]));
+    Function::of_image("late", "chasen-test/late:1", None).put(&client).await;
+    assert_eq!(call(&client, "late", &json!({})).await.result(), &json!({"ok": true}));
 }
 
 async fn kinds() {
