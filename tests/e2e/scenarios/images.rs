@@ -119,6 +119,8 @@ async fn bad_manners() {
         ),
         ("status", "run=status:502", developer, "as told"),
         ("refuses", "init=status:502", developer, "as told"),
+        ("declines", "init=decline", developer, init_exit),
+        ("declines-runs", "run=decline", developer, run_exit),
         ("grows", "run=grow", developer, "The action exhausted its memory and was aborted."),
         (
             "never",
