@@ -7,7 +7,7 @@ use chasen_spi::container_factory::InitCode;
 /// The body of `/init`. `env` is what the function finds in its environment. Code is sent as it was received: text, or
 /// base64 where the action is binary; an image that brings its own gets none.
 #[must_use]
-pub fn init_body(code: &InitCode, env: &[(String, String)]) -> Bytes {
+pub(super) fn init_body(code: &InitCode, env: &[(String, String)]) -> Bytes {
     let text = code.text.as_deref().unwrap_or_default();
     let mut body = String::with_capacity(text.len() + 1024);
     body.push_str("{\"value\":{\"name\":");

@@ -35,16 +35,16 @@ const MAX_PAUSE: Duration = Duration::from_millis(10);
 
 /// An answer: status and body.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HttpAnswer {
+pub(super) struct HttpAnswer {
     /// HTTP status.
-    pub status: u16,
+    pub(super) status: u16,
     /// As much of the body as is kept.
-    pub body: Body,
+    pub(super) body: Body,
 }
 
 /// Why there is no answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Failure {
+pub(super) enum Failure {
     /// There is no connection: not one byte was sent.
     #[error("the runtime cannot be reached: {0}")]
     Unreachable(io::ErrorKind),
@@ -64,7 +64,7 @@ pub enum Failure {
 
 /// What is done about a port that nobody listens on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reach {
+pub(super) enum Reach {
     /// It is tried again, for as long as the future is polled: an image takes its time to start.
     Until,
     /// Nothing: it listened before.
@@ -73,7 +73,7 @@ pub enum Reach {
 
 /// The connections to one image.
 #[derive(Debug)]
-pub struct Client {
+pub(super) struct Client {
     /// Most bytes of an answer that are kept.
     keep: usize,
     kept: Mutex<Kept>,
@@ -90,7 +90,7 @@ type Driver = Pin<Box<Connection<TokioIo<TcpStream>, Full<Bytes>>>>;
 
 /// A connection that nothing is under way on.
 #[derive(Debug)]
-pub struct Line {
+pub(super) struct Line {
     sender: SendRequest<Full<Bytes>>,
     driver: Driver,
     idle_since: Instant,
@@ -99,7 +99,7 @@ pub struct Line {
 impl Client {
     /// No connections yet. At most `keep` bytes of an answer will be kept, the rest is counted.
     #[must_use]
-    pub fn new(keep: usize) -> Self {
+    pub(super) fn new(keep: usize) -> Self {
         Self { keep, kept: Mutex::default() }
     }
 
@@ -107,7 +107,7 @@ impl Client {
     ///
     /// # Errors
     /// [`Failure::Unreachable`] if nobody listens and it is tried once.
-    pub async fn connect(&self, image: &dyn Dial, reach: Reach) -> Result<Line, Failure> {
+    pub(super) async fn connect(&self, image: &dyn Dial, reach: Reach) -> Result<Line, Failure> {
         if let Some(line) = self.kept.lock().take() {
             return Ok(line);
         }
@@ -132,7 +132,12 @@ impl Client {
     ///
     /// # Errors
     /// Why there is no answer; the request may have been served or not.
-    pub async fn exchange(&self, line: Line, path: &'static str, body: Bytes) -> Result<HttpAnswer, Failure> {
+    pub(super) async fn exchange(
+        &self,
+        line: Line,
+        path: &'static str,
+        body: Bytes,
+    ) -> Result<HttpAnswer, Failure> {
         let Line { mut sender, mut driver, .. } = line;
         let mut request = Request::new(Full::new(body));
         *request.method_mut() = Method::POST;
@@ -154,7 +159,7 @@ impl Client {
     }
 
     /// Closes what is idle: the image is about to be stopped from running, for longer than its server will wait.
-    pub fn close_idle(&self) {
+    pub(super) fn close_idle(&self) {
         self.kept.lock().lines.clear();
     }
 

@@ -1,7 +1,7 @@
 //! The platform's conversation with an image that serves `/init` and `/run` over HTTP on port 8080.
 //!
 //! Whoever hosts the image says how it is reached and ended ([`Engine`]); [`HttpContainer`] does the rest: connections
-//! ([`client`]), what goes out ([`bodies`]), what an answer means, time limits, and whose log is whose ([`Output`]).
+//! (`client.rs`), what goes out (`bodies.rs`), what an answer means, time limits, and whose log is whose ([`Output`]).
 
 mod bodies;
 mod client;
@@ -9,8 +9,6 @@ mod container;
 mod engine;
 mod output;
 
-pub use bodies::init_body;
-pub use client::{Client, Failure, HttpAnswer, Line, Reach};
 pub use container::{HttpContainer, Settings};
 pub use engine::{Dial, Engine, PORT};
 pub use output::Output;
