@@ -16,7 +16,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use chasen_entity::manifest::{Compiler, Launch};
 use chasen_runtime::code::{EXEC, open_within};
@@ -220,7 +220,9 @@ impl Builder {
         );
         Ok(match built {
             Ok(built) => {
-                let path = self.folder.join(format!("{key}-{}", built.bytes));
+                // A name of its own: one of the same key that was given up may still be on its way out.
+                let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
+                let path = self.folder.join(format!("{key}-{}-{time}", built.bytes));
                 fs::rename(&built.folder.0, &path).map_err(disk)?;
                 Ok(Layer::lasting(path, Shape::Archive, built.bytes))
             }
@@ -231,7 +233,9 @@ impl Builder {
 
 /// The key and the size in the name of a built folder.
 fn parse_name(name: &str) -> Option<(String, u64)> {
-    let (key, bytes) = name.split_once('-')?;
+    let (key, rest) = name.split_once('-')?;
+    let (bytes, time) = rest.split_once('-')?;
+    time.parse::<u128>().ok()?;
     let is_key = key.len() == 64 && key.bytes().all(|byte| byte.is_ascii_hexdigit());
     is_key.then_some((key.to_owned(), bytes.parse().ok()?))
 }
@@ -274,9 +278,11 @@ mod tests {
     #[test]
     fn keys_differ_where_any_part_does_and_are_names() {
         let one = key(&["digest", "source", "go:1.20", "main", "go 1.26"]);
-        assert_eq!(parse_name(&format!("{one}-4096")), Some((one.clone(), 4096)));
+        assert_eq!(parse_name(&format!("{one}-4096-17")), Some((one.clone(), 4096)));
         assert_ne!(one, key(&["digest", "source", "go:1.20", "mai", "ngo 1.26"]));
-        for name in ["0.partial", "abc-1", &format!("{one}-"), &one] {
+        for name in
+            ["0.partial", "abc-1-2", &format!("{one}-"), &format!("{one}-1"), &format!("{one}-1-x"), &one]
+        {
             assert_eq!(parse_name(name), None, "{name}");
         }
     }

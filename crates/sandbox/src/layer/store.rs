@@ -61,12 +61,15 @@ impl<K: Clone + Eq + Hash + Ord + Send + 'static, E: Clone + Send + Sync + 'stat
         Self { retention, failures, entries: Mutex::default() }
     }
 
-    /// Takes a layer in that was made before, and last used this long ago.
+    /// Takes a layer in that was made before, and last used this long ago. A second one of a key goes.
     pub(crate) fn adopt(&self, key: K, layer: Layer, unused: Duration) {
         let now = Instant::now();
         let used = now.checked_sub(unused).unwrap_or(now);
         let outcome = Arc::new(OnceCell::new_with(Some(Ok(Arc::new(layer)))));
-        self.entries.lock().insert(key, Entry { outcome, used });
+        let second = self.entries.lock().insert(key, Entry { outcome, used });
+        if let Some(Ok(layer)) = second.as_ref().and_then(|second| second.outcome.get()) {
+            layer.give_up();
+        }
     }
 
     /// The layer of `key`; made by `make` if there is none. Whoever waits for a maker that is dropped makes it itself.
@@ -140,6 +143,18 @@ impl<K: Clone + Eq + Hash + Ord + Send + 'static, E: Clone + Send + Sync + 'stat
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_two_layers_that_were_there_one_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::<u32, String>::new(Retention::default(), Duration::ZERO);
+        for name in ["one", "two"] {
+            let path = folder.path().join(name);
+            std::fs::create_dir(&path).unwrap();
+            store.adopt(7, Layer::lasting(path, crate::layer::Shape::Archive, 1), Duration::ZERO);
+        }
+        assert_eq!(folder.path().read_dir().unwrap().count(), 1);
+    }
 
     #[tokio::test]
     async fn failures_are_forgotten_when_they_are_believed_no_more() {
