@@ -1,9 +1,11 @@
 //! What differs between families of images when the host of a runtime answers in its stead: the texts about unusable
 //! code and about an end without an answer.
 
+use std::path::Path;
+
 use chasen_entity::error_text::runtime as text;
 
-use crate::code::Shape;
+use crate::code::{Shape, is_executable};
 
 /// Which family of images an answer must look like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -105,12 +107,16 @@ impl Personality {
         self.is_action_loop().then_some(text::EXITED)
     }
 
-    /// Refuses what the family cannot load.
+    /// Refuses what the family cannot load of the code that was unpacked to `folder`.
     ///
     /// # Errors
     /// Why, as [`Personality::bad_code`] wants it.
-    pub fn check_shape(self, shape: Shape) -> Result<(), &'static str> {
+    pub fn check_shape(self, shape: Shape, folder: &Path) -> Result<(), &'static str> {
         match (self, shape) {
+            // What is no text was meant to be an archive.
+            (Self::Skeleton, Shape::Executable) if !is_executable(folder) => {
+                Err("the code is neither an archive nor a program")
+            }
             (Self::Node | Self::Ruby, Shape::Executable) => Err(text::NODE_UNSUPPORTED),
             (Self::Java, Shape::Executable) => Err("the code is no jar"),
             (Self::DotNet, Shape::Executable) => Err("the code is no archive"),

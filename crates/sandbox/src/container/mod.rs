@@ -109,7 +109,7 @@ impl SandboxContainer {
             LayerError::Code(why) => bad(&why.to_string()),
             LayerError::Disk { .. } => Hindrance::Platform(error.to_string()),
         })?;
-        personality.check_shape(layer.shape()).map_err(bad)?;
+        personality.check_shape(layer.shape(), layer.path()).map_err(bad)?;
         let layer = match compile {
             Some(compile) => self.compiled(compile, layer, code, env).await?,
             None => layer,

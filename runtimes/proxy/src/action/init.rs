@@ -230,7 +230,7 @@ impl Action {
             code.place(&actions, name, jar.as_deref())
         };
         let why = match tokio::task::spawn_blocking(work).await {
-            Ok(Ok(placed)) => match personality.check_shape(placed.shape) {
+            Ok(Ok(placed)) => match personality.check_shape(placed.shape, &placed.folder) {
                 Ok(()) => return Ok(placed),
                 Err(why) => why.to_owned(),
             },

@@ -62,7 +62,10 @@ fn what_is_no_program_is_refused_with_a_mark() {
     );
     let body = r#"{"value":{"code":"no base64!","binary":true}}"#;
     assert_eq!(proxy.post("/init", body).0, 502);
-    assert_eq!(proxy.stop().sentinels, [2, 2]);
+    assert_eq!(proxy.init(b"neither archive nor program", true, &Value::Null).0, 502);
+    let logs = proxy.stop();
+    assert_eq!(logs.sentinels, [3, 3]);
+    assert!(logs.stderr.contains("neither an archive nor a program"), "{logs:?}");
 }
 
 fn the_image_may_bring_the_program() {
