@@ -45,6 +45,10 @@ impl Block {
         Err(NetworkError::NoBlock)
     }
 
+    pub(super) fn index(&self) -> u32 {
+        self.index
+    }
+
     pub(super) fn subnet(&self) -> Subnet {
         subnet(self.index)
     }
@@ -60,7 +64,8 @@ impl Block {
     }
 }
 
-fn subnet(index: u32) -> Subnet {
+/// The addresses of block number `index`.
+pub(super) fn subnet(index: u32) -> Subnet {
     Subnet::of(Ipv4Addr::from_bits(RANGE.first().to_bits() + (index % BLOCKS) * BLOCK_ADDRESSES), PREFIX)
 }
 

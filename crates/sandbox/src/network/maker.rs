@@ -15,6 +15,7 @@ use super::lock::Held;
 use super::names::Names;
 use super::namespace::Namespace;
 use super::netlink::Socket;
+use super::nftables;
 use super::rules::{self, Rules};
 use super::subnet::Subnet;
 
@@ -74,7 +75,7 @@ impl Maker {
         denied: &[Subnet],
     ) -> Result<(), NetworkError> {
         let rules = Rules {
-            table: &self.names.table(),
+            table: &self.names.table(self.block.index()),
             group: self.names.group(),
             block: self.block.subnet(),
             door: std::net::SocketAddrV4::new(self.block.door(), port),
@@ -207,6 +208,8 @@ pub(super) fn remove_all(
         other => other,
     };
     absent_is_fine(links.run(&[link::remove_group(names.group())]))?;
-    absent_is_fine(filter.run(&rules::removal(&names.table())))?;
+    for table in nftables::tables(filter)?.iter().filter(|table| names.is_table(table)) {
+        absent_is_fine(filter.run(&rules::removal(table)))?;
+    }
     forwarding::turn_off(run_dir, names.key())
 }

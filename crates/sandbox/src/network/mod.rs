@@ -123,7 +123,10 @@ impl Network {
         config.check()?;
         let names = Names::of(&config.node_id);
         let alive = clean(names, &config.run_dir)?;
-        let used = link::used_networks(&mut Socket::route()?, block::RANGE)?;
+        let mut used = link::used_networks(&mut Socket::route()?, block::RANGE)?;
+        // Of a node that was killed the rules stay, and would hide the door of whoever had its block.
+        let tables = nftables::tables(&mut Socket::netfilter()?)?;
+        used.extend(tables.iter().filter_map(|table| Names::block_of_table(table)).map(block::subnet));
         let block = Block::claim(&config.run_dir, names.key(), &used)?;
         let resolvers = resolver::resolvers(&config.dns);
         if resolvers.is_empty() {

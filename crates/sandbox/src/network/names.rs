@@ -1,6 +1,9 @@
 //! Names of a node's objects in the kernel: all follow from the node's identity, so that a later
 //! life of the node finds what an earlier one left behind, and touches nothing else.
 
+/// How the names of packet filter tables begin.
+const TABLE: &str = "chasen_";
+
 /// Identity of a node in 32 bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Names {
@@ -26,8 +29,19 @@ impl Names {
         self.key
     }
 
-    pub(super) fn table(self) -> String {
-        format!("chasen_{:08x}", self.key)
+    /// The packet filter table of a life of the node that holds the block of this number.
+    pub(super) fn table(self, block: u32) -> String {
+        format!("{}{:08x}_{block}", TABLE, self.key)
+    }
+
+    /// True for the table of any life of the node.
+    pub(super) fn is_table(self, name: &str) -> bool {
+        name.strip_prefix(TABLE).is_some_and(|rest| rest.starts_with(&format!("{:08x}_", self.key)))
+    }
+
+    /// The number of the block that the table of some node is about.
+    pub(super) fn block_of_table(name: &str) -> Option<u32> {
+        name.strip_prefix(TABLE)?.split_once('_')?.1.parse().ok()
     }
 
     /// File that a living node holds.
@@ -59,6 +73,12 @@ mod tests {
             assert!(name.len() <= 15, "{name}");
         }
         assert_ne!(names.pair(1), names.pair(2));
+        let table = names.table(1023);
+        assert!(names.is_table(&table) && !Names::of("another node").is_table(&table));
+        assert_eq!(Names::block_of_table(&table), Some(1023));
+        for strange in ["filter", "chasen_", "chasen_0af306eb", "chasen_0af306eb_x"] {
+            assert_eq!(Names::block_of_table(strange), None, "{strange}");
+        }
         assert_ne!(Names { key: 0 }.key, Names::of("").group());
     }
 }

@@ -5,7 +5,8 @@
 
 use std::net::Ipv4Addr;
 
-use super::netlink::{APPEND, Attributes, CREATE, Message, Step};
+use super::error::NetworkError;
+use super::netlink::{APPEND, Attributes, CREATE, DUMP, Message, Socket, Step, attributes};
 
 const BATCH_BEGIN: u16 = 0x10;
 const BATCH_END: u16 = 0x11;
@@ -167,6 +168,21 @@ fn data_value(value: &[u8]) -> Attributes {
     Attributes::new().bytes(1, value)
 }
 
+/// The names of all tables of the family.
+pub(super) fn tables(socket: &mut Socket) -> Result<Vec<String>, NetworkError> {
+    const NAME: u16 = 1;
+    const HEADER: usize = 4;
+    let kind = (SUBSYSTEM << 8) | u16::try_from(libc::NFT_MSG_GETTABLE).unwrap_or_default();
+    let message = Message::new(kind, DUMP, &[FAMILY_INET, 0, 0, 0], &Attributes::new());
+    let mut names = Vec::new();
+    socket.ask(&Step::new("list the packet filter tables", message), |_, body| {
+        let name = attributes(body.get(HEADER..).unwrap_or_default())
+            .find_map(|(kind, value)| (kind == NAME).then(|| value.strip_suffix(&[0]).unwrap_or(value)));
+        names.extend(name.map(|name| String::from_utf8_lossy(name).into_owned()));
+    })?;
+    Ok(names)
+}
+
 /// The steps that make one table, sent as one atomic batch.
 #[derive(Debug)]
 pub(super) struct Batch<'a> {
@@ -295,7 +311,6 @@ fn edge(what: &'static str, kind: u16) -> Step {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::network::netlink::attributes;
 
     /// The value of the attribute reached by `path` through nested ones.
     fn at<'a>(mut bytes: &'a [u8], path: &[u16]) -> Option<&'a [u8]> {

@@ -3,12 +3,14 @@
 use std::collections::HashSet;
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use chasen_sandbox::network::{Network, NetworkConfig, NetworkError, cleanup};
 
-use crate::machine::{PORT, PUBLIC, UPLINK, call_tcp, forwards, on_a_machine, say, within};
+use crate::machine::{
+    Machine, PORT, PUBLIC, UPLINK, call_tcp, forwards, on_a_machine, say, serve_tcp, within,
+};
 use crate::reach::take;
 
 const VICTIM_FOLDER: &str = "NETWORK_TEST_VICTIM_FOLDER";
@@ -124,14 +126,7 @@ fn a_killed_node_is_cleaned_up_and_no_other() {
         let neighbour = machine.open("neighbour", 0);
         let sandbox = take(&neighbour);
         let before = machine.remains().len();
-        let mut victim = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "life::victim", "--nocapture"])
-            .env(VICTIM_FOLDER, machine.run_dir.path())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(victim.stdout.take().unwrap()).lines();
-        assert!(lines.any(|line| line.unwrap() == "open"));
+        let mut victim = open_victim(machine);
         assert!(machine.remains().len() > before + 1);
         let alive = cleanup("victim", machine.run_dir.path());
         assert!(matches!(alive, Err(NetworkError::Running)), "{alive:?}");
@@ -148,6 +143,49 @@ fn a_killed_node_is_cleaned_up_and_no_other() {
         neighbour.close().unwrap();
         assert_eq!(machine.remains(), Vec::<String>::new());
     });
+}
+
+#[test]
+fn what_a_killed_node_left_does_not_hide_the_door_of_another() {
+    on_a_machine(|machine| {
+        let mut victim = open_victim(machine);
+        victim.kill().unwrap();
+        victim.wait().unwrap();
+        wait_until("links stay", || links(&machine.remains()) == 0);
+        // One of these would have the dead node's block, and its rules in the way.
+        for number in 0..4096 {
+            let name = format!("node-{number}");
+            if block(&name) != block("victim") {
+                continue;
+            }
+            let network = machine.open(&name, 1);
+            serve_tcp(network.door_address());
+            let door = network.door_address();
+            let called = within(take(&network).fd(), || call_tcp(*door.ip(), door.port()));
+            assert!(called.is_ok(), "{name}: {called:?}");
+            network.close().unwrap();
+            return;
+        }
+        panic!("no name leads to the victim's block");
+    });
+}
+
+/// The block that a node of this name asks for first: FNV-1a, modulo their number.
+fn block(name: &str) -> u32 {
+    name.bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)) % 1024
+}
+
+/// A node in a process of its own, which has made a sandbox's network.
+fn open_victim(machine: &Machine) -> Child {
+    let mut victim = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "life::victim", "--nocapture"])
+        .env(VICTIM_FOLDER, machine.run_dir.path())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(victim.stdout.take().unwrap()).lines();
+    assert!(lines.any(|line| line.unwrap() == "open"));
+    victim
 }
 
 /// Not a test by itself: the node that another test kills.
