@@ -351,10 +351,15 @@ pub(crate) struct Waiting {
 }
 
 impl Waiting {
-    /// Waits for a grant; `None` when the time is over.
-    pub(crate) async fn granted(mut self, deadline: Instant) -> Option<Grant> {
+    /// Waits for a grant; `None` when the time is over. While containers are in the making at the deadline, there is
+    /// `initialisation` more of it: else an initialisation that takes all its time would be told as a long wait.
+    pub(crate) async fn granted(mut self, deadline: Instant, initialisation: Duration) -> Option<Grant> {
+        let mut granted = tokio::time::timeout_at(deadline, &mut self.receiver).await;
+        if granted.is_err() && self.queue.state.lock().queue.is_starting() {
+            granted = tokio::time::timeout_at(deadline + initialisation, &mut self.receiver).await;
+        }
         // A grant that comes when the time is over goes back by being dropped.
-        let grant = tokio::time::timeout_at(deadline, &mut self.receiver).await.ok()?.ok()?;
+        let grant = granted.ok()?.ok()?;
         self.settled = true;
         Some(grant)
     }

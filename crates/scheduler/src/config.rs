@@ -16,6 +16,7 @@ pub struct SchedulerConfig {
     /// Most bytes of arguments and parameters that wait on the node. Default 256 MiB.
     pub max_queued_bytes_node: usize,
     /// Longest wait of a blocking activation for a slot; then it ends in a whisk error. Default 60 s.
+    /// Where a container is in the making then, the action's time limit is added.
     pub max_wait_blocking: Duration,
     /// Longest wait of an activation that nobody waits for. Default 15 min.
     pub max_wait_non_blocking: Duration,

@@ -127,6 +127,12 @@ impl<C: Clone, W> Queue<C, W> {
         self.running + self.starting
     }
 
+    /// True while containers of the current revision are in the making.
+    #[must_use]
+    pub fn is_starting(&self) -> bool {
+        self.starting > 0
+    }
+
     /// Takes an event in at a time; what is to be done is added to `effects`.
     pub fn step(&mut self, event: Event<C, W>, now: Millis, effects: &mut Effects<C, W>) {
         match event {

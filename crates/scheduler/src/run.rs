@@ -48,12 +48,13 @@ impl Run {
         let Self { shared, mut invocation, mut place, _inside } = self;
         let mut witness = Witness { shared: &shared, invocation: Arc::clone(&invocation), armed: true };
         let deadline = Instant::now() + shared.longest_wait(&invocation);
+        let initialisation = Duration::from_millis(u64::from(invocation.action.limits.timeout));
         let mut early_ends = 0;
         let ending = loop {
             let mut slot = match place {
                 Place::Slot(slot) => slot,
                 Place::Queue(_) if shared.gate.is_cut() => break Ending::interrupted(clock::now()),
-                Place::Queue(waiting) => match waiting.granted(deadline).await {
+                Place::Queue(waiting) => match waiting.granted(deadline, initialisation).await {
                     Some(Grant::Slot(slot)) => slot,
                     Some(Grant::Failed(failure)) => {
                         break Ending::not_started(&invocation, &failure, clock::now());

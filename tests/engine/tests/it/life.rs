@@ -90,6 +90,21 @@ async fn runtimes_that_take_one_run_get_one_whatever_the_action_allows() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_initialisation_may_take_as_long_as_a_blocking_call_waits() {
+    let bench = bench(512);
+    let record = bench
+        .run(with_action(Invocation { blocking: true, ..call("guest", "hello", "{}") }, |action| {
+            action.exec.main = Some("hangs".to_owned());
+            action.limits.timeout = 60_000;
+        }))
+        .await;
+    let text =
+        r#"{"error":"The action exceeded its time limits of 60000 milliseconds during initialization."}"#;
+    assert_eq!((outcome(&record), result(&record)), (Outcome::DeveloperError, text));
+    bench.assert_sound();
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_failed_initialisation_is_the_answer_to_everybody_who_waits() {
     let bench = bench(512);
     let refusing = |_| {
