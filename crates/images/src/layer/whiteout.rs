@@ -17,6 +17,10 @@ const OPAQUE: &[u8] = b".wh..wh..opq";
 /// ordinary users.
 const OPAQUE_ATTRIBUTES: [&str; 2] = ["trusted.overlay.opaque", "user.overlay.opaque"];
 
+/// What to do about a disk that keeps no attributes.
+const NO_ATTRIBUTES: &str = "the disk keeps no attributes of files for this user, and the image needs them to hide folders of its \
+     lower layers; put the data folder on ext4, xfs or btrfs, or import as root";
+
 /// What a name in an archive stands for.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Meaning {
@@ -60,7 +64,10 @@ pub(super) fn make_opaque(folder: impl AsFd) -> io::Result<()> {
             Err(_) => {}
         }
     }
-    made
+    made.map_err(|error| match error.kind() {
+        io::ErrorKind::Unsupported => io::Error::new(io::ErrorKind::Unsupported, NO_ATTRIBUTES),
+        _ => error,
+    })
 }
 
 /// True for the mark that [`make`] leaves.
