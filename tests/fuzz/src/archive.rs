@@ -67,7 +67,7 @@ pub(crate) fn unpack(input: &[u8]) {
     });
 }
 
-/// A tree holds files, folders, and links that stay inside; and no more bytes than allowed.
+/// A tree holds files, folders, and links that stay inside or lead to the system's programs; and no more bytes than allowed.
 fn check(root: &Path) {
     let mut total = 0;
     let mut open = vec![root.to_owned()];
@@ -78,7 +78,9 @@ fn check(root: &Path) {
             if found.is_dir() {
                 open.push(path);
             } else if found.is_symlink() {
-                let leads_out = path.canonicalize().is_ok_and(|to| !to.starts_with(root));
+                let allowed = [root, Path::new("/usr"), Path::new("/bin")];
+                let leads_out =
+                    path.canonicalize().is_ok_and(|to| !allowed.iter().any(|folder| to.starts_with(folder)));
                 assert!(!leads_out, "{} leads to {:?}", path.display(), fs::read_link(&path));
             } else {
                 assert!(found.is_file() && found.nlink() == 1 && found.mode() & 0o7000 == 0, "{found:?}");

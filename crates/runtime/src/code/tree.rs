@@ -109,24 +109,27 @@ impl TreeWriter {
         let (to_system, inner): (Vec<_>, Vec<_>) = links.iter().partition(|(_, to)| is_of_system(to));
         inner.iter().copied().try_for_each(make)?;
         let root = File::open(&self.root).map_err(UnpackError::Disk)?;
-        for (path, _) in inner {
-            let name = self.inner_name(path);
-            match rustix::fs::openat2(
-                &root,
-                name,
-                OFlags::PATH | OFlags::CLOEXEC,
-                Mode::empty(),
-                ResolveFlags::BENEATH,
-            ) {
-                // A link to nothing leads nowhere.
-                Ok(_) | Err(Errno::NOENT | Errno::NOTDIR) => {}
-                Err(Errno::XDEV | Errno::LOOP) => return Err(BadCode::Link(name.to_path_buf()).into()),
-                Err(error) => return Err(UnpackError::Disk(error.into())),
-            }
+        for (path, _) in &inner {
+            self.check_link(&root, path)?;
         }
-        // Last, so that those before lead to nothing where they lead here.
+        // After them: now others may lead to the system by way of these, but on no way back out of it.
         to_system.into_iter().try_for_each(make)?;
+        for (path, _) in inner.iter().filter(|(_, to)| goes_up(to)) {
+            self.check_link(&root, path)?;
+        }
         Ok(self.written.saturating_add(self.entries.saturating_mul(ENTRY)))
+    }
+
+    /// Refuses a link that leads out of the tree as it is at the moment.
+    fn check_link(&self, root: &File, path: &Path) -> Result<(), UnpackError> {
+        let name = self.inner_name(path);
+        let flags = OFlags::PATH | OFlags::CLOEXEC;
+        match rustix::fs::openat2(root, name, flags, Mode::empty(), ResolveFlags::BENEATH) {
+            // A link to nothing leads nowhere.
+            Ok(_) | Err(Errno::NOENT | Errno::NOTDIR) => Ok(()),
+            Err(Errno::XDEV | Errno::LOOP) => Err(BadCode::Link(name.to_path_buf()).into()),
+            Err(error) => Err(UnpackError::Disk(error.into())),
+        }
     }
 
     fn inner_name<'a>(&self, path: &'a Path) -> &'a Path {
@@ -202,8 +205,11 @@ impl TreeWriter {
 
 /// True for what every sandbox sees anyway: archives with a virtual environment link to its interpreter.
 fn is_of_system(to: &Path) -> bool {
-    ["/usr", "/bin"].iter().any(|folder| to.starts_with(folder))
-        && !to.components().any(|component| component == Component::ParentDir)
+    ["/usr", "/bin"].iter().any(|folder| to.starts_with(folder)) && !goes_up(to)
+}
+
+fn goes_up(to: &Path) -> bool {
+    to.components().any(|component| component == Component::ParentDir)
 }
 
 /// Entries that stand in each other's way are the archive's fault, everything else is the disk's.

@@ -134,6 +134,11 @@ async fn hostile_archives_are_the_developers_fault() {
         ("link out", zip_of(&[Item::Link("l", "../x")]), "leads out"),
         ("absolute link", zip_of(&[Item::Link("l", "/etc/passwd")]), "leads out"),
         ("link out by way of the system", zip_of(&[Item::Link("l", "/usr/../etc/passwd")]), "leads out"),
+        (
+            "link through the system",
+            zip_of(&[Item::Link("s", "/usr/lib"), Item::Link("l", "s/../../etc/passwd")]),
+            "leads out",
+        ),
         ("link to a name with NUL", zip_of(&[Item::Link("l", "a\0b")]), "leads out"),
         ("link loop", zip_of(&[Item::Link("a", "b"), Item::Link("b", "a")]), "leads out"),
         ("link through a link", zip_of(&[Item::Link("x", "."), Item::Link("y", "x/../..")]), "leads out"),
