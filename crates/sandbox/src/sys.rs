@@ -122,26 +122,14 @@ pub(crate) fn set_mount_attributes(
     attributes: MountAttrFlags,
     recursive: bool,
 ) -> io::Result<()> {
-    let mut attr = libc::mount_attr {
+    let attr = libc::mount_attr {
         attr_set: u64::from(attributes.bits()),
         attr_clr: 0,
         propagation: libc::MS_PRIVATE,
         userns_fd: 0,
     };
     let flags = libc::AT_EMPTY_PATH | if recursive { libc::AT_RECURSIVE } else { 0 };
-    let empty: *const c_char = c"".as_ptr();
-    // SAFETY: the path is a constant string and `attr` is valid for the call and of the stated size.
-    let result = unsafe {
-        libc::syscall(
-            libc::SYS_mount_setattr,
-            mount.as_raw_fd(),
-            empty,
-            flags,
-            ptr::from_mut(&mut attr),
-            size_of::<libc::mount_attr>(),
-        )
-    };
-    if result == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    apply_attributes(mount, attr, flags)
 }
 
 /// Shows the files of an unattached mount as if they belonged to the users that `users`, a user namespace, maps their
@@ -151,12 +139,17 @@ pub(crate) fn set_mount_attributes(
 /// What the kernel says; before Linux 5.12, and on disks that cannot do it, [`io::ErrorKind::InvalidInput`] or
 /// [`io::ErrorKind::Unsupported`].
 pub(crate) fn map_owners(mount: BorrowedFd<'_>, users: BorrowedFd<'_>) -> io::Result<()> {
-    let mut attr = libc::mount_attr {
+    let attr = libc::mount_attr {
         attr_set: libc::MOUNT_ATTR_IDMAP,
         attr_clr: 0,
         propagation: 0,
         userns_fd: u64::from(users.as_raw_fd().cast_unsigned()),
     };
+    apply_attributes(mount, attr, libc::AT_EMPTY_PATH)
+}
+
+/// `mount_setattr` of an unattached mount.
+fn apply_attributes(mount: BorrowedFd<'_>, mut attr: libc::mount_attr, flags: c_int) -> io::Result<()> {
     let empty: *const c_char = c"".as_ptr();
     // SAFETY: the path is a constant string and `attr` is valid for the call and of the stated size.
     let result = unsafe {
@@ -164,7 +157,7 @@ pub(crate) fn map_owners(mount: BorrowedFd<'_>, users: BorrowedFd<'_>) -> io::Re
             libc::SYS_mount_setattr,
             mount.as_raw_fd(),
             empty,
-            libc::AT_EMPTY_PATH,
+            flags,
             ptr::from_mut(&mut attr),
             size_of::<libc::mount_attr>(),
         )
