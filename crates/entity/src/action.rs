@@ -65,4 +65,24 @@ impl ExecutableAction {
     pub fn provides_api_key(&self) -> bool {
         self.annotations.get("provide-api-key").is_none() || self.annotations.is_truthy("provide-api-key")
     }
+
+    /// Labels that a node must have to run it: annotation `invoker-resources`, a list of strings. Anything else asks
+    /// for none.
+    #[must_use]
+    pub fn needed_labels(&self) -> Vec<String> {
+        let labels = self.annotations.get("invoker-resources");
+        labels.and_then(|labels| serde_json::from_str(labels.as_str()).ok()).unwrap_or_default()
+    }
+
+    /// False if it may run elsewhere where no node has its labels: annotation `invoker-resources-strict-policy` false.
+    #[must_use]
+    pub fn needs_labels_strictly(&self) -> bool {
+        self.annotations.get("invoker-resources-strict-policy").is_none_or(|is| is.as_str() != "false")
+    }
+
+    /// The policy that it asks to be scheduled by: annotation `scheduling-policy`.
+    #[must_use]
+    pub fn scheduling_policy(&self) -> Option<String> {
+        serde_json::from_str(self.annotations.get("scheduling-policy")?.as_str()).ok()
+    }
 }

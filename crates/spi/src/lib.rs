@@ -16,11 +16,14 @@ pub mod invoker;
 pub mod memory;
 pub mod node_status;
 pub mod parameter_lock;
+pub mod placement;
+pub mod pressure;
 pub mod runtimes;
+pub mod scaling;
 pub mod store_error;
 pub mod subject_store;
 
-pub use activation_store::{ActivationQuery, ActivationStore};
+pub use activation_store::{ActivationQuery, ActivationStore, RecordVisitor};
 pub use artifact_store::{ArtifactStore, Change, Collection, Document, DocumentId, DocumentQuery};
 pub use attachment_store::AttachmentStore;
 pub use container_factory::{Container, ContainerFactory, ContainerSpec, CreateError, RunReply};
@@ -33,7 +36,12 @@ pub use invoker::{
 };
 pub use node_status::{InvokerState, NodeStatus};
 pub use parameter_lock::{LockError, NoLock, ParameterLock};
+pub use placement::{
+    Choice, FleetNode, Need, NoNode, NodeView, Patience, Placement, Reservation, ReserveFailure, Takes,
+};
+pub use pressure::{CpuPressure, NoPressure};
 pub use runtimes::{Runtimes, RuntimesKeeper};
+pub use scaling::{Decision, Load, Scaling};
 pub use store_error::StoreError;
 pub use subject_store::{SubjectDocument, SubjectNamespace, SubjectStore};
 
