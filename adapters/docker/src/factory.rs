@@ -153,7 +153,8 @@ impl Maker {
             other => other,
         })?;
         let sentinelled = self.config.runtimes.manifest().marks_logs(&spec.kind, spec.image.as_deref());
-        let settings = Settings { keep: self.config.payload.kept(), sentinelled, quiet: QUIET };
+        let keep = self.config.payload.kept();
+        let settings = Settings { memory: spec.memory, keep, sentinelled, quiet: QUIET };
         let output = container.output();
         Ok(Arc::new(HttpContainer::new(container, output, settings)))
     }

@@ -7,6 +7,8 @@ mod rules;
 pub mod runtime;
 mod web;
 
+use crate::ByteSize;
+
 pub use admin::*;
 pub use compositions::*;
 pub use packages::*;
@@ -74,6 +76,10 @@ pub const INIT_EXITED: &str = "The action did not initialize and exited unexpect
 pub const OUT_OF_MEMORY: &str = "The action exhausted its memory and was aborted.";
 /// Result when no sandbox could be started.
 pub const NOT_PROVISIONED: &str = "Failed to provision resources to run the action.";
+/// Result when no node that is up serves the namespace and runs the kind.
+pub const NO_INVOKER: &str = "no available invoker is found";
+/// Result when none of the nodes that might run it is as large as the action's memory.
+pub const NO_INVOKER_LARGE_ENOUGH: &str = "invoker(s) have not enough resources";
 /// Result when the action vanished between acceptance and start.
 pub const ACTION_GONE: &str = "Action could not be found or may have been deleted.";
 /// Result when the action could not be read at start.
@@ -168,6 +174,12 @@ pub fn bad_query(name: &str, reason: &str) -> String {
     format!("The query parameter '{name}' was malformed:\n{reason}")
 }
 
+/// 400: header value.
+#[must_use]
+pub fn bad_header(name: &str, reason: &str) -> String {
+    format!("The value of HTTP header '{name}' was malformed:\n{reason}")
+}
+
 /// 400: boolean query value; goes through [`bad_query`].
 #[must_use]
 pub fn not_boolean(value: &str) -> String {
@@ -178,6 +190,20 @@ pub fn not_boolean(value: &str) -> String {
 #[must_use]
 pub fn timeout_range(max_millis: u64) -> String {
     format!("Timeout must be number of milliseconds up to {max_millis}.")
+}
+
+/// 400: a status that no late call is answered with.
+#[must_use]
+pub fn timeout_status(value: &str) -> String {
+    format!("'{value}' is not one of 202 and 504.")
+}
+
+/// 504: a blocking call whose activation has not ended in time.
+#[must_use]
+pub fn not_ended(waited_millis: u64) -> String {
+    format!(
+        "The activation has not ended within {waited_millis} milliseconds. It goes on; ask for its record by its id."
+    )
 }
 
 /// 400: list page size.
@@ -257,6 +283,15 @@ pub fn init_timed_out(limit_millis: u64) -> String {
     format!("The action exceeded its time limits of {limit_millis} milliseconds during initialization.")
 }
 
+/// Log line of an activation in which a process was ended for want of memory.
+#[must_use]
+pub fn memory_ran_out(limit_mb: u32, peak: Option<ByteSize>) -> String {
+    const MB: u64 = 1 << 20;
+    let peak = peak.map(|peak| format!(", peak {} MB", peak.as_bytes().saturating_add(MB / 2) / MB));
+    let peak = peak.unwrap_or_default();
+    format!("Memory ran out and a process of the action was ended: limit {limit_mb} MB{peak}.")
+}
+
 /// Result whose text is over the payload bound.
 #[must_use]
 pub fn result_truncated(is: u64, allowed: u64, kept: &str) -> String {
@@ -297,4 +332,10 @@ pub fn kind_not_runnable(kind: &str, missing: &str) -> String {
 
 fn with_detail(text: &str, raw: &str) -> String {
     if raw.is_empty() { format!("{text}.") } else { format!("{text}: {raw}") }
+}
+
+/// Result when no node has all the labels that the action asks for.
+#[must_use]
+pub fn no_invoker_with(labels: &[String]) -> String {
+    format!("no available invoker with the resources is found: {}", labels.join(", "))
 }

@@ -20,6 +20,7 @@ pub mod manifest;
 pub mod name;
 pub mod package;
 pub mod parameters;
+pub mod resource_use;
 pub mod response;
 pub mod rule;
 pub mod size;
@@ -44,13 +45,14 @@ pub use manifest::Manifest;
 pub use name::{EntityName, EntityPath, FullyQualifiedName, Location};
 pub use package::{Binding, Package};
 pub use parameters::{Parameter, Parameters};
+pub use resource_use::{ResourceUse, StartKind};
 pub use response::{Outcome, Response};
 pub use rule::Rule;
 pub use size::ByteSize;
 pub use store_level::StoreLevel;
 pub use transaction_id::TransactionId;
 pub use trigger::{RuleLink, Status, Trigger};
-pub use user_limits::UserLimits;
+pub use user_limits::{TimeoutStatus, UserLimits};
 pub use version::Version;
 
 /// Milliseconds since the epoch: every time in documents and messages.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use chasen_entity::response::Answer;
-use chasen_entity::{ExecutableAction, Millis, Outcome, Response, error_text};
+use chasen_entity::{ExecutableAction, Millis, Outcome, ResourceUse, Response, StartKind, error_text};
 use chasen_spi::container_factory::InitCode;
 use chasen_spi::{Container, ContainerFactory, CreateError, StartFailure, StartRequest, StartedContainer};
 use chasen_telemetry::{clock, task};
@@ -65,6 +65,7 @@ impl Node {
     async fn make(self: &Arc<Self>, container: &Arc<PooledContainer>, request: &StartRequest) -> Made {
         let begun = Instant::now();
         let was_stem = container.state() == State::Stem;
+        let start = if was_stem { StartKind::Stem } else { StartKind::Cold };
         let (handle, code) = tokio::join!(self.handle(container), self.code(&request.action));
         let handle = match handle {
             Ok(handle) => handle,
@@ -81,14 +82,14 @@ impl Node {
                 return Made::Failed(failure);
             }
         };
-        match self.initialize(&handle, request, text).await {
+        match self.initialize(&handle, request, text, start).await {
             Ok((init_started_at, init_time)) => {
                 if container.state().is_gone() {
-                    return Made::Failed(self.ended_early(init_started_at, init_time));
+                    return Made::Failed(self.ended_early(init_started_at, init_time, start));
                 }
                 self.estimates.measured(&container.spec.kind, begun.elapsed());
                 self.tell(pool::Event::Made(container.id));
-                let serving = Serving::new(handle, self.config.payload);
+                let serving = Serving::new(handle, self.config.payload, start);
                 Made::Started(StartedContainer { container: Arc::new(serving), init_started_at, init_time })
             }
             // It has been there for a while, and somebody has told it to end.
@@ -211,6 +212,7 @@ impl Node {
         handle: &Handle,
         request: &StartRequest,
         text: Option<Bytes>,
+        start: StartKind,
     ) -> Result<(Millis, Duration), (Answer, StartFailure)> {
         let init_started_at = clock::now();
         let limit = Duration::from_millis(u64::from(request.action.limits.timeout));
@@ -231,17 +233,27 @@ impl Node {
             init_started_at,
             init_time: reply.duration,
             logs: reply.logs,
+            start,
+            used: reply.used,
         };
         Err((reply.answer, failure))
     }
 
     /// The runtime ended right after it had taken the action.
-    fn ended_early(&self, init_started_at: Millis, init_time: Duration) -> StartFailure {
+    fn ended_early(&self, init_started_at: Millis, init_time: Duration, start: StartKind) -> StartFailure {
         if self.is_closing() {
             return StartFailure::Draining;
         }
         let response = Response::error(Outcome::DeveloperError, error_text::INIT_EXITED);
-        StartFailure::Init { response, init_started_at, init_time, logs: Vec::new(), timed_out: false }
+        StartFailure::Init {
+            response,
+            init_started_at,
+            init_time,
+            logs: Vec::new(),
+            timed_out: false,
+            start,
+            used: ResourceUse::default(),
+        }
     }
 }
 

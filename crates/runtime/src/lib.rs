@@ -9,6 +9,8 @@ pub mod connection;
 pub mod http;
 #[cfg(feature = "platform")]
 pub mod lines;
+#[cfg(feature = "platform")]
+pub mod meter;
 pub mod personality;
 #[cfg(feature = "platform")]
 pub mod sentinel;

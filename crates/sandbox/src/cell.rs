@@ -7,7 +7,10 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
+use chasen_entity::ByteSize;
+use chasen_runtime::meter::Reading;
 use serde::{Deserialize, Serialize};
 
 use crate::helper::{CellDoor, HelperLost, MountError};
@@ -150,6 +153,8 @@ pub struct Usage {
     pub memory_now: u64,
     /// Processor time, nanoseconds; 0 where it is not measured.
     pub cpu_ns: u64,
+    /// Processes that were ended because the cell's memory was used up; 0 where they are not counted.
+    pub oom_kills: u64,
 }
 
 /// The end of a cell's program.
@@ -227,6 +232,21 @@ impl Cell {
         }
     }
 
+    /// What the counters of a living cell with this memory limit say: two system calls, as a rule. Of one that has ended,
+    /// what it had used.
+    #[must_use]
+    pub fn reading(&self, limit: ByteSize) -> Reading {
+        let measured = |value: u64| (value > 0).then_some(value);
+        match self.door.exit_now() {
+            Some(Exit { usage, .. }) => Reading {
+                peak_memory: measured(usage.memory_peak).map(ByteSize::bytes),
+                cpu_time: measured(usage.cpu_ns).map(Duration::from_nanos),
+                kills: Some(usage.oom_kills),
+            },
+            None => self.door.control().reading(limit),
+        }
+    }
+
     /// Lays `layer` (a folder of the host, shared and never written) over [`ACTION_FOLDER`] of the running cell,
     /// with a private writable layer of at most `upper_bytes` above it, charged to the cell's memory.
     ///
@@ -237,6 +257,11 @@ impl Cell {
     /// See [`MountError`]; the cell is left as it was.
     pub async fn mount_code(&self, layer: &Path, upper_bytes: u64) -> Result<(), MountError> {
         self.door.mount_code(layer, upper_bytes).await
+    }
+
+    /// Whether the program of the cell is known to have ended.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.door.exit_now().is_some()
     }
 
     /// Waits for the program of the cell to end. Safe to cancel, may be awaited by many.

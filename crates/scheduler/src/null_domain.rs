@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use chasen_entity::{Invocation, Outcome, Response};
+use chasen_entity::{Invocation, Outcome, ResourceUse, Response};
 use chasen_spi::{
     Invoker, ReadyContainer, RunFailure, RunReport, StartFailure, StartRequest, StartedContainer,
 };
@@ -66,6 +66,7 @@ impl ReadyContainer for NullContainer {
             logs: Vec::new(),
             timed_out: false,
             container_lives: true,
+            used: ResourceUse::default(),
         })
     }
 

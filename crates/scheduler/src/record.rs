@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use chasen_entity::{Activation, Invocation, Millis, Outcome, Parameters, Response, error_text};
+use chasen_entity::resource_use::{self, RUN_TIME, START_KIND};
+use chasen_entity::{
+    Activation, Invocation, Millis, Outcome, Parameters, ResourceUse, Response, StartKind, error_text,
+};
 use chasen_spi::{RunReport, StartFailure};
 
 /// How an activation ended.
@@ -17,14 +20,28 @@ pub(crate) struct Ending {
     response: Response,
     logs: Vec<String>,
     timed_out: bool,
+    /// What it found; `None` if it got no container.
+    start_kind: Option<StartKind>,
+    /// Time of the run alone.
+    run_time: Option<Duration>,
+    used: ResourceUse,
+}
+
+/// The beginning of a container's life, for the activation that waited for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Beginning {
+    /// New, or a stem cell.
+    pub(crate) kind: StartKind,
+    /// How long the initialisation took.
+    pub(crate) init_time: Duration,
 }
 
 impl Ending {
-    /// It ran; `init_time` if it waited for the container's initialisation. The part of that time which
+    /// It ran; with a beginning if it waited for the container's initialisation. The part of that time which
     /// passed before the activation was there is not its own.
-    pub(crate) fn ran(invocation: &Invocation, report: RunReport, init_time: Option<Duration>) -> Self {
+    pub(crate) fn ran(invocation: &Invocation, report: RunReport, beginning: Option<Beginning>) -> Self {
         let waited = report.started_at.saturating_sub(invocation.accepted_at);
-        let init_time = init_time.map(|time| millis(time).min(waited));
+        let init_time = beginning.map(|beginning| millis(beginning.init_time).min(waited));
         Self {
             start: report.started_at.saturating_sub(init_time.unwrap_or_default()),
             duration: millis(report.duration).saturating_add(init_time.unwrap_or_default()),
@@ -32,13 +49,16 @@ impl Ending {
             response: report.response,
             logs: report.logs,
             timed_out: report.timed_out,
+            start_kind: Some(beginning.map_or(StartKind::Warm, |beginning| beginning.kind)),
+            run_time: Some(report.duration),
+            used: report.used,
         }
     }
 
     /// There was no container for it.
     pub(crate) fn not_started(invocation: &Invocation, failure: &StartFailure, now: Millis) -> Self {
         match failure {
-            StartFailure::Init { response, init_started_at, init_time, logs, timed_out } => {
+            StartFailure::Init { response, init_started_at, init_time, logs, timed_out, start, used } => {
                 let init_time = millis(*init_time);
                 Self {
                     start: (*init_started_at).max(invocation.accepted_at),
@@ -47,6 +67,9 @@ impl Ending {
                     response: response.clone(),
                     logs: logs.clone(),
                     timed_out: *timed_out,
+                    start_kind: Some(*start),
+                    run_time: None,
+                    used: *used,
                 }
             }
             StartFailure::Provision { response, .. } => Self::without_run(response.clone(), now),
@@ -86,7 +109,17 @@ impl Ending {
     }
 
     fn without_run(response: Response, now: Millis) -> Self {
-        Self { start: now, duration: 0, init_time: None, response, logs: Vec::new(), timed_out: false }
+        Self {
+            start: now,
+            duration: 0,
+            init_time: None,
+            response,
+            logs: Vec::new(),
+            timed_out: false,
+            start_kind: None,
+            run_time: None,
+            used: ResourceUse::default(),
+        }
     }
 
     /// The record of this end, written `now`: after the last line of the logs.
@@ -94,7 +127,12 @@ impl Ending {
         let annotations = self.annotations(invocation);
         let end = self.start.saturating_add(self.duration);
         let mut logs = self.logs;
-        if self.response.outcome == Outcome::DeveloperError && invocation.action.limits.logs > 0 {
+        let limits = &invocation.action.limits;
+        if self.used.out_of_memory && limits.logs > 0 {
+            let text = error_text::memory_ran_out(limits.memory, self.used.peak_memory);
+            logs.push(notice(now, &text));
+        }
+        if self.response.outcome == Outcome::DeveloperError && limits.logs > 0 {
             logs.push(notice(now, error_text::LOGS_AFTER_DEVELOPER_ERROR));
         }
         Activation { start: self.start, end, logs, annotations, ..Activation::of(invocation, self.response) }
@@ -111,6 +149,13 @@ impl Ending {
         if let Some(init_time) = self.init_time {
             annotations.set("initTime", &init_time);
         }
+        if let Some(kind) = &self.start_kind {
+            annotations.set(START_KIND, kind);
+        }
+        if let Some(time) = self.run_time {
+            annotations.set(RUN_TIME, &resource_use::millis(time));
+        }
+        self.used.annotate(&mut annotations);
         if invocation.cause.is_some() {
             annotations.set("causedBy", "sequence");
         }
@@ -134,7 +179,7 @@ fn millis(duration: Duration) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use chasen_entity::ActivationId;
+    use chasen_entity::{ActivationId, ByteSize};
     use chasen_spi::memory::invocation;
 
     use super::*;
@@ -152,6 +197,7 @@ mod tests {
             logs: Vec::new(),
             timed_out: false,
             container_lives: true,
+            used: ResourceUse::default(),
         }
     }
 
@@ -171,8 +217,13 @@ mod tests {
             ("cold", Some(60), 1_040, 67, 40, Some(60)),
             ("it came while the container was initialised", Some(500), 1_000, 107, 0, Some(100)),
         ] {
-            let init = init.map(Duration::from_millis);
-            let record = Ending::ran(&invocation, report(1_100, success()), init).into_record(&invocation, 0);
+            let beginning =
+                init.map(|init| Beginning { kind: StartKind::Stem, init_time: Duration::from_millis(init) });
+            let ending = Ending::ran(&invocation, report(1_100, success()), beginning);
+            let record = ending.into_record(&invocation, 0);
+            let found = if init.is_some() { r#""stem""# } else { r#""warm""# };
+            assert_eq!(record.annotations.get(START_KIND).unwrap().as_str(), found, "{what}");
+            assert_eq!(record.annotations.get(RUN_TIME).unwrap().as_str(), "7.9", "{what}");
             assert_eq!((record.start, record.duration()), (start, Some(duration)), "{what}");
             assert_eq!(number(&record, "waitTime"), Some(wait), "{what}");
             assert_eq!(number(&record, "initTime"), init_time, "{what}");
@@ -188,15 +239,24 @@ mod tests {
             init_time: Duration::from_millis(30),
             logs: vec!["a line".to_owned()],
             timed_out: true,
+            start: StartKind::Cold,
+            used: ResourceUse {
+                peak_memory: Some(ByteSize::bytes(268_400_000)),
+                cpu_time: None,
+                out_of_memory: true,
+            },
         };
         let record = Ending::not_started(&invocation, &failure, 2_000).into_record(&invocation, 2_000);
         assert_eq!((record.start, record.end), (1_050, 1_080));
         assert_eq!((number(&record, "waitTime"), number(&record, "initTime")), (Some(50), Some(30)));
         assert_eq!(record.annotations.get("timeout").unwrap().as_str(), "true");
+        assert_eq!(record.annotations.get(START_KIND).unwrap().as_str(), r#""cold""#);
+        assert_eq!(record.annotations.get(RUN_TIME), None);
         assert_eq!(
             record.logs,
             [
                 "a line",
+                "1970-01-01T00:00:02.000Z       stderr: Memory ran out and a process of the action was ended: limit 256 MB, peak 256 MB.",
                 "1970-01-01T00:00:02.000Z       stderr: The action did not initialize or run as expected. Log data might be missing.",
             ]
         );
@@ -211,6 +271,24 @@ mod tests {
         action.limits.logs = 0;
         invocation.action = std::sync::Arc::new(action);
         assert_eq!(Ending::exited(2_000).into_record(&invocation, 2_000).logs.len(), 0);
+    }
+
+    #[test]
+    fn what_a_run_used_is_told_of_one_that_survived_it_too() {
+        let invocation = accepted_at(1_000);
+        let mut report = report(1_000, success());
+        report.used = ResourceUse {
+            peak_memory: Some(ByteSize::mb(256)),
+            cpu_time: Some(Duration::from_micros(412)),
+            out_of_memory: true,
+        };
+        let used = report.used;
+        let record = Ending::ran(&invocation, report, None).into_record(&invocation, 2_000);
+        assert_eq!(ResourceUse::of(&record.annotations), used);
+        assert_eq!(record.logs.len(), 1);
+        assert!(record.logs[0].ends_with("limit 256 MB, peak 256 MB."), "{:?}", record.logs);
+        let never = Ending::not_provisioned(2_000).into_record(&invocation, 2_000);
+        assert_eq!(never.annotations.get(START_KIND), None, "it had no container");
     }
 
     #[test]

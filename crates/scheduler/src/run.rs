@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use crate::action_queue::{Arrival, Grant, HeldSlot, Waiting, upgraded};
 use crate::gate::Inside;
 use crate::queue::Turn;
-use crate::record::Ending;
+use crate::record::{Beginning, Ending};
 use crate::scheduler::Shared;
 
 /// Fresh containers that may end between their initialisation and a run before the action is to blame.
@@ -91,10 +91,11 @@ impl Shared {
         let started = || self.started(invocation);
         let report = slot.container().run(invocation, &started).await;
         let Ok(report) = report else { return Err(slot) };
-        let init_time = slot.init_time();
+        let kind = slot.container().start_kind();
+        let beginning = slot.init_time().map(|init_time| Beginning { kind, init_time });
         let lives = report.container_lives;
         slot.release(report.duration, lives);
-        let ending = Ending::ran(invocation, report, init_time);
+        let ending = Ending::ran(invocation, report, beginning);
         Ok(if self.gate.is_cut() && !lives { ending.cut_off() } else { ending })
     }
 

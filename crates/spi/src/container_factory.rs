@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use chasen_entity::response::Answer;
-use chasen_entity::{ActionLimits, ByteSize, ExecutableAction, Invocation, Millis, error_text};
+use chasen_entity::{ActionLimits, ByteSize, ExecutableAction, Invocation, Millis, ResourceUse, error_text};
 
 /// What a new container is for.
 #[derive(Debug, Clone)]
@@ -49,6 +49,11 @@ pub trait ContainerFactory: Send + Sync {
     /// Starts a container with its runtime up and waiting for an action.
     async fn create(&self, spec: &ContainerSpec) -> Result<Arc<dyn Container>, CreateError>;
 
+    /// Starts a container whose runtime may still be coming up: [`Container::up`] waits for that.
+    async fn begin(&self, spec: &ContainerSpec) -> Result<Arc<dyn Container>, CreateError> {
+        self.create(spec).await
+    }
+
     /// Stops everything that is left and waits until it is gone.
     async fn close(&self);
 }
@@ -63,13 +68,21 @@ pub struct RunReply {
     /// Log lines of this activation, formatted, bounded by its limit; empty after a successful initialisation,
     /// whose output belongs to the first run.
     pub logs: Vec<String>,
+    /// What it used; of the first run after an initialisation, both together.
+    pub used: ResourceUse,
 }
 
 impl RunReply {
     /// True if the container may serve again.
     #[must_use]
     pub fn keeps_container(&self) -> bool {
-        matches!(self.answer, Answer::Ok(_) | Answer::TooLong { .. })
+        Self::keeps(&self.answer)
+    }
+
+    /// True if a container that answers so may serve again.
+    #[must_use]
+    pub fn keeps(answer: &Answer) -> bool {
+        matches!(answer, Answer::Ok(_) | Answer::TooLong { .. })
     }
 }
 
@@ -82,6 +95,20 @@ pub trait Container: Send + Sync {
 
     /// Most runs that the runtime takes at once, whatever its action allows.
     fn concurrency(&self) -> u32;
+
+    /// Resolves when the runtime of a container that was begun is up and waits for an action.
+    ///
+    /// # Errors
+    /// It does not come up; the container is of no use.
+    async fn up(&self) -> Result<(), CreateError> {
+        Ok(())
+    }
+
+    /// Says, while the runtime comes up, with which code `init` will come, so that it may be laid meanwhile. What hinders
+    /// that is told by `init`.
+    async fn expect(&self, code: &InitCode) {
+        let _ = code;
+    }
 
     /// Gives the container its action, once. Bounded by the action's time limit.
     async fn init(&self, invocation: &Invocation, code: InitCode) -> RunReply;

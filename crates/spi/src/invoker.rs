@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use chasen_entity::{ActionKey, ExecutableAction, Invocation, Millis, Response};
+use chasen_entity::{ActionKey, ExecutableAction, Invocation, Millis, ResourceUse, Response, StartKind};
 
 /// Keeps containers on one node.
 #[async_trait]
@@ -63,6 +63,10 @@ pub enum StartFailure {
         logs: Vec<String>,
         /// True if the time limit ran out.
         timed_out: bool,
+        /// Whether the container was new or a stem cell.
+        start: StartKind,
+        /// What it used.
+        used: ResourceUse,
     },
     /// The node could not provide one: what its waiting activations end with, and the reason for the log.
     Provision {
@@ -85,6 +89,11 @@ pub trait ReadyContainer: Send + Sync {
 
     /// Slots: calls that it takes at the same time.
     fn slots(&self) -> u32;
+
+    /// Whether it was new or a stem cell when it took the action.
+    fn start_kind(&self) -> StartKind {
+        StartKind::Cold
+    }
 
     /// Runs one invocation. `started` is called at most once, before the first byte reaches the runtime.
     async fn run(
@@ -115,6 +124,8 @@ pub struct RunReport {
     pub timed_out: bool,
     /// False if the container is gone with it.
     pub container_lives: bool,
+    /// What it used, with the initialisation if it was the first.
+    pub used: ResourceUse,
 }
 
 /// A run that was not begun: no byte was sent, or the runtime said that it is shutting down. Another container may take it.

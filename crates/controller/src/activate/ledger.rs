@@ -1,6 +1,6 @@
 //! What the steps of a session add up to. Pure.
 
-use chasen_entity::{ActionLimits, Activation, ActivationId, Millis, Response};
+use chasen_entity::{ActionLimits, Activation, ActivationId, Millis, ResourceUse, Response};
 
 /// The steps that a session has taken so far.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -12,6 +12,7 @@ pub(super) struct Ledger {
     duration: u64,
     /// MB that the largest step had; `None` before the first.
     memory: Option<u32>,
+    used: ResourceUse,
 }
 
 /// How a session ended.
@@ -22,13 +23,14 @@ pub(super) struct Ending {
     pub(super) duration: u64,
     pub(super) steps: Vec<ActivationId>,
     pub(super) memory: Option<u32>,
+    pub(super) used: ResourceUse,
     pub(super) response: Response,
 }
 
 impl Ledger {
     /// An empty one.
     pub(super) fn begin(now: Millis) -> Self {
-        Self { begun: now, steps: Vec::new(), duration: 0, memory: None }
+        Self { begun: now, steps: Vec::new(), duration: 0, memory: None, used: ResourceUse::default() }
     }
 
     /// A step has ended.
@@ -37,6 +39,7 @@ impl Ledger {
         self.duration = self.duration.saturating_add(step.duration().unwrap_or(0));
         let limits = step.annotations.get("limits").and_then(|limits| limits.read::<ActionLimits>().ok());
         self.memory = self.memory.max(limits.map(|limits| limits.memory));
+        self.used = self.used.with(ResourceUse::of(&step.annotations));
     }
 
     /// A step was begun, and its end is not known.
@@ -52,6 +55,7 @@ impl Ledger {
             duration: self.duration,
             steps: self.steps,
             memory: self.memory,
+            used: self.used,
             response,
         }
     }
@@ -60,6 +64,7 @@ impl Ledger {
 #[cfg(test)]
 pub(super) mod tests {
     use std::sync::Arc;
+    use std::time::Duration;
 
     use chasen_entity::{Outcome, RawJson};
     use chasen_spi::memory::activation;
@@ -88,6 +93,8 @@ pub(super) mod tests {
             if let Some(memory) = memory {
                 step.annotations.set("limits", &ActionLimits { memory, ..ActionLimits::default() });
             }
+            let cpu_time = Some(Duration::from_millis(duration));
+            ResourceUse { cpu_time, ..ResourceUse::default() }.annotate(&mut step.annotations);
             ids.push(step.activation_id);
             ledger.ended(&step);
         }
@@ -97,6 +104,7 @@ pub(super) mod tests {
         let ending = ledger.close(Response::error(Outcome::WhiskError, "x"), 50);
         assert_eq!((ending.start, ending.end), (100, 100), "clocks may be set back");
         assert_eq!((ending.duration, ending.memory), (15, Some(512)));
+        assert_eq!(ending.used.cpu_time, Some(Duration::from_millis(15)));
         assert_eq!(ending.steps, ids);
     }
 }

@@ -19,6 +19,7 @@ pub(super) fn of_session(invocation: &Invocation, ending: Ending) -> Activation 
     if let Some(memory) = ending.memory.or(own) {
         annotations.set("limits", &ActionLimits { memory, ..action.limits });
     }
+    ending.used.annotate(&mut annotations);
     Activation {
         start: ending.start,
         end: ending.end,
@@ -53,7 +54,7 @@ fn common(invocation: &Invocation, kind: &str, start: Millis) -> Parameters {
 
 #[cfg(test)]
 mod tests {
-    use chasen_entity::Outcome;
+    use chasen_entity::{Outcome, ResourceUse};
     use chasen_spi::memory::invocation;
     use serde_json::{Value, json};
 
@@ -62,7 +63,7 @@ mod tests {
     fn ending(memory: Option<u32>) -> Ending {
         let response = Response::error(Outcome::ApplicationError, "no");
         let steps = vec![ActivationId::from_bytes([7; 16])];
-        Ending { start: 120, end: 150, duration: 9, steps, memory, response }
+        Ending { start: 120, end: 150, duration: 9, steps, memory, used: ResourceUse::default(), response }
     }
 
     fn annotations(record: &Activation) -> Value {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use chasen_entity::response::Answer;
-use chasen_entity::{Invocation, Outcome, PayloadLimits, Response};
+use chasen_entity::{Invocation, Outcome, PayloadLimits, ResourceUse, Response, StartKind};
 use chasen_spi::{ReadyContainer, RunFailure, RunReply, RunReport};
 use chasen_telemetry::clock;
 
@@ -20,11 +20,12 @@ pub(crate) const OVERTIME: Duration = Duration::from_secs(1);
 pub(crate) struct Serving {
     handle: Handle,
     payload: PayloadLimits,
+    start_kind: StartKind,
 }
 
 impl Serving {
-    pub(crate) fn new(handle: Handle, payload: PayloadLimits) -> Self {
-        Self { handle, payload }
+    pub(crate) fn new(handle: Handle, payload: PayloadLimits, start_kind: StartKind) -> Self {
+        Self { handle, payload, start_kind }
     }
 
     /// The way in: at once, after a thaw, or not at all.
@@ -62,6 +63,10 @@ impl ReadyContainer for Serving {
         self.handle.pooled.inner.lock().slots
     }
 
+    fn start_kind(&self) -> StartKind {
+        self.start_kind
+    }
+
     async fn run(
         &self,
         invocation: &Invocation,
@@ -96,6 +101,7 @@ impl ReadyContainer for Serving {
             timed_out,
             response,
             logs: reply.logs,
+            used: reply.used,
         })
     }
 
@@ -112,7 +118,10 @@ impl Handle {
     /// The container's answer, or what stands for it when the container is stopped or says nothing in time.
     pub(crate) async fn answer(&self, limit: Duration, work: impl Future<Output = RunReply>) -> RunReply {
         let begun = tokio::time::Instant::now();
-        let lost = |answer| RunReply { answer, duration: begun.elapsed(), logs: Vec::new() };
+        let lost = |answer| {
+            let used = ResourceUse::default();
+            RunReply { answer, duration: begun.elapsed(), logs: Vec::new(), used }
+        };
         tokio::select! {
             biased;
             reply = tokio::time::timeout(limit + OVERTIME, work) => {

@@ -14,8 +14,10 @@ use std::sync::Arc;
 use chasen_entity::ActivationId;
 use chasen_entity::frame::{FrameKind, HEADER_LEN, PROTOCOL_VERSION, Stream, encode_header};
 use parking_lot::Mutex;
+use rustix::io::Errno;
 use serde::Deserialize;
-use tokio::net::UnixStream;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 use tokio::sync::{Mutex as AsyncMutex, oneshot};
 
 use super::Broken;
@@ -51,7 +53,8 @@ pub trait LogSink: Send + Sync {
 /// One launcher's connection.
 #[derive(Debug)]
 pub struct Connection {
-    socket: UnixStream,
+    /// Known to the runtime for reading only: else the launcher's every read would wake somebody to write.
+    socket: AsyncFd<StdUnixStream>,
     writing: AsyncMutex<()>,
     reading: AsyncMutex<Frames>,
     exchanges: Mutex<Exchanges>,
@@ -97,7 +100,7 @@ impl Connection {
         let socket = StdUnixStream::from(socket);
         socket.set_nonblocking(true)?;
         Ok(Self {
-            socket: UnixStream::from_std(socket)?,
+            socket: AsyncFd::with_interest(socket, Interest::READABLE)?,
             writing: AsyncMutex::default(),
             reading: AsyncMutex::new(Frames::new()),
             exchanges: Mutex::default(),
@@ -201,23 +204,40 @@ impl Connection {
         }
         loop {
             let frame = self.next_frame(frames).await?;
-            let id = frame.activation_id;
-            let reply = match frame.kind {
-                FrameKind::Initialized => Reply::Initialized,
-                FrameKind::Result => Reply::Result(frame.body),
-                FrameKind::DeveloperError => Reply::DeveloperError(frame.body),
-                FrameKind::Log => {
-                    self.pass_on(&id, &frame.body)?;
-                    // A flood must not keep this thread from looking at the time.
-                    tokio::task::consume_budget().await;
-                    continue;
-                }
-                FrameKind::Hello | FrameKind::Init | FrameKind::Run => {
-                    return Err(Broken::Unexpected(format!("a frame of kind {:?}", frame.kind)));
-                }
-            };
-            if let Some(reply) = self.exchanges.lock().deliver(id, own, reply)? {
+            let is_log = frame.kind == FrameKind::Log;
+            if let Some(reply) = self.take(frame, own)? {
+                self.hand_over_rest(frames, own);
                 return Ok(reply);
+            }
+            if is_log {
+                // A flood must not keep this thread from looking at the time.
+                tokio::task::consume_budget().await;
+            }
+        }
+    }
+
+    /// Sees to a frame: the reply to `own` is given back.
+    fn take(&self, frame: Frame, own: [u8; 16]) -> Result<Option<Reply>, Broken> {
+        let id = frame.activation_id;
+        let reply = match frame.kind {
+            FrameKind::Initialized => Reply::Initialized,
+            FrameKind::Result => Reply::Result(frame.body),
+            FrameKind::DeveloperError => Reply::DeveloperError(frame.body),
+            FrameKind::Log => return self.pass_on(&id, &frame.body).map(|()| None),
+            FrameKind::Hello | FrameKind::Init | FrameKind::Run => {
+                return Err(Broken::Unexpected(format!("a frame of kind {:?}", frame.kind)));
+            }
+        };
+        self.exchanges.lock().deliver(id, own, reply)
+    }
+
+    /// Hands over the frames that came with the reply to `own`: their owners need not take turns in reading then.
+    fn hand_over_rest(&self, frames: &mut Frames, own: [u8; 16]) {
+        let rest = std::iter::from_fn(|| frames.next(self.keep).transpose());
+        for frame in rest {
+            let seen_to = frame.map_err(Broken::from).and_then(|frame| self.take(frame, own));
+            if let Err(broken) = seen_to {
+                return self.break_for_all(broken);
             }
         }
     }
@@ -257,12 +277,20 @@ impl Connection {
             if let Some(frame) = frames.next(self.keep)? {
                 return Ok(frame);
             }
-            self.socket.readable().await?;
-            match self.socket.try_read(frames.room()) {
+            let mut ready = self.socket.readable().await?;
+            let room = frames.room();
+            match rustix::io::read(&self.socket, &mut *room) {
                 Ok(0) => return Err(Broken::Closed),
-                Ok(count) => frames.filled(count),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Err(error.into()),
+                Ok(count) => {
+                    // Less than there was room for is all there was.
+                    if count < room.len() {
+                        ready.clear_ready();
+                    }
+                    frames.filled(count);
+                }
+                Err(Errno::AGAIN) => ready.clear_ready(),
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(io::Error::from(error).into()),
             }
         }
     }
@@ -272,20 +300,36 @@ impl Connection {
         encode_header(&mut header, kind, Some(id), payload.len());
         let (mut header, mut payload) = (header.as_slice(), payload);
         while !(header.is_empty() && payload.is_empty()) {
-            let written = match self.socket.try_write_vectored(&[IoSlice::new(header), IoSlice::new(payload)])
-            {
+            let written = match rustix::io::writev(&self.socket, &[IoSlice::new(header), IoSlice::new(payload)]) {
                 Ok(written) => written,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.socket.writable().await?;
+                Err(Errno::AGAIN) => {
+                    self.writable().await?;
                     continue;
                 }
-                Err(error) => return Err(error.into()),
+                Err(Errno::INTR) => continue,
+                Err(error) => return Err(io::Error::from(error).into()),
             };
             let of_header = written.min(header.len());
             header = header.get(of_header..).unwrap_or_default();
             payload = payload.get(written - of_header..).unwrap_or_default();
         }
         Ok(())
+    }
+
+    /// Waits until the launcher has read some of what lies in the socket.
+    async fn writable(&self) -> io::Result<()> {
+        let socket = AsyncFd::with_interest(self.socket.get_ref().try_clone()?, Interest::WRITABLE)?;
+        socket.writable().await.map(drop)
+    }
+
+    /// Ends the conversation for everybody.
+    fn break_for_all(&self, reason: Broken) {
+        let mut exchanges = self.exchanges.lock();
+        if exchanges.broken.is_none() {
+            exchanges.broken = Some(reason);
+        }
+        // Sleepers see their sender gone. Whoever reads now breaks on its own or comes to its end.
+        exchanges.slots.clear();
     }
 
     fn reason(&self) -> Broken {
@@ -346,12 +390,7 @@ impl Drop for Pending<'_> {
         if self.done {
             return;
         }
-        let mut exchanges = self.connection.exchanges.lock();
-        if exchanges.broken.is_none() {
-            exchanges.broken = Some(self.reason.clone());
-        }
-        // Sleepers see their sender gone. Whoever reads now breaks on its own or comes to its end.
-        exchanges.slots.clear();
+        self.connection.break_for_all(self.reason.clone());
     }
 }
 

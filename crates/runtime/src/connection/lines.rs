@@ -19,14 +19,31 @@ const MAX_STALE: usize = 1 << 20;
 /// How long a second line is waited for after a first one that could be an acknowledgement as well as an answer.
 const DOUBT: Duration = Duration::from_millis(250);
 
+/// Bytes that were read, and how many of them were used.
+#[derive(Debug)]
+struct Buffer {
+    bytes: Box<[u8]>,
+    start: usize,
+    end: usize,
+}
+
+impl Buffer {
+    fn unread(&self) -> &[u8] {
+        self.bytes.get(self.start..self.end).unwrap_or_default()
+    }
+
+    fn forget(&mut self) {
+        (self.start, self.end) = (0, 0);
+    }
+}
+
 /// One executable's connection. Exchanges follow each other.
 #[derive(Debug)]
 pub struct LineConnection {
     input: pipe::Sender,
     output: pipe::Receiver,
     keep: usize,
-    buffer: Vec<u8>,
-    start: usize,
+    buffer: Buffer,
     /// True until the first line is there: it alone may be an acknowledgement.
     may_acknowledge: bool,
 }
@@ -40,7 +57,8 @@ impl LineConnection {
     pub fn new(input: OwnedFd, output: OwnedFd, keep: usize) -> io::Result<Self> {
         let input = pipe::Sender::from_owned_fd(input)?;
         let output = pipe::Receiver::from_owned_fd(output)?;
-        Ok(Self { input, output, keep, buffer: Vec::new(), start: 0, may_acknowledge: true })
+        let buffer = Buffer { bytes: vec![0; BUFFER].into_boxed_slice(), start: 0, end: 0 };
+        Ok(Self { input, output, keep, buffer, may_acknowledge: true })
     }
 
     /// Sends `text` as one line and waits for one line. What the executable had written before is thrown away, so
@@ -52,11 +70,13 @@ impl LineConnection {
         self.discard()?;
         let mut line: Vec<u8> = Vec::with_capacity(text.len() + 1);
         // Legal in JSON between tokens only, so that nothing is lost.
-        line.extend(text.iter().filter(|byte| !matches!(byte, b'\n' | b'\r')));
+        for piece in text.split(|byte| matches!(byte, b'\n' | b'\r')) {
+            line.extend_from_slice(piece);
+        }
         line.push(b'\n');
-        let Self { input, output, keep, buffer, start, .. } = self;
+        let Self { input, output, keep, buffer, .. } = self;
         // Both at once: an executable may answer before it has read to the end.
-        let both = tokio::try_join!(write_all(input, &line), read_line(output, buffer, start, *keep));
+        let both = tokio::try_join!(write_all(input, &line), read_line(output, buffer, *keep));
         let answer = both.map(|((), answer)| answer)?;
         let doubtful = std::mem::replace(&mut self.may_acknowledge, false) && is_acknowledgement(&answer);
         if doubtful && self.another_line_follows().await? {
@@ -68,10 +88,10 @@ impl LineConnection {
     /// True if the first line was a late acknowledgement: it came before the question was read, or is not the last.
     async fn another_line_follows(&mut self) -> Result<bool, Broken> {
         let unread = rustix::io::ioctl_fionread(&self.input).map_err(io::Error::from)?;
-        if self.start < self.buffer.len() || unread > 0 {
+        if !self.buffer.unread().is_empty() || unread > 0 {
             return Ok(true);
         }
-        match timeout(DOUBT, fill(&self.output, &mut self.buffer, &mut self.start)).await {
+        match timeout(DOUBT, fill(&self.output, &mut self.buffer)).await {
             Ok(filled) => filled.map(|()| true),
             Err(_) => Ok(false),
         }
@@ -98,17 +118,15 @@ impl LineConnection {
     /// # Errors
     /// As [`LineConnection::exchange`].
     pub async fn next_line(&mut self) -> Result<Body, Broken> {
-        read_line(&self.output, &mut self.buffer, &mut self.start, self.keep).await
+        read_line(&self.output, &mut self.buffer, self.keep).await
     }
 
     /// Throws away what has been written already.
     fn discard(&mut self) -> Result<(), Broken> {
-        self.buffer.clear();
-        self.start = 0;
-        let mut scratch = [0; 4096];
-        for _ in 0..=MAX_STALE / scratch.len() {
+        self.buffer.forget();
+        for _ in 0..=MAX_STALE / BUFFER {
             // Asks the system itself: the runtime may not have learnt yet of what is there.
-            match rustix::io::read(&self.output, &mut scratch) {
+            match rustix::io::read(&self.output, &mut *self.buffer.bytes) {
                 Ok(0) => return Err(Broken::Closed),
                 Ok(_) | Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => return Ok(()),
@@ -137,40 +155,33 @@ async fn write_all(input: &pipe::Sender, mut bytes: &[u8]) -> Result<(), Broken>
     Ok(())
 }
 
-/// Reads up to the next line end; what follows it stays in `buffer` from `start` on.
-async fn read_line(
-    output: &pipe::Receiver,
-    buffer: &mut Vec<u8>,
-    start: &mut usize,
-    keep: usize,
-) -> Result<Body, Broken> {
+/// Reads up to the next line end; what follows it stays in the buffer.
+async fn read_line(output: &pipe::Receiver, buffer: &mut Buffer, keep: usize) -> Result<Body, Broken> {
     let mut line = Collector::new(keep, 0);
     loop {
-        let unread = buffer.get(*start..).unwrap_or_default();
+        let unread = buffer.unread();
         if let Some(end) = unread.iter().position(|byte| *byte == b'\n') {
             line.add(unread.get(..end).unwrap_or_default());
-            *start += end + 1;
+            buffer.start += end + 1;
             return Ok(line.finish());
         }
         line.add(unread);
         if line.length() > MAX_ANSWER as u64 {
             return Err(Broken::Endless);
         }
-        fill(output, buffer, start).await?;
+        fill(output, buffer).await?;
     }
 }
 
-/// Waits for bytes and replaces `buffer`, all of which has been used, by them. Safe to cancel.
-async fn fill(output: &pipe::Receiver, buffer: &mut Vec<u8>, start: &mut usize) -> Result<(), Broken> {
-    *start = 0;
+/// Waits for bytes and replaces those in the buffer, all of which have been used, by them. Safe to cancel.
+async fn fill(output: &pipe::Receiver, buffer: &mut Buffer) -> Result<(), Broken> {
     loop {
-        buffer.clear();
+        buffer.forget();
         output.readable().await?;
-        buffer.resize(BUFFER, 0);
-        match output.try_read(buffer) {
+        match output.try_read(&mut buffer.bytes) {
             Ok(0) => return Err(Broken::Closed),
             Ok(count) => {
-                buffer.truncate(count);
+                buffer.end = count;
                 return Ok(());
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}

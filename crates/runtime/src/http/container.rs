@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use chasen_entity::frame::Stream;
 use chasen_entity::response::Answer;
-use chasen_entity::{ByteSize, Invocation, Millis, error_text};
+use chasen_entity::{ByteSize, Invocation, Millis, ResourceUse, error_text};
 use chasen_spi::container_factory::{Container, InitCode, RunBounds, RunReply};
 use jiff::Timestamp;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
@@ -20,6 +20,7 @@ use super::engine::Engine;
 use super::output::Output;
 use crate::connection::Body;
 use crate::lines::format_line;
+use crate::meter::Meter;
 use crate::sentinel::Patience;
 
 /// Status that means: shutting down, nothing was run.
@@ -40,6 +41,8 @@ const OVERTIME: Duration = Duration::from_millis(500);
 /// What a container's host and kind say about it.
 #[derive(Debug, Clone)]
 pub struct Settings {
+    /// Its memory limit.
+    pub memory: ByteSize,
     /// Most bytes of an answer that are kept.
     pub keep: ByteSize,
     /// True if its runtime is known to mark the end of every activation's log.
@@ -57,6 +60,7 @@ pub struct HttpContainer<E> {
     settings: Settings,
     /// Runs under way.
     running: AtomicU32,
+    meter: Meter,
 }
 
 impl<E: Engine> HttpContainer<E> {
@@ -64,7 +68,7 @@ impl<E: Engine> HttpContainer<E> {
     #[must_use]
     pub fn new(engine: E, output: Arc<Output>, settings: Settings) -> Self {
         let client = Client::new(usize::try_from(settings.keep.as_bytes()).unwrap_or(usize::MAX));
-        Self { engine, output, client, settings, running: AtomicU32::new(0) }
+        Self { engine, output, client, settings, running: AtomicU32::new(0), meter: Meter::default() }
     }
 
     /// The host's side of it.
@@ -133,7 +137,7 @@ impl<E: Engine> HttpContainer<E> {
             (200, Body::Whole(body)) => Answer::Ok(body),
             (DECLINED, _) => Answer::Declined,
             // A server survives when the process that it started is killed for memory.
-            (status, _) if status != 200 && self.engine.oom_killed().await => Answer::OutOfMemory,
+            (status, _) if status != 200 && self.has_run_out().await => Answer::OutOfMemory,
             (_, Body::Whole(body)) => Answer::Refused(body),
             (_, Body::Cut { length, kept }) => Answer::TooLong { length, kept },
         }
@@ -149,7 +153,7 @@ impl<E: Engine> HttpContainer<E> {
         };
         loop {
             let ended = self.has_exited().await;
-            if self.engine.oom_killed().await {
+            if self.has_run_out().await {
                 return Answer::OutOfMemory;
             }
             if ended || Instant::now() >= latest {
@@ -160,6 +164,22 @@ impl<E: Engine> HttpContainer<E> {
                 () = sleep(CAUSE_INTERVAL) => {}
             }
         }
+    }
+
+    /// True if something in it was ended for want of memory that was not told before.
+    async fn has_run_out(&self) -> bool {
+        let reading = self.engine.reading(self.settings.memory);
+        match reading.kills {
+            Some(_) => self.meter.has_kills(&reading),
+            None => self.engine.oom_killed().await,
+        }
+    }
+
+    /// What the activation used that ends with this answer.
+    fn used(&self, answer: &Answer, shared: bool) -> ResourceUse {
+        let reading = self.engine.reading(self.settings.memory);
+        let used = self.meter.used(&reading, !shared, RunReply::keeps(answer));
+        ResourceUse { out_of_memory: used.out_of_memory || *answer == Answer::OutOfMemory, ..used }
     }
 
     async fn has_exited(&self) -> bool {
@@ -210,13 +230,17 @@ impl<E: Engine> Container for HttpContainer<E> {
         self.output.set_limit(bounds.logs.as_bytes());
         let env = invocation.init_env(now().saturating_add(u64::from(code.action.limits.timeout)));
         let body = init_body(&code, &env);
+        self.meter.begin(&self.engine.reading(self.settings.memory));
         let (answer, duration) = self.post(bounds.time, Reach::Until, "/init", body, &|| {}).await;
         let logs = match answer {
-            // What it printed belongs to the first run.
-            Answer::Ok(_) => Vec::new(),
+            // What it printed belongs to the first run, and what it used.
+            Answer::Ok(_) => {
+                return RunReply { answer, duration, logs: Vec::new(), used: ResourceUse::default() };
+            }
             _ => self.logs(&answer, bounds.logs, begun + bounds.time + OVERTIME).await,
         };
-        RunReply { answer, duration, logs }
+        let used = self.used(&answer, false);
+        RunReply { answer, duration, logs, used }
     }
 
     async fn run(&self, invocation: &Invocation, deadline: Millis, sent: &(dyn Fn() + Sync)) -> RunReply {
@@ -225,8 +249,9 @@ impl<E: Engine> Container for HttpContainer<E> {
         let _running = Running::begin(self);
         let body = Bytes::from(invocation.run_body(deadline));
         let (answer, duration) = self.post(bounds.time, Reach::Once, "/run", body, sent).await;
+        let used = self.used(&answer, invocation.action.limits.concurrency > 1);
         let logs = self.logs(&answer, bounds.logs, begun + bounds.time + OVERTIME).await;
-        RunReply { answer, duration, logs }
+        RunReply { answer, duration, logs, used }
     }
 
     async fn freeze(&self) -> io::Result<()> {

@@ -4,7 +4,10 @@ use std::io;
 use std::net::SocketAddr;
 
 use async_trait::async_trait;
+use chasen_entity::ByteSize;
 use tokio::net::TcpStream;
+
+use crate::meter::Reading;
 
 /// The port that every image listens on.
 pub const PORT: u16 = 8080;
@@ -47,6 +50,11 @@ pub trait Engine: Dial {
 
     /// Ends it and waits until nothing of it is left.
     async fn stop(&self);
+
+    /// What its counters say, of one with this memory limit. Nothing where the host has none.
+    fn reading(&self, _limit: ByteSize) -> Reading {
+        Reading::default()
+    }
 
     /// Puts what has been printed by now into the container's [`super::Output`], where the host can tell that without
     /// waiting.

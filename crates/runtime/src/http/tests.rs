@@ -86,7 +86,7 @@ fn world(address: SocketAddr, change: impl FnOnce(&mut Settings)) -> World {
         dials: AtomicU32::new(0),
     };
     let output = Arc::new(Output::default());
-    let mut settings = Settings { keep: ByteSize::bytes(KEEP), sentinelled: false, quiet: Duration::ZERO };
+    let mut settings = Settings { memory: ByteSize::mb(256), keep: ByteSize::bytes(KEEP), sentinelled: false, quiet: Duration::ZERO };
     change(&mut settings);
     let container = Arc::new(HttpContainer::new(engine, Arc::clone(&output), settings));
     let mut action = ExecutableAction::clone(&invocation("guest", "hello", "blackbox", "{}").action);

@@ -38,6 +38,7 @@ pub(crate) struct ForkServer {
 struct Birth<'a> {
     calls: &'a [Call],
     entrances: usize,
+    awaits_files: bool,
 }
 
 /// What it says.
@@ -51,14 +52,19 @@ pub(crate) enum Word {
     Refused { reason: String },
 }
 
-/// The message that asks for the program of a cell with `entrances` groups.
+/// The message that asks for the program of a cell with `entrances` groups, which may have to wait for its files.
 ///
 /// # Errors
 /// When the rights of a program cannot be named.
-pub(crate) fn birth(files: u64, filter: &Filter, entrances: usize) -> Result<Vec<u8>, String> {
+pub(crate) fn birth(
+    files: u64,
+    filter: &Filter,
+    entrances: usize,
+    awaits_files: bool,
+) -> Result<Vec<u8>, String> {
     let mut calls = rights::becoming_the_user((INNER_ID, INNER_ID));
     calls.extend(rights::giving_up(files, filter)?);
-    serde_json::to_vec(&Birth { calls: &calls, entrances }).map_err(failed("asking for a birth"))
+    serde_json::to_vec(&Birth { calls: &calls, entrances, awaits_files }).map_err(failed("asking for a birth"))
 }
 
 impl ForkServer {

@@ -56,13 +56,15 @@ pub(super) fn live(mut inside: Inside<'_>) -> ! {
     let born = prepared.and_then(|()| if inside.is_forked { inside.await_program() } else { Ok(NO_PROGRAM) });
     let Inside { teller, program, .. } = inside;
     let running = match born {
-        Ok(NO_PROGRAM) => start(program),
-        Ok(number) => Ok(number),
+        Ok(NO_PROGRAM) => start(program, &teller),
+        Ok(number) => {
+            teller.tell(&News::Started);
+            Ok(number)
+        }
         Err(reason) => Err(News::Failed(reason)),
     };
     match running {
         Ok(program) => {
-            teller.tell(&News::Started);
             teller.tell(&News::Ended(watch(program)));
             sys::exit_now(0)
         }
@@ -149,8 +151,10 @@ fn scratch(path: &str, bytes: u64, attributes: MountAttrFlags) -> Result<(), Str
     mounts::attach(&mount, Path::new(path)).map_err(failed(format!("mounting {path}")))
 }
 
-/// Starts the program as the cell's second process; gives its number once it has been executed.
-fn start(program: Program) -> Result<i32, News> {
+/// Starts the program as the cell's second process; gives its number once it has been executed. `words` is told that it
+/// runs, or that only its files are missing.
+fn start(program: Program, words: &Teller) -> Result<i32, News> {
+    let awaits_files = program.awaits_files();
     let (mut listener, teller) = Listener::pair().map_err(failed("making a pipe")).map_err(News::Failed)?;
     match sys::fork_in_cell().map_err(failed("starting the program's process")).map_err(News::Failed)? {
         None => {
@@ -163,10 +167,15 @@ fn start(program: Program) -> Result<i32, News> {
             drop(teller);
             // The program's files belong to the program alone: their other ends must see its end.
             drop(program);
-            match listener.wait_for_close() {
-                Some(news @ (News::Failed(_) | News::NotExecutable(_))) => Err(news),
-                _ => Ok(pid),
+            if awaits_files {
+                words.tell(&News::Started);
             }
+            match listener.wait_for_close() {
+                Some(news @ (News::Failed(_) | News::NotExecutable(_))) => return Err(news),
+                _ if awaits_files => {}
+                _ => words.tell(&News::Started),
+            }
+            Ok(pid)
         }
     }
 }

@@ -62,6 +62,7 @@ pub(crate) fn bear(
     files: Vec<OwnedFd>,
 ) -> Result<Newborn, String> {
     let program = Program::new(&request.argv, &request.env, &request.cwd, files)?;
+    let program = if request.awaits_files { program.awaiting_files() } else { program };
     let (listener, teller) = Listener::pair().map_err(failed("making a pipe"))?;
     let (gate, opener) = pipe_with(PipeFlags::CLOEXEC).map_err(failed("making a pipe"))?;
     let Cradle { home, tree, network, entrances, filter, outer_id, is_forked } = cradle;

@@ -12,7 +12,7 @@ const MAX_REASON: usize = 1024;
 pub(crate) enum News {
     /// Everything is ready for the program, which a fork server may bear now.
     Prepared,
-    /// The program has been executed.
+    /// The program has been executed, or will be as soon as its files come.
     Started,
     /// A step failed; the newborn ends.
     Failed(String),

@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, OwnedFd, RawFd};
 
 use super::news::News;
 use crate::cell::MAX_FILES;
+use crate::helper::wire;
 use crate::sys;
 
 /// What to run; owned by a fresh child that does nothing else any more.
@@ -15,6 +16,8 @@ pub(super) struct Program {
     env: Vec<CString>,
     cwd: String,
     files: Vec<OwnedFd>,
+    /// Whether what it has is no file of the program yet but the socket by which they come.
+    awaits_files: bool,
 }
 
 impl Program {
@@ -35,7 +38,18 @@ impl Program {
                 .collect::<Result<_, _>>()?,
             cwd: cwd.to_owned(),
             files,
+            awaits_files: false,
         })
+    }
+
+    /// The same, with one file that is the socket by which the program's own come.
+    pub(super) fn awaiting_files(self) -> Self {
+        Self { awaits_files: true, ..self }
+    }
+
+    /// Whether it waits for its files.
+    pub(super) fn awaits_files(&self) -> bool {
+        self.awaits_files
     }
 
     /// The numbers of its files, to be spared when all else is closed.
@@ -46,8 +60,8 @@ impl Program {
 
     /// Becomes the program; returns only on failure. Descriptors that are not its files are closed by the `exec`.
     /// A name without a slash is looked for in the folders of the environment's `PATH`.
-    pub(super) fn run(self) -> News {
-        if let Err(reason) = self.prepare() {
+    pub(super) fn run(mut self) -> News {
+        if let Err(reason) = self.await_files().and_then(|()| self.prepare()) {
             return News::Failed(reason);
         }
         let name = self.argv.first().map(|name| name.to_bytes()).unwrap_or_default();
@@ -80,6 +94,13 @@ impl Program {
         let folders =
             path.unwrap_or_default().split(|byte| *byte == b':').filter(|folder| !folder.is_empty());
         folders.filter_map(|folder| CString::new([folder, b"/", name].concat()).ok()).collect()
+    }
+
+    /// Waits for its files, if it has none yet. Ends the process if nobody will send them.
+    fn await_files(&mut self) -> Result<(), String> {
+        let Some(socket) = self.files.first().filter(|_| self.awaits_files) else { return Ok(()) };
+        self.files = wire::await_files(socket.as_fd()).map_err(|error| format!("awaiting files: {error}"))?;
+        if self.files.is_empty() { sys::exit_now(0) } else { Ok(()) }
     }
 
     #[allow(unsafe_code)]

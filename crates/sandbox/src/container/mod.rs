@@ -14,8 +14,9 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use async_trait::async_trait;
 use chasen_entity::error_text::runtime::NOT_STARTED;
 use chasen_entity::response::Answer;
-use chasen_entity::{ByteSize, Invocation, Millis};
+use chasen_entity::{ByteSize, Invocation, Millis, ResourceUse};
 use chasen_runtime::connection::{Body, Broken, LogSink, Reply};
+use chasen_runtime::meter::Meter;
 use chasen_runtime::personality::Personality;
 use chasen_spi::container_factory::{Container, InitCode, RunBounds, RunReply};
 use parking_lot::Mutex;
@@ -47,8 +48,8 @@ pub(crate) struct Parts {
     pub(crate) compile: Option<Compile>,
     /// The cell's network; given back when the cell is gone.
     pub(crate) lease: Option<Lease>,
-    /// Size of the writable layer over the code, bytes.
-    pub(crate) scratch: u64,
+    /// Its memory limit.
+    pub(crate) memory: ByteSize,
     /// Most bytes of an answer that are kept.
     pub(crate) keep: ByteSize,
 }
@@ -64,6 +65,7 @@ pub(crate) struct SandboxContainer {
     turn: tokio::sync::Mutex<()>,
     /// The logs of activations that are in it at the same time.
     together: Arc<Together>,
+    meter: Meter,
 }
 
 /// Why an initialisation ended before the runtime was asked, or instead of it.
@@ -83,6 +85,7 @@ impl SandboxContainer {
             lease: Mutex::new(lease),
             turn: tokio::sync::Mutex::default(),
             together: Arc::default(),
+            meter: Meter::default(),
         }
     }
 
@@ -97,7 +100,7 @@ impl SandboxContainer {
         code: &InitCode,
         env: &[(String, String)],
     ) -> Result<Option<Arc<Layer>>, Hindrance> {
-        let Parts { cell, layers, compile, personality, output, scratch, .. } = &self.parts;
+        let Parts { cell, layers, compile, personality, output, memory, .. } = &self.parts;
         let exec = &code.action.exec;
         let Some(text) = code.text.as_ref().filter(|text| !text.is_empty()) else { return Ok(None) };
         let bad = |why: &str| {
@@ -118,7 +121,7 @@ impl SandboxContainer {
             why.lines().for_each(|line| output.note(line));
             return Err(Hindrance::Code(NOT_STARTED.to_owned()));
         }
-        let mounted = cell.mount_code(layer.path(), *scratch).await;
+        let mounted = cell.mount_code(layer.path(), memory.as_bytes() / 2).await;
         mounted.map_err(|error| Hindrance::Platform(error.to_string()))?;
         *self.layer.lock() = Some(Arc::clone(&layer));
         Ok(Some(layer))
@@ -209,13 +212,14 @@ impl SandboxContainer {
 
     /// What a reply means, or its absence, which each kind words in its own way.
     async fn answer(&self, reply: Result<Reply, Broken>, ended: fn(Personality) -> Option<String>) -> Answer {
-        let Parts { cell, personality, .. } = &self.parts;
+        let Parts { cell, personality, memory, .. } = &self.parts;
+        let ran_out = || self.meter.has_kills(&cell.reading(*memory));
         match reply {
             Ok(Reply::Initialized) => Answer::Ok(Vec::new()),
             Ok(Reply::Result(Body::Whole(body))) => Answer::Ok(body),
             Ok(Reply::Result(Body::Cut { length, kept })) => Answer::TooLong { length, kept },
             // A launcher survives when the process that it started is killed for memory.
-            Ok(Reply::DeveloperError(_)) if cell.oom_killed() => Answer::OutOfMemory,
+            Ok(Reply::DeveloperError(_)) if ran_out() => Answer::OutOfMemory,
             Ok(Reply::DeveloperError(Body::Whole(body))) => Answer::Refused(body),
             Ok(Reply::DeveloperError(Body::Cut { length, kept })) => Answer::TooLong { length, kept },
             Err(broken) => {
@@ -225,12 +229,18 @@ impl SandboxContainer {
                     // run's time limit ends all that are in here; those that reach their own meanwhile say that.
                     let _ = timeout(END_GRACE, cell.exited()).await;
                 }
-                if cell.oom_killed() {
+                if ran_out() {
                     return Answer::OutOfMemory;
                 }
                 ended(*personality).map_or(Answer::Gone, |text| Answer::Refused(error_body(&text)))
             }
         }
+    }
+
+    /// What the activation used that ends with this answer.
+    fn used(&self, answer: &Answer, shared: bool) -> ResourceUse {
+        let reading = self.parts.cell.reading(self.parts.memory);
+        self.meter.used(&reading, !shared, RunReply::keeps(answer))
     }
 
     /// True if the runtime ended since its last answer.
@@ -256,17 +266,19 @@ impl Container for SandboxContainer {
     async fn init(&self, invocation: &Invocation, code: InitCode) -> RunReply {
         let bounds = RunBounds::new(&code.action.limits);
         self.parts.output.set_limit(bounds.logs.as_bytes());
+        self.meter.begin(&self.parts.cell.reading(self.parts.memory));
         let work = self.initialize(invocation, &code);
         let (answer, duration) = self.bounded(bounds.time, work).await;
         let logs = match answer {
-            // What it printed belongs to the first run.
+            // What it printed belongs to the first run, and what it used.
             Answer::Ok(_) => {
                 self.parts.output.drain();
-                Vec::new()
+                return RunReply { answer, duration, logs: Vec::new(), used: ResourceUse::default() };
             }
             _ => self.parts.output.take(),
         };
-        RunReply { answer, duration, logs }
+        let used = self.used(&answer, false);
+        RunReply { answer, duration, logs, used }
     }
 
     async fn run(&self, invocation: &Invocation, deadline: Millis, sent: &(dyn Fn() + Sync)) -> RunReply {
@@ -280,6 +292,7 @@ impl Container for SandboxContainer {
                 answer: Answer::Gone,
                 duration: Duration::ZERO,
                 logs: self.parts.output.take(),
+                used: ResourceUse::default(),
             };
         }
         sent();
@@ -290,8 +303,10 @@ impl Container for SandboxContainer {
             self.answer(reply, |personality| personality.ended_in_run().map(str::to_owned)).await
         };
         let (answer, duration) = self.bounded(bounds.time, work).await;
+        let used = self.used(&answer, shared);
         let output = &self.parts.output;
-        RunReply { answer, duration, logs: log.map_or_else(|| output.take(), |log| output.take_with(&log)) }
+        let logs = log.map_or_else(|| output.take(), |log| output.take_with(&log));
+        RunReply { answer, duration, logs, used }
     }
 
     async fn freeze(&self) -> io::Result<()> {

@@ -1,15 +1,18 @@
 //! Starting cells: the helper behind them, their network, their names.
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use chasen_spi::container_factory::CreateError;
+use chasen_telemetry::task;
 use parking_lot::Mutex;
 
+use super::nursery::{Nursery, Prepared, Shape, UnderWay};
 use super::{OpenError, SandboxConfig, blocking, failed};
 use crate::cell::{Cell, CellNetwork, CellSpec, MAX_NAME};
-use crate::helper::{Helper, HelperConfig, HelperError, Mode, StartError};
+use crate::helper::{Helper, HelperConfig, HelperError, Mode, PreparedCell, StartError};
 use crate::network::{Lease, Network};
 
 /// What starts the cells of a node.
@@ -18,7 +21,18 @@ pub(crate) struct Cells {
     config: Arc<SandboxConfig>,
     network: Mutex<Option<Arc<Network>>>,
     helper: tokio::sync::Mutex<HelperState>,
+    nursery: Arc<Nursery>,
     made: AtomicU64,
+}
+
+/// A cell that was started by its shape.
+pub(super) struct Begun<T> {
+    pub(super) cell: Cell,
+    /// What the node keeps of its files.
+    pub(super) kept: T,
+    pub(super) lease: Option<Lease>,
+    /// To be held until its first run is over: cells are prepared behind starts.
+    pub(super) under_way: UnderWay,
 }
 
 #[derive(Debug)]
@@ -57,18 +71,24 @@ impl From<CreateError> for NotStarted {
 
 impl Cells {
     /// Starts the helper and the network.
-    pub(super) async fn open(config: Arc<SandboxConfig>) -> Result<Self, OpenError> {
+    pub(super) async fn open(config: Arc<SandboxConfig>) -> Result<Arc<Self>, OpenError> {
         let helper = spawn_helper(&config).await?;
         let network = match config.network.clone().filter(|_| config.mode == Mode::Isolated) {
             Some(network) => Some(blocking(move || Network::open(network)).await??),
             None => None,
         };
-        Ok(Self {
+        // Plain processes cost too little to be prepared.
+        let prepared = if config.mode == Mode::Isolated { config.prepared_cells } else { 0 };
+        let nursery = Nursery::new(prepared);
+        let cells = Arc::new(Self {
             config,
             network: Mutex::new(network.map(Arc::new)),
             helper: tokio::sync::Mutex::new(HelperState::Running(helper)),
+            nursery: Arc::clone(&nursery),
             made: AtomicU64::new(0),
-        })
+        });
+        drop(task::spawn("prepared cells", nursery.keep(Arc::downgrade(&cells))));
+        Ok(cells)
     }
 
     /// The network, while there is one.
@@ -82,6 +102,36 @@ impl Cells {
             Some(network) => network.take().await.map(Some).map_err(failed),
             None => Ok(None),
         }
+    }
+
+    /// Starts a cell of this shape: a prepared one if there is one, or one that is made now. `outfit` gives its files, and
+    /// what the node keeps of them.
+    pub(super) async fn begin<T>(
+        &self,
+        shape: &Shape,
+        outfit: impl Fn() -> io::Result<(Vec<OwnedFd>, T)>,
+    ) -> Result<Begun<T>, CreateError> {
+        let (under_way, prepared) = self.nursery.begin(shape);
+        if let Some(Prepared { cell, lease }) = prepared {
+            let (files, kept) = outfit().map_err(failed)?;
+            match cell.begin(&files) {
+                Ok(cell) => return Ok(Begun { cell, kept, lease, under_way }),
+                Err(error) => tracing::debug!(%error, "a prepared cell has ended; another one is made"),
+            }
+        }
+        let lease = self.lease().await?;
+        let specify = || {
+            let (files, kept) = outfit()?;
+            let bare = shape.cell(self.next_name(&shape.kind), network_of(lease.as_ref())?);
+            Ok((CellSpec { files, ..bare }, kept))
+        };
+        let (cell, kept) = self.start(specify).await?;
+        Ok(Begun { cell, kept, lease, under_way })
+    }
+
+    /// Makes a cell that waits for its files.
+    pub(super) async fn prepare(&self, spec: CellSpec) -> Result<PreparedCell, CreateError> {
+        self.helper(None).await?.prepare(spec).await.map_err(failed)
     }
 
     /// Starts a cell of this specification, which comes with what the node keeps; once more, specified anew, with a
@@ -160,6 +210,7 @@ impl Cells {
     /// Ends every cell, the helper and the network.
     pub(crate) async fn close(&self) {
         let state = std::mem::replace(&mut *self.helper.lock().await, HelperState::Closed);
+        self.nursery.close();
         if let HelperState::Running(helper) = state
             && let Err(error) = helper.close().await
         {

@@ -42,6 +42,8 @@ pub struct SandboxConfig {
     pub node_memory: ByteSize,
     /// Whether programs of kinds with a fork server are born by it, where the node has the machine's root.
     pub fork_server: bool,
+    /// Cells that are kept ready for each kind and memory that was started lately; none where cells are not isolated.
+    pub prepared_cells: usize,
     /// How long an interpreter may take to be up.
     pub start_deadline: Duration,
     /// Memory of a cell in which code is compiled, its files included.
@@ -77,6 +79,7 @@ impl SandboxConfig {
             payload: PayloadLimits::default(),
             node_memory: ByteSize::mb(2048),
             fork_server: false,
+            prepared_cells: 0,
             start_deadline: Duration::from_secs(20),
             build_memory: ByteSize::mb(1024),
             code_bounds: Bounds::default(),

@@ -2,6 +2,7 @@
 
 mod cells;
 mod config;
+mod nursery;
 mod plan;
 
 use std::fs::File;
@@ -118,7 +119,7 @@ impl SandboxFactory {
         let isolated = config.mode == Mode::Isolated;
         let interpreters = Interpreters::new(isolated.then(|| config.rootfs_dir.clone()));
         let api_host = config.api_host.clone().or_else(|| door.map(|door| format!("http://{door}")));
-        let (planner, cells) = (Arc::new(Planner::new(interpreters, resolvers, api_host)), Arc::new(cells));
+        let planner = Arc::new(Planner::new(interpreters, resolvers, api_host));
         let folder = config.data_dir.clone();
         let open = {
             let (config, planner, cells) = (Arc::clone(&config), Arc::clone(&planner), Arc::clone(&cells));
@@ -174,7 +175,7 @@ impl SandboxFactory {
                 environment,
             }),
             lease,
-            scratch: spec.memory.as_bytes() / 2,
+            memory: spec.memory,
             keep: self.config.payload.kept(),
         }))
     }

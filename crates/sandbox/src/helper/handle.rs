@@ -10,8 +10,10 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use super::launch::{Launched, launch, reap};
 use super::link::{Done, LOST_EXIT, Life, Link, Refusal};
+use super::prepared::PreparedCell;
 use super::wire::{CellKey, Request, StartRequest};
 use super::{HelperConfig, Mode};
 use crate::cell::{ACTION_FOLDER, Cell, CellNetwork, CellSpec, Exit};
@@ -133,6 +135,28 @@ impl Helper {
     /// # Errors
     /// See [`StartError`].
     pub async fn start(&self, spec: CellSpec) -> Result<Cell, StartError> {
+        self.bear(spec, false).await
+    }
+
+    /// Starts a cell that lacks nothing but its program's files, and executes the program when they come; resolves when
+    /// it is ready for them. Isolated cells only.
+    ///
+    /// Cancelling the future ends the cell in the background.
+    ///
+    /// # Errors
+    /// See [`StartError`]; a program that cannot be executed shows only when it gets its files, by the cell's end.
+    pub async fn prepare(&self, mut spec: CellSpec) -> Result<PreparedCell, StartError> {
+        if !spec.files.is_empty() || self.inner.mode != Mode::Isolated {
+            return Err(StartError::Invalid("only isolated cells without files are prepared".to_owned()));
+        }
+        let pair = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None);
+        let (door, theirs) = pair.map_err(|error| StartError::Refused(format!("making a socket: {error}")))?;
+        spec.files.push(theirs);
+        Ok(PreparedCell { cell: self.bear(spec, true).await?, door })
+    }
+
+    /// Starts a cell whose program is executed at once, or when its files come by the one file that it has.
+    async fn bear(&self, spec: CellSpec, awaits_files: bool) -> Result<Cell, StartError> {
         spec.check().map_err(StartError::Invalid)?;
         let link = &self.inner.link;
         let mut expected = link.expect_answer();
@@ -167,6 +191,7 @@ impl Helper {
             hostname: spec.hostname,
             limits: spec.limits,
             prepared_network: network.is_some(),
+            awaits_files,
         }));
         let exchange = async {
             link.send(&request, &fds).await.map_err(start_send_error)?;

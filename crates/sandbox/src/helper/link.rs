@@ -197,8 +197,11 @@ pub(super) async fn next_report(
 }
 
 /// The end of a cell of which nothing more is known.
-pub(super) const LOST_EXIT: Exit =
-    Exit { status: ExitStatus::Lost, oom: false, usage: Usage { memory_peak: 0, memory_now: 0, cpu_ns: 0 } };
+pub(super) const LOST_EXIT: Exit = Exit {
+    status: ExitStatus::Lost,
+    oom: false,
+    usage: Usage { memory_peak: 0, memory_now: 0, cpu_ns: 0, oom_kills: 0 },
+};
 
 /// A request that has a number and may have an answer one day.
 pub(super) struct Expected {

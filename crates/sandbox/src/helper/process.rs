@@ -11,7 +11,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, epoll, poll};
 use rustix::fs::{FlockOperation, Mode as FileMode, OFlags, flock};
 
 use super::fork_servers::Outcome;
-use super::ward::{Death, Ward};
+use super::ward::{Death, Kept, Ward};
 use super::wire::{self, CellKey, Receiver, Report, Request, Settings};
 use crate::birth::news::News;
 use crate::sys;
@@ -291,14 +291,24 @@ impl Process {
         if is_prepared {
             self.ward.ask_for_program(key);
         }
-        if let Some(reason) = not_executable
-            && self.asking.remove(&key).is_some()
-        {
-            self.say(&Report::NotExecutable { request: key, reason });
+        if let Some(reason) = not_executable {
+            if self.asking.remove(&key).is_some() {
+                self.say(&Report::NotExecutable { request: key, reason });
+            } else {
+                self.tell_of_late_failure(key, &reason);
+            }
         }
-        if let Some(answer) = answer {
-            self.answer(key, answer);
+        match answer {
+            Some(Err(reason)) if !self.asking.contains_key(&key) => self.tell_of_late_failure(key, &reason),
+            Some(answer) => self.answer(key, answer),
+            None => {}
         }
+    }
+
+    /// The program of a cell that was waiting for its files does not come up. The node sees it end.
+    fn tell_of_late_failure(&self, key: CellKey, reason: &str) {
+        let name = self.ward.cell(key).map(Kept::name).unwrap_or_default();
+        complain(&format!("sandbox helper: the program of {name} did not start: {reason}"));
     }
 
     /// Answers a start, once.

@@ -45,6 +45,10 @@ pub(super) struct Kept {
 }
 
 impl Kept {
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
     pub(super) fn is_plain(&self) -> bool {
         matches!(self.kind, Kind::Plain)
     }
@@ -56,6 +60,8 @@ struct Unborn {
     files: Vec<OwnedFd>,
     /// Most files that it may open.
     file_limit: u64,
+    /// Whether its files come later, by the one that it has.
+    awaits_files: bool,
 }
 
 enum Kind {
@@ -225,7 +231,12 @@ impl Ward {
         };
         let unborn = cell.unborn.take().ok_or("the cell has its program")?;
         let entrances = group.entrances_by_writing().map_err(|error| error.to_string())?;
-        let message = fork_server::birth(unborn.file_limit, &isolation.filter, entrances.len())?;
+        let message = fork_server::birth(
+            unborn.file_limit,
+            &isolation.filter,
+            entrances.len(),
+            unborn.awaits_files,
+        )?;
         let newborn = cell.pidfd.try_clone().map_err(|error| error.to_string())?;
         let entrances = entrances.into_iter().map(OwnedFd::from);
         let descriptors = std::iter::once(newborn).chain(entrances).chain(unborn.files).collect();
@@ -412,7 +423,12 @@ impl Isolation {
             Some(server) => {
                 let copies: Result<Vec<_>, _> = files.iter().map(OwnedFd::try_clone).collect();
                 let files = copies.map_err(|error| format!("sharing the program's files: {error}"))?;
-                Some(Unborn { server, files, file_limit: request.limits.files })
+                Some(Unborn {
+                    server,
+                    files,
+                    file_limit: request.limits.files,
+                    awaits_files: request.awaits_files,
+                })
             }
             None => None,
         };

@@ -10,6 +10,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
@@ -30,13 +31,18 @@ const MAX_FDS: usize = MAX_FILES + 1;
 /// Numbers a cell for as long as one helper lives; the number of the request that started it.
 pub(crate) type CellKey = u64;
 
+/// Node → program of a cell that awaits its files: here they are.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct FilesCome;
+
 /// Node → helper.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Request {
     /// The first message; answered by [`Report::Ready`] or [`Report::Unfit`].
     Configure(Settings),
     /// Start a cell; answered by [`Report::Done`] with its process number, or [`Report::Refused`]. The descriptors
-    /// beside it are the cell's files in order, then the network namespace if `prepared_network`.
+    /// beside it are the cell's files in order, or the one socket by which they will come if `awaits_files`; then the
+    /// network namespace if `prepared_network`.
     Start(Box<StartRequest>),
     /// Lay code over a running cell; answered by [`Report::Done`] or [`Report::Refused`].
     MountCode { request: u64, cell: CellKey, layer: PathBuf, upper_bytes: u64 },
@@ -69,6 +75,8 @@ pub(crate) struct StartRequest {
     pub(crate) hostname: String,
     pub(crate) limits: Limits,
     pub(crate) prepared_network: bool,
+    /// Whether the cell shall be ready for its program and execute it when its files come.
+    pub(crate) awaits_files: bool,
 }
 
 impl fmt::Debug for StartRequest {
@@ -123,6 +131,24 @@ pub(crate) fn send(socket: BorrowedFd<'_>, message: &[u8], fds: &[BorrowedFd<'_>
     }
     sendmsg(socket, &[IoSlice::new(message)], &mut control, SendFlags::DONTWAIT | SendFlags::NOSIGNAL)?;
     Ok(())
+}
+
+/// Waits for the files of a program that come in one message by this socket; none if its other end is closed.
+///
+/// # Errors
+/// What the socket says.
+pub(crate) fn await_files(socket: BorrowedFd<'_>) -> io::Result<Vec<OwnedFd>> {
+    let mut receiver = Receiver::new();
+    loop {
+        match receiver.receive::<FilesCome>(socket) {
+            Ok(come) => return Ok(come.map(|(_, files)| files).unwrap_or_default()),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                // Interrupted or not: it is looked at again.
+                let _ = poll(&mut [PollFd::new(&socket, PollFlags::IN)], None);
+            }
+            Err(error) => return Err(error),
+        }
+    }
 }
 
 /// Serialises a message for [`send`].

@@ -5,7 +5,9 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use chasen_entity::ByteSize;
 use chasen_runtime::http::{Dial, Engine, PORT};
+use chasen_runtime::meter::Reading;
 use chasen_spi::image_store::HeldImage;
 use parking_lot::Mutex;
 use tokio::net::{TcpSocket, TcpStream};
@@ -63,6 +65,10 @@ impl Engine for CellEngine {
 
     async fn oom_killed(&self) -> bool {
         self.cell.oom_killed()
+    }
+
+    fn reading(&self, limit: ByteSize) -> Reading {
+        self.cell.reading(limit)
     }
 
     async fn kill(&self) {

@@ -87,6 +87,7 @@ impl ImageFactory {
         // For as long as the cell lives: a full pipe would stop it.
         drop(task::spawn("output of an image", async move { pumped.pump().await }));
         let settings = Settings {
+            memory: spec.memory,
             keep: self.config.payload.kept(),
             sentinelled: self.config.runtimes.manifest().marks_logs(&spec.kind, spec.image.as_deref()),
             quiet: std::time::Duration::ZERO,

@@ -16,7 +16,7 @@ use chasen_entity::{ActionKey, ActivationId, ByteSize, EntityName, FullyQualifie
 use chasen_entity::{
     ActionLimits, AuthKey, Exec, ExecutableAction, Identity, Namespace, Parameters, RawJson, Role, StoreLevel,
 };
-use chasen_entity::{Revision, Subject, TransactionId, UserLimits, Version};
+use chasen_entity::{ResourceUse, Revision, Subject, TransactionId, UserLimits, Version};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
@@ -45,6 +45,7 @@ pub fn invocation(namespace: &str, action: &str, kind: &str, arguments: &str) ->
             exec: Exec { kind: kind.to_owned(), ..Exec::default() },
             limits: ActionLimits::default(),
             annotations: Parameters::new(),
+            texts: chasen_entity::action::Texts::default(),
         }),
         binding: None,
         arguments: RawJson::parse(arguments.as_bytes()).unwrap(),
@@ -243,7 +244,7 @@ impl Container for MemoryContainer {
             other => other,
         };
         let answer = self.act(what, limit_of(invocation), &RawJson::empty_object()).await;
-        RunReply { answer, duration: begun.elapsed(), logs: Vec::new() }
+        RunReply { answer, duration: begun.elapsed(), logs: Vec::new(), used: ResourceUse::default() }
     }
 
     async fn run(&self, invocation: &Invocation, _deadline: Millis, sent: &(dyn Fn() + Sync)) -> RunReply {
@@ -264,7 +265,7 @@ impl Container for MemoryContainer {
         self.check("no more runs than slots", own.is_some_and(|(_, _, slots)| running <= slots));
         let answer = self.act(&what, limit_of(invocation), &invocation.arguments).await;
         self.running.fetch_sub(1, Ordering::SeqCst);
-        RunReply { answer, duration: begun.elapsed(), logs: Vec::new() }
+        RunReply { answer, duration: begun.elapsed(), logs: Vec::new(), used: ResourceUse::default() }
     }
 
     async fn freeze(&self) -> Result<(), std::io::Error> {
