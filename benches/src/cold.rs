@@ -4,17 +4,18 @@ use std::time::Instant;
 
 use serde_json::json;
 
+use crate::Failure;
 use crate::direct::Launcher;
 use crate::http::Client;
 use crate::kinds::{self, Kind};
 use crate::node::Node;
+use crate::report::{Bound, Measured, Report};
 use crate::stats::{Samples, best, millis};
-use crate::{Failure, report};
 
 const REPETITIONS: usize = 5;
 const CALLS: usize = 9;
 
-pub(crate) fn run() -> Result<(), Failure> {
+pub(crate) fn run(report: &mut Report) -> Result<(), Failure> {
     let node = Node::without_stem_cells(&[])?;
     // The preinstalled modules and built launchers of every kind are waited for by its first call.
     for kind in [
@@ -36,17 +37,25 @@ pub(crate) fn run() -> Result<(), Failure> {
             direct.push(millis(reference.at(0.5)));
         }
         let (ours, reference) = (best(&platform), best(&direct));
-        let what =
-            format!("cold {} call ÷ launcher alone (p50: {ours:.1} ms ÷ {reference:.1} ms)", kind.name);
-        report(&what, &format!("{:.2}", ours / reference), "≤ 1.2");
+        report.judge(
+            &format!("cold {} call ÷ launcher alone, p50", kind.name),
+            &Measured::ratio(ours / reference).with(format!("{ours:.1} ÷ {reference:.1} ms")),
+            Bound::at_most(1.2),
+        );
     }
-    executable(&node, "native executable", &kinds::native_stub()?, "≤ 8 ms")?;
-    executable(&node, "executable in Go", &kinds::go_executable()?, "≤ 12 ms")?;
-    forked()
+    executable(report, &node, "native executable", &kinds::native_stub()?, Bound::at_most(8.0))?;
+    executable(report, &node, "executable in Go", &kinds::go_executable()?, Bound::at_most(12.0))?;
+    forked(report)
 }
 
 /// Cold calls of an executable that speaks for itself: there is no launcher to hold them against.
-fn executable(node: &Node, name: &str, exec: &serde_json::Value, must: &str) -> Result<(), Failure> {
+fn executable(
+    report: &mut Report,
+    node: &Node,
+    name: &str,
+    exec: &serde_json::Value,
+    bound: Bound,
+) -> Result<(), Failure> {
     let mut client = Client::connect(&node.host)?;
     let mut medians = Vec::new();
     for repetition in 0..REPETITIONS {
@@ -61,12 +70,12 @@ fn executable(node: &Node, name: &str, exec: &serde_json::Value, must: &str) -> 
         }
         medians.push(millis(samples.at(0.5)));
     }
-    report(&format!("cold {name} call, p50"), &format!("{:.1} ms", best(&medians)), must);
+    report.judge(&format!("cold {name} call, p50"), &Measured::millis(best(&medians)), bound);
     Ok(())
 }
 
 /// Cold calls of functions in Python that are forked from an interpreter that is up.
-fn forked() -> Result<(), Failure> {
+fn forked(report: &mut Report) -> Result<(), Failure> {
     let node = Node::without_stem_cells(&[("sandbox.fork-server", "true")])?;
     let mut client = Client::connect(&node.host)?;
     let code = "def main(args):\n    return {'forked': 'fork_server' in open('/proc/self/cmdline').read()}\n";
@@ -90,8 +99,11 @@ fn forked() -> Result<(), Failure> {
         platform.push(millis(ours.at(0.5)));
         direct.push(millis(reference.at(0.5)));
     }
-    let what = format!("cold {} call, forked (launcher alone: {:.1} ms)", kind.name, best(&direct));
-    report(&what, &format!("{:.1} ms", best(&platform)), "≤ 8 ms");
+    report.judge(
+        &format!("cold {} call, forked, p50", kind.name),
+        &Measured::millis(best(&platform)).with(format!("launcher alone: {:.1} ms", best(&direct))),
+        Bound::at_most(8.0),
+    );
     Ok(())
 }
 

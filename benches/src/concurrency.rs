@@ -12,12 +12,14 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use crate::Failure;
 use crate::direct::Launcher;
-use crate::http::Client;
+use crate::http::{Client, Id};
 use crate::kinds;
+use crate::load::Pressure;
 use crate::node::Node;
+use crate::report::{Bound, Measured, Report};
 use crate::stats::{Samples, best, millis};
-use crate::{Failure, report};
 
 const TOGETHER: usize = 10_000;
 const CONNECTIONS: usize = 4;
@@ -33,7 +35,7 @@ const WAITS: &str = "const container = Math.random(); let inside = 0; let most =
     await new Promise((go) => setTimeout(go, 1000));\n\
     inside--; return { container };\n}";
 
-pub(crate) fn run() -> Result<(), Failure> {
+pub(crate) fn run(report: &mut Report) -> Result<(), Failure> {
     let node = Node::with(&[
         ("limits.action-concurrency-max", &TOGETHER.to_string()),
         ("limits.concurrent-invocations", "unlimited"),
@@ -44,6 +46,7 @@ pub(crate) fn run() -> Result<(), Failure> {
     let action = serde_json::json!({"exec": kind.exec(), "limits": limits}).to_string();
     client.send("PUT", "/actions/waits", action.as_bytes())?.expect(200)?;
     let container = ask(&mut client)?.0;
+    let pressure = Pressure::begin();
     let (mut tails, mut alone, mut peaks) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..REPETITIONS {
         let samples = burst(&node.host, &container)?;
@@ -56,14 +59,19 @@ pub(crate) fn run() -> Result<(), Failure> {
         let mut launcher = Launcher::start(&kind)?;
         alone.push(millis(launcher.run_together("{\"value\":{}}", TOGETHER)?.at(0.99)));
     }
-    report(
+    report.judge(
         &format!("{TOGETHER} activations in one container, each waits 1 s: acceptance to end, p99, 0 errors"),
-        &format!("{:.0} ms", best(&tails)),
-        "≤ 1 500 ms",
+        &Measured::millis(best(&tails)),
+        Bound::at_most(1_500.0),
     );
-    report("  in it at the same time, each time", &format!("{peaks:?}"), &TOGETHER.to_string());
-    report("  CPU pressure", &crate::load::cpu_pressure(), "");
-    report("  the same launcher alone, p99", &format!("{:.0} ms", best(&alone)), "");
+    let together = peaks.iter().min().copied().unwrap_or_default();
+    report.judge(
+        "in it at the same time, at least",
+        &Measured::count(together),
+        Bound::at_least(TOGETHER as f64),
+    );
+    report.beside("the same launcher alone, p99", Measured::millis(best(&alone)));
+    report.beside("meanwhile", pressure.share());
     Ok(())
 }
 
@@ -82,7 +90,7 @@ fn burst(host: &str, container: &Value) -> Result<Samples, Failure> {
     let workers: Vec<_> = (0..CONNECTIONS)
         .map(|_| {
             let host = host.to_owned();
-            thread::spawn(move || -> Result<Vec<String>, String> {
+            thread::spawn(move || -> Result<Vec<Id>, String> {
                 let mut client = Client::connect(&host).map_err(|error| error.to_string())?;
                 let path = "/actions/waits";
                 client
@@ -120,7 +128,7 @@ fn burst(host: &str, container: &Value) -> Result<Samples, Failure> {
 }
 
 /// The record, once it is there.
-fn record(client: &mut Client, id: &str, begun: Instant) -> Result<Value, Failure> {
+fn record(client: &mut Client, id: &Id, begun: Instant) -> Result<Value, Failure> {
     loop {
         let reply = client.send("GET", &format!("/activations/{id}"), b"")?;
         if reply.status == 200 {

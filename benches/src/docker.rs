@@ -11,10 +11,11 @@ use chasen_test_images::of_shell;
 use chasen_testkit::docker::{Daemon, NETWORK};
 use serde_json::{Value, json};
 
+use crate::Failure;
 use crate::http::Client;
 use crate::node::Node;
+use crate::report::{Bound, Measured, Report};
 use crate::stats::{Samples, best, millis};
-use crate::{Failure, report};
 
 const REPETITIONS: usize = 3;
 const CALLS: usize = 9;
@@ -25,11 +26,11 @@ const MEMORY: u32 = 128;
 const PATIENCE: Duration = Duration::from_secs(60);
 const LOOK: Duration = Duration::from_millis(1);
 
-pub(crate) fn run() -> Result<(), Failure> {
+pub(crate) fn run(report: &mut Report) -> Result<(), Failure> {
     let daemon = match Daemon::start() {
         Ok(daemon) => daemon,
         Err(why) => {
-            report(&format!("cold call of an image in an engine: skipped, {why}"), "", "≤ 1.3");
+            report.beside("cold call of an image in an engine", format!("skipped, {why}"));
             return Ok(());
         }
     };
@@ -56,9 +57,11 @@ pub(crate) fn run() -> Result<(), Failure> {
         by_hand.push(millis(reference.at(0.5)));
     }
     let (ours, reference) = (best(&platform), best(&by_hand));
-    let what =
-        format!("cold call of an image ÷ its container by hand (p50: {ours:.0} ms ÷ {reference:.0} ms)");
-    report(&what, &format!("{:.2}", ours / reference), "≤ 1.3");
+    report.judge(
+        "cold call of an image ÷ its container by hand, p50",
+        &Measured::ratio(ours / reference).with(format!("{ours:.0} ÷ {reference:.0} ms")),
+        Bound::at_most(1.3),
+    );
     Ok(())
 }
 

@@ -3,9 +3,11 @@
 use std::time::Instant;
 
 use crate::http::Client;
+use crate::load::Pressure;
 use crate::node::Node;
+use crate::report::{Bound, Measured, Report};
 use crate::stats::{Samples, best, millis};
-use crate::{Failure, kinds, load, report};
+use crate::{Failure, kinds, load};
 
 const ACTIONS: u64 = 10_000;
 const PACKAGES: u64 = 1_000;
@@ -15,7 +17,7 @@ const TRIGGERS: u64 = 10;
 const REPETITIONS: usize = 5;
 const SAMPLES: u64 = 100;
 
-pub(crate) fn run() -> Result<(), Failure> {
+pub(crate) fn run(report: &mut Report) -> Result<(), Failure> {
     let node = Node::start()?;
     let mut client = Client::connect(&node.host)?;
     eprintln!("entities: {ACTIONS} actions, {PACKAGES} packages, {RULES} rules");
@@ -35,6 +37,7 @@ pub(crate) fn run() -> Result<(), Failure> {
         put(format!("/rules/r{n}"), rule(n).into_bytes())(client)
     })?;
 
+    let pressure = Pressure::begin();
     let packaged = |n: u64| format!("p{}/x{n}", n % PACKAGES);
     for (collection, name, body) in [
         (
@@ -49,7 +52,7 @@ pub(crate) fn run() -> Result<(), Failure> {
     ] {
         let what =
             name(0).split('/').next().filter(|first| first.starts_with('p')).map_or("", |_| "packaged ");
-        let crud = |verb: &str, query: &str, content: bool| -> Result<(), Failure> {
+        let mut crud = |verb: &str, query: &str, content: bool| -> Result<(), Failure> {
             let mut client = Client::connect(&node.host)?;
             let mut tails = Vec::new();
             for repetition in 0..REPETITIONS as u64 {
@@ -64,7 +67,8 @@ pub(crate) fn run() -> Result<(), Failure> {
                 tails.push(millis(samples.at(0.99)));
             }
             let verb = if query.is_empty() { verb.to_owned() } else { format!("{verb} (update)") };
-            report(&format!("{verb} {what}{collection}, p99"), &format!("{:.1} ms", best(&tails)), "≤ 20 ms");
+            let what = format!("{verb} {what}{collection}, p99");
+            report.judge(&what, &Measured::millis(best(&tails)), Bound::at_most(20.0));
             Ok(())
         };
         crud("PUT", "", true)?;
@@ -79,20 +83,20 @@ pub(crate) fn run() -> Result<(), Failure> {
             client.send("GET", &format!("/{collection}?limit=200"), b"")?.expect(200)?;
             samples.record(begun.elapsed());
         }
-        report(
+        report.judge(
             &format!("list of 200 {collection}, p99"),
-            &format!("{:.1} ms", millis(samples.at(0.99))),
-            "≤ 20 ms",
+            &Measured::millis(millis(samples.at(0.99))),
+            Bound::at_most(20.0),
         );
     }
-    report("  CPU pressure", &load::cpu_pressure(), "");
+    report.beside("meanwhile", pressure.share());
     Ok(())
 }
 
 /// Rules of the trigger that is fired.
 const FIRED: u64 = 1_000;
 
-pub(crate) fn fire() -> Result<(), Failure> {
+pub(crate) fn fire(report: &mut Report) -> Result<(), Failure> {
     let node = Node::start()?;
     let mut client = Client::connect(&node.host)?;
     client.put_action("stub", &kinds::native_stub()?, 128)?;
@@ -125,15 +129,12 @@ pub(crate) fn fire() -> Result<(), Failure> {
             return Err(format!("not every rule started its action: {logs:?}").into());
         }
     }
-    report(
-        &format!("firing a trigger with {FIRED} rules, answer, best of {REPETITIONS}"),
-        &format!("{:.1} ms", best(&answers)),
-        "≤ 50 ms",
+    report.judge(
+        &format!("firing a trigger with {FIRED} rules, answer"),
+        &Measured::millis(best(&answers)),
+        Bound::at_most(50.0),
     );
-    report(
-        "  until its record says that every rule has started its action",
-        &format!("{:.0} ms", best(&started)),
-        "",
-    );
+    let what = "until its record says that every rule has started its action";
+    report.beside(what, Measured::millis(best(&started)));
     Ok(())
 }

@@ -1,8 +1,11 @@
 //! A plain HTTP/1.1 client on one kept connection: as little as possible between the clock and the node.
 
+use std::fmt;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
+
+use serde_json::{Value, json};
 
 use crate::Failure;
 
@@ -11,13 +14,47 @@ pub(crate) const GUEST: &str = "Basic MjNiYzQ2YjEtNzFmNi00ZWQ1LThjNTQtODE2YWE0Zj
 
 pub(crate) struct Client {
     stream: BufReader<TcpStream>,
-    host: String,
+    authorization: String,
+}
+
+/// An activation's id: hexadecimal digits.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Id([u8; 32]);
+
+impl fmt::Display for Id {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&String::from_utf8_lossy(&self.0))
+    }
 }
 
 pub(crate) struct Reply {
     pub(crate) status: u16,
-    pub(crate) activation_id: Option<String>,
+    pub(crate) activation_id: Option<Id>,
     pub(crate) body: Vec<u8>,
+}
+
+/// A request with a JSON body, as it goes over the wire; `path` is the whole one.
+pub(crate) fn request(method: &str, path: &str, authorization: Option<&str>, body: &[u8]) -> Vec<u8> {
+    let authorization = authorization.map(|value| format!("Authorization: {value}\r\n")).unwrap_or_default();
+    let mut request = format!(
+        "{method} {path} HTTP/1.1\r\nHost: localhost\r\n{authorization}\
+         Content-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    )
+    .into_bytes();
+    request.extend_from_slice(body);
+    request
+}
+
+/// A blocking call of an action by the guest, its result wanted.
+pub(crate) fn call(action: &str) -> Vec<u8> {
+    invocation(action, "?blocking=true&result=true", GUEST)
+}
+
+/// A call of an action.
+pub(crate) fn invocation(action: &str, query: &str, authorization: &str) -> Vec<u8> {
+    let path = format!("/api/v1/namespaces/_/actions/{action}{query}");
+    request("POST", &path, Some(authorization), b"{}")
 }
 
 impl Client {
@@ -25,14 +62,46 @@ impl Client {
         let stream = TcpStream::connect(host)?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(Duration::from_secs(90)))?;
-        Ok(Self { stream: BufReader::new(stream), host: host.to_owned() })
+        Ok(Self { stream: BufReader::new(stream), authorization: GUEST.to_owned() })
     }
 
-    /// One request as the guest; `path` starts below `/api/v1/namespaces/_`.
+    /// The same node, as somebody else.
+    pub(crate) fn connect_as(host: &str, authorization: &str) -> Result<Self, Failure> {
+        Ok(Self { authorization: authorization.to_owned(), ..Self::connect(host)? })
+    }
+
+    /// One request; `path` starts below `/api/v1/namespaces/_`.
     pub(crate) fn send(&mut self, method: &str, path: &str, body: &[u8]) -> Result<Reply, Failure> {
-        let request = self.request(method, path, body);
-        self.stream.get_mut().write_all(&request)?;
+        self.exchange(&self.request(method, path, body))
+    }
+
+    /// One request as it goes over the wire.
+    pub(crate) fn exchange(&mut self, request: &[u8]) -> Result<Reply, Failure> {
+        self.stream.get_mut().write_all(request)?;
         self.receive()
+    }
+
+    /// What these requests of the same client are answered with, none of which waits for the answer to another one.
+    pub(crate) fn exchange_all(
+        &mut self,
+        requests: impl Iterator<Item = (&'static str, String)>,
+        mut answered: impl FnMut(Reply) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        const TOGETHER: usize = 256;
+        let mut requests = requests.peekable();
+        while requests.peek().is_some() {
+            let mut count = 0;
+            let mut bytes = Vec::new();
+            for (method, path) in requests.by_ref().take(TOGETHER) {
+                bytes.extend(self.request(method, &path, b""));
+                count += 1;
+            }
+            self.stream.get_mut().write_all(&bytes)?;
+            for _ in 0..count {
+                answered(self.receive()?)?;
+            }
+        }
+        Ok(())
     }
 
     /// The same request so many times, none of which waits for an answer; the ids of the activations, all of which
@@ -43,7 +112,7 @@ impl Client {
         path: &str,
         body: &[u8],
         count: usize,
-    ) -> Result<Vec<String>, Failure> {
+    ) -> Result<Vec<Id>, Failure> {
         let requests = self.request(method, path, body).repeat(count);
         let mut writer = self.stream.get_ref().try_clone()?;
         let writing = std::thread::spawn(move || writer.write_all(&requests));
@@ -58,26 +127,11 @@ impl Client {
     }
 
     fn request(&self, method: &str, path: &str, body: &[u8]) -> Vec<u8> {
-        let mut request = format!(
-            "{method} /api/v1/namespaces/_{path} HTTP/1.1\r\nHost: {}\r\nAuthorization: {GUEST}\r\n\
-             Content-Type: application/json\r\nContent-Length: {}\r\n\r\n",
-            self.host,
-            body.len()
-        )
-        .into_bytes();
-        request.extend_from_slice(body);
-        request
-    }
-
-    /// The reference: an answer of the same HTTP server that does nothing.
-    pub(crate) fn ping(&mut self) -> Result<Reply, Failure> {
-        let request = format!("GET /ping HTTP/1.1\r\nHost: {}\r\n\r\n", self.host);
-        self.stream.get_mut().write_all(request.as_bytes())?;
-        self.receive()
+        request(method, &format!("/api/v1/namespaces/_{path}"), Some(&self.authorization), body)
     }
 
     fn receive(&mut self) -> Result<Reply, Failure> {
-        let mut line = String::new();
+        let mut line = String::with_capacity(128);
         self.stream.read_line(&mut line)?;
         let status = line.split(' ').nth(1).and_then(|code| code.parse().ok()).ok_or("no HTTP status")?;
         let (mut length, mut activation_id) = (0, None);
@@ -85,10 +139,10 @@ impl Client {
             line.clear();
             self.stream.read_line(&mut line)?;
             let Some((name, value)) = line.trim_end().split_once(": ") else { break };
-            match name.to_ascii_lowercase().as_str() {
-                "content-length" => length = value.parse()?,
-                "x-openwhisk-activation-id" => activation_id = Some(value.to_owned()),
-                _ => {}
+            if name.eq_ignore_ascii_case("content-length") {
+                length = value.parse()?;
+            } else if name.eq_ignore_ascii_case("x-openwhisk-activation-id") {
+                activation_id = Some(Id(value.as_bytes().try_into()?));
             }
         }
         let mut body = vec![0; length];
@@ -97,15 +151,23 @@ impl Client {
     }
 
     /// Creates or replaces an action.
-    pub(crate) fn put_action(
-        &mut self,
-        name: &str,
-        exec: &serde_json::Value,
-        memory: u32,
-    ) -> Result<(), Failure> {
-        let body = serde_json::json!({"exec": exec, "limits": {"memory": memory}}).to_string();
-        let reply = self.send("PUT", &format!("/actions/{name}?overwrite=true"), body.as_bytes())?;
+    pub(crate) fn put_action(&mut self, name: &str, exec: &Value, memory: u32) -> Result<(), Failure> {
+        self.put(name, &json!({"exec": exec, "limits": {"memory": memory}}))
+    }
+
+    /// Creates or replaces an action from its whole document.
+    pub(crate) fn put(&mut self, name: &str, action: &Value) -> Result<(), Failure> {
+        let reply =
+            self.send("PUT", &format!("/actions/{name}?overwrite=true"), action.to_string().as_bytes())?;
         reply.expect(200)
+    }
+
+    /// Records of activations in the namespace.
+    pub(crate) fn records(&mut self) -> Result<u64, Failure> {
+        let reply = self.send("GET", "/activations?count=true", b"")?;
+        reply.expect(200)?;
+        let count: Value = serde_json::from_slice(&reply.body)?;
+        Ok(count.get("activations").and_then(Value::as_u64).ok_or("the records are not counted")?)
     }
 
     /// A blocking call.

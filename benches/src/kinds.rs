@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use chasen_entity::Manifest;
 use chasen_entity::manifest::Interpreter;
@@ -175,16 +176,21 @@ pub(crate) fn go_executable() -> Result<Value, Failure> {
 
 /// The `exec` of the native stub: a static ActionLoop executable.
 pub(crate) fn native_stub() -> Result<Value, Failure> {
+    native_stub_that_waits(Duration::ZERO)
+}
+
+/// The native stub with a pause before each answer that needs no processor.
+pub(crate) fn native_stub_that_waits(pause: Duration) -> Result<Value, Failure> {
     use base64::Engine;
-    let folder = std::env::temp_dir().join(format!("chasen-stub-{}", std::process::id()));
-    fs::create_dir_all(&folder)?;
-    let program = folder.join("stub");
+    let folder = tempfile::tempdir()?;
+    let program = folder.path().join("stub");
+    let pause = format!("-DPAUSE={}", pause.as_micros());
     let source = concat!(env!("CARGO_MANIFEST_DIR"), "/stub/stub.c");
-    let built = Command::new("cc").args(["-O2", "-static", "-o"]).arg(&program).arg(source).status()?;
+    let built =
+        Command::new("cc").args(["-O2", "-static", &pause, "-o"]).arg(&program).arg(source).status()?;
     if !built.success() {
         return Err("cc could not build the native stub".into());
     }
     let code = base64::engine::general_purpose::STANDARD.encode(fs::read(&program)?);
-    fs::remove_dir_all(&folder)?;
     Ok(json!({"kind": "blackbox", "image": "openwhisk/actionloop-base", "code": code}))
 }

@@ -52,6 +52,18 @@ impl Node {
         Ok(Self { node, host, ready_after, _manifest: manifest })
     }
 
+    /// A namespace beside the guest's; its credentials.
+    pub(crate) fn tenant(&self, name: &str) -> Result<String, Failure> {
+        let created = chasen_testkit::chasen()
+            .args(["admin", "user", "create", name, "--data"])
+            .arg(self.data())
+            .output()?;
+        if !created.status.success() {
+            return Err(format!("no namespace {name}: {}", String::from_utf8_lossy(&created.stderr)).into());
+        }
+        Ok(String::from_utf8(created.stdout)?.trim().to_owned())
+    }
+
     pub(crate) fn data(&self) -> &Path {
         self.node.data()
     }

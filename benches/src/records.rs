@@ -4,9 +4,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::http::Client;
+use crate::load::Pressure;
 use crate::node::Node;
+use crate::report::{Bound, Measured, Report};
 use crate::stats::{Samples, best, millis};
-use crate::{Failure, kinds, load, report};
+use crate::{Failure, kinds, load};
 
 const RECORDS: u64 = 500_000;
 /// Records written per second while others are read.
@@ -15,7 +17,7 @@ const ACTIONS: u64 = 10;
 const REPETITIONS: usize = 5;
 const READS: u64 = 200;
 
-pub(crate) fn run() -> Result<(), Failure> {
+pub(crate) fn run(report: &mut Report) -> Result<(), Failure> {
     let node = Node::start()?;
     let mut client = Client::connect(&node.host)?;
     let stub = kinds::native_stub()?;
@@ -44,21 +46,21 @@ pub(crate) fn run() -> Result<(), Failure> {
         ("count since … upto", format!("/activations?count=true&since={begun}&upto={middle}")),
         ("get", format!("/activations/{id}")),
     ];
+    let pressure = Pressure::begin();
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let writer = scope.spawn(|| {
             load::until(&node.host, 4, Some(WRITES), &stop, &invoke).map_err(|error| error.to_string())
         });
-        let measured = queries.iter().try_for_each(|(what, path)| measure(&mut client, what, path));
+        let measured = queries.iter().try_for_each(|(what, path)| measure(report, &mut client, what, path));
         stop.store(true, Ordering::Relaxed);
         let written = writer.join().map_err(|_| "the writer panicked")??;
-        let pressure = load::cpu_pressure();
-        report("  records written meanwhile; CPU pressure", &format!("{}; {pressure}", written.count()), "");
+        report.beside("meanwhile", format!("{} records written; {}", written.count(), pressure.share()));
         measured
     })
 }
 
-fn measure(client: &mut Client, what: &str, path: &str) -> Result<(), Failure> {
+fn measure(report: &mut Report, client: &mut Client, what: &str, path: &str) -> Result<(), Failure> {
     let (mut middles, mut tails) = (Vec::new(), Vec::new());
     for _ in 0..REPETITIONS {
         let mut samples = Samples::new()?;
@@ -70,8 +72,9 @@ fn measure(client: &mut Client, what: &str, path: &str) -> Result<(), Failure> {
         middles.push(millis(samples.at(0.5)));
         tails.push(millis(samples.at(0.99)));
     }
-    let what = format!("{what}, {RECORDS} records in the namespace, {WRITES:.0}/s being written: p50 / p99");
-    report(&what, &format!("{:.1} / {:.1} ms", best(&middles), best(&tails)), "p99 ≤ 30 ms");
+    let what = format!("{what}, {RECORDS} records in the namespace, {WRITES:.0}/s being written: p99");
+    let measured = Measured::millis(best(&tails)).with(format!("p50 {:.1} ms", best(&middles)));
+    report.judge(&what, &measured, Bound::at_most(30.0));
     Ok(())
 }
 

@@ -29,6 +29,11 @@ impl Samples {
         self.0.len()
     }
 
+    /// In milliseconds.
+    pub(crate) fn mean(&self) -> f64 {
+        self.0.mean() / 1e6
+    }
+
     /// The duration that this share of the calls stays below.
     pub(crate) fn at(&self, quantile: f64) -> Duration {
         Duration::from_nanos(self.0.value_at_quantile(quantile))
@@ -42,4 +47,9 @@ pub(crate) fn millis(duration: Duration) -> f64 {
 /// The smallest of a few repetitions: what the machine can do when nobody else disturbs it.
 pub(crate) fn best(values: &[f64]) -> f64 {
     values.iter().copied().fold(f64::INFINITY, f64::min)
+}
+
+/// The largest of a few repetitions: the same for rates.
+pub(crate) fn most(values: &[f64]) -> f64 {
+    values.iter().copied().fold(f64::NEG_INFINITY, f64::max)
 }

@@ -4,19 +4,20 @@
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use crate::Failure;
 use crate::direct::Launcher;
 use crate::http::Client;
 use crate::kinds;
 use crate::node::Node;
+use crate::report::{Bound, Measured, Report};
 use crate::stats::{Samples, best, millis};
-use crate::{Failure, report};
 
 const REPETITIONS: usize = 5;
 const CALLS: usize = 9;
 /// Until another stem cell waits in the place of the one that was taken.
 const REFILL: Duration = Duration::from_millis(700);
 
-pub(crate) fn run() -> Result<(), Failure> {
+pub(crate) fn run(report: &mut Report) -> Result<(), Failure> {
     let node = Node::start()?;
     let kind = kinds::node()?;
     let mut client = Client::connect(&node.host)?;
@@ -47,10 +48,13 @@ pub(crate) fn run() -> Result<(), Failure> {
         direct.push(millis(reference.at(0.5)));
     }
     let (ours, reference) = (best(&platform), best(&direct));
-    let what = format!(
-        "first {} call in a stem cell − initialisation and run of a launcher that is up (p50: {ours:.1} − {reference:.1} ms)",
-        kind.name
+    report.judge(
+        &format!(
+            "first {} call in a stem cell − initialisation and run of a launcher that is up, p50",
+            kind.name
+        ),
+        &Measured::millis(ours - reference).with(format!("{ours:.1} − {reference:.1} ms")),
+        Bound::at_most(5.0),
     );
-    report(&what, &format!("{:.1} ms", ours - reference), "≤ 5 ms");
     Ok(())
 }

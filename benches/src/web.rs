@@ -1,0 +1,48 @@
+//! A web action against a call of the same function with credentials.
+
+use serde_json::json;
+
+use crate::http::{self, Client};
+use crate::ledger::Ledger;
+use crate::load::{self, Pressure};
+use crate::node::Node;
+use crate::report::{Bound, Measured, Report, grouped};
+use crate::stats::most;
+use crate::throughput::{CLIENTS, MEASURED, WARM_UP};
+use crate::{Failure, kinds};
+
+const REPETITIONS: usize = 5;
+
+pub(crate) fn run(report: &mut Report) -> Result<(), Failure> {
+    let node = Node::start()?;
+    let mut client = Client::connect(&node.host)?;
+    client.put(
+        "stub",
+        &json!({"exec": kinds::native_stub()?, "limits": {"memory": 128},
+                "annotations": [{"key": "web-export", "value": true}]}),
+    )?;
+    client.invoke("stub")?.expect(200)?;
+    let web = http::request("POST", "/api/v1/web/guest/default/stub.json", None, b"{}");
+    let (web, call) = ([(web, 1.0)], [(http::call("stub"), 1.0)]);
+    let mut ledger = Ledger::open(&mut client)?;
+    let pressure = Pressure::begin();
+    let (mut ours, mut reference) = (Vec::new(), Vec::new());
+    for _ in 0..REPETITIONS {
+        for (rates, request) in [(&mut reference, &call), (&mut ours, &web)] {
+            ledger.enter(load::closed(&node.host, CLIENTS, WARM_UP, request)?)?;
+            rates.push(ledger.enter(load::closed(&node.host, CLIENTS, MEASURED, request)?)?.rate());
+        }
+    }
+    let (ours, reference) = (most(&ours), most(&reference));
+    report.judge(
+        "web action, JSON in and out ÷ blocking calls of the same native stub",
+        &Measured::ratio(ours / reference).with(format!(
+            "{} ÷ {}/s",
+            grouped(ours, 0),
+            grouped(reference, 0)
+        )),
+        Bound::at_least(0.9),
+    );
+    report.beside("meanwhile", pressure.share());
+    ledger.close(&mut client, report)
+}
