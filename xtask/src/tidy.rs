@@ -20,7 +20,7 @@ pub(crate) fn check() -> Result<(), String> {
     let root = root();
     let mut violations = star_of_rooms(&root)?;
     let mut files = Vec::new();
-    for folder in ["crates", "adapters", "runtimes", "tests", "benches", "xtask"] {
+    for folder in ["crates", "adapters", "runtimes", "tests", "benches", "tools", "xtask"] {
         rust_files(&root.join(folder), &mut files)?;
     }
     for file in &files {

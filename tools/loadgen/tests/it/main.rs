@@ -1,0 +1,5 @@
+//! The load generator against servers of any manners.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+
+mod runs;
+mod server;
