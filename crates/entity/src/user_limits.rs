@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::error_text;
 use crate::limits::Range;
 use crate::{ByteSize, LimitBounds};
 
@@ -57,21 +58,58 @@ pub struct UserLimits {
     /// How much is kept of a result that is too long.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub truncation_size: Option<ByteSize>,
-    /// Containers of an action that are kept although they idle. Kept for tools; an idle container's life is the
-    /// node's decision.
+    /// Containers of an action that are kept although they have idled for as long as containers are kept.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub warmed_container_keeping_count: Option<u32>,
-    /// How long those are kept (`10 minutes`). Kept for tools, too.
+    /// How long those are kept beyond that (`10 minutes`).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub warmed_container_keeping_timeout: Option<String>,
     /// Most containers that an action may ask for with `instances`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_action_instances: Option<u32>,
+    /// Name of the policy that its actions are scheduled by, whatever they ask for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scheduling_policy: Option<String>,
+    /// What its blocking calls are answered that do not end in time, where they do not say so themselves.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub blocking_timeout_status: Option<TimeoutStatus>,
+}
+
+/// The status of a blocking call whose activation does not end in time; a number in documents.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(into = "u16", try_from = "u16")]
+pub enum TimeoutStatus {
+    /// 202, and the id of the activation.
+    #[default]
+    Accepted,
+    /// 504 as an error, and the id of the activation.
+    GatewayTimeout,
+}
+
+impl From<TimeoutStatus> for u16 {
+    fn from(status: TimeoutStatus) -> Self {
+        match status {
+            TimeoutStatus::Accepted => 202,
+            TimeoutStatus::GatewayTimeout => 504,
+        }
+    }
+}
+
+impl TryFrom<u16> for TimeoutStatus {
+    type Error = String;
+
+    fn try_from(status: u16) -> Result<Self, Self::Error> {
+        match status {
+            202 => Ok(Self::Accepted),
+            504 => Ok(Self::GatewayTimeout),
+            other => Err(error_text::timeout_status(&other.to_string())),
+        }
+    }
 }
 
 impl UserLimits {
     /// Names of all fields, in the order that documents are shown in.
-    pub const FIELDS: [&'static str; 19] = [
+    pub const FIELDS: [&'static str; 21] = [
         "invocationsPerMinute",
         "concurrentInvocations",
         "firesPerMinute",
@@ -91,6 +129,8 @@ impl UserLimits {
         "warmedContainerKeepingCount",
         "warmedContainerKeepingTimeout",
         "maxActionInstances",
+        "schedulingPolicy",
+        "blockingTimeoutStatus",
     ];
 
     /// These limits, and where they say nothing, those.
@@ -121,6 +161,8 @@ impl UserLimits {
                 .warmed_container_keeping_timeout
                 .or(other.warmed_container_keeping_timeout),
             max_action_instances: self.max_action_instances.or(other.max_action_instances),
+            scheduling_policy: self.scheduling_policy.or(other.scheduling_policy),
+            blocking_timeout_status: self.blocking_timeout_status.or(other.blocking_timeout_status),
         }
     }
 
@@ -155,6 +197,8 @@ mod tests {
             "minActionTimeout": 8, "maxActionTimeout": 9, "minActionConcurrency": 10, "maxActionConcurrency": 11,
             "maxParameterSize": "12 MB", "maxPayloadSize": "13 KB", "truncationSize": "14 B",
             "warmedContainerKeepingCount": 15, "warmedContainerKeepingTimeout": "16 minutes", "maxActionInstances": 17,
+            "schedulingPolicy": "event-driven",
+            "blockingTimeoutStatus": 504,
         })
     }
 
@@ -177,6 +221,14 @@ mod tests {
         assert_eq!(all.clone().or(&UserLimits::default()), all);
         let own = UserLimits { fires_per_minute: Some(99), ..UserLimits::default() };
         assert_eq!(own.clone().or(&all), UserLimits { fires_per_minute: Some(99), ..all });
+    }
+
+    #[test]
+    fn a_call_that_is_late_is_accepted_or_an_error() {
+        for status in [TimeoutStatus::Accepted, TimeoutStatus::GatewayTimeout] {
+            assert_eq!(TimeoutStatus::try_from(u16::from(status)), Ok(status));
+        }
+        assert_eq!(TimeoutStatus::try_from(418), Err("'418' is not one of 202 and 504.".to_owned()));
     }
 
     fn limit() -> impl Strategy<Value = Option<u32>> {

@@ -1,5 +1,6 @@
 //! Records of activations, as readers see them. Written through the event log.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -26,6 +27,9 @@ pub struct ActivationQuery {
     pub limit: u64,
 }
 
+/// Is shown records one after the other, and says when it has seen enough.
+pub type RecordVisitor = Box<dyn FnMut(&Activation) -> ControlFlow<()> + Send>;
+
 /// The store of records. A record is visible here from the moment its `Finished` event was appended.
 #[async_trait]
 pub trait ActivationStore: Send + Sync {
@@ -34,6 +38,10 @@ pub trait ActivationStore: Send + Sync {
 
     /// A page of records.
     async fn list(&self, query: &ActivationQuery) -> Result<Vec<Arc<Activation>>, StoreError>;
+
+    /// Shows the page of a query record by record, so that it never lies in memory as a whole. The visitor may be
+    /// called on a thread where it may take its time, and is dropped before this returns.
+    async fn visit(&self, query: &ActivationQuery, visitor: RecordVisitor) -> Result<(), StoreError>;
 
     /// How many records match; `skip` and `limit` are ignored.
     async fn count(&self, query: &ActivationQuery) -> Result<u64, StoreError>;

@@ -6,6 +6,7 @@
 
 use std::cmp::Reverse;
 use std::collections::{HashSet, VecDeque};
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use chasen_entity::{Activation, ActivationId};
@@ -21,16 +22,18 @@ const PAGE: usize = 512;
 /// From here on it pays to look at tallies before skipping one by one.
 const FAR: u64 = 2048;
 
-/// The page that a query asks for. `tail` is what of the tail matches, newest first.
-pub(super) fn list(
+/// Shows the page that a query asks for record by record, until the visitor has seen enough. `tail` is what of the
+/// tail matches, newest first.
+pub(super) fn walk(
     query: &ActivationQuery,
     tail: Vec<Arc<TailRecord>>,
     segments: Vec<Arc<Segment>>,
-) -> Result<Vec<Arc<Activation>>, StoreError> {
+    mut visitor: impl FnMut(Arc<Activation>) -> ControlFlow<()>,
+) -> Result<(), StoreError> {
     let mut tail = tail;
     let mut jumped = None;
     if query.skip >= FAR && query.cause.is_none() {
-        let Some(query) = jump(query, &tail, &segments)? else { return Ok(Vec::new()) };
+        let Some(query) = jump(query, &tail, &segments)? else { return Ok(()) };
         tail.retain(|record| query.upto.is_none_or(|upto| record.entry.start <= upto));
         jumped = Some(query);
     }
@@ -38,23 +41,26 @@ pub(super) fn list(
     let mut merge = Merge::new(query, tail, segments);
     for _ in 0..query.skip {
         if merge.next()?.is_none() {
-            return Ok(Vec::new());
+            return Ok(());
         }
     }
-    let mut page = Vec::new();
-    while (page.len() as u64) < query.limit {
-        match merge.next()? {
+    let mut shown = 0;
+    while shown < query.limit {
+        let record = match merge.next()? {
             None => break,
-            Some(Place::Tail(record)) => page.push(record.load()?),
-            // A record whose file expires meanwhile is left out.
-            Some(Place::Segment(segment, id)) => {
-                if let Some(body) = segment.body(None, &id)? {
-                    page.push(Arc::new(payload::activation(&body)?));
-                }
-            }
+            Some(Place::Tail(record)) => record.load()?,
+            Some(Place::Segment(segment, id)) => match segment.body(None, &id)? {
+                Some(body) => Arc::new(payload::activation(&body)?),
+                // A record whose file expires meanwhile is left out.
+                None => continue,
+            },
+        };
+        shown += 1;
+        if visitor(record).is_break() {
+            break;
         }
     }
-    Ok(page)
+    Ok(())
 }
 
 /// How many records match.

@@ -15,19 +15,21 @@ pub(crate) mod tail;
 mod tally;
 mod writer;
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use async_trait::async_trait;
 use chasen_entity::{Activation, ActivationId};
-use chasen_spi::{ActivationQuery, ActivationStore, StoreError};
+use chasen_spi::{ActivationQuery, ActivationStore, RecordVisitor, StoreError};
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
 use crate::event_log::{Log, payload};
 use crate::{OpenError, background};
 use catalog::Catalog;
-use tail::Tail;
+use segment::Segment;
+use tail::{Tail, TailRecord};
 
 /// Reads of files at once.
 const READERS: usize = 4;
@@ -66,6 +68,23 @@ impl Activations {
         let catalog = self.catalog.clone();
         tokio::task::spawn_blocking(move || work(&catalog)).await.map_err(|error| failed(&error))?
     }
+
+    /// Reads a page: what of the tail matches, newest first, and the files.
+    async fn page<T: Send + 'static>(
+        &self,
+        query: &ActivationQuery,
+        work: impl FnOnce(&ActivationQuery, Vec<Arc<TailRecord>>, Vec<Arc<Segment>>) -> Result<T, StoreError>
+        + Send
+        + 'static,
+    ) -> Result<T, StoreError> {
+        let (tail, query) = (self.tail.clone(), query.clone());
+        self.read(move |catalog| {
+            let most = usize::try_from(query.skip.saturating_add(query.limit)).unwrap_or(usize::MAX);
+            let newest = tail.matching(&query, most);
+            work(&query, newest, catalog.newest_first())
+        })
+        .await
+    }
 }
 
 #[async_trait]
@@ -87,11 +106,20 @@ impl ActivationStore for Activations {
     }
 
     async fn list(&self, query: &ActivationQuery) -> Result<Vec<Arc<Activation>>, StoreError> {
-        let (tail, query) = (self.tail.clone(), query.clone());
-        self.read(move |catalog| {
-            let most = usize::try_from(query.skip.saturating_add(query.limit)).unwrap_or(usize::MAX);
-            let newest = tail.matching(&query, most);
-            listing::list(&query, newest, catalog.newest_first())
+        self.page(query, |query, newest, files| {
+            let mut page = Vec::new();
+            listing::walk(query, newest, files, |record| {
+                page.push(record);
+                ControlFlow::Continue(())
+            })?;
+            Ok(page)
+        })
+        .await
+    }
+
+    async fn visit(&self, query: &ActivationQuery, mut visitor: RecordVisitor) -> Result<(), StoreError> {
+        self.page(query, move |query, newest, files| {
+            listing::walk(query, newest, files, |record| visitor(&record))
         })
         .await
     }

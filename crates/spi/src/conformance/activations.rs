@@ -1,6 +1,7 @@
 //! What every event log and activation store must do.
 
-use std::sync::Arc;
+use std::ops::ControlFlow;
+use std::sync::{Arc, mpsc};
 
 use chasen_entity::{Activation, ActivationId, Event};
 
@@ -42,9 +43,27 @@ pub async fn event_log(log: &dyn EventLog, records: &dyn ActivationStore) {
     let page = ActivationQuery { skip: 1, limit: 1, ..query.clone() };
     assert_eq!(starts(records.list(&page).await.unwrap()), [20]);
     assert_eq!(records.count(&page).await, Ok(3));
+    visited(records).await;
     caused_ones(log, records).await;
     triggers(log, records).await;
     assert!(log.unfinished().unwrap().is_empty());
+}
+
+/// Visitors see pages, and no further than they want to.
+async fn visited(records: &dyn ActivationStore) {
+    for (skip, limit, enough, expected) in
+        [(0, 10, 10, vec![30, 20, 10]), (1, 1, 10, vec![20]), (0, 10, 2, vec![30, 20]), (3, 10, 10, vec![])]
+    {
+        let (shown, seen) = mpsc::channel();
+        let mut count = 0;
+        let visitor = Box::new(move |record: &Activation| {
+            shown.send(record.start).unwrap();
+            count += 1;
+            if count < enough { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        });
+        records.visit(&ActivationQuery { skip, limit, ..of_guest() }, visitor).await.unwrap();
+        assert_eq!(seen.iter().collect::<Vec<_>>(), expected, "the visitor is gone");
+    }
 }
 
 /// Work is under way from its accepted event to its end, with a record or without.

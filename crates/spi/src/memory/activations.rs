@@ -9,7 +9,9 @@ use parking_lot::Mutex;
 
 use super::page;
 use crate::event_log::Unfinished;
-use crate::{ActivationQuery, ActivationStore, EventLog, OpenActivation, Position, StoreError};
+use crate::{
+    ActivationQuery, ActivationStore, EventLog, OpenActivation, Position, RecordVisitor, StoreError,
+};
 
 /// The log and the records built from it, in a list.
 #[derive(Default)]
@@ -108,6 +110,12 @@ impl ActivationStore for MemoryEventLog {
 
     async fn list(&self, query: &ActivationQuery) -> Result<Vec<Arc<Activation>>, StoreError> {
         Ok(page(self.records(query), query.skip, query.limit))
+    }
+
+    async fn visit(&self, query: &ActivationQuery, mut visitor: RecordVisitor) -> Result<(), StoreError> {
+        let page = self.list(query).await?;
+        let _ = page.iter().try_for_each(|record| visitor(record));
+        Ok(())
     }
 
     async fn count(&self, query: &ActivationQuery) -> Result<u64, StoreError> {
