@@ -9,6 +9,7 @@ use chasen_entity::{TransactionId, error_text};
 use http::request::Parts;
 use http::{Method, StatusCode};
 
+use crate::api::actions::Told;
 use crate::api::docs::{self, Described};
 use crate::api::{actions, activations, info, namespaces, packages, rules, triggers};
 use crate::call::Call;
@@ -89,6 +90,10 @@ async fn below_api(call: &Call<'_>, method: &Method, path: &[&str], body: Reques
         (GET,    [ns, "actions", package, ""])               => actions::list_package(call, ns, package).await,
         (_,      [_, "actions", ""] | [_, "actions", _, ""]) => Err(ApiError::no_route()),
         (GET,    [ns, "actions", name])                      => actions::get(call, call.action(ns, None, name)?).await,
+        (GET,    [ns, "actions", name, "logs"])              => actions::tell_by_name(call, ns, name, Told::Logs).await,
+        (GET,    [ns, "actions", name, "summary"])           => actions::tell_by_name(call, ns, name, Told::Summary).await,
+        (GET,    [ns, "actions", package, name, "logs"])     => actions::tell(call, call.action(ns, Some(package), name)?, Told::Logs).await,
+        (GET,    [ns, "actions", package, name, "summary"])  => actions::tell(call, call.action(ns, Some(package), name)?, Told::Summary).await,
         (GET,    [ns, "actions", package, name])             => actions::get(call, call.action(ns, Some(package), name)?).await,
         (PUT,    [ns, "actions", name])                      => actions::put(call, call.action(ns, None, name)?, body).await,
         (PUT,    [ns, "actions", package, name])             => actions::put(call, call.action(ns, Some(package), name)?, body).await,

@@ -2,8 +2,11 @@
 
 mod exec;
 mod invoke;
+mod logs;
 mod put;
+mod records;
 mod sequence;
+mod summary;
 mod view;
 
 use bytes::Bytes;
@@ -14,6 +17,7 @@ use http::StatusCode;
 pub(crate) use self::exec::{ExecRules, NewExec};
 pub(crate) use self::invoke::invoke;
 pub(crate) use self::put::put;
+pub(crate) use self::records::{Told, tell, tell_by_name};
 use self::view::{ActionView, Summary};
 use crate::api::listing::{self, EntityListing};
 use crate::api::parameters;

@@ -16,7 +16,8 @@ use crate::wire::error::ApiError;
 use crate::wire::percent;
 use crate::wire::reply::Reply;
 
-const COLLECTION: &str = "activations";
+/// What records are called in paths and texts.
+pub(crate) const COLLECTION: &str = "activations";
 
 /// `GET …/activations`
 pub(crate) async fn list(call: &Call<'_>, namespace: &str) -> Result<Reply, ApiError> {
@@ -28,8 +29,7 @@ pub(crate) async fn list(call: &Call<'_>, namespace: &str) -> Result<Reply, ApiE
     let name = call.query.get("name").map(|value| name_filter(&value)).transpose()?.flatten();
     let cause = |value: &str| ActivationId::parse(value).map_err(|text| ApiError::query("cause", &text));
     let cause = call.query.get("cause").map(|value| cause(&value)).transpose()?;
-    let time = |name: &str| call.query.parse::<i64>(name, error_text::bad_epoch);
-    let (since, upto) = (time("since")?, time("upto")?);
+    let (since, upto) = call.query.times()?;
     if docs && page.count {
         return Err(ApiError::bad_request(error_text::DOCS_WITH_COUNT));
     }
@@ -37,8 +37,8 @@ pub(crate) async fn list(call: &Call<'_>, namespace: &str) -> Result<Reply, ApiE
         namespace: namespace.to_string(),
         name,
         cause,
-        since: since.map(|since| u64::try_from(since).unwrap_or(0)),
-        upto: upto.map(|upto| u64::try_from(upto).unwrap_or(0)),
+        since,
+        upto,
         skip: page.skip,
         limit: page.limit,
     };

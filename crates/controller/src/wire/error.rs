@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::fmt::Display;
 
-use chasen_entity::{Blame, Fault, TransactionId, error_text};
+use chasen_entity::{ActivationId, Blame, Fault, TransactionId, error_text};
 use chasen_spi::{LockError, Rejection, StoreError};
 use http::StatusCode;
 use http::header::{ALLOW, CONNECTION, HeaderMap, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
@@ -47,6 +47,8 @@ pub(crate) struct ApiError {
     allowed: Option<&'static str>,
     /// Headers beside those of its form.
     headers: Option<Box<HeaderMap>>,
+    /// What goes on nevertheless.
+    activation: Option<ActivationId>,
 }
 
 impl ApiError {
@@ -59,6 +61,7 @@ impl ApiError {
             retry_after: None,
             allowed: None,
             headers: None,
+            activation: None,
         }
     }
 
@@ -88,6 +91,11 @@ impl ApiError {
     /// 400: a query value does not deserialize.
     pub(crate) fn query(name: &str, reason: &str) -> Self {
         Self::rejection(StatusCode::BAD_REQUEST, error_text::bad_query(name, reason))
+    }
+
+    /// 400: the value of a header is none of those that there are. `name` as clients write it.
+    pub(crate) fn header(name: &str, reason: &str) -> Self {
+        Self::rejection(StatusCode::BAD_REQUEST, error_text::bad_header(name, reason))
     }
 
     /// 400 of a route.
@@ -147,6 +155,12 @@ impl ApiError {
         Self::refusal(StatusCode::INTERNAL_SERVER_ERROR, error_text::INTERNAL)
     }
 
+    /// 504: the activation was waited for so many milliseconds, and goes on.
+    pub(crate) fn not_ended(id: ActivationId, waited: u64) -> Self {
+        let text = error_text::not_ended(waited);
+        Self { activation: Some(id), ..Self::refusal(StatusCode::GATEWAY_TIMEOUT, text) }
+    }
+
     /// 503: a bounded thing is full.
     pub(crate) fn overloaded() -> Self {
         Self {
@@ -203,14 +217,17 @@ impl ApiError {
     /// The answer.
     pub(crate) fn into_reply(self, transaction_id: &TransactionId) -> Reply {
         #[derive(Serialize)]
+        #[serde(rename_all = "camelCase")]
         struct Body<'a> {
             error: &'a str,
             code: &'a TransactionId,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            activation_id: Option<ActivationId>,
         }
         if self.layer == Layer::Protocol {
             return Reply::text(self.status, self.text).with(CONNECTION, CLOSE);
         }
-        let body = Body { error: &self.text, code: transaction_id };
+        let body = Body { error: &self.text, code: transaction_id, activation_id: self.activation };
         let mut reply = match self.layer {
             Layer::Web | Layer::Admin => Reply::pretty_json(self.status, &body),
             _ => Reply::json(self.status, &body),
@@ -223,6 +240,9 @@ impl ApiError {
         }
         if self.status == StatusCode::UNAUTHORIZED && !matches!(self.layer, Layer::Web | Layer::Admin) {
             reply = reply.with(WWW_AUTHENTICATE, CHALLENGE);
+        }
+        if let Some(id) = self.activation {
+            reply = reply.with_activation_id(id);
         }
         if let Some(headers) = self.headers {
             reply = reply.extended(*headers);

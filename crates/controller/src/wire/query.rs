@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::str::FromStr;
 
-use chasen_entity::error_text;
+use chasen_entity::{Millis, error_text};
 
 use crate::wire::error::ApiError;
 use crate::wire::percent;
@@ -54,8 +54,27 @@ impl<'a> Query<'a> {
         value.parse().map(Some).map_err(|_| ApiError::query(name, &error(&value)))
     }
 
+    /// `since` and `upto`: when what is asked for started, both inclusive.
+    pub(crate) fn times(self) -> Result<(Option<Millis>, Option<Millis>), ApiError> {
+        // What lies before the first millisecond there is lies at it.
+        let time = |name: &str| self.parse::<i64>(name, error_text::bad_epoch);
+        let millis = |time: Option<i64>| time.map(|time| u64::try_from(time).unwrap_or(0));
+        Ok((millis(time("since")?), millis(time("upto")?)))
+    }
+
     /// `skip`, `limit` and `count` of a list.
     pub(crate) fn page(self, collection: &str, default_limit: u64, max_limit: u64) -> Result<Page, ApiError> {
+        let (skip, limit) = self.skip_and_limit(collection, default_limit, max_limit)?;
+        Ok(Page { skip, limit, count: self.flag("count", false)? })
+    }
+
+    /// `skip` and `limit` of what is shown in pages.
+    pub(crate) fn skip_and_limit(
+        self,
+        collection: &str,
+        default_limit: u64,
+        max_limit: u64,
+    ) -> Result<(u64, u64), ApiError> {
         let integer =
             |name: &str| self.parse::<i32>(name, |value| error_text::list_not_integer(value, collection));
         let skip = integer("skip")?.unwrap_or(0);
@@ -74,7 +93,7 @@ impl<'a> Query<'a> {
                 })?
             }
         };
-        Ok(Page { skip, limit, count: self.flag("count", false)? })
+        Ok((skip, limit))
     }
 }
 

@@ -7,6 +7,7 @@
     reason = "a failing test may say so in any way"
 )]
 
+mod action_records;
 mod actions;
 mod activations;
 mod admin;
@@ -28,5 +29,6 @@ mod routes;
 mod rules;
 mod sequences;
 mod triggers;
+mod ui_mode;
 mod web;
 mod world;

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use chasen_entity::json::JsonType;
-use chasen_entity::{Activation, Outcome, RawJson, error_text};
+use chasen_entity::{Activation, Outcome, RawJson, TimeoutStatus, error_text};
 use chasen_spi::Privilege;
 use http::StatusCode;
+use http::header::HeaderValue;
 
 use crate::activate::{Sort, admission};
 use crate::call::Call;
@@ -14,6 +15,9 @@ use crate::entities::ActionAddress;
 use crate::wire::body::{self, RequestBody};
 use crate::wire::error::ApiError;
 use crate::wire::reply::Reply;
+
+/// Header that says what a call is answered that does not end in time.
+const TIMEOUT_STATUS: &str = "X-Chasen-Timeout-Status";
 
 /// `POST …/actions/{name}`
 pub(crate) async fn invoke(
@@ -41,15 +45,19 @@ pub(crate) async fn invoke(
     }
     match tokio::time::timeout(options.wait, running).await {
         Ok(record) => finished(call, &record, options.result_only, with_logs),
-        Err(_) => call.accepted(id),
+        Err(_) => match options.timeout_status {
+            TimeoutStatus::Accepted => call.accepted(id),
+            TimeoutStatus::GatewayTimeout => Err(ApiError::not_ended(id, clock::millis(options.wait))),
+        },
     }
 }
 
-/// What the query asks for.
+/// How the call is to be answered.
 struct Options {
     blocking: bool,
     result_only: bool,
     wait: Duration,
+    timeout_status: TimeoutStatus,
 }
 
 impl Options {
@@ -63,8 +71,20 @@ impl Options {
             Some(millis) if (1..=longest).contains(&millis) => millis,
             Some(_) => return Err(ApiError::query("timeout", &text(""))),
         };
-        Ok(Self { blocking, result_only, wait: Duration::from_millis(wait) })
+        let asked = call.headers.get(TIMEOUT_STATUS).map(timeout_status).transpose()?;
+        let usual = call.caller.identity.limits.blocking_timeout_status;
+        let timeout_status = asked.or(usual).unwrap_or_default();
+        Ok(Self { blocking, result_only, wait: Duration::from_millis(wait), timeout_status })
     }
+}
+
+/// Reads the header.
+fn timeout_status(value: &HeaderValue) -> Result<TimeoutStatus, ApiError> {
+    let text = String::from_utf8_lossy(value.as_bytes());
+    // As it is written, and in no other way: `0504` is a mistake.
+    let known = [TimeoutStatus::Accepted, TimeoutStatus::GatewayTimeout];
+    let asked = known.into_iter().find(|status| u16::from(*status).to_string() == text);
+    asked.ok_or_else(|| ApiError::header(TIMEOUT_STATUS, &error_text::timeout_status(&text)))
 }
 
 /// The record of a blocking call, or its result; a result that is an array always goes alone.
