@@ -18,6 +18,7 @@ mod idle;
 mod kinds;
 mod ledger;
 mod load;
+mod loadgen;
 mod many;
 mod neighbour;
 mod node;
@@ -58,7 +59,7 @@ const fn bench(id: &'static str, name: &'static str, run: fn(&mut Report) -> Res
 }
 
 /// In the order of a whole run. What is not listed here runs only when it is asked for.
-const BENCHES: [Bench; 21] = [
+const BENCHES: [Bench; 22] = [
     bench("B1", "warm", warm::run),
     bench("B2", "throughput", throughput::run),
     bench("B3", "many", many::run),
@@ -80,6 +81,7 @@ const BENCHES: [Bench; 21] = [
     bench("records", "records", records::run),
     bench("entities", "entities", entities::run),
     bench("fire", "fire", entities::fire),
+    bench("loadgen", "loadgen", loadgen::compare),
 ];
 
 /// Short forms that fail only when something is grossly wrong.
