@@ -5,7 +5,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use chasen_entity::{ActionKey, ExecutableAction, Invocation, Millis};
-use chasen_spi::{Invoker, ReadyContainer, StartFailure, StartRequest};
+use chasen_spi::{Invoker, ReadyContainer, Scaling, StartFailure, StartRequest};
 use chasen_telemetry::task;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
@@ -116,16 +116,22 @@ impl ActionQueue {
         key: ActionKey,
         action: Arc<ExecutableAction>,
         domain: Arc<dyn Invoker>,
+        scaling: &Arc<dyn Scaling>,
         bounds: Bounds,
         node: Surroundings,
     ) -> Self {
-        let queue = Queue::new(shape(&action, domain.as_ref()), bounds);
+        let queue = Queue::new(shape(&action, domain.as_ref(), scaling), bounds);
         let state = Mutex::new(State { queue, action, domain, needed: Arc::default() });
         Self { key, node, state }
     }
 
     /// Takes a newer state of the action in: older containers get no more work.
-    pub(crate) fn update(self: &Arc<Self>, action: &Arc<ExecutableAction>, domain: &Arc<dyn Invoker>) {
+    pub(crate) fn update(
+        self: &Arc<Self>,
+        action: &Arc<ExecutableAction>,
+        domain: &Arc<dyn Invoker>,
+        scaling: &Arc<dyn Scaling>,
+    ) {
         let outbox = {
             let mut state = self.state.lock();
             if action.revision <= state.queue.revision() {
@@ -135,7 +141,7 @@ impl ActionQueue {
             state.needed = Arc::default();
             state.action = Arc::clone(action);
             state.domain = Arc::clone(domain);
-            let event = Event::Updated(shape(action, domain.as_ref()));
+            let event = Event::Updated(shape(action, domain.as_ref(), scaling));
             self.advance(&mut state, event)
         };
         self.perform(outbox, None);
@@ -373,12 +379,13 @@ impl Drop for Waiting {
     }
 }
 
-fn shape(action: &ExecutableAction, domain: &dyn Invoker) -> Shape {
+fn shape(action: &ExecutableAction, domain: &dyn Invoker, scaling: &Arc<dyn Scaling>) -> Shape {
     Shape {
         revision: action.revision,
         concurrency: action.limits.concurrency,
         instances: action.limits.instances,
         cold_estimate: domain.cold_start_estimate(&action.exec.kind),
+        scaling: Arc::clone(scaling),
     }
 }
 

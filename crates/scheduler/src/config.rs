@@ -1,6 +1,9 @@
 //! Bounds of the scheduler.
 
+use std::sync::Arc;
 use std::time::Duration;
+
+use crate::Policies;
 
 /// Settings of a [`crate::Scheduler`].
 #[derive(Debug, Clone)]
@@ -9,7 +12,7 @@ pub struct SchedulerConfig {
     pub max_queued: usize,
     /// Most bytes of arguments and parameters that wait for one action. Default 64 MiB.
     pub max_queued_bytes: usize,
-    /// Most bytes of arguments and parameters that wait for one namespace. Default 128 MiB.
+    /// Most bytes of arguments and parameters that wait for one namespace. Default 64 MiB.
     pub max_queued_bytes_namespace: usize,
     /// Most activations that wait on the node. Default 100 000.
     pub max_queued_node: usize,
@@ -22,6 +25,8 @@ pub struct SchedulerConfig {
     pub max_wait_non_blocking: Duration,
     /// Most containers of one action in the making at a time. Default 16.
     pub max_starting: usize,
+    /// When containers are started, and where. Default: the platform's own policies.
+    pub policies: Arc<Policies>,
     /// Most activations of an earlier life that are under way at a time. Default 64.
     pub max_recovering: usize,
 }
@@ -31,12 +36,13 @@ impl Default for SchedulerConfig {
         Self {
             max_queued: 20_000,
             max_queued_bytes: 64 << 20,
-            max_queued_bytes_namespace: 128 << 20,
+            max_queued_bytes_namespace: 64 << 20,
             max_queued_node: 100_000,
             max_queued_bytes_node: 256 << 20,
             max_wait_blocking: Duration::from_secs(60),
             max_wait_non_blocking: Duration::from_secs(15 * 60),
             max_starting: 16,
+            policies: Arc::default(),
             max_recovering: 64,
         }
     }

@@ -13,18 +13,24 @@
 mod action_queue;
 mod books;
 mod config;
+mod fleet;
 mod gate;
 mod kind_router;
 mod load;
 mod null_domain;
+pub mod placement;
+pub mod policy;
 pub mod queue;
 mod record;
 mod recovery;
 mod run;
+pub mod scaling;
 mod scheduler;
 mod session;
 
 pub use config::SchedulerConfig;
+pub use fleet::Fleet;
 pub use kind_router::KindRouter;
 pub use null_domain::NullDomain;
+pub use policy::{Policies, Policy};
 pub use scheduler::Scheduler;

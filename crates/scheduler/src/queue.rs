@@ -8,7 +8,7 @@
 //! container of which none is there or coming.
 
 mod event;
-mod scaling;
+mod pace;
 #[cfg(test)]
 mod tests;
 
@@ -16,9 +16,10 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use chasen_entity::{Millis, Revision};
+use chasen_spi::{Decision, Load};
 
 pub use event::{Admission, Effects, Event, Place, Shape, Slot, Turn};
-use scaling::{Decision, Load, decide};
+use pace::Pace;
 
 /// Bounds of one queue.
 #[derive(Debug, Clone, Copy)]
@@ -69,8 +70,7 @@ pub struct Queue<C, W> {
     running: usize,
     /// Containers of the current revision in the making.
     starting: usize,
-    /// Mean time of a run.
-    service: Option<Duration>,
+    pace: Pace,
     /// A start failed and no container serves: when the last one has failed, so has everybody who waits.
     doomed: bool,
     /// Starts that failed in a row while containers serve, and until when none is tried again.
@@ -94,7 +94,7 @@ impl<C: Clone, W> Queue<C, W> {
             free: Vec::new(),
             running: 0,
             starting: 0,
-            service: None,
+            pace: Pace::default(),
             doomed: false,
             failures: 0,
             hold_until: 0,
@@ -142,7 +142,7 @@ impl<C: Clone, W> Queue<C, W> {
                 return; // an arrival brought the news and follows
             }
             Event::Arrived { bytes, turn } => {
-                let admission = self.admit(bytes, turn);
+                let admission = self.admit(bytes, turn, now);
                 if matches!(admission, Admission::Full) {
                     self.close_if_idle(effects);
                 }
@@ -173,7 +173,7 @@ impl<C: Clone, W> Queue<C, W> {
                 }
             }
             Event::Released { place, service, lives } => {
-                let serves_on = self.release(place, service, lives, effects);
+                let serves_on = self.release(place, service, lives, now, effects);
                 if serves_on && self.waiting.is_empty() {
                     return; // the warm path ends here
                 }
@@ -189,13 +189,16 @@ impl<C: Clone, W> Queue<C, W> {
         self.close_if_idle(effects);
     }
 
-    fn admit(&mut self, bytes: usize, turn: Turn) -> Admission<C> {
+    fn admit(&mut self, bytes: usize, turn: Turn, now: Millis) -> Admission<C> {
         if self.closed {
             return Admission::Closed;
         }
         let number = match turn {
             Turn::Again(number) => number,
-            Turn::Last | Turn::LastAnyway => self.next_number,
+            Turn::Last | Turn::LastAnyway => {
+                self.pace.arrived(now);
+                self.next_number
+            }
         };
         if let Some(slot) = self.take_free() {
             self.next_number = self.next_number.max(number + 1);
@@ -321,10 +324,11 @@ impl<C: Clone, W> Queue<C, W> {
         place: Place,
         service: Option<Duration>,
         lives: bool,
+        now: Millis,
         effects: &mut Effects<C, W>,
     ) -> bool {
-        if let Some(sample) = service {
-            self.service = Some(self.service.map_or(sample, |mean| (mean * 7 + sample) / 8));
+        if let Some(time) = service {
+            self.pace.ran(time, now);
         }
         let Some(entry) = self.held.get_mut(place.index) else { return false };
         let Some(held) = entry.as_mut().filter(|held| held.id == place.id) else { return false };
@@ -385,11 +389,12 @@ impl<C: Clone, W> Queue<C, W> {
             concurrency: self.shape.concurrency as usize,
             instances: self.shape.instances.map_or(usize::MAX, |instances| instances.max(1) as usize),
             max_starting: self.bounds.starting.max(1),
-            service: self.service,
+            service: self.pace.service(),
+            arrivals: self.pace.arrivals(),
             cold_estimate: self.shape.cold_estimate,
             waited: Duration::from_millis(now.saturating_sub(head.since)),
         };
-        match decide(&load) {
+        match self.shape.scaling.decide(&load) {
             Decision::Enough => {}
             Decision::Wait(time) => {
                 let millis = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);

@@ -162,7 +162,10 @@ impl Shared {
                     return Ok(Place::Queue(waiting));
                 }
                 Arrival::Wait(_) | Arrival::Full => return Err(Rejection::Overloaded),
-                Arrival::News => queue.update(&invocation.action, self.domain(invocation)?),
+                Arrival::News => {
+                    let scaling = &self.config.policies.of(invocation).scaling;
+                    queue.update(&invocation.action, self.domain(invocation)?, scaling);
+                }
                 Arrival::Closed => {}
             }
         }
@@ -176,7 +179,9 @@ impl Shared {
             starting: self.config.max_starting,
         };
         let action = Arc::clone(&invocation.action);
-        Ok(Arc::new(ActionQueue::new(key.clone(), action, domain, bounds, self.surroundings.clone())))
+        let scaling = &self.config.policies.of(invocation).scaling;
+        let surroundings = self.surroundings.clone();
+        Ok(Arc::new(ActionQueue::new(key.clone(), action, domain, scaling, bounds, surroundings)))
     }
 
     fn domain(&self, invocation: &Invocation) -> Result<&Arc<dyn Invoker>, Rejection> {

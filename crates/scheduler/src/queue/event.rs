@@ -1,11 +1,13 @@
 //! What a queue is told and what it wants done.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use chasen_entity::{Millis, Revision};
+use chasen_spi::Scaling;
 
 /// What a queue keeps of the newest state of its action.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Shape {
     /// Stored state; containers of an older one get no more work.
     pub revision: Revision,
@@ -15,6 +17,8 @@ pub struct Shape {
     pub instances: Option<u32>,
     /// Expected time until a new container is ready.
     pub cold_estimate: Duration,
+    /// What decides when containers are started.
+    pub scaling: Arc<dyn Scaling>,
 }
 
 /// Something happened. `C` is the handle of a container, `W` of a waiting activation.

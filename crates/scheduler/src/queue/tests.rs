@@ -1,16 +1,25 @@
 //! Scenarios and random histories of one queue.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use proptest::prelude::*;
+
+use crate::scaling::EventDriven;
 
 use super::{Admission, Bounds, Effects, Event, Queue, Shape, Slot, Turn};
 
 const BOUNDS: Bounds = Bounds { waiting: 50, bytes: 1000, starting: 4 };
 
 fn shape(revision: u64) -> Shape {
-    Shape { revision, concurrency: 1, instances: None, cold_estimate: Duration::from_millis(100) }
+    Shape {
+        revision,
+        concurrency: 1,
+        instances: None,
+        cold_estimate: Duration::from_millis(100),
+        scaling: Arc::new(EventDriven),
+    }
 }
 
 /// A queue whose containers and waiting activations are numbers.

@@ -1,0 +1,1 @@
+//! A fleet of nodes that keep nothing but their books.
