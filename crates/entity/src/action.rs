@@ -1,8 +1,13 @@
 //! Actions: the stored entity and what of it travels with an invocation.
 
+use std::fmt;
+use std::sync::OnceLock;
+
 use serde::{Deserialize, Serialize};
 
-use crate::{ActionLimits, Exec, FullyQualifiedName, Location, Millis, Parameters, Revision, Version};
+use crate::{
+    ActionLimits, Exec, FullyQualifiedName, Location, Millis, Parameters, RawJson, Revision, Version,
+};
 
 /// A stored action. On the wire its code stands in place of the reference.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,9 +49,70 @@ pub struct ExecutableAction {
     pub limits: ActionLimits,
     /// Annotations.
     pub annotations: Parameters,
+    /// What is written of it for every activation, once it was asked for; to be changed only by cloning.
+    #[serde(skip)]
+    pub texts: Texts,
+}
+
+/// JSON that every activation of an action writes again, made when it is first asked for. No part of the action's
+/// value: all are equal, and a clone of an action, which may be changed, begins without.
+#[derive(Default)]
+pub struct Texts(OnceLock<Box<ActionTexts>>);
+
+/// See [`Texts`].
+#[derive(Debug)]
+pub struct ActionTexts {
+    /// The action as events store it.
+    pub stored: RawJson,
+    /// `ns/[package/]name`, a JSON string.
+    pub path: RawJson,
+    /// Its kind, a JSON string.
+    pub kind: RawJson,
+    /// Its limits, an object.
+    pub limits: RawJson,
+    /// What runs are told of it: `,"action_name":"/ns/[package/]name","action_version":"1.2.3"`.
+    pub run: String,
+    /// True if functions of it get the caller's key.
+    pub provides_api_key: bool,
+}
+
+impl Clone for Texts {
+    fn clone(&self) -> Self {
+        Self::default()
+    }
+}
+
+impl PartialEq for Texts {
+    fn eq(&self, _other: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Texts {}
+
+impl fmt::Debug for Texts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Texts")
+    }
 }
 
 impl ExecutableAction {
+    /// What every activation writes of it.
+    pub fn texts(&self) -> &ActionTexts {
+        self.texts.0.get_or_init(|| {
+            let path = self.name.to_string();
+            let name = RawJson::from_value(&format!("/{path}"));
+            Box::new(ActionTexts {
+                stored: RawJson::from_value(self),
+                run: format!(",\"action_name\":{},\"action_version\":\"{}\"", name.as_str(), self.version),
+                path: RawJson::from_value(&path),
+                kind: RawJson::from_value(&self.exec.kind),
+                limits: RawJson::from_value(&self.limits),
+                provides_api_key: self.provides_api_key(),
+            })
+        })
+    }
+
     /// The executable part of a stored action.
     #[must_use]
     pub fn of(action: &Action, revision: Revision) -> Self {
@@ -57,6 +123,7 @@ impl ExecutableAction {
             exec: action.exec.clone(),
             limits: action.limits,
             annotations: action.annotations.clone(),
+            texts: Texts::default(),
         }
     }
 

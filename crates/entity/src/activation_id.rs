@@ -38,6 +38,16 @@ impl ActivationId {
         u64::from_be_bytes([0, 0, a, b, c, d, e, f])
     }
 
+    /// The id as 32 lower-case hex digits.
+    #[must_use]
+    pub fn digits(&self) -> Digits {
+        let mut digits = [0; 32];
+        for (pair, byte) in digits.as_chunks_mut::<2>().0.iter_mut().zip(self.0) {
+            *pair = [hex_digit(byte >> 4), hex_digit(byte & 0xf)];
+        }
+        Digits(digits)
+    }
+
     /// Reads 32 lower-case hex digits. The error is the text for the client.
     pub fn parse(text: &str) -> Result<Self, String> {
         if text.len() != 32 {
@@ -55,6 +65,23 @@ impl ActivationId {
     }
 }
 
+/// The 32 digits of an id, without an allocation.
+#[derive(Debug, Clone, Copy)]
+pub struct Digits([u8; 32]);
+
+impl Digits {
+    /// The digits as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        // Digits only: always a text.
+        std::str::from_utf8(&self.0).unwrap_or_default()
+    }
+}
+
+fn hex_digit(value: u8) -> u8 {
+    if value < 10 { b'0' + value } else { b'a' + value - 10 }
+}
+
 fn hex_value(digit: u8) -> Option<u8> {
     match digit {
         b'0'..=b'9' => Some(digit - b'0'),
@@ -65,13 +92,13 @@ fn hex_value(digit: u8) -> Option<u8> {
 
 impl fmt::Display for ActivationId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:032x}", u128::from_be_bytes(self.0))
+        f.write_str(self.digits().as_str())
     }
 }
 
 impl Serialize for ActivationId {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        serializer.serialize_str(self.digits().as_str())
     }
 }
 

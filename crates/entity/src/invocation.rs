@@ -1,6 +1,7 @@
 //! Invocations: one request to run one action, as plain data.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -43,8 +44,9 @@ pub enum Role {
 /// Kind in the `action` of an invocation that fires a trigger.
 pub const TRIGGER: &str = "trigger";
 
-/// Everything that is needed to run an action once. The invoke door takes nothing else.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// Everything that is needed to run an action once. The invoke door takes nothing else. Written as
+/// [`stored`](Self::stored) says.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Invocation {
     /// Id of the activation that this becomes.
@@ -52,36 +54,36 @@ pub struct Invocation {
     /// Request that asked for it.
     pub transaction_id: TransactionId,
     /// What it is to the platform.
-    #[serde(default, skip_serializing_if = "Role::is_action")]
+    #[serde(default)]
     pub role: Role,
     /// Who asked; the activation lives in this namespace.
     pub identity: Arc<Identity>,
     /// What runs.
     pub action: Arc<ExecutableAction>,
     /// `ns/binding` if the action was reached through one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub binding: Option<String>,
     /// Arguments: a JSON object or array.
     pub arguments: RawJson,
     /// Algorithms that values of `arguments` are still locked with, by key.
-    #[serde(default, rename = "lockedArgs", skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default, rename = "lockedArgs")]
     pub locked: BTreeMap<String, String>,
     /// Parameters for the environment at initialisation; locked ones say so themselves.
-    #[serde(default, skip_serializing_if = "Parameters::is_empty")]
+    #[serde(default)]
     pub init_parameters: Parameters,
     /// Digest of the stored parameters for the environment: those of action, package and binding, without what this
     /// call sets. A container that was initialised for one serves no other. `None` where there are none.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub environment: Option<Arc<str>>,
     /// True if somebody waits for the result.
     pub blocking: bool,
     /// Sequence or composition that this is a step of.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub cause: Option<ActivationId>,
     /// When the request arrived.
     pub accepted_at: Millis,
     /// Which ends leave a record.
-    #[serde(default, skip_serializing_if = "StoreLevel::is_always")]
+    #[serde(default)]
     pub store: StoreLevel,
     /// What happens if it is lost.
     #[serde(default)]
@@ -92,8 +94,40 @@ pub struct Invocation {
     #[serde(default)]
     pub epoch: u64,
     /// W3C `traceparent`, if the request had one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub trace_context: Option<String>,
+}
+
+/// An invocation as events store it: what is read back as an [`Invocation`].
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Stored<'a> {
+    activation_id: ActivationId,
+    transaction_id: &'a TransactionId,
+    #[serde(skip_serializing_if = "Role::is_action")]
+    role: &'a Role,
+    identity: &'a RawJson,
+    action: &'a RawJson,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    binding: Option<&'a str>,
+    arguments: &'a RawJson,
+    #[serde(rename = "lockedArgs", skip_serializing_if = "BTreeMap::is_empty")]
+    locked: &'a BTreeMap<String, String>,
+    #[serde(skip_serializing_if = "Parameters::is_empty")]
+    init_parameters: &'a Parameters,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    environment: Option<&'a str>,
+    blocking: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cause: Option<ActivationId>,
+    accepted_at: Millis,
+    #[serde(skip_serializing_if = "StoreLevel::is_always")]
+    store: &'a StoreLevel,
+    delivery: Delivery,
+    attempt: u32,
+    epoch: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trace_context: Option<&'a str>,
 }
 
 /// What containers and queues are kept by: who calls, which action, and the environment that it was initialised with.
@@ -130,17 +164,48 @@ impl Invocation {
     /// `deadline` is in epoch milliseconds and a string on the wire.
     #[must_use]
     pub fn run_body(&self, deadline: Millis) -> String {
-        let mut body = String::with_capacity(self.arguments.as_str().len() + 512);
+        let texts = self.action.texts();
+        let mut body = String::with_capacity(self.arguments.as_str().len() + texts.run.len() + 512);
         body.push_str("{\"value\":");
         body.push_str(self.arguments.as_str());
-        for (key, value) in self.context(deadline) {
-            body.push_str(",\"");
+        let mut push = |key: &str, value: &str| {
             body.push_str(key);
-            body.push_str("\":");
-            crate::json::push_string(&mut body, &value);
+            crate::json::push_string(&mut body, value);
+        };
+        push(",\"namespace\":", self.identity.namespace.name.as_str());
+        push(",\"activation_id\":", self.activation_id.digits().as_str());
+        push(",\"transaction_id\":", self.transaction_id.as_str());
+        if texts.provides_api_key {
+            push(",\"api_key\":", &self.identity.auth_key.to_credentials());
         }
-        body.push('}');
+        body.push_str(&texts.run);
+        // Writing into a string cannot fail.
+        let _ = write!(body, ",\"deadline\":\"{deadline}\"}}");
         body
+    }
+
+    /// The invocation in its stored form, with this text in the place of its identity: a store seals the key.
+    pub fn stored<'a>(&'a self, identity: &'a RawJson) -> impl Serialize + 'a {
+        Stored {
+            activation_id: self.activation_id,
+            transaction_id: &self.transaction_id,
+            role: &self.role,
+            identity,
+            action: &self.action.texts().stored,
+            binding: self.binding.as_deref(),
+            arguments: &self.arguments,
+            locked: &self.locked,
+            init_parameters: &self.init_parameters,
+            environment: self.environment.as_deref(),
+            blocking: self.blocking,
+            cause: self.cause,
+            accepted_at: self.accepted_at,
+            store: &self.store,
+            delivery: self.delivery,
+            attempt: self.attempt,
+            epoch: self.epoch,
+            trace_context: self.trace_context.as_deref(),
+        }
     }
 
     /// The `env` of `/init`: init parameters as texts, then the `__OW_*` set.
@@ -209,6 +274,7 @@ pub(crate) mod tests {
                 exec: Exec { kind: "nodejs:20".to_owned(), ..Exec::default() },
                 limits: ActionLimits::default(),
                 annotations: Parameters::new(),
+                texts: crate::action::Texts::default(),
             }),
             binding: None,
             arguments: RawJson::parse(arguments.as_bytes()).unwrap(),
@@ -232,10 +298,11 @@ pub(crate) mod tests {
         let body = one.run_body(77);
         assert!(
             body.starts_with(
-                r#"{"value":{"n":1.0e400,"ü":"\u00fc"},"namespace":"guest","action_name":"/guest/hello""#
+                r#"{"value":{"n":1.0e400,"ü":"\u00fc"},"namespace":"guest","activation_id":"0909"#
             ),
             "{body}"
         );
+        assert!(body.contains(r#","action_name":"/guest/hello","action_version":"0.0.1","deadline":"77"}"#));
         assert!(body.contains(r#""deadline":"77""#) && body.contains("api_key"));
         let mut action = ExecutableAction::clone(&one.action);
         action.annotations.set("provide-api-key", &false);
@@ -263,7 +330,7 @@ pub(crate) mod tests {
     #[test]
     fn invocations_are_plain_data() {
         let one = invocation(r#"{"a":1.00}"#);
-        let text = serde_json::to_string(&one).unwrap();
+        let text = serde_json::to_string(&one.stored(&RawJson::from_value(one.identity.as_ref()))).unwrap();
         assert_eq!(serde_json::from_str::<Invocation>(&text).unwrap(), one);
     }
 }

@@ -253,6 +253,12 @@ impl<'a> ObjectSplice<'a> {
 
 /// Appends a JSON string literal.
 pub fn push_string(out: &mut String, text: &str) {
+    if !text.bytes().any(|byte| byte < b' ' || matches!(byte, b'"' | b'\\')) {
+        out.push('"');
+        out.push_str(text);
+        out.push('"');
+        return;
+    }
     match serde_json::to_string(text) {
         Ok(literal) => out.push_str(&literal),
         Err(_) => out.push_str("\"\""),

@@ -19,14 +19,12 @@ impl TransactionId {
     #[must_use]
     pub fn generate() -> Self {
         let random = [uuid::Uuid::new_v4(), uuid::Uuid::new_v4()];
-        let text: String = random
-            .iter()
-            .flat_map(|uuid| uuid.as_bytes())
-            .take(LENGTH)
-            .filter_map(|byte| ALPHABET.get(usize::from(*byte) % ALPHABET.len()))
-            .map(|letter| char::from(*letter))
-            .collect();
-        Self(text.into())
+        let mut text = [0; LENGTH];
+        for (letter, byte) in text.iter_mut().zip(random.iter().flat_map(uuid::Uuid::as_bytes)) {
+            *letter = ALPHABET.get(usize::from(*byte) % ALPHABET.len()).copied().unwrap_or(b'A');
+        }
+        // Letters and digits only: always a text.
+        Self(std::str::from_utf8(&text).unwrap_or_default().into())
     }
 
     /// The id a client sent, or a fresh one if it sent none, an internal one (`sid_…`), or an unusable one.

@@ -4,6 +4,7 @@
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
+use chasen_entity::action::Texts;
 use chasen_entity::exec::Exec;
 use chasen_entity::invocation::{Delivery, TRIGGER};
 use chasen_entity::{
@@ -219,6 +220,7 @@ fn executable(trigger: &Trigger, revision: Revision) -> ExecutableAction {
         exec: Exec { kind: TRIGGER.to_owned(), ..Exec::default() },
         limits: ActionLimits::default(),
         annotations: Parameters::new(),
+        texts: Texts::default(),
     }
 }
 

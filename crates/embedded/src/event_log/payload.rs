@@ -1,13 +1,13 @@
 //! Events as payloads: JSON in the forms of the entities, with the caller's key sealed.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
-use chasen_entity::{Activation, AuthKey, Event, FullyQualifiedName, Identity, Invocation, Millis, Version};
+use chasen_entity::{
+    Activation, AuthKey, Event, FullyQualifiedName, Identity, Invocation, Millis, RawJson, Version,
+};
 use chasen_spi::StoreError;
-use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use super::record::{Header, Kind};
@@ -15,19 +15,26 @@ use crate::node_key::NodeKey;
 
 /// Most bytes of one event. Arguments, results and logs are bounded far below by the limits of actions.
 pub(super) const MOST: usize = 256 << 20;
-/// Keys whose sealed form is remembered.
+/// Callers whose stored form is remembered.
 const REMEMBERED: usize = 1024;
 
 /// Writes and reads payloads.
 pub(super) struct Payloads {
     key: Arc<NodeKey>,
-    /// Sealed forms by key in clear: sealing each once is enough, and a hundred times cheaper.
-    sealed: Mutex<HashMap<Arc<str>, Arc<str>>>,
+    /// Stored forms of callers by where they lie in memory: sealing each once is enough, and a hundred times cheaper.
+    sealed: papaya::HashMap<usize, Sealed>,
+}
+
+/// The stored form of one caller.
+struct Sealed {
+    /// Kept, so that no other one comes to lie in its place.
+    _identity: Arc<Identity>,
+    text: RawJson,
 }
 
 impl Payloads {
     pub(super) fn new(key: Arc<NodeKey>) -> Self {
-        Self { key, sealed: Mutex::default() }
+        Self { key, sealed: papaya::HashMap::new() }
     }
 
     /// Writes the payload of an event into the empty buffer, and gives its header.
@@ -40,8 +47,7 @@ impl Payloads {
         let id = event.activation_id();
         let header = match event {
             Event::Accepted(invocation) => {
-                let identity = Arc::new(self.seal(&invocation.identity)?);
-                write(buffer, &Invocation { identity, ..Invocation::clone(invocation) })?;
+                self.write_accepted(invocation, buffer)?;
                 Header { kind: Kind::Accepted, attempt: 0, time: now, id }
             }
             Event::Started { attempt, at, .. } => {
@@ -69,25 +75,29 @@ impl Payloads {
         Ok(Invocation { identity: Arc::new(identity), ..invocation })
     }
 
+    fn write_accepted(&self, invocation: &Invocation, buffer: &mut Vec<u8>) -> Result<(), StoreError> {
+        let identity = &invocation.identity;
+        let place = Arc::as_ptr(identity).addr();
+        let sealed = self.sealed.pin();
+        if let Some(known) = sealed.get(&place) {
+            return write(buffer, &invocation.stored(&known.text));
+        }
+        if sealed.len() >= REMEMBERED {
+            sealed.clear();
+        }
+        let text = RawJson::from_value(&self.seal(identity)?);
+        let known = sealed.get_or_insert(place, Sealed { _identity: identity.clone(), text });
+        write(buffer, &invocation.stored(&known.text))
+    }
+
     fn seal(&self, identity: &Identity) -> Result<Identity, StoreError> {
         let AuthKey { uuid, key } = &identity.auth_key;
-        let mut remembered = self.sealed.lock();
-        let sealed = match remembered.get(key) {
-            Some(sealed) => sealed.clone(),
-            None => {
-                let sealed = self
-                    .key
-                    .seal(key.as_bytes(), uuid.as_bytes())
-                    .map_err(|error| StoreError::Unavailable(error.to_string()))?;
-                let sealed: Arc<str> = STANDARD_NO_PAD.encode(sealed).into();
-                if remembered.len() >= REMEMBERED {
-                    remembered.clear();
-                }
-                remembered.insert(key.clone(), sealed.clone());
-                sealed
-            }
-        };
-        Ok(Identity { auth_key: AuthKey { uuid: uuid.clone(), key: sealed }, ..identity.clone() })
+        let sealed = self
+            .key
+            .seal(key.as_bytes(), uuid.as_bytes())
+            .map_err(|error| StoreError::Unavailable(error.to_string()))?;
+        let key = STANDARD_NO_PAD.encode(sealed).into();
+        Ok(Identity { auth_key: AuthKey { uuid: uuid.clone(), key }, ..identity.clone() })
     }
 
     fn open(&self, identity: &Identity) -> Result<Identity, StoreError> {

@@ -8,7 +8,6 @@ use std::collections::hash_map::Entry;
 use std::fmt;
 use std::io::{self, IoSlice};
 use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixStream as StdUnixStream;
 use std::sync::Arc;
 
 use chasen_entity::ActivationId;
@@ -16,8 +15,8 @@ use chasen_entity::frame::{FrameKind, HEADER_LEN, PROTOCOL_VERSION, Stream, enco
 use parking_lot::Mutex;
 use rustix::io::Errno;
 use serde::Deserialize;
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
+use tokio::io::AsyncReadExt;
+use tokio::net::unix::pipe;
 use tokio::sync::{Mutex as AsyncMutex, oneshot};
 
 use super::Broken;
@@ -53,11 +52,19 @@ pub trait LogSink: Send + Sync {
 /// One launcher's connection.
 #[derive(Debug)]
 pub struct Connection {
-    /// Known to the runtime for reading only: else the launcher's every read would wake somebody to write.
-    socket: AsyncFd<StdUnixStream>,
+    socket: OwnedFd,
     writing: AsyncMutex<()>,
-    reading: AsyncMutex<Frames>,
+    reading: AsyncMutex<Incoming>,
     exchanges: Mutex<Exchanges>,
+}
+
+/// What comes from the launcher.
+#[derive(Debug)]
+struct Incoming {
+    /// The socket once more, known to the async runtime for reading only: a socket that is known for writing too
+    /// would wake somebody whenever the launcher has read.
+    socket: pipe::Receiver,
+    frames: Frames,
     keep: usize,
 }
 
@@ -97,14 +104,13 @@ impl Connection {
     /// # Errors
     /// When the descriptor is not fit for it.
     pub fn new(socket: OwnedFd, keep: usize) -> io::Result<Self> {
-        let socket = StdUnixStream::from(socket);
-        socket.set_nonblocking(true)?;
+        rustix::io::ioctl_fionbio(&socket, true)?;
+        let incoming = pipe::Receiver::from_owned_fd_unchecked(socket.try_clone()?)?;
         Ok(Self {
-            socket: AsyncFd::with_interest(socket, Interest::READABLE)?,
+            socket,
             writing: AsyncMutex::default(),
-            reading: AsyncMutex::new(Frames::new()),
+            reading: AsyncMutex::new(Incoming { socket: incoming, frames: Frames::new(), keep }),
             exchanges: Mutex::default(),
-            keep,
         })
     }
 
@@ -113,7 +119,7 @@ impl Connection {
     /// # Errors
     /// [`Broken`] when it ends, or says anything else.
     pub async fn hello(&self) -> Result<Hello, Broken> {
-        let frame = self.next_frame(&mut *self.reading.lock().await).await?;
+        let frame = self.reading.lock().await.next_frame().await?;
         let hello = match (frame.kind, frame.body) {
             (FrameKind::Hello, Body::Whole(text)) => serde_json::from_slice::<Hello>(&text).ok(),
             _ => None,
@@ -168,8 +174,8 @@ impl Connection {
             self.write(kind, id, payload).await?;
         }
         let key = id.to_bytes();
-        if let Ok(mut frames) = self.reading.try_lock() {
-            return self.read_until(&mut frames, key).await;
+        if let Ok(mut incoming) = self.reading.try_lock() {
+            return self.read_until(&mut incoming, key).await;
         }
         let mut receiver = match self.fall_asleep(key)? {
             Sleep::Delivered(reply) => return Ok(reply),
@@ -178,18 +184,18 @@ impl Connection {
         tokio::select! {
             biased;
             reply = &mut receiver => reply.map_err(|_| self.reason()),
-            mut frames = self.reading.lock() => {
+            mut incoming = self.reading.lock() => {
                 // The one who read before may have delivered just before leaving.
                 if let Ok(reply) = receiver.try_recv() {
                     return Ok(reply);
                 }
-                self.read_until(&mut frames, key).await
+                self.read_until(&mut incoming, key).await
             }
         }
     }
 
     /// Reads until the reply to `own` is there; replies to others are handed over.
-    async fn read_until(&self, frames: &mut Frames, own: [u8; 16]) -> Result<Reply, Broken> {
+    async fn read_until(&self, incoming: &mut Incoming, own: [u8; 16]) -> Result<Reply, Broken> {
         {
             let mut exchanges = self.exchanges.lock();
             if let Some(broken) = &exchanges.broken {
@@ -203,10 +209,10 @@ impl Connection {
             }
         }
         loop {
-            let frame = self.next_frame(frames).await?;
+            let frame = incoming.next_frame().await?;
             let is_log = frame.kind == FrameKind::Log;
             if let Some(reply) = self.take(frame, own)? {
-                self.hand_over_rest(frames, own);
+                self.hand_over_rest(incoming, own);
                 return Ok(reply);
             }
             if is_log {
@@ -232,9 +238,8 @@ impl Connection {
     }
 
     /// Hands over the frames that came with the reply to `own`: their owners need not take turns in reading then.
-    fn hand_over_rest(&self, frames: &mut Frames, own: [u8; 16]) {
-        let rest = std::iter::from_fn(|| frames.next(self.keep).transpose());
-        for frame in rest {
+    fn hand_over_rest(&self, incoming: &mut Incoming, own: [u8; 16]) {
+        while let Some(frame) = incoming.frames.next(incoming.keep).transpose() {
             let seen_to = frame.map_err(Broken::from).and_then(|frame| self.take(frame, own));
             if let Err(broken) = seen_to {
                 return self.break_for_all(broken);
@@ -272,43 +277,21 @@ impl Connection {
         Ok(Sleep::Until(receiver))
     }
 
-    async fn next_frame(&self, frames: &mut Frames) -> Result<Frame, Broken> {
-        loop {
-            if let Some(frame) = frames.next(self.keep)? {
-                return Ok(frame);
-            }
-            let mut ready = self.socket.readable().await?;
-            let room = frames.room();
-            match rustix::io::read(&self.socket, &mut *room) {
-                Ok(0) => return Err(Broken::Closed),
-                Ok(count) => {
-                    // Less than there was room for is all there was.
-                    if count < room.len() {
-                        ready.clear_ready();
-                    }
-                    frames.filled(count);
-                }
-                Err(Errno::AGAIN) => ready.clear_ready(),
-                Err(Errno::INTR) => {}
-                Err(error) => return Err(io::Error::from(error).into()),
-            }
-        }
-    }
-
     async fn write(&self, kind: FrameKind, id: &ActivationId, payload: &[u8]) -> Result<(), Broken> {
         let mut header = Vec::with_capacity(HEADER_LEN);
         encode_header(&mut header, kind, Some(id), payload.len());
         let (mut header, mut payload) = (header.as_slice(), payload);
         while !(header.is_empty() && payload.is_empty()) {
-            let written = match rustix::io::writev(&self.socket, &[IoSlice::new(header), IoSlice::new(payload)]) {
-                Ok(written) => written,
-                Err(Errno::AGAIN) => {
-                    self.writable().await?;
-                    continue;
-                }
-                Err(Errno::INTR) => continue,
-                Err(error) => return Err(io::Error::from(error).into()),
-            };
+            let written =
+                match rustix::io::writev(&self.socket, &[IoSlice::new(header), IoSlice::new(payload)]) {
+                    Ok(written) => written,
+                    Err(Errno::AGAIN) => {
+                        self.writable().await?;
+                        continue;
+                    }
+                    Err(Errno::INTR) => continue,
+                    Err(error) => return Err(io::Error::from(error).into()),
+                };
             let of_header = written.min(header.len());
             header = header.get(of_header..).unwrap_or_default();
             payload = payload.get(written - of_header..).unwrap_or_default();
@@ -318,8 +301,7 @@ impl Connection {
 
     /// Waits until the launcher has read some of what lies in the socket.
     async fn writable(&self) -> io::Result<()> {
-        let socket = AsyncFd::with_interest(self.socket.get_ref().try_clone()?, Interest::WRITABLE)?;
-        socket.writable().await.map(drop)
+        pipe::Sender::from_owned_fd_unchecked(self.socket.try_clone()?)?.writable().await
     }
 
     /// Ends the conversation for everybody.
@@ -334,6 +316,20 @@ impl Connection {
 
     fn reason(&self) -> Broken {
         self.exchanges.lock().broken.clone().unwrap_or(Broken::Abandoned)
+    }
+}
+
+impl Incoming {
+    async fn next_frame(&mut self) -> Result<Frame, Broken> {
+        loop {
+            if let Some(frame) = self.frames.next(self.keep)? {
+                return Ok(frame);
+            }
+            match self.socket.read(self.frames.room()).await? {
+                0 => return Err(Broken::Closed),
+                count => self.frames.filled(count),
+            }
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use rustix::io::Errno;
+use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe;
 use tokio::time::timeout;
 
@@ -91,7 +92,7 @@ impl LineConnection {
         if !self.buffer.unread().is_empty() || unread > 0 {
             return Ok(true);
         }
-        match timeout(DOUBT, fill(&self.output, &mut self.buffer)).await {
+        match timeout(DOUBT, fill(&mut self.output, &mut self.buffer)).await {
             Ok(filled) => filled.map(|()| true),
             Err(_) => Ok(false),
         }
@@ -118,7 +119,7 @@ impl LineConnection {
     /// # Errors
     /// As [`LineConnection::exchange`].
     pub async fn next_line(&mut self) -> Result<Body, Broken> {
-        read_line(&self.output, &mut self.buffer, self.keep).await
+        read_line(&mut self.output, &mut self.buffer, self.keep).await
     }
 
     /// Throws away what has been written already.
@@ -156,7 +157,7 @@ async fn write_all(input: &pipe::Sender, mut bytes: &[u8]) -> Result<(), Broken>
 }
 
 /// Reads up to the next line end; what follows it stays in the buffer.
-async fn read_line(output: &pipe::Receiver, buffer: &mut Buffer, keep: usize) -> Result<Body, Broken> {
+async fn read_line(output: &mut pipe::Receiver, buffer: &mut Buffer, keep: usize) -> Result<Body, Broken> {
     let mut line = Collector::new(keep, 0);
     loop {
         let unread = buffer.unread();
@@ -174,18 +175,13 @@ async fn read_line(output: &pipe::Receiver, buffer: &mut Buffer, keep: usize) ->
 }
 
 /// Waits for bytes and replaces those in the buffer, all of which have been used, by them. Safe to cancel.
-async fn fill(output: &pipe::Receiver, buffer: &mut Buffer) -> Result<(), Broken> {
-    loop {
-        buffer.forget();
-        output.readable().await?;
-        match output.try_read(&mut buffer.bytes) {
-            Ok(0) => return Err(Broken::Closed),
-            Ok(count) => {
-                buffer.end = count;
-                return Ok(());
-            }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(error) => return Err(error.into()),
+async fn fill(output: &mut pipe::Receiver, buffer: &mut Buffer) -> Result<(), Broken> {
+    buffer.forget();
+    match output.read(&mut buffer.bytes).await? {
+        0 => Err(Broken::Closed),
+        count => {
+            buffer.end = count;
+            Ok(())
         }
     }
 }

@@ -9,6 +9,7 @@ use chasen_entity::frame::Stream;
 use chasen_runtime::lines::Lines;
 use jiff::Timestamp;
 use parking_lot::Mutex;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::pipe::{SpliceFlags, splice};
 use tokio::net::unix::pipe::Receiver;
 
@@ -81,8 +82,13 @@ impl Output {
 
     /// Reads what the pipes hold; it stays for whoever takes next.
     pub(crate) fn drain(&self) {
-        for pipe in [&self.stdout, &self.stderr] {
-            pipe.drain(&self.lines);
+        // Most activations print nothing: both are asked at once.
+        let mut asked = [&self.stdout, &self.stderr].map(|pipe| PollFd::new(&pipe.end, PollFlags::IN));
+        let unknown = poll(&mut asked, Some(&Timespec::default())).is_err();
+        for (pipe, asked) in [&self.stdout, &self.stderr].into_iter().zip(asked) {
+            if unknown || !asked.revents().is_empty() {
+                pipe.drain(&self.lines);
+            }
         }
     }
 

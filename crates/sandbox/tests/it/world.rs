@@ -147,6 +147,7 @@ impl World {
             },
             limits: draft.limits,
             annotations: Parameters::new(),
+            texts: chasen_entity::action::Texts::default(),
         };
         Some(Guest { container, action: Arc::new(action), text: draft.text })
     }

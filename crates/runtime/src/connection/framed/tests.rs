@@ -1,6 +1,7 @@
 //! Launchers good and bad at the other end of the socket.
 
 use std::io::{Read, Write};
+use std::os::unix::net::UnixStream as StdUnixStream;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -197,10 +198,27 @@ async fn logs_of_runs_that_are_not_there_are_dropped() {
     theirs.write_all(&piece(&id(1), Stream::Stdout, b"own")).unwrap();
     theirs.write_all(&frame(FrameKind::Result, &id(1), b"{}")).unwrap();
     theirs.write_all(&piece(&id(1), Stream::Stderr, b"late")).unwrap();
-    theirs.write_all(&frame(FrameKind::Result, &id(2), b"{}")).unwrap();
     assert_eq!(ours.exchange(FrameKind::Run, &id(1), b"", Some(log.clone())).await, whole("{}"));
+    theirs.write_all(&frame(FrameKind::Result, &id(2), b"{}")).unwrap();
     assert_eq!(ours.exchange(FrameKind::Run, &id(2), b"", None).await, whole("{}"));
     assert_eq!((log.text(Stream::Stdout), log.text(Stream::Stderr)), ("own".to_owned(), String::new()));
+}
+
+#[tokio::test]
+async fn replies_that_come_together_are_handed_over_together() {
+    let (ours, mut theirs) = pair();
+    let [first, second] = [1, 2].map(|number| {
+        let ours = Arc::clone(&ours);
+        tokio::spawn(async move { ours.exchange(FrameKind::Run, &id(number), b"", None).await })
+    });
+    let launcher = std::thread::spawn(move || {
+        let asked = [(); 2].map(|()| read_request(&mut theirs).1);
+        let replies = asked.map(|asked| frame(FrameKind::Result, &asked, b"{}")).concat();
+        theirs.write_all(&replies).unwrap();
+        theirs
+    });
+    assert_eq!([first.await.unwrap(), second.await.unwrap()], [whole("{}"), whole("{}")]);
+    drop(launcher.join().unwrap());
 }
 
 #[tokio::test]
