@@ -5,7 +5,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use chasen_entity::ByteSize;
 use chasen_runtime::http::{Dial, Engine as Host, Output, PORT};
+use chasen_runtime::meter::{Gauges, Reading};
 use chasen_telemetry::task;
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
@@ -14,6 +16,7 @@ use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 
 use crate::engine::{Engine, EngineError, Frames, Inspected};
+use crate::groups;
 use crate::watch::{Life, Line};
 
 /// Bytes of output that are read at once.
@@ -29,6 +32,8 @@ pub(crate) struct EngineContainer {
     life: Arc<Life>,
     line: Arc<Line>,
     output: Arc<Output>,
+    /// `None` where its control groups are out of sight.
+    gauges: Option<Gauges>,
 }
 
 impl EngineContainer {
@@ -58,7 +63,8 @@ impl EngineContainer {
             );
             life.ended();
         }
-        Ok(Self { name, image_id: inspected.image, address, life, line, output })
+        let gauges = groups::gauges(&inspected.id, inspected.state.pid);
+        Ok(Self { name, image_id: inspected.image, address, life, line, output, gauges })
     }
 
     /// Id of the image that it was made from.
@@ -142,6 +148,10 @@ impl Host for EngineContainer {
         }
         let Ok(engine) = self.engine() else { return false };
         engine.inspect(&self.name).await.is_ok_and(|inspected| inspected.state.oom_killed)
+    }
+
+    fn reading(&self, limit: ByteSize) -> Reading {
+        self.gauges.as_ref().map(|gauges| gauges.read(limit)).unwrap_or_default()
     }
 
     async fn kill(&self) {

@@ -9,6 +9,7 @@ mod container;
 mod credentials;
 mod engine;
 mod factory;
+mod groups;
 mod images;
 mod watch;
 

@@ -36,7 +36,7 @@ fn listed(data: &Path) -> Value {
     serde_json::from_str(&list.stdout).unwrap()
 }
 
-fn import(node: &Node, image_to_be: &Image) {
+pub(crate) fn import(node: &Node, image_to_be: &Image) {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("image.tar");
     std::fs::write(&file, image_to_be.docker_archive()).unwrap();

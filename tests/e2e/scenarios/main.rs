@@ -4,6 +4,8 @@
 //! ignored, with the reason.
 #![allow(clippy::panic, clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "tests")]
 
+mod action_logs;
+mod action_summary;
 mod actions;
 mod activations;
 mod admin;
@@ -32,6 +34,7 @@ mod packages;
 mod python;
 mod quickstart;
 mod recovery;
+mod resources;
 mod rules;
 mod run;
 mod scenario;
@@ -40,6 +43,7 @@ mod sequences;
 mod serve;
 mod settings;
 mod throttles;
+mod ui_mode;
 mod web_actions;
 
 use std::process::ExitCode;
@@ -48,6 +52,8 @@ use libtest_mimic::Arguments;
 
 fn main() -> ExitCode {
     let scenarios = [
+        action_logs::scenarios(),
+        action_summary::scenarios(),
         actions::scenarios(),
         activations::scenarios(),
         admin::scenarios(),
@@ -74,6 +80,7 @@ fn main() -> ExitCode {
         python::scenarios(),
         quickstart::scenarios(),
         recovery::scenarios(),
+        resources::scenarios(),
         rules::scenarios(),
         run::scenarios(),
         secrets::scenarios(),
@@ -81,6 +88,7 @@ fn main() -> ExitCode {
         serve::scenarios(),
         settings::scenarios(),
         throttles::scenarios(),
+        ui_mode::scenarios(),
         web_actions::scenarios(),
     ];
     let trials = scenarios.into_iter().flatten().map(scenario::Scenario::trial).collect();

@@ -86,6 +86,9 @@ pub(super) struct Created {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub(crate) struct Inspected {
+    /// Its own id.
+    #[serde(default)]
+    pub(crate) id: String,
     /// Id of its image.
     pub(crate) image: String,
     /// Whether it runs.
@@ -102,6 +105,9 @@ pub(crate) struct State {
     /// True while it has a process, paused or not.
     #[serde(default)]
     pub(crate) running: bool,
+    /// Number of its first process where the engine runs; 0 if there is none.
+    #[serde(default)]
+    pub(crate) pid: u32,
     /// True if a process of it was killed for memory.
     #[serde(default, rename = "OOMKilled")]
     pub(crate) oom_killed: bool,
