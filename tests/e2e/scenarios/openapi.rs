@@ -32,6 +32,7 @@ async fn api() {
     let mut document = Document::fetch(&client, API).await;
     script::play(&mut document, &client, &node.anonymous()).await;
     script::populate(&client).await;
+    script::be_late(&mut document, &client).await;
     refusals::provoke(&mut document, &client, &node.anonymous()).await;
     throttled(&mut document).await;
     // Failures of the server itself cannot be asked for.

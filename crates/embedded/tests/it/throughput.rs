@@ -1,7 +1,9 @@
 //! How much the log and the records cost. Run with
 //! `cargo test --profile release-fast -p chasen-embedded --test it -- --ignored --nocapture throughput`.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use chasen_entity::{Activation, ActivationId, EntityName, Event, Parameters};
@@ -190,6 +192,17 @@ async fn throughput_of_reads_among_many_records() {
         let since = some(round);
         let query = ActivationQuery { since: Some(since), upto: Some(since + count / 2), ..named.clone() };
         assert_eq!(store.list(&query).await.unwrap().len(), 200);
+    })
+    .await;
+    measure("visit 1001, name", 100, async |_| {
+        let seen = Arc::new(AtomicU64::new(0));
+        let count = seen.clone();
+        let visitor = Box::new(move |_: &Activation| {
+            count.fetch_add(1, Ordering::Relaxed);
+            ControlFlow::Continue(())
+        });
+        store.visit(&ActivationQuery { limit: 1001, ..named.clone() }, visitor).await.unwrap();
+        assert_eq!(seen.load(Ordering::Relaxed), 1001);
     })
     .await;
     measure("list, cause", 100, async |round| {

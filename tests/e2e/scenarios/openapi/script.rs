@@ -27,6 +27,7 @@ const OWN_OPTIONS: &str = r##"{
     "exec": {"kind": "blackbox", "image": "openwhisk/dockerskeleton", "code": "#!/bin/sh\necho '{\"statusCode\":299}'\n"},
     "annotations": [{"key": "web-export", "value": true}, {"key": "web-custom-options", "value": true}]
 }"##;
+const SLOW: &str = r##"{"exec": {"kind": "blackbox", "image": "openwhisk/dockerskeleton", "code": "#!/bin/sh\nsleep 600\n"}, "limits": {"timeout": 100}}"##;
 const SEQUENCE: &str = r#"{"exec": {"kind": "sequence", "components": ["/_/hello", "/_/hello"]}}"#;
 
 /// One request: what is asked, as `METHOD path` below the namespace, with which body, and the status to come. `$ID`
@@ -107,6 +108,14 @@ const ROWS: &[Row] = &[
     row("GET activations?count=true", NONE, 200),
     picky("GET activations", NONE),
 
+    // What the activations of an action have left.
+    row("GET actions/hello/logs?limit=2&skip=0&since=0&upto=99999999999999", NONE, 200),
+    row("GET actions/twice/logs", NONE, 200),
+    picky("GET actions/hello/logs", NONE),
+    row("GET actions/hello/summary?since=0&upto=99999999999999", NONE, 200),
+    row("GET actions/twice/summary", NONE, 200),
+    picky("GET actions/hello/summary", NONE),
+
     // Packages.
     picky("PUT packages/greetings", r#"{"publish": true, "parameters": [{"key": "p", "value": {}}]}"#),
     row("PUT packages/greetings", "{}", 409),
@@ -137,6 +146,12 @@ const ROWS: &[Row] = &[
     row("POST actions/greetings/hello", NONE, 202),
     picky("POST actions/greetings/hello", NONE),
     row("POST actions/greetings/failing?blocking=true&result=true", NONE, 502),
+    row("GET actions/greetings/hello/logs?limit=2&skip=0&since=0&upto=99999999999999", NONE, 200),
+    row("GET actions/mine/hello/logs", NONE, 200),
+    picky("GET actions/greetings/hello/logs", NONE),
+    row("GET actions/greetings/hello/summary?since=0&upto=99999999999999", NONE, 200),
+    row("GET actions/mine/hello/summary", NONE, 200),
+    picky("GET actions/greetings/hello/summary", NONE),
 
     // Triggers and rules.
     picky("PUT triggers/tick", r#"{"parameters": [{"key": "t", "value": 1}]}"#),
@@ -179,6 +194,10 @@ const ROWS: &[Row] = &[
     row("PUT actions/hello/x", HELLO, 409),
     row("POST actions/hello/x", "{}", 409),
     row("DELETE actions/hello/x", NONE, 409),
+    row("GET actions/tick/logs", NONE, 409),
+    row("GET actions/tick/summary", NONE, 409),
+    row("GET actions/hello/x/logs", NONE, 409),
+    row("GET actions/hello/x/summary", NONE, 409),
     row("GET triggers/hello", NONE, 409),
     row("PUT triggers/hello?overwrite=true", "{}", 409),
     row("POST triggers/hello", "{}", 409),
@@ -273,6 +292,21 @@ async fn play_web(document: &mut Document, client: &Client, anonymous: &Client) 
         let request = Request::builder().method(Method::OPTIONS).uri(uri).header("x-require-whisk-auth", "");
         let reply = document.ask(anonymous, request.body(Vec::new()).unwrap()).await;
         assert_eq!(reply.status.as_u16(), status, "OPTIONS {path}: {}", reply.text());
+    }
+}
+
+/// Calls that do not end in time and want an error, and such as cannot want what they say.
+pub(super) async fn be_late(document: &mut Document, client: &Client) {
+    for name in ["slow", "greetings/slow"] {
+        let uri = format!("{}/api/v1/namespaces/_/actions/{name}", client.base());
+        let reply = document.ask(client, json(Request::put(&uri), SLOW)).await;
+        assert_eq!(reply.status.as_u16(), 200, "{name}: {}", reply.text());
+        for (asked, status) in [("504", 504), ("202", 202), ("408", 400)] {
+            let call = Request::post(format!("{uri}?blocking=true&timeout=1"));
+            let call = call.header("X-Chasen-Timeout-Status", asked).body(Vec::new()).unwrap();
+            let reply = document.ask(client, call).await;
+            assert_eq!(reply.status.as_u16(), status, "{name}: {}", reply.text());
+        }
     }
 }
 
