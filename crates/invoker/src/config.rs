@@ -1,12 +1,30 @@
 //! Settings of the invoker.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
-use chasen_entity::{ByteSize, PayloadLimits};
+use chasen_entity::{ByteSize, EntityName, PayloadLimits};
+use chasen_spi::{CpuPressure, Takes};
 
 /// Settings of a [`crate::NodeInvoker`].
 #[derive(Debug, Clone)]
 pub struct InvokerConfig {
+    /// The node's name among others. Default `invoker0`.
+    pub id: String,
+    /// What the node has that others have not; actions may ask for it. Default: nothing.
+    pub labels: BTreeSet<String>,
+    /// Namespaces that it works for. Default: none, which means for everybody.
+    pub dedicated: BTreeSet<EntityName>,
+    /// Which sort of actions it takes. Default: every sort.
+    pub takes: Takes,
+    /// Containers beyond the first of their action that are started in a second, and at once; `None` for no bound.
+    /// Default 50.
+    pub burst: Option<u32>,
+    /// What measures pressure on the processors. Default: nothing.
+    pub pressure: Option<Arc<dyn CpuPressure>>,
+    /// Pressure, in percent, from which on containers beyond the first of their action are held up. Default 80.
+    pub most_pressure: f64,
     /// Memory for containers, stem cells included. Default 2 GB; a node should give what its machine has.
     pub memory: ByteSize,
     /// Part of the memory that only first containers of actions get. Default: a tenth of it, at least 256 MB,
@@ -32,6 +50,13 @@ impl Default for InvokerConfig {
     fn default() -> Self {
         let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         Self {
+            id: "invoker0".to_owned(),
+            labels: BTreeSet::new(),
+            dedicated: BTreeSet::new(),
+            takes: Takes::All,
+            burst: Some(50),
+            pressure: None,
+            most_pressure: 80.0,
             memory: ByteSize::mb(2048),
             reserve: None,
             pause_grace: Duration::from_millis(100),

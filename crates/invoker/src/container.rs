@@ -8,6 +8,8 @@ pub mod state;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use chasen_entity::UserLimits;
+use chasen_entity::manifest::parse_duration_millis;
 use chasen_spi::{Container, ContainerSpec};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -20,6 +22,9 @@ use state::{Effect, Event, State, step};
 
 use crate::node::{Node, SharedAppetite};
 use crate::pool::{Appetite, ContainerId, Worth};
+
+/// How long containers are kept beyond their time where their namespace says how many, but not how long.
+const KEEPING: Duration = Duration::from_secs(10 * 60);
 
 /// See the module.
 pub(crate) struct PooledContainer {
@@ -49,6 +54,10 @@ struct Inner {
     keeper_waits: bool,
     /// False after a freeze has failed: then it is left running.
     can_freeze: bool,
+    /// How many of its action its namespace may keep beyond their time, and how long.
+    keep: (u32, Duration),
+    /// The idleness after which the pool was asked whether it is one of those.
+    asked_at: Option<Instant>,
     /// What the factory made, until somebody claims it.
     parked: Option<Arc<dyn Container>>,
 }
@@ -69,6 +78,8 @@ impl PooledContainer {
                 idle_since: now,
                 keeper_waits: false,
                 can_freeze: true,
+                keep: (0, Duration::ZERO),
+                asked_at: None,
                 parked: None,
             }),
             wake: Notify::new(),
@@ -88,6 +99,13 @@ impl PooledContainer {
         self.inner.lock().slots = slots.max(1);
     }
 
+    /// Sets what its namespace says of containers whose time is over, before it serves.
+    pub(crate) fn set_keeping(&self, limits: &UserLimits) {
+        let time = limits.warmed_container_keeping_timeout.as_deref().and_then(parse_duration_millis);
+        let time = time.map_or(KEEPING, Duration::from_millis);
+        self.inner.lock().keep = (limits.warmed_container_keeping_count.unwrap_or(0), time);
+    }
+
     /// Keeps what the factory made for the one that claims it.
     pub(crate) fn park(&self, container: &Arc<dyn Container>) {
         self.inner.lock().parked = Some(Arc::clone(container));
@@ -104,9 +122,9 @@ impl PooledContainer {
     pub(crate) fn idle_worth(&self, cold_start: Duration) -> Option<Worth> {
         let inner = self.inner.lock();
         let resting = inner.state == State::Frozen || !inner.can_freeze;
-        let age = inner.serving_since.elapsed();
+        let (age, idle_for) = (inner.serving_since.elapsed(), inner.idle_since.elapsed());
         let idle = inner.state.is_idle() && (resting || inner.uses > 0);
-        idle.then_some(Worth { resting, uses: inner.uses, age, cold_start })
+        idle.then_some(Worth { resting, uses: inner.uses, age, idle: idle_for, cold_start })
     }
 
     /// Takes an event in; says what the caller has to do. A stop is the keeper's to do, and it is told.

@@ -1,22 +1,26 @@
 //! The invoker of one node: [`chasen_spi::Invoker`] on top of the pool and the container factories.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use chasen_entity::{ByteSize, Outcome, Response, error_text};
 use chasen_spi::{
-    AttachmentStore, ContainerFactory, Invoker, InvokerState, Runtimes, StartFailure, StartRequest,
-    StartedContainer,
+    AttachmentStore, BoxFuture, ContainerFactory, CpuPressure, FleetNode, Invoker, InvokerState, NodeView,
+    Patience, Reservation, ReserveFailure, Runtimes, StartFailure, StartRequest, StartedContainer,
 };
 use chasen_telemetry::task;
 use tokio::sync::oneshot;
-use tokio::time::Instant;
+use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::InvokerConfig;
+use crate::container::PooledContainer;
 use crate::making::{Made, make};
 use crate::node::{Grant, Node};
 use crate::pool::Event;
+
+/// How often pressure on the processors is read.
+const READING: Duration = Duration::from_secs(1);
 
 /// See the module. Clones are handles of the same invoker.
 #[derive(Clone)]
@@ -53,6 +57,9 @@ impl NodeInvoker {
                 }
             }
         }));
+        if let Some(pressure) = node.config.pressure.clone() {
+            drop(task::spawn("pressure reader", watch_pressure(Arc::downgrade(&node), pressure)));
+        }
         Self { node }
     }
 
@@ -87,24 +94,10 @@ impl NodeInvoker {
 impl Invoker for NodeInvoker {
     async fn start(&self, request: StartRequest) -> Result<StartedContainer, StartFailure> {
         loop {
-            let container = match self.node.grant(&request).await? {
-                Grant::Container(container) => container,
-                Grant::Withdrawn => return Err(StartFailure::Withdrawn),
-                Grant::NoKind => return Err(no_kind(&request.action.exec.kind)),
-                Grant::TooSmall => {
-                    let memory = ByteSize::mb(u64::from(request.action.limits.memory));
-                    let reason = format!("the action asks for {memory}, more than this node's memory");
-                    return Err(not_provisioned(reason));
-                }
-            };
-            let (reply, made) = oneshot::channel();
-            let work = make(Arc::clone(&self.node), container, request.clone(), reply);
-            drop(task::spawn("container making", work));
-            match made.await {
-                Ok(Made::Started(started)) => return Ok(started),
-                Ok(Made::Failed(failure)) => return Err(failure),
-                Ok(Made::Lost) => {}
-                Err(_) => return Err(not_provisioned("its making ended without a word".to_owned())),
+            match self.reserve(&request, Patience::Waits).await {
+                Ok(reservation) => return reservation.make().await,
+                Err(ReserveFailure::Failed(failure)) => return Err(failure),
+                Err(ReserveFailure::NoRoom) => {}
             }
         }
     }
@@ -115,6 +108,95 @@ impl Invoker for NodeInvoker {
 
     async fn close(&self) {
         self.node.close().await;
+    }
+}
+
+#[async_trait]
+impl FleetNode for NodeInvoker {
+    fn view(&self) -> NodeView {
+        self.node.view()
+    }
+
+    async fn reserve(
+        &self,
+        request: &StartRequest,
+        patience: Patience,
+    ) -> Result<Box<dyn Reservation>, ReserveFailure> {
+        let failure = match self.node.grant(request, patience).await.map_err(ReserveFailure::Failed)? {
+            Grant::Container(container) => {
+                let (node, request) = (Arc::clone(&self.node), request.clone());
+                return Ok(Box::new(Reserved { node, request, container: Some(container) }));
+            }
+            Grant::NoRoom => return Err(ReserveFailure::NoRoom),
+            Grant::Withdrawn => StartFailure::Withdrawn,
+            Grant::NoKind => no_kind(&request.action.exec.kind),
+            Grant::TooSmall => {
+                let memory = ByteSize::mb(u64::from(request.action.limits.memory));
+                not_provisioned(format!("the action asks for {memory}, more than this node's memory"))
+            }
+        };
+        Err(ReserveFailure::Failed(failure))
+    }
+
+    fn room(&self) -> BoxFuture<()> {
+        let mut room = self.node.room();
+        Box::pin(async move {
+            // A node that is gone has no room ever.
+            if room.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        })
+    }
+
+    fn cold_start_estimate(&self, kind: &str) -> Duration {
+        self.node.estimates.get(kind)
+    }
+
+    async fn close(&self) {
+        self.node.close().await;
+    }
+}
+
+/// Memory that was granted, and whom for.
+struct Reserved {
+    node: Arc<Node>,
+    request: StartRequest,
+    container: Option<Arc<PooledContainer>>,
+}
+
+#[async_trait]
+impl Reservation for Reserved {
+    async fn make(mut self: Box<Self>) -> Result<StartedContainer, StartFailure> {
+        let Some(container) = self.container.take() else { return Err(StartFailure::Withdrawn) };
+        container.set_keeping(&self.request.first.identity.limits);
+        let (reply, made) = oneshot::channel();
+        let work = make(Arc::clone(&self.node), container, self.request.clone(), reply);
+        drop(task::spawn("container making", work));
+        match made.await {
+            Ok(Made::Started(started)) => Ok(started),
+            Ok(Made::Failed(failure)) => Err(failure),
+            Ok(Made::Lost) => NodeInvoker { node: Arc::clone(&self.node) }.start(self.request.clone()).await,
+            Err(_) => Err(not_provisioned("its making ended without a word".to_owned())),
+        }
+    }
+}
+
+impl Drop for Reserved {
+    fn drop(&mut self) {
+        if let Some(container) = self.container.take() {
+            self.node.give_back(&container);
+        }
+    }
+}
+
+/// Reads pressure for as long as the node is there.
+async fn watch_pressure(node: Weak<Node>, pressure: Arc<dyn CpuPressure>) {
+    let mut reading = tokio::time::interval(READING);
+    reading.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        reading.tick().await;
+        let (Some(node), Some(percent)) = (node.upgrade(), pressure.read()) else { return };
+        node.set_pressure(percent);
     }
 }
 

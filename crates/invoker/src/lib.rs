@@ -12,6 +12,8 @@ mod invoker;
 mod making;
 mod node;
 pub mod pool;
+mod pressure;
 
 pub use config::InvokerConfig;
 pub use invoker::NodeInvoker;
+pub use pressure::KernelPressure;

@@ -2,14 +2,18 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::time::Duration;
 
 use chasen_entity::exec::BLACKBOX;
 use chasen_entity::{ByteSize, Manifest};
-use chasen_spi::{AttachmentStore, ContainerFactory, ContainerSpec, Runtimes, StartFailure, StartRequest};
+use chasen_spi::{
+    AttachmentStore, ContainerFactory, ContainerSpec, InvokerState, NodeView, Patience, Runtimes,
+    StartFailure, StartRequest,
+};
 use chasen_telemetry::task;
 use parking_lot::Mutex;
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::Instant;
 
 use crate::config::InvokerConfig;
@@ -27,6 +31,8 @@ pub(crate) enum Grant {
     Withdrawn,
     /// The node is smaller than that.
     TooSmall,
+    /// There is no room for a request that does not wait.
+    NoRoom,
     /// The platform has no such kind.
     NoKind,
 }
@@ -59,6 +65,10 @@ pub(crate) struct Node {
     origin: Instant,
     books: Mutex<Books>,
     emptied: Notify,
+    /// Changes when memory gets free that nobody waits for.
+    room: watch::Sender<()>,
+    /// Pressure on the processors: bits of the last reading, in percent.
+    pressure: AtomicU64,
 }
 
 struct Books {
@@ -66,6 +76,8 @@ struct Books {
     pending: HashMap<RequestId, Pending>,
     containers: HashMap<ContainerId, Arc<PooledContainer>>,
     next_request: RequestId,
+    /// When the pool's timer goes off, as time since the node's origin.
+    timer: Option<Duration>,
 }
 
 struct Pending {
@@ -94,6 +106,7 @@ impl Node {
             capacity: config.memory,
             reserve: config.reserve(),
             quiet_below: config.quiet_below,
+            burst: config.burst,
         };
         let pool = Pool::new(bounds, &runtimes.manifest());
         Self {
@@ -110,8 +123,11 @@ impl Node {
                 pending: HashMap::new(),
                 containers: HashMap::new(),
                 next_request: 1,
+                timer: None,
             }),
             emptied: Notify::new(),
+            room: watch::Sender::new(()),
+            pressure: AtomicU64::new(0),
         }
     }
 
@@ -143,8 +159,12 @@ impl Node {
         self.books.lock().containers.len()
     }
 
-    /// Waits for memory. Dropping the future withdraws the request.
-    pub(crate) async fn grant(self: &Arc<Self>, request: &StartRequest) -> Result<Grant, StartFailure> {
+    /// Waits for memory, if it is patient. Dropping the future withdraws the request.
+    pub(crate) async fn grant(
+        self: &Arc<Self>,
+        request: &StartRequest,
+        patience: Patience,
+    ) -> Result<Grant, StartFailure> {
         let exec = &request.action.exec;
         let memory = ByteSize::mb(u64::from(request.action.limits.memory));
         let spec = ContainerSpec { kind: exec.kind.clone(), image: exec.image.clone(), memory };
@@ -170,6 +190,7 @@ impl Node {
             image: exec.image.clone(),
             memory,
             siblings: request.siblings,
+            waits: patience == Patience::Waits,
         }));
         let grant = (&mut withdrawal.granted).await;
         withdrawal.waits = false;
@@ -181,13 +202,21 @@ impl Node {
         let mut events = vec![event];
         while let Some(event) = events.pop() {
             let mut errands = Vec::new();
-            let has_grown = {
+            let may_free = matches!(event, Event::Dead { .. } | Event::Withdrawn(_));
+            let (has_grown, timer, has_room) = {
                 let mut books = self.books.lock();
                 books.step(event, self, &mut errands);
-                self.appetite.set(books.pool.appetite())
+                let has_room = may_free && books.pool.waiting() == 0;
+                (self.appetite.set(books.pool.appetite()), books.set_timer(), has_room)
             };
             for errand in errands {
                 events.extend(self.run(errand));
+            }
+            if let Some(at) = timer {
+                drop(task::spawn("pool timer", Arc::clone(self).wake_at(at)));
+            }
+            if has_room {
+                self.room.send_replace(());
             }
             if has_grown {
                 events.push(Event::Idle(self.idle_ones()));
@@ -195,25 +224,39 @@ impl Node {
         }
     }
 
-    fn run(self: &Arc<Self>, errand: Errand) -> Option<Event> {
+    async fn wake_at(self: Arc<Self>, at: Duration) {
+        tokio::time::sleep_until(self.origin + at).await;
+        let mut books = self.books.lock();
+        books.timer = books.timer.filter(|timer| *timer != at);
+        drop(books);
+        self.tell(Event::Due);
+    }
+
+    /// Tells what is to be told next, the last first.
+    fn run(self: &Arc<Self>, errand: Errand) -> Vec<Event> {
         match errand {
             Errand::Answer(sender, grant) => {
                 if let Err(Grant::Container(container)) = sender.send(grant) {
                     self.give_back(&container);
                 }
             }
-            Errand::Free(id) => return Some(Event::Dead { id, failed: false }),
+            Errand::Free(id) => return vec![Event::Dead { id, failed: false }],
             Errand::Stem(container) => {
                 drop(task::spawn("stem cell", making::make_stem(Arc::clone(self), container)));
             }
             Errand::Evict(container) => {
+                let worth = container.idle_worth(self.estimates.get(&container.spec.kind));
+                if let Some(worth) = worth.filter(|worth| worth.may_go_in(true) != Some(Duration::ZERO)) {
+                    // It has been used since it was told to be idle.
+                    return vec![Event::Idle(vec![(container.id, worth)]), Event::Busy(container.id)];
+                }
                 let refused = container.apply(state::Event::Evicted) == state::Effect::Refuse;
                 if refused && !container.state().is_gone() {
-                    return Some(Event::Busy(container.id));
+                    return vec![Event::Busy(container.id)];
                 }
             }
         }
-        None
+        Vec::new()
     }
 
     /// Memory was granted to somebody who has left.
@@ -231,6 +274,51 @@ impl Node {
             Some((container.id, worth))
         });
         idle.collect()
+    }
+
+    /// What the node is to placement.
+    pub(crate) fn view(&self) -> NodeView {
+        let is_up = !self.is_closing() && self.factories.iter().any(|factory| factory.is_up());
+        let manifest = self.runtimes.manifest();
+        let kinds = manifest.kinds().map(|kind| kind.kind.clone()).chain([BLACKBOX.to_owned()]).collect();
+        let idle = self.idle_ones();
+        let books = self.books.lock();
+        let idle = idle.iter().filter_map(|(id, _)| books.containers.get(id));
+        let memory = |containers: u64| ByteSize::bytes(containers);
+        NodeView {
+            id: self.config.id.clone(),
+            state: if is_up { InvokerState::Up } else { InvokerState::Unhealthy },
+            memory: self.config.memory,
+            free: memory(self.config.memory.as_bytes().saturating_sub(books.pool.used().as_bytes())),
+            idle: memory(idle.map(|container| container.spec.memory.as_bytes()).sum()),
+            waiting: books.pool.waiting(),
+            labels: self.config.labels.clone(),
+            dedicated: self.config.dedicated.clone(),
+            takes: self.config.takes,
+            cpu_pressure: self.pressure(),
+            kinds,
+            stems: books.pool.stems().map(|(kind, memory)| (kind.to_owned(), memory)).collect(),
+            images: books.containers.values().filter_map(|container| container.spec.image.clone()).collect(),
+        }
+    }
+
+    /// Changes when memory gets free that nobody waits for.
+    pub(crate) fn room(&self) -> watch::Receiver<()> {
+        self.room.subscribe()
+    }
+
+    /// Pressure on the processors at the last reading, in percent.
+    pub(crate) fn pressure(&self) -> f64 {
+        f64::from_bits(self.pressure.load(Ordering::Relaxed))
+    }
+
+    /// Takes a reading of it in.
+    pub(crate) fn set_pressure(self: &Arc<Self>, percent: f64) {
+        let before = f64::from_bits(self.pressure.swap(percent.to_bits(), Ordering::Relaxed));
+        let is_pressed = |percent: f64| percent >= self.config.most_pressure;
+        if is_pressed(before) != is_pressed(percent) {
+            self.tell(Event::Pressed(is_pressed(percent)));
+        }
     }
 
     /// A container has become idle that the pool wants to hear of.
@@ -273,6 +361,13 @@ impl Node {
 }
 
 impl Books {
+    /// When the pool is to be woken, if nobody does so yet.
+    fn set_timer(&mut self) -> Option<Duration> {
+        let due = self.pool.due().filter(|due| self.timer.is_none_or(|timer| *due < timer))?;
+        self.timer = Some(due);
+        Some(due)
+    }
+
     fn step(&mut self, event: Event, node: &Arc<Node>, errands: &mut Vec<Errand>) {
         let mut effects = Vec::new();
         let now = node.origin.elapsed();
@@ -317,6 +412,9 @@ impl Books {
             }
             Effect::Refuse(request) => {
                 Some(Errand::Answer(self.pending.remove(&request)?.grant, Grant::TooSmall))
+            }
+            Effect::NoRoom(request) => {
+                Some(Errand::Answer(self.pending.remove(&request)?.grant, Grant::NoRoom))
             }
             // The pool goes on to count it: a closing node must not be asked for another one in its place.
             Effect::CreateStem { .. } if node.is_closing() => None,

@@ -14,13 +14,20 @@
 //!   other one's first container even where its own kind would have filled the node.
 //! - For a request that does not fit, idle containers go, those of the lowest worth first: uses per minute ×
 //!   cost of a cold start ÷ memory. Stem cells go last. Busy ones never go. Nobody goes if it does not help.
-//! - A container between two calls is not idle for everybody: only for a first container, and only once it has
-//!   served ten times as long as its start took. So two busy actions share a full node by turns that are worth
-//!   their cold starts, and an action that has a container never takes another one's between two calls.
+//! - A container between two calls is not idle for everybody: only for a first container, and only once it has been
+//!   without a call for a tenth of a cold start, or has served ten times as long as its start took. So actions that are
+//!   called in turn replace one another at once, two busy ones share a full node by turns that are worth their cold
+//!   starts, and an action that has a container never takes another one's between two calls.
+//! - Who waits owes for the memory that it holds, by time; of two that wait in the same class, the one that owes less
+//!   goes first.
+//! - Containers beyond the first of their action are started so many in a second, and later while the processors are
+//!   under pressure; first ones never wait for that.
 //! - Stem cells are made while nobody waits and the node is quiet, and never from the reserve. When the kinds change,
 //!   those that are too many go, and those that are not what a new container of their kind would be.
 
+mod accounts;
 mod event;
+mod pacing;
 mod stems;
 #[cfg(test)]
 mod tests;
@@ -29,9 +36,11 @@ mod waiting;
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
-use chasen_entity::{ActionKey, ByteSize, EntityName, Manifest};
+use chasen_entity::{ActionKey, ByteSize, Manifest};
 
+use accounts::Accounts;
 pub use event::{Appetite, ContainerId, Effect, Event, PoolConfig, Worth};
+use pacing::Pacing;
 use stems::Stems;
 use waiting::Waiting;
 pub use waiting::{Request, RequestId};
@@ -78,12 +87,14 @@ pub struct Pool {
     used: u64,
     next: ContainerId,
     waiting: Waiting,
-    /// Containers of each action and of each namespace.
+    /// Containers of each action, and what namespaces hold.
     of_action: HashMap<ActionKey, usize>,
-    of_namespace: HashMap<EntityName, usize>,
-    /// Known to be idle; kept while somebody waits.
-    idle: BTreeMap<ContainerId, Worth>,
+    accounts: Accounts,
+    /// Known to be idle, and since when that is known; kept while somebody waits.
+    idle: BTreeMap<ContainerId, (Worth, Duration)>,
     stems: Stems,
+    pacing: Pacing,
+    due: Option<Duration>,
 }
 
 impl Pool {
@@ -97,20 +108,40 @@ impl Pool {
             next: 1,
             waiting: Waiting::default(),
             of_action: HashMap::new(),
-            of_namespace: HashMap::new(),
+            accounts: Accounts::default(),
             idle: BTreeMap::new(),
             stems: Stems::of(manifest),
+            pacing: Pacing::new(config.burst),
+            due: None,
         }
     }
 
     /// Which idle containers are to be told.
     #[must_use]
     pub fn appetite(&self) -> Appetite {
-        match self.next_request() {
-            None => Appetite::None,
-            Some(request) if self.is_first(request) => Appetite::Idle,
-            Some(_) => Appetite::Resting,
+        match self.waiting.any(|request| self.is_first(request)) {
+            true => Appetite::Idle,
+            false if self.waiting.is_empty() => Appetite::None,
+            false => Appetite::Resting,
         }
+    }
+
+    /// When to send [`Event::Due`]: something may be possible then that is not yet.
+    #[must_use]
+    pub fn due(&self) -> Option<Duration> {
+        self.due
+    }
+
+    /// Requests that wait.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// Kind and memory of every stem cell that is up.
+    pub fn stems(&self) -> impl Iterator<Item = (&str, ByteSize)> {
+        let stems = self.entries.values().filter(|entry| entry.phase == Phase::Stem);
+        stems.map(|entry| (entry.kind.as_str(), entry.memory))
     }
 
     /// Memory of everything that is not dead.
@@ -127,7 +158,21 @@ impl Pool {
                     effects.push(Effect::Refuse(request.id));
                     return;
                 }
-                self.waiting.push(request);
+                if !request.waits && !self.waiting.is_empty() {
+                    effects.push(Effect::NoRoom(request.id));
+                    return;
+                }
+                let (id, waits) = (request.id, request.waits);
+                self.waiting.push(request, now);
+                if !waits {
+                    self.serve(now, effects);
+                    if !self.waiting.is_empty() {
+                        self.waiting.remove(id);
+                        self.due = None;
+                        effects.push(Effect::NoRoom(id));
+                    }
+                    return;
+                }
             }
             Event::Withdrawn(id) => self.waiting.remove(id),
             Event::Made(id) => {
@@ -147,18 +192,21 @@ impl Pool {
             Event::Idle(containers) => {
                 for (id, worth) in containers {
                     if self.entries.get(&id).is_some_and(|entry| entry.phase == Phase::Serving) {
-                        self.idle.insert(id, worth);
+                        self.idle.insert(id, (worth, now));
                     }
                 }
             }
             Event::Busy(id) => self.enter(id, &Phase::Leaving, Phase::Serving),
+            Event::Expired { id, keep } => self.expire(id, keep, effects),
+            Event::Pressed(is_pressed) => self.pacing.press(is_pressed),
+            Event::Due => {}
             Event::Stopping(id) => {
                 self.idle.remove(&id);
                 if let Some(entry) = self.entries.get_mut(&id) {
                     entry.phase = Phase::Leaving;
                 }
             }
-            Event::Dead { id, failed } => self.forget(id, failed),
+            Event::Dead { id, failed } => self.forget(id, failed, now),
             Event::Adjust => self.adjust(now, effects),
             Event::Changed(manifest) => {
                 let changed = self.stems.follow(&manifest);
@@ -168,12 +216,13 @@ impl Pool {
                 self.trim(effects);
             }
         }
-        self.serve(effects);
+        self.due = None;
+        self.serve(now, effects);
         if self.waiting.is_empty() {
             self.idle.clear();
-            self.replenish(effects);
+            self.replenish(now, effects);
         } else {
-            self.make_room(effects);
+            self.make_room(now, effects);
         }
     }
 
@@ -185,13 +234,13 @@ impl Pool {
         }
     }
 
-    fn forget(&mut self, id: ContainerId, failed: bool) {
+    fn forget(&mut self, id: ContainerId, failed: bool, now: Duration) {
         self.idle.remove(&id);
         let Some(entry) = self.entries.remove(&id) else { return };
         self.used = self.used.saturating_sub(entry.memory.as_bytes());
         match entry.owner {
             Some(key) => {
-                count_down(&mut self.of_namespace, &key.namespace);
+                self.accounts.close(&key.namespace, entry.memory, now);
                 count_down(&mut self.of_action, &key);
             }
             None if failed => self.stems.failed(&entry.kind, entry.memory),
@@ -205,12 +254,13 @@ impl Pool {
         memory: ByteSize,
         phase: Phase,
         owner: Option<ActionKey>,
+        now: Duration,
     ) -> ContainerId {
         let id = self.next;
         self.next += 1;
         self.used = self.used.saturating_add(memory.as_bytes());
         if let Some(key) = &owner {
-            self.own(key);
+            self.own(key, memory, now);
         }
         let entry =
             Entry { kind: kind.to_owned(), memory, phase, owner, since: Duration::ZERO, stale: false };
@@ -218,8 +268,8 @@ impl Pool {
         id
     }
 
-    fn own(&mut self, key: &ActionKey) {
-        *self.of_namespace.entry(key.namespace.clone()).or_default() += 1;
+    fn own(&mut self, key: &ActionKey, memory: ByteSize, now: Duration) {
+        self.accounts.open(&key.namespace, memory, now);
         *self.of_action.entry(key.clone()).or_default() += 1;
     }
 
@@ -244,25 +294,27 @@ impl Pool {
         wanted.saturating_sub(self.config.capacity.as_bytes().saturating_sub(self.used))
     }
 
-    fn next_request(&self) -> Option<&Request> {
-        let has_container = |namespace: &EntityName| self.of_namespace.contains_key(namespace);
-        self.waiting.next(has_container, |request| self.is_first(request))
+    /// Whose turn it is, and since when it waits.
+    fn next_request(&self, now: Duration) -> Option<(&Request, Duration)> {
+        let owed = |namespace: &_| self.accounts.owed(namespace, now);
+        self.waiting.next(owed, |request| self.is_first(request))
     }
 
     /// Grants what fits, in order.
-    fn serve(&mut self, effects: &mut Vec<Effect>) {
-        while let Some(request) = self.next_request() {
+    fn serve(&mut self, now: Duration, effects: &mut Vec<Effect>) {
+        while let Some((request, asked)) = self.next_request(now) {
             let stem = self.entries.iter().find(|(_, entry)| {
                 entry.phase == Phase::Stem && entry.kind == request.kind && entry.memory == request.memory
             });
             let stem = stem.filter(|_| request.image.is_none()).map(|(id, _)| *id);
-            if stem.is_none() && self.missing(request) > 0 {
+            let (id, is_first) = (request.id, self.is_first(request));
+            if stem.is_none() && (self.missing(request) > 0 || !self.may_start(is_first, asked, now)) {
                 return;
             }
-            let Some(request) = self.waiting.take(request.id) else { return };
+            let Some(request) = self.waiting.take(id) else { return };
             match stem {
                 Some(id) => {
-                    self.own(&request.key);
+                    self.own(&request.key, request.memory, now);
                     if let Some(entry) = self.entries.get_mut(&id) {
                         entry.phase = Phase::Making;
                         entry.owner = Some(request.key);
@@ -270,33 +322,54 @@ impl Pool {
                     effects.push(Effect::Claim(request.id, id));
                 }
                 None => {
+                    if !is_first {
+                        self.pacing.take(now);
+                    }
                     self.stems.cold_start(&request.kind, request.memory);
-                    let id = self.reserve(&request.kind, request.memory, Phase::Making, Some(request.key));
+                    let key = Some(request.key);
+                    let id = self.reserve(&request.kind, request.memory, Phase::Making, key, now);
                     effects.push(Effect::Create(request.id, id));
                 }
             }
         }
     }
 
+    /// Whether a container may be started now that was asked for at a time; if not, it is due later.
+    fn may_start(&mut self, is_first: bool, asked: Duration, now: Duration) -> bool {
+        let at = if is_first { now } else { self.pacing.next(asked, now) };
+        if at > now {
+            self.due = Some(at);
+        }
+        at <= now
+    }
+
     /// Has idle containers go for the next request, if that helps it.
-    fn make_room(&mut self, effects: &mut Vec<Effect>) {
-        let Some(request) = self.next_request() else { return };
+    fn make_room(&mut self, now: Duration, effects: &mut Vec<Effect>) {
+        let Some((request, asked)) = self.next_request(now) else { return };
         let leaving: u64 = self.memory_of(|entry| entry.phase == Phase::Leaving);
         let mut missing = self.missing(request).saturating_sub(leaving);
-        if missing == 0 {
+        let for_first = self.is_first(request);
+        if missing == 0 || !self.may_start(for_first, asked, now) {
             return;
         }
-        let for_first = self.is_first(request);
         let mut victims: Vec<(bool, f64, ContainerId, u64)> = Vec::new();
+        let mut sooner: Option<Duration> = None;
         for (id, entry) in &self.entries {
             let stem = entry.phase == Phase::Stem;
-            let idle = self.idle.get(id).filter(|worth| worth.may_go(for_first));
+            let idle = self.idle.get(id).and_then(|(worth, told)| {
+                let at = told.saturating_add(worth.may_go_in(for_first)?);
+                if at > now {
+                    sooner = Some(sooner.map_or(at, |other| other.min(at)));
+                }
+                (at <= now).then_some(worth)
+            });
             let worth = idle.map(|worth| worth.score(entry.memory));
             if let Some(score) = worth.or(stem.then_some(0.0)) {
                 victims.push((stem, score, *id, entry.memory.as_bytes()));
             }
         }
         if victims.iter().map(|(.., memory)| memory).sum::<u64>() < missing {
+            self.due = sooner;
             return;
         }
         victims.sort_by(|a, b| a.0.cmp(&b.0).then(a.1.total_cmp(&b.1)));
@@ -305,11 +378,24 @@ impl Pool {
                 return;
             }
             missing = missing.saturating_sub(memory);
-            self.idle.remove(&id);
-            if let Some(entry) = self.entries.get_mut(&id) {
-                entry.phase = Phase::Leaving;
-            }
-            effects.push(Effect::Evict(id));
+            self.evict(id, effects);
+        }
+    }
+
+    fn evict(&mut self, id: ContainerId, effects: &mut Vec<Effect>) {
+        self.idle.remove(&id);
+        if let Some(entry) = self.entries.get_mut(&id) {
+            entry.phase = Phase::Leaving;
+        }
+        effects.push(Effect::Evict(id));
+    }
+
+    /// Has a container go whose time is over, unless it is one of those that its namespace may keep.
+    fn expire(&mut self, id: ContainerId, keep: u32, effects: &mut Vec<Effect>) {
+        let Some(entry) = self.entries.get(&id).filter(|entry| entry.phase == Phase::Serving) else { return };
+        let alike = |other: &&Entry| other.owner == entry.owner && other.phase != Phase::Leaving;
+        if self.entries.values().filter(alike).count() > keep as usize {
+            self.evict(id, effects);
         }
     }
 
@@ -318,7 +404,7 @@ impl Pool {
     }
 
     /// Makes one stem cell if one is wanted and nothing of a tenant is held up by it.
-    fn replenish(&mut self, effects: &mut Vec<Effect>) {
+    fn replenish(&mut self, now: Duration, effects: &mut Vec<Effect>) {
         let making = |entry: &&Entry| matches!(entry.phase, Phase::Making | Phase::StemMaking);
         if self.entries.values().filter(making).count() >= self.config.quiet_below.max(1) {
             return;
@@ -333,7 +419,7 @@ impl Pool {
             stems.count()
         };
         if let Some((kind, memory)) = self.stems.wanted(present, room) {
-            let id = self.reserve(&kind, memory, Phase::StemMaking, None);
+            let id = self.reserve(&kind, memory, Phase::StemMaking, None, now);
             effects.push(Effect::CreateStem { id, kind, memory });
         }
     }

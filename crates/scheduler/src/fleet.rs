@@ -13,8 +13,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use chasen_entity::{Outcome, Response, error_text};
 use chasen_spi::{
-    Choice, FleetNode, Invoker, Need, NoNode, Patience, Reservation, ReserveFailure, StartFailure,
-    StartRequest, StartedContainer,
+    BoxFuture, Choice, FleetNode, Invoker, InvokerState, Need, NoNode, Patience, Reservation, ReserveFailure,
+    StartFailure, StartRequest, StartedContainer,
 };
 
 use crate::policy::Policies;
@@ -40,16 +40,21 @@ impl Fleet {
     /// Memory for the container on one of the nodes.
     async fn reserve(&self, request: &StartRequest) -> Reserved {
         loop {
-            let choice = self.place(request).map_err(|why| nowhere(&why))?;
+            // Before the nodes are looked at: what changes from here on is not missed.
+            let mut rooms: Vec<_> = self.nodes.iter().map(|node| Some(node.room())).collect();
+            let choice = match self.place(request) {
+                Ok(choice) => choice,
+                Err(why) => return Err(nowhere(&why)),
+            };
             for at in choice.ask {
                 match self.ask(at, request, Patience::None).await {
-                    Some(Err(ReserveFailure::NoRoom)) | None => {}
-                    Some(Err(ReserveFailure::Failed(StartFailure::Draining))) => {}
-                    Some(Err(ReserveFailure::Failed(failure))) => return Err(failure),
-                    Some(Ok(reservation)) => return Ok(reservation),
+                    Ok(reservation) => return Ok(reservation),
+                    Err(ReserveFailure::NoRoom | ReserveFailure::Failed(StartFailure::Draining)) => {}
+                    Err(ReserveFailure::Failed(failure)) => return Err(failure),
                 }
             }
-            match self.wait(request, choice.wait_at, &choice.others).await {
+            let others = choice.others.iter().filter_map(|at| Some((*at, rooms.get_mut(*at)?.take()?)));
+            match self.wait(request, choice.wait_at, others.collect()).await {
                 // Others may take what a node that goes away leaves.
                 Err(StartFailure::Draining) if self.is_somewhere_up() => tokio::task::yield_now().await,
                 result => return result,
@@ -60,10 +65,15 @@ impl Fleet {
     fn place(&self, request: &StartRequest) -> Result<Choice, NoNode> {
         let need = Need::of(&request.key.namespace, &request.action);
         let views: Vec<_> = self.nodes.iter().map(|node| node.view()).collect();
+        if let [only] = views.as_slice()
+            && (only.state != InvokerState::Up || !only.kinds.contains(&need.kind))
+        {
+            // It says itself best why it cannot.
+            return Ok(Choice { ask: Vec::new(), wait_at: 0, others: Vec::new() });
+        }
         let dice = self.dice.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed);
-        let placement = &self.policies.of(&request.first).placement;
-        let mut choice = placement.place(&need, &views, dice)?;
-        if self.nodes.len() == 1 {
+        let mut choice = self.policies.of(&request.first).placement.place(&need, &views, dice)?;
+        if views.len() == 1 {
             // There is nobody else to ask.
             choice.ask.clear();
         }
@@ -75,45 +85,53 @@ impl Fleet {
         at: usize,
         request: &StartRequest,
         patience: Patience,
-    ) -> Option<Result<Box<dyn Reservation>, ReserveFailure>> {
-        Some(self.nodes.get(at)?.reserve(request, patience).await)
-    }
-
-    /// Waits at one node; the others are asked when they have room that nobody waits for.
-    async fn wait(&self, request: &StartRequest, wait_at: usize, others: &[usize]) -> Reserved {
-        let here = async {
-            match self.ask(wait_at, request, Patience::Waits).await {
-                Some(Ok(reservation)) => Ok(reservation),
-                Some(Err(ReserveFailure::Failed(failure))) => Err(failure),
-                Some(Err(ReserveFailure::NoRoom)) | None => Err(StartFailure::Draining),
-            }
-        };
-        let elsewhere = self.elsewhere(request, others);
-        tokio::select! {
-            biased;
-            result = here => result,
-            reservation = elsewhere => Ok(reservation),
+    ) -> Result<Box<dyn Reservation>, ReserveFailure> {
+        match self.nodes.get(at) {
+            Some(node) => node.reserve(request, patience).await,
+            None => Err(ReserveFailure::NoRoom),
         }
     }
 
-    /// A reservation on whichever of these nodes has room first.
-    async fn elsewhere(&self, request: &StartRequest, others: &[usize]) -> Box<dyn Reservation> {
-        let tries = others.iter().filter_map(|at| self.nodes.get(*at)).map(|node| {
-            let take = async move {
-                loop {
-                    node.has_room().await;
-                    if let Ok(reservation) = node.reserve(request, Patience::None).await {
-                        return reservation;
-                    }
-                }
-            };
-            Box::pin(take)
-        });
-        first(tries.collect()).await
+    /// Waits at one node; the others are asked when they have room that nobody waits for.
+    async fn wait(
+        &self,
+        request: &StartRequest,
+        wait_at: usize,
+        others: Vec<(usize, BoxFuture<()>)>,
+    ) -> Reserved {
+        let here = async {
+            self.ask(wait_at, request, Patience::Waits).await.map_err(|failure| match failure {
+                ReserveFailure::Failed(failure) => failure,
+                ReserveFailure::NoRoom => StartFailure::Draining,
+            })
+        };
+        let elsewhere = others.into_iter().map(|(at, room)| Box::pin(self.take_room(request, at, room)));
+        tokio::select! {
+            biased;
+            result = here => result,
+            reservation = first(elsewhere.collect()) => Ok(reservation),
+        }
+    }
+
+    /// A reservation on this node, at the first time when there is room.
+    async fn take_room(
+        &self,
+        request: &StartRequest,
+        at: usize,
+        mut room: BoxFuture<()>,
+    ) -> Box<dyn Reservation> {
+        loop {
+            room.await;
+            room =
+                self.nodes.get(at).map_or_else(|| Box::pin(std::future::pending()) as _, |node| node.room());
+            if let Ok(reservation) = self.ask(at, request, Patience::None).await {
+                return reservation;
+            }
+        }
     }
 
     fn is_somewhere_up(&self) -> bool {
-        self.nodes.iter().any(|node| node.view().state == chasen_spi::InvokerState::Up)
+        self.nodes.iter().any(|node| node.view().state == InvokerState::Up)
     }
 }
 

@@ -8,6 +8,9 @@ use chasen_entity::{
 };
 use chasen_spi::{RunReport, StartFailure};
 
+/// Annotations that a record has at most: room for them is made at once.
+const MOST_ANNOTATIONS: usize = 13;
+
 /// How an activation ended.
 #[derive(Debug)]
 pub(crate) struct Ending {
@@ -140,12 +143,13 @@ impl Ending {
 
     fn annotations(&self, invocation: &Invocation) -> Parameters {
         let action = &invocation.action;
-        let mut annotations = Parameters::new();
-        annotations.set("path", &action.name.to_string());
+        let texts = action.texts();
+        let mut annotations = Parameters::with_capacity(MOST_ANNOTATIONS);
+        annotations.put("path", texts.path.clone());
         annotations.set("waitTime", &self.start.saturating_sub(invocation.accepted_at));
-        annotations.set("kind", &action.exec.kind);
+        annotations.put("kind", texts.kind.clone());
         annotations.set("timeout", &self.timed_out);
-        annotations.set("limits", &action.limits);
+        annotations.put("limits", texts.limits.clone());
         if let Some(init_time) = self.init_time {
             annotations.set("initTime", &init_time);
         }

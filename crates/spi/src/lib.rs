@@ -39,7 +39,7 @@ pub use parameter_lock::{LockError, NoLock, ParameterLock};
 pub use placement::{
     Choice, FleetNode, Need, NoNode, NodeView, Patience, Placement, Reservation, ReserveFailure, Takes,
 };
-pub use pressure::{CpuPressure, NoPressure};
+pub use pressure::CpuPressure;
 pub use runtimes::{Runtimes, RuntimesKeeper};
 pub use scaling::{Decision, Load, Scaling};
 pub use store_error::StoreError;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use chasen_entity::{ByteSize, EntityName, ExecutableAction};
 
-use crate::{InvokerState, StartFailure, StartRequest, StartedContainer};
+use crate::{BoxFuture, InvokerState, StartFailure, StartRequest, StartedContainer};
 
 /// A policy of placement. Pure: the same nodes and dice give the same choice.
 pub trait Placement: Debug + Send + Sync {
@@ -80,7 +80,7 @@ pub struct NodeView {
     pub kinds: BTreeSet<String>,
     /// Stem cells that are up: kind and memory.
     pub stems: BTreeSet<(String, ByteSize)>,
-    /// Images that it has had containers of.
+    /// Images that it has containers of.
     pub images: BTreeSet<String>,
 }
 
@@ -132,7 +132,7 @@ pub struct Choice {
 /// Why no node will ever take it, as things are.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NoNode {
-    /// None is up, serves the namespace or runs the kind.
+    /// None is up, works for the namespace and runs the kind.
     NotAvailable,
     /// None of them has the labels.
     NoLabels(Vec<String>),
@@ -154,8 +154,8 @@ pub trait FleetNode: Send + Sync {
         patience: Patience,
     ) -> Result<Box<dyn Reservation>, ReserveFailure>;
 
-    /// Resolves when memory gets free that nobody on the node waits for.
-    async fn has_room(&self);
+    /// Resolves when memory gets free that nobody on the node waits for, the next time from this call on.
+    fn room(&self) -> BoxFuture<()>;
 
     /// First guess of a cold start of this kind.
     fn cold_start_estimate(&self, kind: &str) -> Duration;

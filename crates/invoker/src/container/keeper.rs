@@ -18,6 +18,8 @@ const STOP_WARNING: Duration = Duration::from_secs(10);
 enum Plan {
     Freeze,
     Evict,
+    /// Have the pool say whether it is one of those that its namespace may keep: so many of its action.
+    Ask(u32),
     Stop,
     Wait(Option<Instant>),
 }
@@ -29,7 +31,7 @@ impl PooledContainer {
         match inner.state {
             State::Ready { running: 0 } if !is_wanted => due(&inner, config.pause_grace, Plan::Evict),
             State::Ready { running: 0 } if inner.can_freeze => due(&inner, config.pause_grace, Plan::Freeze),
-            State::Ready { running: 0 } | State::Frozen => due(&inner, config.idle_container, Plan::Evict),
+            State::Ready { running: 0 } | State::Frozen => at_the_end(&mut inner, config.idle_container),
             State::Ready { .. } => {
                 inner.keeper_waits = true;
                 Plan::Wait(None)
@@ -38,6 +40,22 @@ impl PooledContainer {
             _ => Plan::Wait(None),
         }
     }
+}
+
+/// Its time is over after this idleness, or after what its namespace keeps it for beyond that.
+fn at_the_end(inner: &mut Inner, after: Duration) -> Plan {
+    let (keep, time) = inner.keep;
+    if keep == 0 {
+        return due(inner, after, Plan::Evict);
+    }
+    if inner.asked_at == Some(inner.idle_since) {
+        return due(inner, after.saturating_add(time), Plan::Evict);
+    }
+    let plan = due(inner, after, Plan::Ask(keep));
+    if matches!(plan, Plan::Ask(_)) {
+        inner.asked_at = Some(inner.idle_since);
+    }
+    plan
 }
 
 fn due(inner: &Inner, after: Duration, then: Plan) -> Plan {
@@ -64,6 +82,11 @@ pub(crate) async fn keep(handle: Handle, config: InvokerConfig) {
             }
             Plan::Evict => {
                 pooled.apply(Event::Evicted);
+            }
+            Plan::Ask(keep) => {
+                if let Some(node) = pooled.node.upgrade() {
+                    node.tell(pool::Event::Expired { id: pooled.id, keep });
+                }
             }
             Plan::Stop => break,
             Plan::Wait(until) => {

@@ -19,6 +19,8 @@ pub struct PoolConfig {
     pub reserve: ByteSize,
     /// Stem cells are made while fewer containers than this are in the making.
     pub quiet_below: usize,
+    /// Containers beyond the first of their action that are started in a second, and at once; `None` for no bound.
+    pub burst: Option<u32>,
 }
 
 /// Something happened.
@@ -36,6 +38,17 @@ pub enum Event {
     Idle(Vec<(ContainerId, Worth)>),
     /// A container that was to be evicted is busy.
     Busy(ContainerId),
+    /// A container has idled for as long as containers are kept; its namespace may keep this many of its action.
+    Expired {
+        /// Which.
+        id: ContainerId,
+        /// How many.
+        keep: u32,
+    },
+    /// The node's processors are under pressure from now on, or no more.
+    Pressed(bool),
+    /// The time of [`Pool::due`](super::Pool::due) has come.
+    Due,
     /// A container is being stopped.
     Stopping(ContainerId),
     /// Nothing is left of a container. `failed` if it could not be made.
@@ -65,6 +78,11 @@ pub enum Appetite {
 /// Turns that a busy container serves before it has to go between two calls, in cold starts.
 const TENURE: u32 = 10;
 
+/// Bounds of the time without a call from which a container is idle and not between two calls; it is a tenth of a cold
+/// start.
+const SHORTEST_IDLE: Duration = Duration::from_millis(1);
+const LONGEST_IDLE: Duration = Duration::from_millis(100);
+
 /// What makes an idle container worth keeping.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Worth {
@@ -74,13 +92,22 @@ pub struct Worth {
     pub uses: u64,
     /// Since when it serves.
     pub age: Duration,
+    /// Since when no call is in it.
+    pub idle: Duration,
     /// Time that a new one would take.
     pub cold_start: Duration,
 }
 
 impl Worth {
-    pub(super) fn may_go(&self, for_first: bool) -> bool {
-        self.resting || (for_first && self.age >= self.cold_start * TENURE)
+    /// How long it is from now until it may go for somebody's first container, or for another one's next.
+    #[must_use]
+    pub fn may_go_in(&self, for_first: bool) -> Option<Duration> {
+        if self.resting {
+            return Some(Duration::ZERO);
+        }
+        let idle = (self.cold_start / 10).clamp(SHORTEST_IDLE, LONGEST_IDLE).saturating_sub(self.idle);
+        let tenure = (self.cold_start * TENURE).saturating_sub(self.age);
+        for_first.then(|| idle.min(tenure))
     }
 
     /// Uses per minute × milliseconds of a cold start ÷ MB.
@@ -103,6 +130,8 @@ pub enum Effect {
     Claim(RequestId, ContainerId),
     /// The node is too small for the request.
     Refuse(RequestId),
+    /// There is no room for a request that does not wait.
+    NoRoom(RequestId),
     /// Make a stem cell.
     CreateStem {
         /// Its number.

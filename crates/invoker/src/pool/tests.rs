@@ -8,7 +8,8 @@ use chasen_entity::{ActionKey, ByteSize, EntityName, FullyQualifiedName, Manifes
 use proptest::prelude::*;
 
 use super::{
-    Appetite, ContainerId, EXPIRED_AT_ONCE, Effect, Event, Pool, PoolConfig, Request, RequestId, Worth,
+    Appetite, ContainerId, EXPIRED_AT_ONCE, Effect, Event, Pacing, Pool, PoolConfig, Request, RequestId,
+    Worth,
 };
 
 const STEMS: &str = r#"{"runtimes":{"nodejs":[{"kind":"nodejs:20","image":{"name":"n"},
@@ -32,8 +33,8 @@ fn key(namespace: &str, action: &str) -> ActionKey {
 
 impl Bench {
     fn new(capacity: u64, reserve: u64, manifest: &str) -> Self {
-        let config =
-            PoolConfig { capacity: ByteSize::mb(capacity), reserve: ByteSize::mb(reserve), quiet_below: 1 };
+        let (capacity, reserve) = (ByteSize::mb(capacity), ByteSize::mb(reserve));
+        let config = PoolConfig { capacity, reserve, quiet_below: 1, burst: None };
         Self {
             pool: Pool::new(config, &Manifest::parse(manifest).unwrap()),
             now: Duration::ZERO,
@@ -63,6 +64,7 @@ impl Bench {
             image: None,
             memory: ByteSize::mb(memory),
             siblings,
+            waits: true,
         }))
     }
 
@@ -72,7 +74,8 @@ impl Bench {
 }
 
 fn worth(uses: u64) -> Worth {
-    Worth { resting: true, uses, age: Duration::from_secs(60), cold_start: Duration::from_millis(100) }
+    let minute = Duration::from_secs(60);
+    Worth { resting: true, uses, age: minute, idle: minute, cold_start: Duration::from_millis(100) }
 }
 
 #[test]
@@ -146,16 +149,131 @@ fn a_container_between_two_calls_goes_for_a_first_one_only_and_not_too_soon() {
     bench.request("b", "y", "k", 256, 0);
     bench.step(Event::Made(1));
     bench.step(Event::Made(2));
-    let between = |seconds| Worth { resting: false, age: Duration::from_secs(seconds), ..worth(1) };
+    let ms = Duration::from_millis;
+    let between = |age, idle| Worth { resting: false, age: ms(age), idle: ms(idle), ..worth(1) };
     bench.request("a", "x", "k", 256, 1);
     assert_eq!(bench.pool.appetite(), Appetite::Resting);
-    assert_eq!(bench.step(Event::Idle(vec![(2, between(60))])), []);
+    assert_eq!(bench.step(Event::Idle(vec![(2, between(60_000, 9))])), []);
     bench.request("c", "z", "k", 256, 0);
     assert_eq!(bench.pool.appetite(), Appetite::Idle);
     bench.step(Event::Dead { id: 2, failed: false });
     bench.request("d", "w", "k", 256, 0);
-    assert_eq!(bench.step(Event::Idle(vec![(1, between(0))])), [], "it has hardly begun");
-    assert_eq!(bench.step(Event::Idle(vec![(1, between(1))])), [Effect::Evict(1)]);
+    assert_eq!(bench.step(Event::Idle(vec![(1, between(0, 0))])), [], "it has hardly begun");
+    assert_eq!(bench.pool.due(), Some(ms(10)), "a tenth of a cold start without a call");
+    assert_eq!(bench.step(Event::Idle(vec![(1, between(995, 0))])), []);
+    assert_eq!(bench.pool.due(), Some(ms(5)), "or ten cold starts of service");
+    bench.now = ms(5);
+    assert_eq!(bench.step(Event::Due), [Effect::Evict(1)]);
+    assert_eq!(bench.pool.due(), None);
+}
+
+#[test]
+fn actions_that_are_called_in_turn_replace_one_another_at_once() {
+    let mut bench = Bench::new(1024, 256, "{}");
+    let ms = Duration::from_millis;
+    let mut alive: Vec<(ContainerId, Duration)> = Vec::new();
+    for turn in 0..80 {
+        let mut effects = bench.request("a", &format!("x{}", turn % 8), "k", 256, 0);
+        if effects.is_empty() {
+            let idle = |since: Duration, now: Duration| Worth {
+                resting: false,
+                age: now - since,
+                idle: now - since,
+                cold_start: ms(6),
+                ..worth(1)
+            };
+            let worths = alive.iter().map(|(id, since)| (*id, idle(*since, bench.now))).collect();
+            effects = bench.step(Event::Idle(worths));
+            let [Effect::Evict(id)] = effects[..] else { panic!("{effects:?} in turn {turn}") };
+            alive.retain(|(other, _)| *other != id);
+            effects = bench.dead(id);
+        }
+        let [Effect::Create(_, id)] = effects[..] else { panic!("{effects:?} in turn {turn}") };
+        bench.now += ms(6);
+        bench.step(Event::Made(id));
+        alive.push((id, bench.now));
+        bench.now += ms(1);
+    }
+}
+
+#[test]
+fn who_owes_less_goes_first() {
+    let mut bench = Bench::new(1024, 0, "{}");
+    bench.request("large", "x", "k", 512, 0);
+    bench.now = Duration::from_secs(10);
+    bench.request("small", "y", "k", 128, 0);
+    bench.request("other", "z", "k", 384, 0);
+    bench.now = Duration::from_secs(20);
+    bench.request("large", "x", "k", 128, 1); // 4
+    bench.request("small", "y", "k", 128, 1); // 5
+    bench.request("small", "y", "k", 128, 2); // 6
+    assert_eq!(bench.dead(3), [Effect::Create(5, 4), Effect::Create(6, 5), Effect::Create(4, 6)]);
+}
+
+#[test]
+fn next_containers_take_turns_with_what_runs_and_first_ones_do_not() {
+    let config =
+        PoolConfig { capacity: ByteSize::mb(8192), reserve: ByteSize::mb(0), quiet_below: 1, burst: Some(2) };
+    let mut bench = Bench { pool: Pool::new(config, &Manifest::default()), now: Duration::ZERO, requests: 0 };
+    assert_eq!(bench.request("a", "x", "k", 128, 0).len(), 1);
+    assert_eq!(bench.request("a", "x", "k", 128, 1).len(), 1);
+    assert_eq!(bench.request("a", "x", "k", 128, 2).len(), 1);
+    assert_eq!(bench.request("a", "x", "k", 128, 3), [], "two at once");
+    assert_eq!(bench.request("a", "y", "k", 128, 0).len(), 1, "a first one");
+    bench.now = bench.pool.due().unwrap();
+    assert!(bench.now.abs_diff(Duration::from_millis(500)) < Duration::from_millis(1));
+    assert_eq!(bench.step(Event::Due).len(), 1);
+    assert_eq!(bench.pool.due(), None);
+
+    bench.now = Duration::from_secs(10);
+    bench.step(Event::Pressed(true));
+    assert_eq!(bench.request("a", "x", "k", 128, 4), [], "under pressure");
+    assert_eq!(bench.request("b", "z", "k", 128, 0).len(), 1, "a first one");
+    assert_eq!(bench.pool.due(), Some(Duration::from_secs(11)), "not for ever");
+    assert_eq!(bench.step(Event::Pressed(false)).len(), 1);
+}
+
+#[test]
+fn who_does_not_wait_is_told_at_once() {
+    let mut bench = Bench::new(512, 0, "{}");
+    let impatient = |bench: &mut Bench, memory| {
+        bench.requests += 1;
+        let id = bench.requests;
+        let kind = "k".to_owned();
+        let memory = ByteSize::mb(memory);
+        bench.step(Event::Requested(Request {
+            id,
+            key: key("a", "x"),
+            kind,
+            image: None,
+            memory,
+            siblings: 0,
+            waits: false,
+        }))
+    };
+    assert_eq!(impatient(&mut bench, 256), [Effect::Create(1, 1)]);
+    assert_eq!(impatient(&mut bench, 512), [Effect::NoRoom(2)]);
+    assert_eq!(bench.pool.waiting(), 0);
+    bench.request("b", "y", "k", 512, 0);
+    assert_eq!(impatient(&mut bench, 128), [Effect::NoRoom(4)], "somebody waits for that");
+}
+
+#[test]
+fn a_namespace_keeps_as_many_as_it_may() {
+    let mut bench = Bench::new(1024, 0, "{}");
+    for siblings in 0..3 {
+        bench.request("a", "x", "k", 128, siblings);
+    }
+    bench.request("a", "y", "k", 128, 0);
+    for id in 1..=4 {
+        bench.step(Event::Made(id));
+    }
+    let expired = |id, keep| Event::Expired { id, keep };
+    assert_eq!(bench.step(expired(1, 2)), [Effect::Evict(1)]);
+    assert_eq!(bench.step(expired(2, 2)), [], "two are left");
+    assert_eq!(bench.step(expired(3, 2)), []);
+    assert_eq!(bench.step(expired(4, 0)), [Effect::Evict(4)], "another action");
+    assert_eq!(bench.step(expired(1, 0)), [], "it goes already");
 }
 
 #[test]
@@ -300,6 +418,9 @@ enum Move {
     Idle(usize),
     EvictionRefused,
     Change(usize),
+    Expire(usize),
+    Press(bool),
+    Due,
 }
 
 fn moves() -> impl Strategy<Value = Vec<Move>> {
@@ -313,6 +434,9 @@ fn moves() -> impl Strategy<Value = Vec<Move>> {
         3 => which.prop_map(Move::Idle),
         1 => Just(Move::EvictionRefused),
         1 => (0usize..6).prop_map(Move::Change),
+        1 => (0usize..64).prop_map(Move::Expire),
+        1 => any::<bool>().prop_map(Move::Press),
+        2 => Just(Move::Due),
     ];
     proptest::collection::vec(one, 1..150)
 }
@@ -324,6 +448,7 @@ proptest! {
     fn memory_stays_in_bounds_and_everybody_is_served(moves in moves()) {
         const CAPACITY: u64 = 1280;
         let mut bench = Bench::new(CAPACITY, 256, STEMS);
+        bench.pool.pacing = Pacing::new(Some(3));
         // What a node would know: memory by container, and what is asked to go.
         let mut alive: BTreeMap<ContainerId, u64> = BTreeMap::new();
         let mut stems: Vec<ContainerId> = Vec::new();
@@ -345,7 +470,8 @@ proptest! {
             cells.map(|cells| cells.reactive.as_ref().map_or(cells.initial_count, |it| it.max_count)).sum::<u32>()
         };
         let total = moves.len();
-        for (round, step) in moves.into_iter().chain((0..total * 8).map(|_| Move::Die(0))).enumerate() {
+        let end = (0..total * 8).flat_map(|_| [Move::Die(0), Move::Due]);
+        for (round, step) in moves.into_iter().chain(end).enumerate() {
             let effects = match step {
                 Move::Request { tenant, action, memory, siblings } => {
                     waiting.insert(bench.requests + 1, memory);
@@ -381,6 +507,17 @@ proptest! {
                     if stems.contains(&id) || evicted.contains(&id) { continue }
                     bench.step(Event::Idle(vec![(id, worth(round as u64 % 7))]))
                 }
+                Move::Expire(which) => {
+                    let Some(id) = alive.keys().nth(which).copied() else { continue };
+                    bench.step(Event::Expired { id, keep: 1 })
+                }
+                Move::Press(is_pressed) => bench.step(Event::Pressed(is_pressed)),
+                Move::Due => {
+                    let Some(at) = bench.pool.due() else { continue };
+                    prop_assert!(at > bench.now, "not at once: that would never end");
+                    bench.now = at;
+                    bench.step(Event::Due)
+                }
                 Move::EvictionRefused => {
                     let Some(id) = refused.take() else { continue };
                     evicted.retain(|other| *other != id);
@@ -402,6 +539,7 @@ proptest! {
                         stems.retain(|stem| *stem != id);
                         up.retain(|stem| *stem != id);
                     }
+                    Effect::NoRoom(_) => prop_assert!(false, "all of them wait"),
                     Effect::Refuse(request) => {
                         prop_assert!(waiting.remove(&request).unwrap() > CAPACITY);
                     }

@@ -1,6 +1,7 @@
 //! Requests that wait for room, and whose turn it is.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use chasen_entity::{ActionKey, ByteSize, EntityName};
 
@@ -22,13 +23,16 @@ pub struct Request {
     pub memory: ByteSize,
     /// Containers that the action had when it asked.
     pub siblings: u32,
+    /// False if it is to be refused rather than to wait.
+    pub waits: bool,
 }
 
 /// The list. Order: namespaces that have no container at all, then first containers of actions, then the
-/// rest; within each, the namespace that was served longest ago; within a namespace, the order of arrival.
+/// rest; within each, the namespace that owes least, then the one that was served longest ago; within a namespace, the
+/// order of arrival.
 #[derive(Debug, Default)]
 pub(super) struct Waiting {
-    requests: Vec<Request>,
+    requests: Vec<(Request, Duration)>,
     /// When a namespace that waits was last served, as a running number.
     served: HashMap<EntityName, u64>,
     turns: u64,
@@ -39,38 +43,48 @@ impl Waiting {
         self.requests.is_empty()
     }
 
-    pub(super) fn push(&mut self, request: Request) {
-        self.requests.push(request);
+    pub(super) fn any(&self, which: impl Fn(&Request) -> bool) -> bool {
+        self.requests.iter().any(|(request, _)| which(request))
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.requests.len()
+    }
+
+    pub(super) fn push(&mut self, request: Request, now: Duration) {
+        self.requests.push((request, now));
     }
 
     pub(super) fn remove(&mut self, id: RequestId) {
-        self.requests.retain(|request| request.id != id);
+        self.requests.retain(|(request, _)| request.id != id);
         if self.requests.is_empty() {
             self.served.clear();
         }
     }
 
-    /// Whose turn it is.
+    /// Whose turn it is, and since when it waits. `owed` is what a namespace that has containers owes.
     pub(super) fn next(
         &self,
-        has_container: impl Fn(&EntityName) -> bool,
+        owed: impl Fn(&EntityName) -> Option<u64>,
         is_first: impl Fn(&Request) -> bool,
-    ) -> Option<&Request> {
-        self.requests.iter().min_by_key(|request| {
+    ) -> Option<(&Request, Duration)> {
+        let next = self.requests.iter().min_by_key(|(request, _)| {
             let namespace = &request.key.namespace;
-            let class = match (has_container(namespace), is_first(request)) {
-                (false, _) => 0,
-                (true, true) => 1,
-                (true, false) => 2,
+            let owed = owed(namespace);
+            let class = match (owed, is_first(request)) {
+                (None, _) => 0,
+                (Some(_), true) => 1,
+                (Some(_), false) => 2,
             };
-            (class, self.served.get(namespace).copied().unwrap_or_default(), request.id)
-        })
+            (class, owed, self.served.get(namespace).copied().unwrap_or_default(), request.id)
+        });
+        next.map(|(request, since)| (request, *since))
     }
 
     /// Takes a request out because it is served.
     pub(super) fn take(&mut self, id: RequestId) -> Option<Request> {
-        let at = self.requests.iter().position(|request| request.id == id)?;
-        let request = self.requests.remove(at);
+        let at = self.requests.iter().position(|(request, _)| request.id == id)?;
+        let (request, _) = self.requests.remove(at);
         self.turns += 1;
         self.served.insert(request.key.namespace.clone(), self.turns);
         if self.requests.is_empty() {
