@@ -10,15 +10,17 @@ use async_trait::async_trait;
 use chasen_entity::error_text::runtime::SENTINEL;
 use chasen_entity::frame::Stream;
 use chasen_entity::response::Answer;
-use chasen_entity::{ByteSize, ExecutableAction, Invocation, error_text};
+use chasen_entity::{ByteSize, ExecutableAction, Invocation, ResourceUse, error_text};
 use chasen_spi::container_factory::{Container, InitCode, RunReply};
 use chasen_spi::memory::invocation;
 use jiff::Timestamp;
+use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, watch};
 
 use super::{Dial, Engine, HttpContainer, Output, Settings};
+use crate::meter::Reading;
 
 const KEEP: u64 = 1000;
 
@@ -27,6 +29,8 @@ struct Played {
     address: SocketAddr,
     exited: watch::Sender<bool>,
     oom: AtomicBool,
+    /// What its counters say; by default there are none.
+    reading: Mutex<Reading>,
     kills: AtomicU32,
     dials: AtomicU32,
 }
@@ -61,6 +65,10 @@ impl Engine for Played {
         self.oom.load(Ordering::Relaxed)
     }
 
+    fn reading(&self, _limit: ByteSize) -> Reading {
+        *self.reading.lock()
+    }
+
     async fn kill(&self) {
         self.kills.fetch_add(1, Ordering::Relaxed);
         self.exited.send_replace(true);
@@ -82,11 +90,17 @@ fn world(address: SocketAddr, change: impl FnOnce(&mut Settings)) -> World {
         address,
         exited: watch::Sender::new(false),
         oom: AtomicBool::new(false),
+        reading: Mutex::default(),
         kills: AtomicU32::new(0),
         dials: AtomicU32::new(0),
     };
     let output = Arc::new(Output::default());
-    let mut settings = Settings { memory: ByteSize::mb(256), keep: ByteSize::bytes(KEEP), sentinelled: false, quiet: Duration::ZERO };
+    let mut settings = Settings {
+        memory: ByteSize::mb(256),
+        keep: ByteSize::bytes(KEEP),
+        sentinelled: false,
+        quiet: Duration::ZERO,
+    };
     change(&mut settings);
     let container = Arc::new(HttpContainer::new(engine, Arc::clone(&output), settings));
     let mut action = ExecutableAction::clone(&invocation("guest", "hello", "blackbox", "{}").action);
@@ -307,6 +321,31 @@ async fn the_end_of_the_process_ends_the_wait_and_its_cause_is_told() {
     let world = world(image(http("400 Bad", r#"{"error":"command exited"}"#), false).await, |_| {});
     world.container.engine().oom.store(true, Ordering::Relaxed);
     assert_eq!(world.run().await.0.answer, Answer::OutOfMemory, "of a process behind the server");
+}
+
+#[tokio::test]
+async fn counters_tell_what_was_used_and_whose_end_was_for_memory() {
+    let count = |world: &World, ms, kills| {
+        let (peak_memory, cpu_time) = (Some(ByteSize::mb(9)), Some(Duration::from_millis(ms)));
+        *world.container.engine().reading.lock() = Reading { peak_memory, cpu_time, kills: Some(kills) };
+    };
+    let world = world(image(http("200 OK", "{}"), true).await, |_| {});
+    count(&world, 40, 0);
+    assert_eq!(world.init().await.used, ResourceUse::default(), "that of a start is the first run's");
+    for (ms, kills, millis, out_of_memory) in [(100, 0, 60, false), (103, 1, 3, true), (103, 1, 0, false)] {
+        count(&world, ms, kills);
+        let cpu_time = Some(Duration::from_millis(millis));
+        let expected = ResourceUse { peak_memory: Some(ByteSize::mb(9)), cpu_time, out_of_memory };
+        assert_eq!(world.run().await.0.used, expected);
+    }
+    let refuses = self::world(image(http("400 Bad", r#"{"error":"no"}"#), true).await, |_| {});
+    refuses.container.engine().oom.store(true, Ordering::Relaxed);
+    count(&refuses, 0, 0);
+    let reply = refuses.run().await.0;
+    assert!(matches!(reply.answer, Answer::Refused(_)), "counters know better: {reply:?}");
+    count(&refuses, 0, 1);
+    let reply = refuses.run().await.0;
+    assert_eq!((reply.answer, reply.used.out_of_memory), (Answer::OutOfMemory, true));
 }
 
 fn texts(reply: &RunReply) -> Vec<&str> {

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use chasen_entity::ByteSize;
 use chasen_sandbox::cell::ExitStatus;
 use chasen_sandbox::helper::Mode;
 use libtest_mimic::Trial;
@@ -137,4 +138,21 @@ async fn usage() {
     assert!(usage.memory_now > 16 << 20, "{usage:?}");
     assert!(usage.memory_peak >= usage.memory_now, "{usage:?}");
     assert!(usage.cpu_ns > 0, "{usage:?}");
+    let limit = ByteSize::mb(256);
+    let reading = guest.cell.reading(limit);
+    assert_eq!(reading.peak_memory.map(ByteSize::as_bytes), Some(usage.memory_peak));
+    assert!(reading.cpu_time >= Some(Duration::from_nanos(usage.cpu_ns)), "{reading:?} {usage:?}");
+    assert_eq!(reading.kills, Some(0));
+    let mut costs: Vec<Duration> = (0..101)
+        .map(|_| {
+            let before = Instant::now();
+            let _ = guest.cell.reading(limit);
+            before.elapsed()
+        })
+        .collect();
+    costs.sort_unstable();
+    println!("reading what was used, p50: {:?}", costs[50]);
+    guest.cell.kill().await.unwrap();
+    let last = guest.cell.reading(limit);
+    assert!(last.peak_memory >= reading.peak_memory && last.cpu_time >= reading.cpu_time, "{last:?}");
 }

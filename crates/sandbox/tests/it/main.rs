@@ -27,6 +27,8 @@ mod limits;
 mod overlap;
 mod payload;
 mod plain;
+mod prepared;
+mod resources;
 mod rootless;
 mod world;
 
@@ -60,12 +62,14 @@ fn main() -> ExitCode {
                 code::tests(),
                 overlap::tests(),
                 plain::tests(),
+                prepared::tests(),
                 builds::tests(),
                 conformance::tests(),
                 containers::tests(),
                 forks::tests(),
                 hostile::tests(),
                 images::tests(),
+                resources::tests(),
                 rootless::tests(),
             ]
             .into_iter()
