@@ -18,13 +18,13 @@ pub(crate) fn run(report: &mut Report) -> Result<(), Failure> {
     let mut client = Client::connect(&node.host)?;
     client.put_action("stub", &kinds::native_stub()?, 128)?;
     client.invoke("stub")?.expect(200)?;
-    let request = [(http::invocation("stub", "", GUEST), 1.0)];
+    let request = [http::invocation(&node.host, "stub", "", GUEST)?];
     let mut ledger = Ledger::open(&mut client)?;
     let pressure = Pressure::begin();
     let (mut accepted, mut drains, mut hyper) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..REPETITIONS {
         hyper.push(plain.rate(CLIENTS, WARM_UP)?);
-        let run = ledger.enter(load::closed(&node.host, CLIENTS, MEASURED, &request)?)?;
+        let run = ledger.enter(load::closed(CLIENTS, MEASURED, &request)?)?;
         accepted.push(run.rate());
         drains.push(ledger.settled(&mut client)?.as_secs_f64());
     }

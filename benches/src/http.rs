@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
+use chasen_loadgen::Target;
 use serde_json::{Value, json};
 
 use crate::Failure;
@@ -17,13 +18,13 @@ pub(crate) struct Client {
     authorization: String,
 }
 
-/// An activation's id: hexadecimal digits.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) struct Id([u8; 32]);
+/// An activation's id.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Id(pub(crate) u128);
 
 impl fmt::Display for Id {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&String::from_utf8_lossy(&self.0))
+        write!(f, "{:032x}", self.0)
     }
 }
 
@@ -33,28 +34,26 @@ pub(crate) struct Reply {
     pub(crate) body: Vec<u8>,
 }
 
-/// A request with a JSON body, as it goes over the wire; `path` is the whole one.
-pub(crate) fn request(method: &str, path: &str, authorization: Option<&str>, body: &[u8]) -> Vec<u8> {
-    let authorization = authorization.map(|value| format!("Authorization: {value}\r\n")).unwrap_or_default();
-    let mut request = format!(
-        "{method} {path} HTTP/1.1\r\nHost: localhost\r\n{authorization}\
-         Content-Type: application/json\r\nContent-Length: {}\r\n\r\n",
-        body.len()
-    )
-    .into_bytes();
-    request.extend_from_slice(body);
-    request
+/// A blocking call of an action by the guest, its result wanted.
+pub(crate) fn call(host: &str, action: &str) -> Result<Target, Failure> {
+    invocation(host, action, BLOCKING, GUEST)
 }
 
-/// A blocking call of an action by the guest, its result wanted.
-pub(crate) fn call(action: &str) -> Vec<u8> {
-    invocation(action, "?blocking=true&result=true", GUEST)
-}
+/// What a call asks for that waits for the result, and for nothing else.
+pub(crate) const BLOCKING: &str = "?blocking=true&result=true";
 
 /// A call of an action.
-pub(crate) fn invocation(action: &str, query: &str, authorization: &str) -> Vec<u8> {
-    let path = format!("/api/v1/namespaces/_/actions/{action}{query}");
-    request("POST", &path, Some(authorization), b"{}")
+pub(crate) fn invocation(
+    host: &str,
+    action: &str,
+    query: &str,
+    authorization: &str,
+) -> Result<Target, Failure> {
+    let url = format!("http://{host}/api/v1/namespaces/_/actions/{action}{query}");
+    Ok(Target::new("POST", &url)?
+        .header("Authorization", authorization)?
+        .header("Content-Type", "application/json")?
+        .body("{}")?)
 }
 
 impl Client {
@@ -72,28 +71,24 @@ impl Client {
 
     /// One request; `path` starts below `/api/v1/namespaces/_`.
     pub(crate) fn send(&mut self, method: &str, path: &str, body: &[u8]) -> Result<Reply, Failure> {
-        self.exchange(&self.request(method, path, body))
-    }
-
-    /// One request as it goes over the wire.
-    pub(crate) fn exchange(&mut self, request: &[u8]) -> Result<Reply, Failure> {
-        self.stream.get_mut().write_all(request)?;
+        let request = self.request(method, path, body);
+        self.stream.get_mut().write_all(&request)?;
         self.receive()
     }
 
-    /// What these requests of the same client are answered with, none of which waits for the answer to another one.
-    pub(crate) fn exchange_all(
+    /// Reads all of these, without waiting for one answer before the next question.
+    pub(crate) fn read_all(
         &mut self,
-        requests: impl Iterator<Item = (&'static str, String)>,
+        paths: impl Iterator<Item = String>,
         mut answered: impl FnMut(Reply) -> Result<(), Failure>,
     ) -> Result<(), Failure> {
         const TOGETHER: usize = 256;
-        let mut requests = requests.peekable();
-        while requests.peek().is_some() {
+        let mut paths = paths.peekable();
+        while paths.peek().is_some() {
             let mut count = 0;
             let mut bytes = Vec::new();
-            for (method, path) in requests.by_ref().take(TOGETHER) {
-                bytes.extend(self.request(method, &path, b""));
+            for path in paths.by_ref().take(TOGETHER) {
+                bytes.extend(self.request("GET", &path, b""));
                 count += 1;
             }
             self.stream.get_mut().write_all(&bytes)?;
@@ -127,7 +122,15 @@ impl Client {
     }
 
     fn request(&self, method: &str, path: &str, body: &[u8]) -> Vec<u8> {
-        request(method, &format!("/api/v1/namespaces/_{path}"), Some(&self.authorization), body)
+        let mut request = format!(
+            "{method} /api/v1/namespaces/_{path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: {}\r\n\
+             Content-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+            self.authorization,
+            body.len()
+        )
+        .into_bytes();
+        request.extend_from_slice(body);
+        request
     }
 
     fn receive(&mut self) -> Result<Reply, Failure> {
@@ -142,7 +145,7 @@ impl Client {
             if name.eq_ignore_ascii_case("content-length") {
                 length = value.parse()?;
             } else if name.eq_ignore_ascii_case("x-openwhisk-activation-id") {
-                activation_id = Some(Id(value.as_bytes().try_into()?));
+                activation_id = Some(Id(u128::from_str_radix(value, 16)?));
             }
         }
         let mut body = vec![0; length];

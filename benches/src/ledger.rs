@@ -3,10 +3,12 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
+use chasen_loadgen::Measured;
+
 use crate::Failure;
 use crate::http::{Client, Id};
-use crate::load::Run;
-use crate::report::{Bound, Measured, Report};
+use crate::load;
+use crate::report::{self, Bound, Report};
 
 /// Longest time until the last record is there, and pause between two looks.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -24,12 +26,12 @@ impl Ledger {
     }
 
     /// Takes the ids of a run, all of whose calls must have succeeded; the run's figures.
-    pub(crate) fn enter(&mut self, run: Run) -> Result<Run, Failure> {
-        let mut run = run.all_succeeded()?;
-        if run.ids.len() as u64 != run.samples.count() {
+    pub(crate) fn enter(&mut self, run: Measured) -> Result<Measured, Failure> {
+        let run = load::all_succeeded(run)?;
+        if run.ids.len() as u64 != run.successes() {
             return Err("a call was answered without an activation id".into());
         }
-        self.ids.append(&mut run.ids);
+        self.ids.extend(run.ids.iter().copied().map(Id));
         Ok(run)
     }
 
@@ -54,14 +56,14 @@ impl Ledger {
         let answered = self.ids.len() as u64;
         let records = client.records()? - self.before;
         let mut missing = 0;
-        let reads = self.ids.iter().map(|id| ("GET", format!("/activations/{id}")));
-        client.exchange_all(reads, |reply| {
+        let paths = self.ids.iter().map(|id| format!("/activations/{id}"));
+        client.read_all(paths, |reply| {
             missing += u64::from(reply.status != 200);
             Ok(())
         })?;
         report.judge(
             "records that are missing, or too many, or cannot be read by the id that was answered",
-            &Measured::count(missing + records.abs_diff(answered)).with(format!("of {answered}")),
+            &report::Measured::count(missing + records.abs_diff(answered)).with(format!("of {answered}")),
             Bound::at_most(0.0),
         );
         Ok(())

@@ -16,7 +16,8 @@ const ROUND: Duration = Duration::from_secs(3);
 
 pub(crate) fn compare(report: &mut Report) -> Result<(), Failure> {
     if Command::new("wrk").arg("--version").output().is_err() {
-        report.beside("the load generator beside wrk", "skipped: `wrk` is not installed (apt-get install wrk)");
+        report
+            .beside("the load generator beside wrk", "skipped: `wrk` is not installed (apt-get install wrk)");
         return Ok(());
     }
     let server = Plain::hyper()?;

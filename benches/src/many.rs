@@ -1,5 +1,7 @@
 //! Throughput over many actions against that of one of them.
 
+use chasen_loadgen::Target;
+
 use crate::http::{self, Client};
 use crate::ledger::Ledger;
 use crate::load::{self, Pressure};
@@ -12,6 +14,8 @@ use crate::{Failure, kinds};
 const REPETITIONS: usize = 5;
 const NATIVE: u32 = 100;
 const NULL: u32 = 10_000;
+/// Weight of the most popular one; those of the others are parts of it.
+const HEAVIEST: u32 = 1_000_000;
 
 pub(crate) fn run(report: &mut Report) -> Result<(), Failure> {
     native(report)?;
@@ -28,7 +32,7 @@ fn native(report: &mut Report) -> Result<(), Failure> {
         let name = format!("native-{number}");
         client.put_action(&name, &stub, 128)?;
         client.invoke(&name)?.expect(200)?;
-        requests.push((http::call(&name), 1.0));
+        requests.push(http::call(&node.host, &name)?);
     }
     let what = format!("throughput over {NATIVE} warm native actions ÷ over one");
     compare(report, &node, &what, &requests, Bound::at_least(0.9).stretch(0.95))
@@ -41,8 +45,8 @@ fn null(report: &mut Report) -> Result<(), Failure> {
     let mut requests = Vec::new();
     for number in 0..NULL {
         let name = format!("null-{number}");
-        client.put_action(&name, &serde_json::json!({"kind": "null"}), 128)?;
-        requests.push((http::call(&name), 1.0 / f64::from(number + 1)));
+        client.put_action(&name, &serde_json::json!({"kind": "null", "code": ""}), 128)?;
+        requests.push(http::call(&node.host, &name)?.weight(HEAVIEST / (number + 1))?);
     }
     let what = format!("throughput over {NULL} actions of the null domain, as Zipf has it, ÷ over one");
     compare(report, &node, &what, &requests, Bound::at_least(0.7).stretch(0.85))
@@ -53,7 +57,7 @@ fn compare(
     report: &mut Report,
     node: &Node,
     what: &str,
-    requests: &[(Vec<u8>, f64)],
+    requests: &[Target],
     bound: Bound,
 ) -> Result<(), Failure> {
     let mut client = Client::connect(&node.host)?;
@@ -63,8 +67,8 @@ fn compare(
     for _ in 0..REPETITIONS {
         for (rates, requests) in [(&mut one, requests.get(..1)), (&mut many, Some(requests))] {
             let requests = requests.ok_or("nothing to ask for")?;
-            ledger.enter(load::closed(&node.host, CLIENTS, WARM_UP, requests)?)?;
-            rates.push(ledger.enter(load::closed(&node.host, CLIENTS, MEASURED, requests)?)?.rate());
+            ledger.enter(load::closed(CLIENTS, WARM_UP, requests)?)?;
+            rates.push(ledger.enter(load::closed(CLIENTS, MEASURED, requests)?)?.rate());
         }
     }
     let (many, one) = (most(&many), most(&one));

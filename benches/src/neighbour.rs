@@ -1,16 +1,16 @@
 //! A quiet tenant beside one that wants three times what it has.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use base64::Engine;
+use chasen_loadgen::{Halt, Pace};
 use serde_json::json;
 
-use crate::http::{self, Client, GUEST};
+use crate::http::{self, BLOCKING, Client, GUEST};
 use crate::load::{self, Pressure};
 use crate::node::Node;
 use crate::report::{Bound, Measured, Report};
-use crate::stats::{best, millis};
+use crate::stats::best;
 use crate::{Failure, kinds};
 
 const REPETITIONS: usize = 5;
@@ -23,6 +23,8 @@ const RATE: f64 = 100.0;
 const QUIET_CLIENTS: u32 = 16;
 const MEASURED: Duration = Duration::from_secs(4);
 const WARM_UP: Duration = Duration::from_millis(500);
+/// Longer than the quiet tenant is measured.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(crate) fn run(report: &mut Report) -> Result<(), Failure> {
     let node = Node::start()?;
@@ -32,37 +34,32 @@ pub(crate) fn run(report: &mut Report) -> Result<(), Failure> {
         let mut client = Client::connect_as(&node.host, who)?;
         client.put("works", &json!({"exec": exec, "limits": {"memory": 128, "instances": slots}}))?;
     }
-    let [quiet, noisy] =
-        [GUEST, &noisy].map(|who| [(http::invocation("works", "?blocking=true&result=true", who), 1.0)]);
+    let quiet = [http::invocation(&node.host, "works", BLOCKING, GUEST)?];
+    let noisy = [http::invocation(&node.host, "works", BLOCKING, &noisy)?];
     // Both have all their containers.
-    load::closed(&node.host, QUIET_SLOTS, WARM_UP, &quiet)?.all_succeeded()?;
-    load::closed(&node.host, NOISY_SLOTS, WARM_UP, &noisy)?.all_succeeded()?;
+    load::all_succeeded(load::closed(QUIET_SLOTS, WARM_UP, &quiet)?)?;
+    load::all_succeeded(load::closed(NOISY_SLOTS, WARM_UP, &noisy)?)?;
     let tail = || -> Result<f64, Failure> {
-        load::open(&node.host, QUIET_CLIENTS, RATE, WARM_UP, &quiet)?.all_succeeded()?;
-        let run = load::open(&node.host, QUIET_CLIENTS, RATE, MEASURED, &quiet)?.all_succeeded()?;
-        Ok(millis(run.samples.at(0.99)))
+        load::all_succeeded(load::open(QUIET_CLIENTS, RATE, WARM_UP, &quiet)?)?;
+        let run = load::all_succeeded(load::open(QUIET_CLIENTS, RATE, MEASURED, &quiet)?)?;
+        Ok(load::at(&run, 0.99))
     };
     let pressure = Pressure::begin();
     let (mut beside, mut alone, mut others) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..REPETITIONS {
         alone.push(tail()?);
-        let ended = AtomicBool::new(false);
-        let (tail, theirs) = std::thread::scope(|scope| {
+        let halt = Halt::default();
+        let (tail, noise) = std::thread::scope(|scope| {
             let noise = scope.spawn(|| {
-                let mut calls = 0;
-                while !ended.load(Ordering::Relaxed) {
-                    let run = load::closed(&node.host, NOISY_SLOTS * 3, WARM_UP, &noisy);
-                    calls += run.map_err(|error| error.to_string())?.samples.count();
-                }
-                Ok::<_, String>(calls)
+                load::run(Pace::closed(NOISY_SLOTS * 3), PATIENCE, &noisy, &halt)
+                    .map_err(|error| error.to_string())
             });
             let tail = tail();
-            ended.store(true, Ordering::Relaxed);
+            halt.stop();
             (tail, noise.join())
         });
         beside.push(tail?);
-        let theirs = theirs.map_err(|_| "the noise panicked")??;
-        others.push(theirs as f64 / (WARM_UP + MEASURED).as_secs_f64());
+        others.push(noise.map_err(|_| "the noise panicked")??.rate());
     }
     let (ours, reference) = (best(&beside), best(&alone));
     report.judge(
@@ -72,7 +69,7 @@ pub(crate) fn run(report: &mut Report) -> Result<(), Failure> {
     );
     report.beside(
         "the other one's calls answered; meanwhile",
-        format!("{}/s; {}", best(&others).round(), pressure.share()),
+        format!("{:.0}/s; {}", best(&others), pressure.share()),
     );
     Ok(())
 }

@@ -51,9 +51,9 @@ pub(crate) fn run(report: &mut Report) -> Result<(), Failure> {
         plain.rate(CLIENTS, WARM_UP)?;
         reference.push(plain.rate(CLIENTS, MEASURED)?);
         for (name, rates) in [("shared", &mut shared), ("alone", &mut alone)] {
-            let request = [(http::call(name), 1.0)];
-            ledger.enter(load::closed(&node.host, CLIENTS, WARM_UP, &request)?)?;
-            rates.push(ledger.enter(load::closed(&node.host, CLIENTS, MEASURED, &request)?)?.rate());
+            let request = [http::call(&node.host, name)?];
+            ledger.enter(load::closed(CLIENTS, WARM_UP, &request)?)?;
+            rates.push(ledger.enter(load::closed(CLIENTS, MEASURED, &request)?)?.rate());
         }
         bare.push(hyper.rate(CLIENTS, WARM_UP)?);
     }

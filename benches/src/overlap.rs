@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::Failure;
 use crate::http::{self, Client};
 use crate::ledger::Ledger;
-use crate::load::{self, Pressure, Run};
+use crate::load::{self, Pressure};
 use crate::node::Node;
 use crate::report::{Bound, Measured, Report};
 use crate::stats::{best, most};
@@ -27,7 +27,7 @@ pub(crate) fn run(report: &mut Report) -> Result<(), Failure> {
     let (mut means, mut rates) = (Vec::new(), Vec::new());
     for _ in 0..REPETITIONS {
         let run = ledger.enter(stage.load(MEASURED)?)?;
-        means.push(run.samples.mean());
+        means.push(run.latencies.mean() / 1e6);
         rates.push(run.rate());
     }
     let what = format!("asynchronous function of {WAITS} ms, {TOGETHER} clients, one container");
@@ -56,7 +56,7 @@ impl Stage {
         Ok(Self { client, node })
     }
 
-    pub(crate) fn load(&self, time: Duration) -> Result<Run, Failure> {
-        load::closed(&self.node.host, TOGETHER, time, &[(http::call("waits"), 1.0)])
+    pub(crate) fn load(&self, time: Duration) -> Result<chasen_loadgen::Measured, Failure> {
+        load::closed(TOGETHER, time, &[http::call(&self.node.host, "waits")?])
     }
 }

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use chasen_loadgen::ErrorClass;
 use serde_json::json;
 
 use crate::http::{self, Client};
@@ -17,7 +18,7 @@ const SLOTS: u32 = 4;
 /// Time limit of the function, in milliseconds, and thereby the longest wait for a slot that callers are let in for.
 const TIME_LIMIT: u32 = 1000;
 const TIMES: f64 = 3.0;
-const MEASURED: Duration = Duration::from_secs(5);
+const OFFERED: Duration = Duration::from_secs(5);
 const WARM_UP: Duration = Duration::from_secs(1);
 /// Answers may take the time limit: so many callers keep up the rate.
 const CLIENTS: u32 = 900;
@@ -32,30 +33,39 @@ pub(crate) fn run(report: &mut Report) -> Result<(), Failure> {
     let exec = kinds::native_stub_that_waits(WORK)?;
     let limits = json!({"memory": 128, "instances": SLOTS, "timeout": TIME_LIMIT});
     client.put("works", &json!({"exec": exec, "limits": limits}))?;
-    let request = [(http::call("works"), 1.0)];
-    load::closed(&node.host, SLOTS, WARM_UP, &request)?.all_succeeded()?;
+    let request = [http::call(&node.host, "works")?];
+    load::all_succeeded(load::closed(SLOTS, WARM_UP, &request)?)?;
     let pressure = Pressure::begin();
     let (mut capacities, mut goodputs, mut recoveries) = (Vec::new(), Vec::new(), Vec::new());
-    let mut statuses = String::new();
+    let mut statuses = Vec::new();
     for _ in 0..REPETITIONS {
         // As many callers as there are slots, and as many again, so that none ever idles.
-        let capacity = load::closed(&node.host, SLOTS * 2, WARM_UP, &request)?.all_succeeded()?.rate();
-        let run = load::open(&node.host, CLIENTS, capacity * TIMES, MEASURED, &request)?;
-        let ended = Instant::now();
-        let offered: u64 = run.statuses.values().sum();
-        statuses = run.statuses.iter().map(|(status, count)| format!("{status}: {count} ")).collect();
-        if let Some((status, _)) = run.statuses.iter().find(|(status, _)| !matches!(status, 200 | 429 | 503))
-        {
-            return Err(format!("an answer of status {status} under overload ({statuses})").into());
+        let capacity = load::all_succeeded(load::closed(SLOTS * 2, WARM_UP, &request)?)?.rate();
+        let begun = Instant::now();
+        let (recovery, run) = std::thread::scope(|scope| {
+            let offered = scope.spawn(|| {
+                load::open(CLIENTS, capacity * TIMES, OFFERED, &request).map_err(|error| error.to_string())
+            });
+            std::thread::sleep((begun + OFFERED).saturating_duration_since(Instant::now()));
+            (recovery(&mut client, begun + OFFERED), offered.join())
+        });
+        let run = run.map_err(|_| "the clients panicked")??;
+        if let Some(status) = run.statuses.iter().find(|(status, _)| !matches!(status, 200 | 429 | 503)) {
+            return Err(format!("under overload {} answers had the status {}", status.1, status.0).into());
         }
+        if let Some((class, count)) = run.failures.iter().find(|(class, _)| *class != ErrorClass::Unsent) {
+            return Err(format!("under overload {count} calls came to nothing: {}", class.as_str()).into());
+        }
+        eprintln!(
+            "overload: {:.0}/s of capacity {capacity:.0}/s; {:?} {:?}",
+            run.rate(),
+            run.statuses,
+            run.failures
+        );
         capacities.push(capacity);
         goodputs.push(run.rate() / capacity);
-        eprintln!(
-            "overload: {:.0}/s of {:.0}/s offered, capacity {capacity:.0}/s",
-            run.rate(),
-            offered as f64 / MEASURED.as_secs_f64()
-        );
-        recoveries.push(recovery(&mut client, ended)?.as_secs_f64());
+        recoveries.push(recovery?.as_secs_f64());
+        statuses = run.statuses.iter().map(|(status, count)| format!("{count} × {status}")).collect();
     }
     report.judge(
         &format!(
@@ -65,11 +75,14 @@ pub(crate) fn run(report: &mut Report) -> Result<(), Failure> {
         Bound::at_least(0.95),
     );
     report.judge(
-        "from the last answer to a call that takes no longer than twice its work",
+        "from the end of the offer until a call takes no longer than twice its work",
         &Measured::seconds(best(&recoveries)),
         Bound::at_most(2.0),
     );
-    report.beside("answers by status, the last time; meanwhile", format!("{statuses}; {}", pressure.share()));
+    report.beside(
+        "answers, the last time; meanwhile",
+        format!("{}; {}", statuses.join(", "), pressure.share()),
+    );
     Ok(())
 }
 

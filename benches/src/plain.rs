@@ -45,7 +45,8 @@ impl Plain {
 
     /// Answers a second to the request that a call of an action would be.
     pub(crate) fn rate(&self, clients: u32, time: Duration) -> Result<f64, Failure> {
-        Ok(load::closed(&self.host, clients, time, &[(http::call("plain"), 1.0)])?.all_succeeded()?.rate())
+        let run = load::closed(clients, time, &[http::call(&self.host, "plain")?])?;
+        Ok(load::all_succeeded(run)?.rate())
     }
 }
 

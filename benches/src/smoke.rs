@@ -40,7 +40,7 @@ fn throughput(report: &mut Report) -> Result<(), Failure> {
     client.invoke("stub")?.expect(200)?;
     let mut ledger = Ledger::open(&mut client)?;
     let hyper = plain.rate(CLIENTS, SHORT)?;
-    let ours = ledger.enter(load::closed(&node.host, CLIENTS, SHORT, &[(http::call("stub"), 1.0)])?)?.rate();
+    let ours = ledger.enter(load::closed(CLIENTS, SHORT, &[http::call(&node.host, "stub")?])?)?.rate();
     report.judge(
         "warm blocking calls of a native stub ÷ a plain hyper server",
         &Measured::ratio(ours / hyper).with(format!("{ours:.0} ÷ {hyper:.0}/s")),
@@ -50,10 +50,10 @@ fn throughput(report: &mut Report) -> Result<(), Failure> {
 }
 
 fn overlap(report: &mut Report) -> Result<(), Failure> {
-    let run = overlap::Stage::start()?.load(SHORT * 2)?.all_succeeded()?;
+    let run = load::all_succeeded(overlap::Stage::start()?.load(SHORT * 2)?)?;
     report.judge(
         "100 callers of a function of 175 ms in one container, mean",
-        &Measured::millis(run.samples.mean()),
+        &Measured::millis(run.latencies.mean() / 1e6),
         Bound::at_most(2.0 * WAITS),
     );
     Ok(())

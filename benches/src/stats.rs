@@ -29,11 +29,6 @@ impl Samples {
         self.0.len()
     }
 
-    /// In milliseconds.
-    pub(crate) fn mean(&self) -> f64 {
-        self.0.mean() / 1e6
-    }
-
     /// The duration that this share of the calls stays below.
     pub(crate) fn at(&self, quantile: f64) -> Duration {
         Duration::from_nanos(self.0.value_at_quantile(quantile))

@@ -9,7 +9,7 @@ use crate::load::{self, Pressure};
 use crate::node::Node;
 use crate::plain::Plain;
 use crate::report::{Bound, Measured, Report, grouped};
-use crate::stats::{millis, most};
+use crate::stats::most;
 use crate::{Failure, kinds};
 
 const REPETITIONS: usize = 5;
@@ -24,16 +24,16 @@ pub(crate) fn run(report: &mut Report) -> Result<(), Failure> {
     let mut client = Client::connect(&node.host)?;
     client.put_action("stub", &kinds::native_stub()?, 128)?;
     client.invoke("stub")?.expect(200)?;
-    let stub = [(http::call("stub"), 1.0)];
+    let stub = [http::call(&node.host, "stub")?];
     let mut ledger = Ledger::open(&mut client)?;
     let pressure = Pressure::begin();
     let (mut ours, mut hyper, mut latencies) = (Vec::new(), Vec::new(), String::new());
     for _ in 0..REPETITIONS {
         hyper.push(plain.rate(CLIENTS, WARM_UP)?);
-        ledger.enter(load::closed(&node.host, CLIENTS, WARM_UP, &stub)?)?;
-        let run = ledger.enter(load::closed(&node.host, CLIENTS, MEASURED, &stub)?)?;
+        ledger.enter(load::closed(CLIENTS, WARM_UP, &stub)?)?;
+        let run = ledger.enter(load::closed(CLIENTS, MEASURED, &stub)?)?;
         ours.push(run.rate());
-        latencies = format!("{:.2} / {:.2} ms", millis(run.samples.at(0.5)), millis(run.samples.at(0.99)));
+        latencies = format!("{:.2} / {:.2} ms", load::at(&run, 0.5), load::at(&run, 0.99));
     }
     report.judge(
         &format!(

@@ -1,5 +1,6 @@
 //! A web action against a call of the same function with credentials.
 
+use chasen_loadgen::Target;
 use serde_json::json;
 
 use crate::http::{self, Client};
@@ -22,15 +23,16 @@ pub(crate) fn run(report: &mut Report) -> Result<(), Failure> {
                 "annotations": [{"key": "web-export", "value": true}]}),
     )?;
     client.invoke("stub")?.expect(200)?;
-    let web = http::request("POST", "/api/v1/web/guest/default/stub.json", None, b"{}");
-    let (web, call) = ([(web, 1.0)], [(http::call("stub"), 1.0)]);
+    let url = format!("http://{}/api/v1/web/guest/default/stub.json", node.host);
+    let web = [Target::new("POST", &url)?.header("Content-Type", "application/json")?.body("{}")?];
+    let call = [http::call(&node.host, "stub")?];
     let mut ledger = Ledger::open(&mut client)?;
     let pressure = Pressure::begin();
     let (mut ours, mut reference) = (Vec::new(), Vec::new());
     for _ in 0..REPETITIONS {
         for (rates, request) in [(&mut reference, &call), (&mut ours, &web)] {
-            ledger.enter(load::closed(&node.host, CLIENTS, WARM_UP, request)?)?;
-            rates.push(ledger.enter(load::closed(&node.host, CLIENTS, MEASURED, request)?)?.rate());
+            ledger.enter(load::closed(CLIENTS, WARM_UP, request)?)?;
+            rates.push(ledger.enter(load::closed(CLIENTS, MEASURED, request)?)?.rate());
         }
     }
     let (ours, reference) = (most(&ours), most(&reference));
