@@ -8,9 +8,9 @@ use chasen_entity::{
     Activation, ActivationId, ByteSize, Event, ExecutableAction, Invocation, Manifest, Outcome,
 };
 use chasen_invoker::{InvokerConfig, NodeInvoker};
-use chasen_scheduler::{KindRouter, Scheduler, SchedulerConfig};
+use chasen_scheduler::{Fleet, KindRouter, Scheduler, SchedulerConfig};
 use chasen_spi::memory::{MemoryAttachmentStore, MemoryContainerFactory, MemoryEventLog, invocation};
-use chasen_spi::{Invoke, NoLock, ParameterLock, Runtimes};
+use chasen_spi::{FleetNode, Invoke, NoLock, ParameterLock, Runtimes};
 
 pub(crate) const KIND: &str = "memory:1";
 
@@ -23,7 +23,9 @@ pub(crate) const KINDS: &str = r#"{"runtimes":{
 pub(crate) struct Bench {
     pub(crate) runtimes: Arc<Runtimes>,
     pub(crate) factory: Arc<MemoryContainerFactory>,
+    /// The first node.
     pub(crate) invoker: NodeInvoker,
+    pub(crate) nodes: Vec<NodeInvoker>,
     pub(crate) scheduler: Scheduler,
     pub(crate) log: Arc<MemoryEventLog>,
     memory: ByteSize,
@@ -39,20 +41,34 @@ pub(crate) fn bench_with(memory: u64, config: SchedulerConfig) -> Bench {
 }
 
 pub(crate) fn locked_bench(memory: u64, config: SchedulerConfig, lock: Arc<dyn ParameterLock>) -> Bench {
-    let memory = ByteSize::mb(memory);
+    let node = InvokerConfig { memory: ByteSize::mb(memory), ..InvokerConfig::default() };
+    fleet(vec![node], config, lock)
+}
+
+/// Several nodes that make their containers with one factory.
+pub(crate) fn fleet(
+    nodes: Vec<InvokerConfig>,
+    config: SchedulerConfig,
+    lock: Arc<dyn ParameterLock>,
+) -> Bench {
+    let memory = ByteSize::bytes(nodes.iter().map(|node| node.memory.as_bytes()).sum());
     let factory = Arc::new(MemoryContainerFactory::slow(Duration::from_millis(20), Duration::from_millis(5)));
     let runtimes = Runtimes::new(Manifest::parse(KINDS).unwrap());
-    let invoker = NodeInvoker::new(
-        InvokerConfig { memory, ..InvokerConfig::default() },
-        runtimes.clone(),
-        vec![factory.clone()],
-        Arc::new(MemoryAttachmentStore::default()),
-    );
+    let nodes: Vec<NodeInvoker> = nodes
+        .into_iter()
+        .map(|node| {
+            let attachments = Arc::new(MemoryAttachmentStore::default());
+            NodeInvoker::new(node, runtimes.clone(), vec![factory.clone()], attachments)
+        })
+        .collect();
+    let invoker = nodes[0].clone();
     let serves = invoker.clone();
-    let router = KindRouter::new().route(move |kind, _| serves.serves(kind), Arc::new(invoker.clone()));
+    let members = nodes.iter().map(|node| Arc::new(node.clone()) as Arc<dyn FleetNode>).collect();
+    let domain = Arc::new(Fleet::new(members, config.policies.clone(), 1));
+    let router = KindRouter::new().route(move |kind, _| serves.serves(kind), domain);
     let log = Arc::new(MemoryEventLog::default());
     let scheduler = Scheduler::new(config, router, log.clone(), lock);
-    Bench { runtimes, factory, invoker, scheduler, log, memory }
+    Bench { runtimes, factory, invoker, nodes, scheduler, log, memory }
 }
 
 /// A call of an action of a namespace.

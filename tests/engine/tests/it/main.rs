@@ -9,6 +9,7 @@
 
 mod bench;
 mod faults;
+mod fleet;
 mod life;
 mod locks;
 mod overload;

@@ -12,6 +12,8 @@ use chasen_entity::{ActionKey, ByteSize, EntityName, FullyQualifiedName, Manifes
 use chasen_invoker::container::state::{Effect as Todo, Event as Life, State, step};
 use chasen_invoker::pool::{Appetite, Effect as Order, Event as PoolEvent, Pool, PoolConfig, Request, Worth};
 use chasen_scheduler::queue::{Admission, Bounds, Effects, Event, Place, Queue, Shape, Slot, Turn};
+use chasen_scheduler::scaling::{EventDriven, Sharding};
+use chasen_spi::Scaling;
 use proptest::prelude::*;
 
 const CAPACITY: u64 = 1024;
@@ -24,6 +26,7 @@ struct Action {
     slots: u32,
     memory: u64,
     wake_at: Option<u64>,
+    scaling: Arc<dyn Scaling>,
 }
 
 /// A container as the node has it.
@@ -90,6 +93,10 @@ enum Move {
     Pass {
         millis: u64,
     },
+    /// The processors are under pressure, or no more.
+    Press {
+        is_pressed: bool,
+    },
     /// An operator wants this many stem cells, of this image.
     Change {
         stems: u32,
@@ -119,6 +126,7 @@ fn moves() -> impl Strategy<Value = Vec<Move>> {
         1 => (action, 0u64..40).prop_map(|(action, number)| Move::GiveUp { action, number }),
         1 => which.prop_map(|which| Move::Withdraw { which }),
         3 => (1u64..150).prop_map(|millis| Move::Pass { millis }),
+        1 => any::<bool>().prop_map(|is_pressed| Move::Press { is_pressed }),
         1 => (0u32..4, prop_oneof![Just("k"), Just("newer")])
             .prop_map(|(stems, image)| Move::Change { stems, image }),
     ];
@@ -134,8 +142,12 @@ enum Pending {
 
 impl World {
     fn new() -> Self {
-        let config =
-            PoolConfig { capacity: ByteSize::mb(CAPACITY), reserve: ByteSize::mb(128), quiet_below: 1 };
+        let config = PoolConfig {
+            capacity: ByteSize::mb(CAPACITY),
+            reserve: ByteSize::mb(128),
+            quiet_below: 1,
+            burst: Some(3),
+        };
         Self {
             now: 0,
             actions: (0..ACTIONS).map(Action::new).collect(),
@@ -177,6 +189,7 @@ impl World {
                 image: None,
                 memory: ByteSize::mb(memory),
                 siblings: siblings.saturating_sub(effects.starts),
+                waits: true,
             }));
         }
         if effects.closed {
@@ -292,7 +305,7 @@ impl World {
     fn report_idle(&mut self) {
         let worth = |resting| {
             let (age, cold_start) = (Duration::from_secs(1), Duration::from_millis(50));
-            Worth { resting, uses: 1, age, cold_start }
+            Worth { resting, uses: 1, age, idle: Duration::ZERO, cold_start }
         };
         let idle = self.containers.iter().filter(|(_, container)| container.state.is_idle());
         let idle = idle.map(|(id, container)| (*id, worth(container.state == State::Frozen))).collect();
@@ -321,7 +334,7 @@ impl World {
                         self.request_again(owner);
                     }
                 }
-                Order::Refuse(_) => panic!("all sizes fit"),
+                Order::Refuse(_) | Order::NoRoom(_) => panic!("all sizes fit, and all wait"),
                 Order::CreateStem { id, memory, .. } => {
                     self.containers.insert(id, Container::new(State::Creating, memory.as_mb(), 1, None));
                 }
@@ -479,12 +492,22 @@ impl World {
                     self.tell_queue(action, Event::StartWithdrawn { revision });
                 }
             }
-            Move::Pass { millis } => self.now += millis,
+            Move::Pass { millis } => {
+                self.now += millis;
+                self.pool_timer();
+            }
+            Move::Press { is_pressed } => self.tell_pool(PoolEvent::Pressed(is_pressed)),
             Move::Change { stems, image } => {
                 self.tell_pool(PoolEvent::Changed(Arc::new(manifest(stems, image))));
             }
         }
         self.check();
+    }
+
+    fn pool_timer(&mut self) {
+        if self.pool.due().is_some_and(|due| due <= Duration::from_millis(self.now)) {
+            self.tell_pool(PoolEvent::Due);
+        }
     }
 
     fn check(&self) {
@@ -502,6 +525,7 @@ impl World {
     fn come_to_rest(&mut self) {
         for round in 0..20_000 {
             self.now += 10;
+            self.pool_timer();
             match self.pending().first() {
                 Some(pending) => self.proceed(*pending, true),
                 None if self.running.is_empty() && self.actions.iter().all(|a| a.queue.queued() == 0) => {
@@ -524,6 +548,11 @@ impl World {
 
 const BOUNDS: Bounds = Bounds { waiting: 30, bytes: 1000, starting: 4 };
 
+/// Both policies, side by side.
+fn scaling(index: usize) -> Arc<dyn Scaling> {
+    if index.is_multiple_of(2) { Arc::new(EventDriven) } else { Arc::new(Sharding) }
+}
+
 impl Action {
     fn new(index: usize) -> Self {
         let namespace = ["a", "b", "c"][index % 3];
@@ -539,8 +568,17 @@ impl Action {
             concurrency: slots,
             instances: (index == 4).then_some(1),
             cold_estimate: Duration::from_millis(50),
+            scaling: scaling(index),
         };
-        Self { key, queue: Queue::new(shape, BOUNDS), revision: 1, slots, memory, wake_at: None }
+        Self {
+            key,
+            queue: Queue::new(shape, BOUNDS),
+            revision: 1,
+            slots,
+            memory,
+            wake_at: None,
+            scaling: scaling(index),
+        }
     }
 
     fn shape(&self) -> Shape {
@@ -549,6 +587,7 @@ impl Action {
             concurrency: self.slots,
             instances: None,
             cold_estimate: Duration::from_millis(50),
+            scaling: Arc::clone(&self.scaling),
         }
     }
 }
