@@ -21,18 +21,30 @@
 //! still makes every request late that was due meanwhile, and the figures say so (no coordinated omission).
 //!
 //! One thread drives many connections over readiness; a request is rendered once, replies are read in place and their
-//! bodies dropped, so that nothing is allocated per request.
+//! bodies dropped, so that nothing is allocated per request. [`check_records`] looks for the record of every activation
+//! afterwards; a [`Report`] is what is left of a run: text, JSON, or a page that needs nothing else.
 
+mod api;
+mod check;
 pub mod duration;
 mod engine;
+mod file;
 mod measure;
 mod plan;
 mod profile;
 mod reply;
+mod report;
 mod target;
 
+pub use api::Api;
+pub use check::{CheckError, Checked, RecordCheck, check_records};
 pub use engine::{Halt, RunError, run};
+pub use file::{FileError, LoadFile};
 pub use measure::{ErrorClass, Latencies, Measured, PerTarget, Slice, Tick};
 pub use plan::{MAX_CLIENTS, MAX_RATE, MAX_THREADS, Pace, Plan, PlanError};
 pub use profile::Stage;
+pub use report::{
+    Comparison, Example, LatencyShown, Moment, Named, PaceShown, Point, RecordsShown, Report, ReportError,
+    StatusCount, TargetShown, Threshold,
+};
 pub use target::{Authority, MAX_BODY, MAX_WEIGHT, Target, TargetError, Unreachable};

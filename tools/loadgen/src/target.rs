@@ -162,6 +162,12 @@ impl Target {
         self
     }
 
+    /// True if it sends this header.
+    #[must_use]
+    pub fn has_header(&self, wanted: &str) -> bool {
+        self.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case(wanted))
+    }
+
     /// Where it is asked.
     #[must_use]
     pub fn authority(&self) -> &Authority {
@@ -196,17 +202,21 @@ impl Target {
         self.body.len()
     }
 
+    /// The same request at another path of the same server.
+    pub(crate) fn at(&self, path: &str) -> Self {
+        Self { path: path.to_owned(), ..self.clone() }
+    }
+
     /// The bytes of the request.
     pub(crate) fn render(&self, keep_alive: bool) -> Vec<u8> {
-        let has = |wanted: &str| self.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case(wanted));
         let mut text = format!("{} {} HTTP/1.1\r\n", self.method, self.path);
-        if !has("host") {
+        if !self.has_header("host") {
             text.push_str(&format!("Host: {}\r\n", self.authority));
         }
         for (name, value) in &self.headers {
             text.push_str(&format!("{name}: {value}\r\n"));
         }
-        if !self.body.is_empty() && !has("content-type") {
+        if !self.body.is_empty() && !self.has_header("content-type") {
             text.push_str("Content-Type: application/json\r\n");
         }
         if !self.body.is_empty() || !matches!(self.method.as_str(), "GET" | "HEAD" | "OPTIONS") {
