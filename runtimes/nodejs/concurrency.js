@@ -30,14 +30,18 @@ class Outbox {
 
   clear() {
     this.parts = [];
+    /** Replies, which go behind everything that was printed by then, and the runs that they end. */
+    this.replies = [];
+    this.ending = [];
     this.size = 0;
     /** The frame of log that the next piece joins if it is of the same run and stream. */
     this.last = undefined;
   }
 
-  send(kind, activationId, text) {
-    this.last = undefined;
-    this.add(this.wire.encodeFrame(kind, activationId, text));
+  send(kind, run, text) {
+    const frame = this.wire.encodeFrame(kind, run.activationId, text);
+    this.ending.push(run);
+    this.add(this.replies, frame);
   }
 
   log(run, stream, bytes) {
@@ -51,20 +55,20 @@ class Outbox {
       frame.size += piece.length;
       if (joins) {
         frame.header.writeUInt32BE(HEADER_LENGTH - 4 + 1 + frame.size, 0);
-        this.add(piece);
+        this.add(this.parts, piece);
       } else {
         frame.header = encodeHeader(Kind.Log, run.activationId, 1 + frame.size, 1);
         frame.header[HEADER_LENGTH] = stream;
         this.last = frame;
-        this.add(frame.header, piece);
+        this.add(this.parts, frame.header, piece);
       }
     }
   }
 
-  add(...parts) {
+  add(to, ...parts) {
     if (this.size === 0) setImmediate(() => this.flush());
     for (const part of parts) {
-      this.parts.push(part);
+      to.push(part);
       this.size += part.length;
     }
     if (this.size >= MAX_COLLECTED) this.flush();
@@ -73,7 +77,9 @@ class Outbox {
   /** Writes everything, however long the reader takes; until `deadline` if there is one. */
   flush(deadline = Infinity) {
     if (this.size === 0) return;
-    const bytes = this.parts.length === 1 ? this.parts[0] : Buffer.concat(this.parts, this.size);
+    const parts = this.parts.length === 0 ? this.replies : this.parts.concat(this.replies);
+    const bytes = parts.length === 1 ? parts[0] : Buffer.concat(parts, this.size);
+    for (const run of this.ending) run.ended = true;
     this.clear();
     for (let written = 0; written < bytes.length;) {
       try {

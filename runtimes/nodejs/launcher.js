@@ -17,10 +17,15 @@ const CHANNEL = 3;
 const HEADER_LENGTH = 21;
 const MAX_PAYLOAD = 256 * 1024 * 1024;
 const Kind = { Hello: 1, Init: 2, Initialized: 3, Run: 4, Result: 5, DeveloperError: 6, Log: 7 };
-const NO_ACTIVATION = Buffer.alloc(16);
-/** Environment names that belong to one activation; grows with every name a run brings. */
-const activationNames = new Set(['NAMESPACE', 'ACTION_NAME', 'ACTION_VERSION', 'ACTIVATION_ID',
-  'TRANSACTION_ID', 'DEADLINE', 'API_KEY'].map((name) => `__OW_${name}`));
+/** Activation ids are kept as texts of one character a byte. */
+const NO_ACTIVATION = '\0'.repeat(16);
+/** Longest frame that is written at once, whoever waits for it; longer ones may have to wait for their reader. */
+const MAX_WRITE = 64 * 1024;
+/** Environment names that belong to one activation, by what runs call them; grows with every name a run brings. */
+const activationNames = new Map(['namespace', 'action_name', 'action_version', 'activation_id',
+  'transaction_id', 'deadline', 'api_key'].map((key) => [key, environmentName(key)]));
+/** What they were last set to: `undefined` where one was taken away. Setting one is slow, and few change. */
+const activationEnvironment = new Map();
 
 // ---- channel ------------------------------------------------------------------------------------
 
@@ -29,7 +34,7 @@ function encodeHeader(kind, activationId, size, room) {
   const header = Buffer.allocUnsafe(HEADER_LENGTH + room);
   header.writeUInt32BE(HEADER_LENGTH - 4 + size, 0);
   header[4] = kind;
-  activationId.copy(header, 5);
+  header.write(activationId, 5, 'latin1');
   return header;
 }
 
@@ -40,43 +45,62 @@ function encodeFrame(kind, activationId, text) {
   return frame;
 }
 
-/** Calls `onFrame(kind, activationId, payload)` for every whole frame that is fed to it. */
+/** Calls `onFrame(kind, activationId, text)` for every whole frame that is fed to it. */
 class FrameReader {
   constructor(onFrame) {
     this.onFrame = onFrame;
-    this.expectHeader();
-  }
-
-  expectHeader() {
-    this.target = Buffer.allocUnsafe(HEADER_LENGTH);
+    /** What there is of a frame that has not come as a whole. */
+    this.partial = undefined;
     this.filled = 0;
-    this.inHeader = true;
   }
 
   feed(bytes) {
-    for (let offset = 0; offset < bytes.length;) {
-      const copied = bytes.copy(this.target, this.filled, offset);
-      offset += copied;
-      this.filled += copied;
-      if (this.filled === this.target.length) this.complete();
+    let offset = 0;
+    while (offset < bytes.length) {
+      if (this.partial) offset += this.fill(bytes, offset);
+      else if (bytes.length - offset < HEADER_LENGTH) offset += this.begin(HEADER_LENGTH, bytes, offset);
+      else {
+        const end = offset + frameLength(bytes, offset);
+        offset += end <= bytes.length ? this.complete(bytes, offset, end) : this.begin(end - offset, bytes, offset);
+      }
     }
   }
 
-  complete() {
-    if (this.inHeader) {
-      const size = this.target.readUInt32BE(0) - (HEADER_LENGTH - 4);
-      if (size < 0 || size > MAX_PAYLOAD) fail(`a frame announces ${size} bytes of payload, allowed are 0 to ${MAX_PAYLOAD}`);
-      this.kind = this.target[4];
-      this.activationId = this.target.subarray(5);
-      this.target = Buffer.allocUnsafe(size);
-      this.filled = 0;
-      this.inHeader = false;
-      if (size > 0) return;
-    }
-    const { kind, activationId, target } = this;
-    this.expectHeader();
-    this.onFrame(kind, activationId, target);
+  begin(length, bytes, offset) {
+    this.partial = Buffer.allocUnsafe(length);
+    this.filled = 0;
+    return this.fill(bytes, offset);
   }
+
+  /** Takes what belongs to the frame that has begun; says how many bytes that were. */
+  fill(bytes, offset) {
+    const { partial } = this;
+    const copied = bytes.copy(partial, this.filled, offset);
+    this.filled += copied;
+    if (this.filled < partial.length) return copied;
+    const length = frameLength(partial, 0);
+    if (length > partial.length) {
+      // That was its header.
+      this.begin(length, partial, 0);
+    } else {
+      this.partial = undefined;
+      this.complete(partial, 0, length);
+    }
+    return copied;
+  }
+
+  complete(bytes, offset, end) {
+    const body = offset + HEADER_LENGTH;
+    this.onFrame(bytes[offset + 4], bytes.toString('latin1', offset + 5, body), bytes.toString('utf8', body, end));
+    return end - offset;
+  }
+}
+
+/** Length of the frame whose header is here. */
+function frameLength(bytes, offset) {
+  const size = bytes.readUInt32BE(offset) - (HEADER_LENGTH - 4);
+  if (size < 0 || size > MAX_PAYLOAD) fail(`a frame announces ${size} bytes of payload, allowed are 0 to ${MAX_PAYLOAD}`);
+  return HEADER_LENGTH + size;
 }
 
 /** The peer broke the protocol: nothing that follows on the channel could be trusted. */
@@ -141,17 +165,31 @@ function setEnvironment(name, value) {
   else process.env[name] = typeof value === 'object' ? JSON.stringify(value) : String(value);
 }
 
+function environmentName(key) {
+  return `__OW_${key.toUpperCase()}`;
+}
+
 /** Makes `__OW_*` say what this run says: set what it brings, drop what an earlier one left. */
 function refreshActivationEnvironment(message) {
-  const present = new Set();
-  for (const [key, value] of Object.entries(message)) {
+  let present = 0;
+  for (const key of Object.keys(message)) {
+    const value = message[key];
     if (key === 'value' || typeof value !== 'string') continue;
-    const name = `__OW_${key.toUpperCase()}`;
-    process.env[name] = value;
-    present.add(name);
-    activationNames.add(name);
+    if (!activationNames.has(key)) activationNames.set(key, environmentName(key));
+    present += 1;
+    setActivationEnvironment(activationNames.get(key), value);
   }
-  for (const name of activationNames) if (!present.has(name)) delete process.env[name];
+  if (present === activationNames.size) return;
+  for (const [key, name] of activationNames) {
+    if (typeof message[key] !== 'string') setActivationEnvironment(name, undefined);
+  }
+}
+
+function setActivationEnvironment(name, value) {
+  if (activationEnvironment.has(name) && activationEnvironment.get(name) === value) return;
+  activationEnvironment.set(name, value);
+  if (value === undefined) delete process.env[name];
+  else process.env[name] = value;
 }
 
 /**
@@ -329,16 +367,13 @@ class Launcher {
     this.within = undefined;
   }
 
-  receive(kind, activationId, payload) {
+  receive(kind, activationId, text) {
     const run = { activationId, ended: false };
-    const answer = (replyKind, text) => {
-      run.ended = true;
-      this.send(replyKind, activationId, text);
-    };
+    const answer = (replyKind, reply) => this.send(replyKind, run, reply);
     const refuse = (error) => answer(Kind.DeveloperError, JSON.stringify({ error }));
     let message;
     try {
-      message = JSON.parse(payload.toString('utf8'));
+      message = JSON.parse(text);
     } catch {
       return refuse('Bad request.');
     }
@@ -400,6 +435,8 @@ class Launcher {
       console.error(ownFramesOnly(error));
       return refuse(`An error has occurred: ${describe(error)}`);
     }
+    // Whatever is printed before the replies go out together still counts: nothing needs to be waited for.
+    if (this.within && !isThenable(outcome)) return replyResult(outcome, answer, refuse);
     const end = (reply) => (value) => {
       if (this.state === State.running) this.state = State.ready;
       reply(value, answer, refuse);
@@ -411,6 +448,14 @@ class Launcher {
 function hasCode({ main = 'main', binary, path: folder = '/action' }) {
   if (!main) return false;
   return Boolean(binary) || (fs.statSync(path.join(folder, 'exec'), { throwIfNoEntry: false })?.size ?? 0) > 0;
+}
+
+function isThenable(value) {
+  try {
+    return typeof value?.then === 'function';
+  } catch {
+    return true;
+  }
 }
 
 function replyResult(value, answer, refuse) {
@@ -461,7 +506,22 @@ const channel = new Socket({
     },
   },
 });
-const launcher = new Launcher((kind, activationId, text) => channel.write(encodeFrame(kind, activationId, text)));
+const launcher = new Launcher((kind, { activationId }, text) => writeFrame(encodeFrame(kind, activationId, text)));
+
+/** Writes a frame, at once if it can be: the stream's way is several times as long. */
+function writeFrame(frame) {
+  let rest = frame;
+  if (frame.length <= MAX_WRITE && channel.writableLength === 0) {
+    try {
+      rest = frame.subarray(fs.writeSync(CHANNEL, frame));
+    } catch (error) {
+      // Nobody reads any more.
+      if (error.code !== 'EAGAIN') return process.exit(0);
+    }
+  }
+  if (rest.length > 0) channel.write(rest);
+}
+
 channel.on('error', () => process.exit(0));
 channel.on('end', () => process.exit(0));
 channel.resume();

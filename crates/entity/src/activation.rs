@@ -121,6 +121,15 @@ impl Activation {
     /// was one), else the own name.
     #[must_use]
     pub fn filter_name(&self) -> String {
+        let is_unpackaged = |path: &RawJson| {
+            let text = path.as_str();
+            !text.contains('\\') && text.bytes().filter(|byte| *byte == b'/').count() == 1
+        };
+        if self.annotations.get("binding").is_none()
+            && self.annotations.get("path").is_some_and(is_unpackaged)
+        {
+            return self.name.to_string();
+        }
         let text = |key: &str| self.annotations.get(key).and_then(|value| value.read::<String>().ok());
         let package = |path: &str| {
             let mut parts = path.split('/').skip(1);

@@ -56,6 +56,23 @@ pub struct RuntimeKind {
 }
 
 impl RuntimeKind {
+    /// A kind of this name that an image serves, and nothing else said of it.
+    #[must_use]
+    pub fn new(kind: &str, image: Image) -> Self {
+        Self {
+            kind: kind.to_owned(),
+            image,
+            aliases: Vec::new(),
+            default: false,
+            deprecated: false,
+            attached: None,
+            require_main: false,
+            sentinelled_logs: always(),
+            stem_cells: Vec::new(),
+            launch: None,
+        }
+    }
+
     /// True for a kind that is offered only where its interpreter is found.
     #[must_use]
     pub fn is_optional(&self) -> bool {

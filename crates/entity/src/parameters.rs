@@ -38,6 +38,12 @@ impl Parameters {
         Self(Vec::new())
     }
 
+    /// No parameters, with room for this many.
+    #[must_use]
+    pub fn with_capacity(count: usize) -> Self {
+        Self(Vec::with_capacity(count))
+    }
+
     /// The value of a key.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<&RawJson> {
@@ -46,12 +52,12 @@ impl Parameters {
 
     /// Sets a key to a value, in its old place if it has one.
     pub fn set<T: Serialize + ?Sized>(&mut self, key: &str, value: &T) {
-        self.insert(Parameter {
-            key: key.to_owned(),
-            value: RawJson::from_value(value),
-            init: false,
-            encryption: None,
-        });
+        self.put(key, RawJson::from_value(value));
+    }
+
+    /// Sets a key to a value that is JSON already, in its old place if it has one.
+    pub fn put(&mut self, key: &str, value: RawJson) {
+        self.insert(Parameter { key: key.to_owned(), value, init: false, encryption: None });
     }
 
     /// Puts a parameter in, replacing one of the same key.

@@ -32,10 +32,10 @@ fn invocation(controller: &Controller, request: Request) -> Invocation {
     let sets_environment = request.sets_environment;
     let bare = bare_invocation(controller, request, Role::Action);
     let payload = &bare.arguments;
-    let nothing = RawJson::empty_object();
     Invocation {
         locked: if action.has_locked { action.parameters.locked(payload) } else { BTreeMap::new() },
         init_parameters: if action.environment.is_some() {
+            let nothing = RawJson::empty_object();
             action.parameters.environment(if sets_environment { payload } else { &nothing })
         } else {
             Parameters::new()

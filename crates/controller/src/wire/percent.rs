@@ -31,6 +31,11 @@ pub(crate) fn bytes(text: &str) -> Vec<u8> {
     decoded
 }
 
+/// True for a part of a query that may mean something else than it shows.
+pub(crate) fn is_encoded(text: &str) -> bool {
+    text.bytes().any(|byte| matches!(byte, b'%' | b'+'))
+}
+
 /// The same for queries, where `+` is a space.
 pub(crate) fn decode_query(text: &str) -> Cow<'_, str> {
     if text.contains('+') { Cow::Owned(decode(&text.replace('+', " ")).into_owned()) } else { decode(text) }

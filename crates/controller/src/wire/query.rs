@@ -26,7 +26,9 @@ impl<'a> Query<'a> {
     pub(crate) fn get(self, name: &str) -> Option<Cow<'a, str>> {
         self.0.split('&').find_map(|pair| {
             let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-            (percent::decode_query(key) == name).then(|| percent::decode_query(value))
+            // Names are plain nearly always, and none of ours needs encoding.
+            let is_meant = key == name || (percent::is_encoded(key) && percent::decode_query(key) == name);
+            is_meant.then(|| percent::decode_query(value))
         })
     }
 
@@ -36,11 +38,15 @@ impl<'a> Query<'a> {
             None => return Ok(default),
             Some(value) => value,
         };
-        match value.to_ascii_lowercase().as_str() {
-            "" => Ok(default),
-            "true" | "yes" | "on" | "1" => Ok(true),
-            "false" | "no" | "off" | "0" => Ok(false),
-            _ => Err(ApiError::query(name, &error_text::not_boolean(&value))),
+        let is_any = |words: [&str; 4]| words.iter().any(|word| value.eq_ignore_ascii_case(word));
+        if value.is_empty() {
+            Ok(default)
+        } else if is_any(["true", "yes", "on", "1"]) {
+            Ok(true)
+        } else if is_any(["false", "no", "off", "0"]) {
+            Ok(false)
+        } else {
+            Err(ApiError::query(name, &error_text::not_boolean(&value)))
         }
     }
 

@@ -106,6 +106,14 @@ impl Reply {
         self
     }
 
+    /// This header too, beside what there is of the same name.
+    fn and(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        if self.0.headers_mut().try_append(name, value).is_err() {
+            tracing::warn!("an answer has too many headers; the last one is left out");
+        }
+        self
+    }
+
     pub(crate) fn with_cors(self, cors: Cors) -> Self {
         let methods = match cors {
             Cors::Rest => REST_METHODS,
@@ -117,7 +125,7 @@ impl Reply {
     }
 
     pub(crate) fn with_activation_id(self, id: ActivationId) -> Self {
-        match HeaderValue::try_from(id.to_string()) {
+        match HeaderValue::from_str(id.digits().as_str()) {
             Ok(value) => self.with(ACTIVATION_ID, value),
             Err(_) => self,
         }
@@ -125,7 +133,7 @@ impl Reply {
 
     pub(crate) fn with_request_id(self, id: &TransactionId) -> Self {
         match HeaderValue::from_str(id.as_str()) {
-            Ok(value) => self.extended(HeaderMap::from_iter([(REQUEST_ID, value)])),
+            Ok(value) => self.and(REQUEST_ID, value),
             Err(_) => self,
         }
     }
