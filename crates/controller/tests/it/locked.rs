@@ -62,7 +62,7 @@ fn delivered(world: &World) -> (Value, Value, String) {
     let open = unlock_invocation(&Turn, &taken).unwrap();
     let environment: serde_json::Map<String, Value> =
         open.init_parameters.iter().map(|one| (one.key.clone(), one.value.read().unwrap())).collect();
-    let way = serde_json::to_string(&*taken).unwrap();
+    let way = serde_json::to_string(&taken.stored(&RawJson::from_value(&*taken.identity))).unwrap();
     (open.arguments.read().unwrap(), environment.into(), way)
 }
 

@@ -6,7 +6,7 @@ use chasen_entity::json::JsonType;
 use chasen_entity::{Activation, Outcome, RawJson, TimeoutStatus, error_text};
 use chasen_spi::Privilege;
 use http::StatusCode;
-use http::header::HeaderValue;
+use http::header::{HeaderName, HeaderValue};
 
 use crate::activate::{Sort, admission};
 use crate::call::Call;
@@ -17,7 +17,9 @@ use crate::wire::error::ApiError;
 use crate::wire::reply::Reply;
 
 /// Header that says what a call is answered that does not end in time.
-const TIMEOUT_STATUS: &str = "X-Chasen-Timeout-Status";
+const TIMEOUT_STATUS: HeaderName = HeaderName::from_static("x-chasen-timeout-status");
+/// The same as people write it.
+const TIMEOUT_STATUS_SHOWN: &str = "X-Chasen-Timeout-Status";
 
 /// `POST …/actions/{name}`
 pub(crate) async fn invoke(
@@ -84,7 +86,7 @@ fn timeout_status(value: &HeaderValue) -> Result<TimeoutStatus, ApiError> {
     // As it is written, and in no other way: `0504` is a mistake.
     let known = [TimeoutStatus::Accepted, TimeoutStatus::GatewayTimeout];
     let asked = known.into_iter().find(|status| u16::from(*status).to_string() == text);
-    asked.ok_or_else(|| ApiError::header(TIMEOUT_STATUS, &error_text::timeout_status(&text)))
+    asked.ok_or_else(|| ApiError::header(TIMEOUT_STATUS_SHOWN, &error_text::timeout_status(&text)))
 }
 
 /// The record of a blocking call, or its result; a result that is an array always goes alone.
