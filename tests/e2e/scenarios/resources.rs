@@ -80,7 +80,7 @@ fn python() -> Function {
 fn native() -> Function {
     let code = "#!/bin/sh\ncase \"$1\" in *true*) ;; *) sleep 0.3; echo '{}'; exit;; esac\n\
         head -c 104857600 /dev/zero > /tmp/kept\n\
-        i=0; while [ $i -lt 16 ]; do sha512sum /tmp/kept > /tmp/sum; i=$((i + 1)); done\necho '{}'\n";
+        i=0; while [ $i -lt 5 ]; do sha512sum /tmp/kept > /tmp/sum; i=$((i + 1)); done\necho '{}'\n";
     Function::native("uses", code)
 }
 
@@ -210,7 +210,7 @@ async fn sessions() {
 fn of_image(reference: &str) -> Function {
     let code = "#!/bin/sh\nread -r args\ncase \"$args\" in *true*) ;; *) sleep 0.3; echo '{}'; exit;; esac\n\
         head -c 104857600 /dev/zero > /tmp/kept\n\
-        i=0; while [ $i -lt 16 ]; do sha512sum /tmp/kept > /tmp/sum; i=$((i + 1)); done\necho '{}'\n";
+        i=0; while [ $i -lt 5 ]; do sha512sum /tmp/kept > /tmp/sum; i=$((i + 1)); done\necho '{}'\n";
     Function::of_image("uses", reference, Some(code))
 }
 
@@ -239,7 +239,7 @@ async fn engine() {
     // What it writes is on the engine's disk: memory is what its processes hold.
     let code = "#!/bin/sh\nread -r args\ncase \"$args\" in *true*) ;; *) sleep 0.3; echo '{}'; exit;; esac\n\
         head -c 104857600 /dev/zero | tail -n 1 > /dev/null\n\
-        i=0; while [ $i -lt 16 ]; do head -c 104857600 /dev/zero | sha512sum > /dev/null; i=$((i + 1)); done\necho '{}'\n";
+        i=0; while [ $i -lt 5 ]; do head -c 104857600 /dev/zero | sha512sum > /dev/null; i=$((i + 1)); done\necho '{}'\n";
     Function::of_image("uses", SHELL, Some(code)).put(&client).await;
     burn_and_rest(&client, "uses", "cold").await;
     let hoard = "#!/bin/sh\nread -r args\nexec tail -n 1 /dev/zero\n";
