@@ -169,10 +169,6 @@ fn as_number<S: Serializer>(value: &f64, serializer: S) -> Result<S::Ok, S::Erro
 impl Sample {
     /// Takes in the next record, newest first.
     fn take(&mut self, record: &Activation) -> ControlFlow<()> {
-        // What has no end is the fire of a trigger that had the name before.
-        if record.end == 0 {
-            return ControlFlow::Continue(());
-        }
         if self.extent.activations == MOST_RECORDS || self.bytes >= MOST_BYTES {
             self.extent.more = true;
             return ControlFlow::Break(());
@@ -180,6 +176,10 @@ impl Sample {
         let result = record.response.result.as_ref().map_or(0, |result| result.as_str().len());
         let logs: usize = record.logs.iter().map(String::len).sum();
         self.bytes += (result + logs) as u64;
+        // What has no end is the fire of a trigger that had the name before.
+        if record.end == 0 {
+            return ControlFlow::Continue(());
+        }
         self.extent.add(record);
         self.statuses.add(record.response.outcome);
         self.timeouts += u64::from(record.annotations.is_truthy("timeout"));
@@ -288,8 +288,11 @@ mod tests {
         let mut large = record(1, Outcome::Success, &[]);
         large.response.result = Some(RawJson::from_value(&"x".repeat(1 << 20)));
         large.logs = vec!["y".repeat(3 << 20)];
-        let sample = of(&vec![large; 5]);
+        let sample = of(&vec![large.clone(); 5]);
         assert_eq!((sample.extent.activations, sample.extent.more), (4, true));
+        let fires = vec![Activation { end: 0, ..large }; 5];
+        let sample = of(&fires);
+        assert_eq!((sample.extent.activations, sample.extent.more), (0, true), "reading them costs the same");
     }
 
     proptest! {
