@@ -1,8 +1,5 @@
 //! Several nodes as one invoker: placement says whom to ask, and whoever reserves memory first makes the container.
 
-#[cfg(test)]
-mod tests;
-
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;

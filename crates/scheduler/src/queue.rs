@@ -36,6 +36,9 @@ pub struct Bounds {
 const FIRST_HOLD: u64 = 100;
 const LONGEST_HOLD: u64 = 10_000;
 
+/// How long the number of containers has at least to catch up with a burst, before anybody is refused for the wait.
+const CATCH_UP: Duration = Duration::from_secs(1);
+
 #[derive(Debug)]
 struct Waiting<W> {
     waiter: W,
@@ -61,6 +64,8 @@ pub struct Queue<C, W> {
     bounds: Bounds,
     waiting: VecDeque<Waiting<W>>,
     waiting_bytes: usize,
+    /// Since when somebody waits without a break.
+    waiting_since: Millis,
     next_number: u64,
     /// Containers by place; a place is reused when its container is forgotten.
     held: Vec<Option<Held<C>>>,
@@ -89,6 +94,7 @@ impl<C: Clone, W> Queue<C, W> {
             bounds,
             waiting: VecDeque::new(),
             waiting_bytes: 0,
+            waiting_since: 0,
             next_number: 0,
             held: Vec::new(),
             free: Vec::new(),
@@ -195,7 +201,7 @@ impl<C: Clone, W> Queue<C, W> {
         }
         let number = match turn {
             Turn::Again(number) => number,
-            Turn::Last | Turn::LastAnyway => {
+            Turn::Last | Turn::InTime(_) | Turn::LastAnyway => {
                 self.pace.arrived(now);
                 self.next_number
             }
@@ -206,11 +212,30 @@ impl<C: Clone, W> Queue<C, W> {
         }
         let full = self.waiting.len() >= self.bounds.waiting
             || self.waiting_bytes.saturating_add(bytes) > self.bounds.bytes;
-        if full && turn == Turn::Last {
+        let refused = match turn {
+            Turn::Last => full,
+            Turn::InTime(patience) => full || self.is_behind(patience, now),
+            Turn::LastAnyway | Turn::Again(_) => false,
+        };
+        if refused {
             return Admission::Full;
         }
         self.next_number = self.next_number.max(number + 1);
         Admission::Wait { number }
+    }
+
+    /// True if one more is expected to wait this long. While the queue is new, the number of containers may still catch
+    /// up with a burst.
+    fn is_behind(&self, patience: Duration, now: Millis) -> bool {
+        let Some(service) = self.pace.service() else { return false };
+        if self.waiting.is_empty() {
+            return false;
+        }
+        let since = Duration::from_millis(now.saturating_sub(self.waiting_since));
+        let slots = self.containers().saturating_mul(self.shape.concurrency.max(1) as usize);
+        let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+        since >= self.shape.cold_estimate.max(CATCH_UP)
+            && service.saturating_mul(number(self.waiting.len())) / number(slots.max(1)) >= patience
     }
 
     fn take_free(&mut self) -> Option<Slot<C>> {
@@ -227,6 +252,9 @@ impl<C: Clone, W> Queue<C, W> {
 
     /// Numbers grow with arrival, so the queue is sorted by them; one that had a slot keeps its old number.
     fn enqueue(&mut self, waiter: W, number: u64, bytes: usize, now: Millis) {
+        if self.waiting.is_empty() {
+            self.waiting_since = now;
+        }
         self.waiting_bytes = self.waiting_bytes.saturating_add(bytes);
         let waiting = Waiting { waiter, number, bytes, since: now };
         let at = self.waiting.partition_point(|other| other.number < number);

@@ -114,7 +114,7 @@ impl Invoke for Scheduler {
                 return Ok(Ticket::new(Box::pin(std::future::ready(record))));
             }
         };
-        let place = self.shared.place(&invocation, Turn::Last)?;
+        let place = self.shared.place(&invocation, self.shared.turn(&invocation))?;
         self.shared.log.append(&Event::Accepted(accepted))?;
         let run = Run::new(Arc::clone(&self.shared), invocation, place, inside);
         Ok(Ticket::new(Box::pin(run.finish())))
@@ -134,6 +134,11 @@ impl Invoke for Scheduler {
         let inside = self.shared.gate.enter(&invocation).ok_or(Rejection::Draining)?;
         Ok(Box::new(OpenWork::new(Arc::clone(&self.shared), invocation, inside)))
     }
+}
+
+/// True if it was let in before, and must not be refused now.
+fn is_accepted(turn: Turn) -> bool {
+    matches!(turn, Turn::LastAnyway | Turn::Again(_))
 }
 
 /// What work is called that no domain does: whoever opens it does it.
@@ -158,7 +163,7 @@ impl Shared {
             };
             match queue.arrive(invocation, turn) {
                 Arrival::Run(slot) => return Ok(Place::Slot(slot)),
-                Arrival::Wait(waiting) if turn != Turn::Last || !self.is_full(invocation) => {
+                Arrival::Wait(waiting) if is_accepted(turn) || !self.is_full(invocation) => {
                     return Ok(Place::Queue(waiting));
                 }
                 Arrival::Wait(_) | Arrival::Full => return Err(Rejection::Overloaded),
@@ -168,6 +173,15 @@ impl Shared {
                 }
                 Arrival::Closed => {}
             }
+        }
+    }
+
+    /// A step is part of work that was let in when there was room, and whoever does not wait has time.
+    fn turn(&self, invocation: &Invocation) -> Turn {
+        let limit = Duration::from_millis(u64::from(invocation.action.limits.timeout));
+        match invocation.blocking && invocation.cause.is_none() {
+            true => Turn::InTime(limit.min(self.config.max_wait_blocking)),
+            false => Turn::Last,
         }
     }
 

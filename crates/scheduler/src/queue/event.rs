@@ -97,6 +97,8 @@ pub enum Event<C, W> {
 pub enum Turn {
     /// At the end, if there is room.
     Last,
+    /// At the end, if there is room and it is not expected to wait for as long as this.
+    InTime(Duration),
     /// At the end, room or not: it was accepted before.
     LastAnyway,
     /// Where the arrival of this number had its place: it had a slot, and lost it.

@@ -173,6 +173,27 @@ fn the_bounds_hold() {
     assert_eq!(bench.step(Event::Arrived { bytes: 1, turn: Turn::Last }).admission, Some(Admission::Closed));
 }
 
+#[test]
+fn who_would_wait_too_long_is_told_at_once_but_not_in_a_burst() {
+    let in_time = |millis| Event::Arrived { bytes: 1, turn: Turn::InTime(Duration::from_millis(millis)) };
+    let mut bench = Bench::new();
+    bench.arrive();
+    let slot = bench.started(1, 1, 1).assigned.remove(0).1;
+    bench.step(Event::Released { place: slot.place, service: Some(Duration::from_millis(500)), lives: true });
+    bench.arrive();
+    for _ in 0..8 {
+        bench.arrive();
+    }
+    let full = |effects: Effects<u64, u64>| effects.admission == Some(Admission::Full);
+    let slots = bench.queue.containers() as u64;
+    let wait = 8 * 500 / slots;
+    assert!(!full(bench.step(in_time(1))), "a burst: containers are coming");
+    bench.now = 1000;
+    assert!(full(bench.step(in_time(wait))), "they did not catch up");
+    assert!(!full(bench.step(in_time(wait + 1))));
+    assert!(!full(bench.step(Event::Arrived { bytes: 1, turn: Turn::Last })), "who has time may wait");
+}
+
 #[derive(Debug, Clone)]
 enum Move {
     Arrive,

@@ -127,3 +127,82 @@ async fn what_does_not_end_in_time_ends_in_a_record_all_the_same() {
     assert_eq!((bench.factory.alive(), bench.invoker.containers()), (0, 0));
     bench.assert_sound();
 }
+
+#[tokio::test(start_paused = true)]
+async fn three_times_what_there_is_room_for_loses_nothing_of_it_and_is_over_soon() {
+    let bench = bench(1024);
+    let one = |blocking| {
+        let call = Invocation { blocking, ..call("guest", "hello", r#"{"do":"sleep","ms":20}"#) };
+        with_action(call, |action| {
+            action.limits.instances = Some(2);
+            action.limits.timeout = 1000;
+        })
+    };
+    // Two slots of 20 ms are 100 calls a second; 300 are offered.
+    let (mut tasks, mut refused) = (Vec::new(), 0);
+    let begun = Instant::now();
+    for number in 0..3000u32 {
+        tokio::time::sleep_until(begun + Duration::from_secs(10) * number / 3000).await;
+        match bench.scheduler.invoke(one(true)) {
+            Ok(ticket) => tasks.push(tokio::spawn(ticket)),
+            Err(rejection) => {
+                assert!(matches!(rejection, Rejection::Overloaded));
+                refused += 1;
+            }
+        }
+    }
+    let end = Instant::now();
+    let good = tasks.len();
+    for task in tasks {
+        assert_eq!(outcome(&task.await.unwrap()), Outcome::Success);
+    }
+    assert!(good >= 950 && refused > 1500, "{good} served, {refused} refused");
+    assert!(end.elapsed() <= Duration::from_secs(2), "over after {:?}", end.elapsed());
+    let begun = Instant::now();
+    bench.run(one(true)).await;
+    assert!(begun.elapsed() < Duration::from_millis(50));
+    bench.assert_sound();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tenant_with_slots_of_its_own_does_not_feel_another_ones_flood() {
+    let bench = bench(1024);
+    let one = |namespace: &str| {
+        let call = call(namespace, "hello", r#"{"do":"sleep","ms":20}"#);
+        with_action(call, |action| action.limits.instances = Some(2))
+    };
+    let quiet = async || {
+        let mut times = Vec::new();
+        for _ in 0..100 {
+            let begun = Instant::now();
+            bench.run(one("quiet")).await;
+            times.push(begun.elapsed());
+            tokio::time::sleep(Duration::from_millis(30)).await;
+        }
+        times.sort_unstable();
+        times[98]
+    };
+    bench.run(one("quiet")).await;
+    let alone = quiet().await;
+    let flood: Vec<_> =
+        (0..2000).map(|_| tokio::spawn(bench.scheduler.invoke(one("loud")).unwrap())).collect();
+    let beside = quiet().await;
+    assert!(beside <= alone * 2, "{beside:?} beside, {alone:?} alone");
+    for one in flood {
+        assert_eq!(outcome(&one.await.unwrap()), Outcome::Success);
+    }
+    bench.assert_sound();
+}
+
+#[tokio::test(start_paused = true)]
+async fn actions_that_are_called_in_turn_replace_one_another_at_once() {
+    let bench = bench(1024);
+    let begun = Instant::now();
+    for turn in 0..80 {
+        bench.run(call("guest", &format!("x{}", turn % 8), "{}")).await;
+    }
+    // 20 ms to make one, 5 ms to stop another one, and nothing else.
+    let each = begun.elapsed() / 80;
+    assert!(each <= Duration::from_millis(40), "{each:?}");
+    bench.assert_sound();
+}

@@ -1,1 +1,0 @@
-//! A fleet of nodes that keep nothing but their books.
