@@ -7,6 +7,7 @@
 )]
 
 mod accept;
+mod budget;
 mod cold;
 mod concurrency;
 mod direct;
@@ -86,6 +87,8 @@ const BENCHES: [Bench; 22] = [
 
 /// Short forms that fail only when something is grossly wrong.
 const SMOKE: Bench = bench("smoke", "smoke", smoke::run);
+/// Needs a node under callgrind.
+const BUDGET: Bench = bench("budget", "budget", budget::run);
 
 impl Bench {
     fn is_called(&self, name: &str) -> bool {
@@ -98,7 +101,7 @@ fn main() -> ExitCode {
     if wanted.first().is_some_and(|word| word == plain::SERVE) {
         return plain::serve();
     }
-    let on_demand = [&SMOKE];
+    let on_demand = [&SMOKE, &BUDGET];
     let known = || BENCHES.iter().chain(on_demand);
     if let Some(unknown) = wanted.iter().find(|name| !known().any(|bench| bench.is_called(name))) {
         let known: Vec<String> = known().map(|bench| format!("{} ({})", bench.name, bench.id)).collect();

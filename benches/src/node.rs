@@ -27,6 +27,11 @@ impl Node {
         Self::of(settings.iter().fold(node(), |builder, (key, value)| builder.set(key, value)), None)
     }
 
+    /// A node that does everything but what blocks on one thread.
+    pub(crate) fn single_threaded() -> Result<Self, Failure> {
+        Self::of(node().environment("TOKIO_WORKER_THREADS", "1"), None)
+    }
+
     /// A node with these settings whose manifest asks for no stem cells: every first call is cold.
     pub(crate) fn without_stem_cells(settings: &[(&str, &str)]) -> Result<Self, Failure> {
         let folder = tempfile::tempdir()?;

@@ -1,6 +1,7 @@
-//! The task front: `cargo xtask fmt|lint|test|fuzz|schemathesis|proxy|bench|guest|run`. `test` is the one command that CI runs.
+//! The task front: `cargo xtask fmt|lint|test|fuzz|schemathesis|proxy|bench|budget|guest|run`. `test` is the one command that CI runs.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a task runner talks to a terminal")]
 
+mod budget;
 mod fuzz;
 mod guest;
 mod shell;
@@ -19,6 +20,7 @@ const USAGE: &str = "usage: cargo xtask TASK [ARGS]
   schemathesis [SECONDS]  the node against its own documents, by default for ten minutes
   proxy                   the proxy as it is shipped in images: target/proxy/chasen-proxy
   bench [NAME]            benchmarks of docs/benchmarks.md, optimised build
+  budget                  what a warm call costs, in instructions, against benches/budget.toml, and a few short benchmarks
   guest COMMAND           a command in a virtual machine with control groups of version 2
   run [ARGS]              the node, optimised build: chasen ARGS (default: quickstart)";
 
@@ -34,6 +36,7 @@ fn main() -> ExitCode {
         "schemathesis" => tasks::schemathesis(&rest),
         "proxy" => tasks::proxy().map(|program| println!("{}", program.display())),
         "bench" => tasks::bench(&rest),
+        "budget" => budget::task(),
         "guest" => match guest::task(&rest) {
             Ok(code) => return ExitCode::from(code),
             Err(why) => Err(why),

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::guest::{self, GuestError, Job};
 use crate::shell::{self, output, run_with, target};
-use crate::{fuzz, tidy, tools};
+use crate::{budget, fuzz, tidy, tools};
 
 pub(crate) fn fmt() -> Result<(), String> {
     shell::run("cargo", ["fmt", "--all"])
@@ -35,6 +35,7 @@ pub(crate) fn test(filter: &[String]) -> Result<(), String> {
     launchers(modules.as_deref())?;
     if filter.is_empty() {
         fuzz::smoke()?;
+        budget::task()?;
     }
     other_control_groups(filter)
 }

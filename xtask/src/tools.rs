@@ -27,7 +27,7 @@ const PHP: [&str; 11] = [
 ];
 
 #[rustfmt::skip]
-const TOOLS: [Tool; 19] = [
+const TOOLS: [Tool; 20] = [
     Tool { probe: &["cc", "--version"],                   packages: &["gcc", "libc6-dev"] },
     Tool { probe: &["c++", "--version"],                  packages: &["g++"] },
     Tool { probe: &["curl", "--version"],                 packages: &["curl"] },
@@ -47,6 +47,7 @@ const TOOLS: [Tool; 19] = [
     Tool { probe: &["sh", "-c", "test -x /bin/busybox && ! ldd /bin/busybox"], packages: &["busybox-static"] },
     Tool { probe: &["dockerd", "--version"],              packages: &["docker.io"] },
     Tool { probe: &["docker-registry", "--version"],      packages: &["docker-registry"] },
+    Tool { probe: &["valgrind", "--version"],             packages: &["valgrind"] },
 ];
 
 impl Tool {
