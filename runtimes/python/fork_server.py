@@ -4,8 +4,9 @@ after cell by forking. Started by the sandbox helper, which trusts it; it never 
     python -I -S -B -X utf8 fork_server.py launcher.py
 
 On fd 3 is a sequenced-packet socket to the helper. It says "Ready" once; then each message from there is one
-birth: {"calls": […], "entrances": N} with descriptors beside it: of the cell's first process, of N control
-groups to enter by writing, and what shall be descriptors 0, 1, 2, … of the program. It is answered by
+birth: {"calls": […], "entrances": N, "awaits_files": …} with descriptors beside it: of the cell's first process, of
+N control groups to enter by writing, and what shall be descriptors 0, 1, 2, … of the program; or, if it awaits
+them, the one socket by which they will come. It is answered by
 {"Forked": {"pid": its number inside the cell}} or {"Refused": {"reason": text}}.
 
 A birth forks twice. The first child is born into the cell's process namespace, enters its other namespaces and
@@ -95,18 +96,37 @@ class Message:
         message = launcher.parse_json(data.decode())
         self.data = data
         self.entrances = message["entrances"]
+        self.awaits_files = message["awaits_files"]
         self.calls = [prepare(call) for call in message["calls"]]
 
 
 def receive(channel, last):
     """The next message, which is mostly the `last` one again, and its descriptors; (None, []) when the helper is gone."""
+    data, files = receive_files(channel)
+    if not data:
+        return None, []
+    return (last if last and last.data == data else Message(data)), files
+
+
+def receive_files(channel):
     data, ancillary, _, _ = channel.recvmsg(MAX_MESSAGE, _socket.CMSG_SPACE(4 * MAX_DESCRIPTORS))
     files = []
     for _, _, rights in ancillary:
         files += [int.from_bytes(rights[start : start + 4], sys.byteorder) for start in range(0, len(rights) & ~3, 4)]
-    if not data:
-        return None, []
-    return (last if last and last.data == data else Message(data)), files
+    return data, files
+
+
+def await_files(number):
+    """The files of this process, which come by the socket of this number; without them it ends."""
+    # Meanwhile it holds nothing of the server's.
+    os.dup2(number, 0)
+    os.closerange(1, os.sysconf("SC_OPEN_MAX"))
+    channel = _socket.socket(fileno=0)
+    _, files = receive_files(channel)
+    if not files:
+        os._exit(0)
+    channel.detach()
+    return files
 
 
 def move_in(message, cell, entrances):
@@ -130,7 +150,7 @@ def bear(message, descriptors):
         child = said = f"-{error}"
     if child == 0:
         fork_inside(message, cell, entrances, their_words)
-        take_place(files)
+        take_place(await_files(files[0]) if message.awaits_files else files)
         return None
     os.close(their_words)
     if isinstance(child, int):

@@ -9,7 +9,7 @@ use chasen_entity::{ExecutableAction, Millis, Outcome, ResourceUse, Response, St
 use chasen_spi::container_factory::InitCode;
 use chasen_spi::{Container, ContainerFactory, CreateError, StartFailure, StartRequest, StartedContainer};
 use chasen_telemetry::{clock, task};
-use tokio::sync::oneshot;
+use tokio::sync::{OnceCell, oneshot};
 use tokio::time::Instant;
 
 use crate::container::state::{Effect, Event, State};
@@ -52,7 +52,7 @@ pub(crate) async fn make(
 
 /// Makes a stem cell.
 pub(crate) async fn make_stem(node: Arc<Node>, container: Arc<PooledContainer>) {
-    match node.create(&container).await {
+    match node.create(&container, None).await {
         Ok(handle) => {
             container.park(&handle.container);
             node.tell(pool::Event::StemUp(container.id));
@@ -66,8 +66,8 @@ impl Node {
         let begun = Instant::now();
         let was_stem = container.state() == State::Stem;
         let start = if was_stem { StartKind::Stem } else { StartKind::Cold };
-        let (handle, code) = tokio::join!(self.handle(container), self.code(&request.action));
-        let handle = match handle {
+        let code = Code { node: self, action: &request.action, text: OnceCell::new() };
+        let handle = match self.handle(container, &code).await {
             Ok(handle) => handle,
             Err(error) => return Made::Failed(self.not_created(container, error)),
         };
@@ -75,14 +75,14 @@ impl Node {
         if container.apply(Event::Claimed) != Effect::Initialize {
             return if self.is_closing() { Made::Failed(StartFailure::Draining) } else { Made::Lost };
         }
-        let text = match code {
-            Ok(text) => text,
+        let code = match code.get().await {
+            Ok(code) => code,
             Err(failure) => {
                 container.apply(Event::NotInitialized);
                 return Made::Failed(failure);
             }
         };
-        match self.initialize(&handle, request, text, start).await {
+        match self.initialize(&handle, request, code, start).await {
             Ok((init_started_at, init_time)) => {
                 if container.state().is_gone() {
                     return Made::Failed(self.ended_early(init_started_at, init_time, start));
@@ -99,17 +99,25 @@ impl Node {
     }
 
     /// The handle of a stem cell, or of a container that is created now.
-    async fn handle(self: &Arc<Self>, container: &Arc<PooledContainer>) -> Result<Handle, CreateError> {
+    async fn handle(
+        self: &Arc<Self>,
+        container: &Arc<PooledContainer>,
+        code: &Code<'_>,
+    ) -> Result<Handle, CreateError> {
         match container.unpark() {
             Some(handle) => Ok(handle),
-            None => self.create(container).await,
+            None => self.create(container, Some(code)).await,
         }
     }
 
-    /// Has a factory create the container, and gives it its keeper.
-    async fn create(self: &Arc<Self>, pooled: &Arc<PooledContainer>) -> Result<Handle, CreateError> {
+    /// Has a factory create the container, and gives it its keeper. It is told the code, if that is known.
+    async fn create(
+        self: &Arc<Self>,
+        pooled: &Arc<PooledContainer>,
+        code: Option<&Code<'_>>,
+    ) -> Result<Handle, CreateError> {
         pooled.apply(Event::Creation);
-        match self.create_with_factory(pooled).await {
+        match self.create_with_factory(pooled, code).await {
             Ok(container) => {
                 let handle = Handle { pooled: Arc::clone(pooled), container };
                 pooled.apply(Event::Created);
@@ -126,14 +134,18 @@ impl Node {
 
     /// Has the first factory that can create the container do so. One that is responsible but cannot run the kind
     /// leaves it to the next; if none can, the first one's reason is told.
-    async fn create_with_factory(&self, pooled: &PooledContainer) -> Result<Arc<dyn Container>, CreateError> {
+    async fn create_with_factory(
+        &self,
+        pooled: &PooledContainer,
+        code: Option<&Code<'_>>,
+    ) -> Result<Arc<dyn Container>, CreateError> {
         let spec = &pooled.spec;
         if !self.has_kind(&spec.kind) {
             return failed("the runtimes manifest has the kind no more");
         }
         let mut reason = None;
         for factory in self.factories.iter().filter(|one| one.serves(&spec.kind, spec.image.as_deref())) {
-            match self.create_with(factory.as_ref(), pooled).await {
+            match self.create_with(factory.as_ref(), pooled, code).await {
                 Err(error @ CreateError::NotRunnable(_)) => {
                     reason.get_or_insert(error);
                 }
@@ -151,6 +163,7 @@ impl Node {
         &self,
         factory: &dyn ContainerFactory,
         pooled: &PooledContainer,
+        code: Option<&Code<'_>>,
     ) -> Result<Arc<dyn Container>, CreateError> {
         let spec = &pooled.spec;
         let mut attempt = 1;
@@ -158,7 +171,20 @@ impl Node {
             if pooled.state() != State::Creating {
                 return failed("the node is closing");
             }
-            let created = tokio::time::timeout(self.config.create_timeout, factory.create(spec)).await;
+            let coming = async {
+                let container = factory.begin(spec).await?;
+                // While the runtime comes up its code is laid.
+                let telling = async {
+                    if let Some(code) = code
+                        && let Ok(code) = code.get().await
+                    {
+                        container.expect(&code).await;
+                    }
+                };
+                let (up, ()) = tokio::join!(container.up(), telling);
+                up.map(|()| container)
+            };
+            let created = tokio::time::timeout(self.config.create_timeout, coming).await;
             match created.unwrap_or_else(|_| failed("its creation took too long")) {
                 Err(CreateError::Failed(reason)) if attempt < CREATE_ATTEMPTS => {
                     tracing::warn!(kind = spec.kind, %reason, "a container could not be created; trying again");
@@ -190,33 +216,16 @@ impl Node {
         StartFailure::Provision { response, reason }
     }
 
-    /// The action's code. It may have been swept if the action was deleted in the meantime.
-    async fn code(&self, action: &ExecutableAction) -> Result<Option<Bytes>, StartFailure> {
-        let Some(code) = &action.exec.code else { return Ok(None) };
-        match self.attachments.get(code).await {
-            Ok(Some(text)) => Ok(Some(text)),
-            Ok(None) => Err(StartFailure::Provision {
-                response: Response::error(Outcome::ApplicationError, error_text::ACTION_GONE),
-                reason: format!("the code of {} is not stored any more", action.name),
-            }),
-            Err(error) => Err(StartFailure::Provision {
-                response: Response::error(Outcome::WhiskError, error_text::ACTION_NOT_FETCHED),
-                reason: format!("the code of {} cannot be read: {error}", action.name),
-            }),
-        }
-    }
-
     /// When it began and how long it took, or the answer and what it comes to.
     async fn initialize(
         &self,
         handle: &Handle,
         request: &StartRequest,
-        text: Option<Bytes>,
+        code: InitCode,
         start: StartKind,
     ) -> Result<(Millis, Duration), (Answer, StartFailure)> {
         let init_started_at = clock::now();
         let limit = Duration::from_millis(u64::from(request.action.limits.timeout));
-        let code = InitCode { action: Arc::clone(&request.action), text };
         let reply = handle.answer(limit, handle.container.init(&request.first, code)).await;
         if matches!(reply.answer, Answer::Ok(_)) {
             handle.pooled.apply(Event::Initialized);
@@ -253,6 +262,36 @@ impl Node {
             timed_out: false,
             start,
             used: ResourceUse::default(),
+        }
+    }
+}
+
+/// The code of the action that a container is made for: fetched once, by whoever needs it first.
+struct Code<'a> {
+    node: &'a Node,
+    action: &'a Arc<ExecutableAction>,
+    text: OnceCell<Result<Option<Bytes>, StartFailure>>,
+}
+
+impl Code<'_> {
+    async fn get(&self) -> Result<InitCode, StartFailure> {
+        let text = self.text.get_or_init(|| self.fetch()).await.clone()?;
+        Ok(InitCode { action: Arc::clone(self.action), text })
+    }
+
+    /// It may have been swept if the action was deleted in the meantime.
+    async fn fetch(&self) -> Result<Option<Bytes>, StartFailure> {
+        let Some(code) = &self.action.exec.code else { return Ok(None) };
+        match self.node.attachments.get(code).await {
+            Ok(Some(text)) => Ok(Some(text)),
+            Ok(None) => Err(StartFailure::Provision {
+                response: Response::error(Outcome::ApplicationError, error_text::ACTION_GONE),
+                reason: format!("the code of {} is not stored any more", self.action.name),
+            }),
+            Err(error) => Err(StartFailure::Provision {
+                response: Response::error(Outcome::WhiskError, error_text::ACTION_NOT_FETCHED),
+                reason: format!("the code of {} cannot be read: {error}", self.action.name),
+            }),
         }
     }
 }

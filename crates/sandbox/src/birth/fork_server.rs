@@ -64,7 +64,8 @@ pub(crate) fn birth(
 ) -> Result<Vec<u8>, String> {
     let mut calls = rights::becoming_the_user((INNER_ID, INNER_ID));
     calls.extend(rights::giving_up(files, filter)?);
-    serde_json::to_vec(&Birth { calls: &calls, entrances, awaits_files }).map_err(failed("asking for a birth"))
+    serde_json::to_vec(&Birth { calls: &calls, entrances, awaits_files })
+        .map_err(failed("asking for a birth"))
 }
 
 impl ForkServer {

@@ -18,19 +18,23 @@ use chasen_entity::{ByteSize, Invocation, Millis, ResourceUse};
 use chasen_runtime::connection::{Body, Broken, LogSink, Reply};
 use chasen_runtime::meter::Meter;
 use chasen_runtime::personality::Personality;
-use chasen_spi::container_factory::{Container, InitCode, RunBounds, RunReply};
+use chasen_spi::container_factory::{Container, CreateError, InitCode, RunBounds, RunReply};
 use parking_lot::Mutex;
 use tokio::time::timeout;
 
 use crate::build::{Compile, NotBuilt, Source};
 use crate::cell::Cell;
+use crate::factory::UnderWay;
+use crate::helper::MountError;
 use crate::layer::{Layer, LayerError, Layers};
 use crate::logs::{Output, OwnLog, Together};
 use crate::network::Lease;
 
-pub(crate) use runtime::Runtime;
-use runtime::{Start, error_body};
+pub(crate) use runtime::{Coming, Line};
+use runtime::{Runtime, Start, error_body};
 
+/// Bytes of what a runtime printed before it failed to come up, for the operator's log.
+const LAST_WORDS: u64 = 4096;
 /// How long the end of a process is waited for after its connection has closed: the kernel closes descriptors of a
 /// process that it kills for memory before its end and its cause are told.
 const END_GRACE: Duration = Duration::from_millis(500);
@@ -40,7 +44,9 @@ const KILL_GRACE: Duration = Duration::from_millis(200);
 /// What a container is made of.
 pub(crate) struct Parts {
     pub(crate) cell: Cell,
-    pub(crate) runtime: Runtime,
+    pub(crate) runtime: Coming,
+    /// How long that may take to be up.
+    pub(crate) start_deadline: Duration,
     pub(crate) output: Output,
     pub(crate) personality: Personality,
     pub(crate) layers: Arc<Layers>,
@@ -61,6 +67,8 @@ pub(crate) struct SandboxContainer {
     layer: Mutex<Option<Arc<Layer>>>,
     /// Taken out when the cell is gone.
     lease: Mutex<Option<Lease>>,
+    /// Taken out after the first run.
+    under_way: Mutex<Option<UnderWay>>,
     /// Held by the one that runs, where runs follow each other.
     turn: tokio::sync::Mutex<()>,
     /// The logs of activations that are in it at the same time.
@@ -77,12 +85,14 @@ enum Hindrance {
 }
 
 impl SandboxContainer {
-    pub(crate) fn new(mut parts: Parts) -> Self {
+    /// One that `under_way` is the start of, up to the end of its first run.
+    pub(crate) fn new(mut parts: Parts, under_way: UnderWay) -> Self {
         let lease = parts.lease.take();
         Self {
             parts,
             layer: Mutex::default(),
             lease: Mutex::new(lease),
+            under_way: Mutex::new(Some(under_way)),
             turn: tokio::sync::Mutex::default(),
             together: Arc::default(),
             meter: Meter::default(),
@@ -100,9 +110,12 @@ impl SandboxContainer {
         code: &InitCode,
         env: &[(String, String)],
     ) -> Result<Option<Arc<Layer>>, Hindrance> {
-        let Parts { cell, layers, compile, personality, output, memory, .. } = &self.parts;
+        let Parts { layers, compile, personality, output, .. } = &self.parts;
         let exec = &code.action.exec;
         let Some(text) = code.text.as_ref().filter(|text| !text.is_empty()) else { return Ok(None) };
+        if let Some(laid) = self.layer.lock().clone() {
+            return Ok(Some(laid));
+        }
         let bad = |why: &str| {
             let texts = personality.bad_code(why);
             texts.log.into_iter().for_each(|line| output.note(&line));
@@ -121,10 +134,27 @@ impl SandboxContainer {
             why.lines().for_each(|line| output.note(line));
             return Err(Hindrance::Code(NOT_STARTED.to_owned()));
         }
-        let mounted = cell.mount_code(layer.path(), memory.as_bytes() / 2).await;
+        let mounted = self.lay(&layer).await;
         mounted.map_err(|error| Hindrance::Platform(error.to_string()))?;
-        *self.layer.lock() = Some(Arc::clone(&layer));
         Ok(Some(layer))
+    }
+
+    async fn lay(&self, layer: &Arc<Layer>) -> Result<(), MountError> {
+        self.parts.cell.mount_code(layer.path(), self.parts.memory.as_bytes() / 2).await?;
+        *self.layer.lock() = Some(Arc::clone(layer));
+        Ok(())
+    }
+
+    /// Ends a cell whose runtime does not come up. The text is for the operator, with what it printed.
+    async fn not_up(&self, why: &str) -> CreateError {
+        let Parts { cell, output, .. } = &self.parts;
+        let exit = cell.kill().await;
+        output.set_limit(LAST_WORDS);
+        let words = output.take().join(" | ");
+        CreateError::Failed(format!(
+            "the runtime in {} did not come up: {why} ({exit:?}) {words}",
+            cell.name()
+        ))
     }
 
     /// What the kind's compiler makes of the code.
@@ -172,10 +202,14 @@ impl SandboxContainer {
             folder: self.parts.cell.action_folder(),
             keep: self.parts.keep,
         };
-        let mut reply = self.parts.runtime.init(&self.parts.cell, &invocation.activation_id, &start).await;
+        let runtime = self.parts.runtime.get();
+        let mut reply = match runtime {
+            Ok(runtime) => runtime.init(&self.parts.cell, &invocation.activation_id, &start).await,
+            Err(broken) => Err(broken),
+        };
         if let Ok(Reply::DeveloperError(Body::Whole(body))) = &reply
             && layer.is_some()
-            && self.parts.runtime.is_executable()
+            && self.parts.runtime.get().is_ok_and(Runtime::is_executable)
             && let Some(texts) = executable::not_started(self.parts.personality, body)
         {
             self.parts.output.drain();
@@ -260,7 +294,31 @@ impl Container for SandboxContainer {
     }
 
     fn concurrency(&self) -> u32 {
-        self.parts.runtime.concurrency()
+        self.parts.runtime.get().map_or(1, Runtime::concurrency)
+    }
+
+    async fn up(&self) -> Result<(), CreateError> {
+        match timeout(self.parts.start_deadline, self.parts.runtime.up()).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(broken)) => Err(self.not_up(&broken.to_string()).await),
+            Err(_) => {
+                Err(self.not_up(&format!("it was not up within {:?}", self.parts.start_deadline)).await)
+            }
+        }
+    }
+
+    async fn expect(&self, code: &InitCode) {
+        let Parts { layers, compile, personality, .. } = &self.parts;
+        // What a compiler makes of it is known with the environment of the initialisation only.
+        let Some(text) = code.text.as_ref().filter(|text| !text.is_empty() && compile.is_none()) else {
+            return;
+        };
+        if let Ok(layer) = layers.layer(&digest(code), text, code.action.exec.binary).await
+            && personality.check_shape(layer.shape(), layer.path()).is_ok()
+        {
+            // Tried again by the initialisation, which tells why it cannot be.
+            let _ = self.lay(&layer).await;
+        }
     }
 
     async fn init(&self, invocation: &Invocation, code: InitCode) -> RunReply {
@@ -299,10 +357,14 @@ impl Container for SandboxContainer {
         let log = shared.then(|| Arc::new(OwnLog::new(bounds.logs.as_bytes(), &self.together)));
         let sink = log.clone().map(|log| log as Arc<dyn LogSink>);
         let work = async {
-            let reply = self.parts.runtime.run(&invocation.activation_id, body.as_bytes(), sink).await;
+            let reply = match self.parts.runtime.get() {
+                Ok(runtime) => runtime.run(&invocation.activation_id, body.as_bytes(), sink).await,
+                Err(broken) => Err(broken),
+            };
             self.answer(reply, |personality| personality.ended_in_run().map(str::to_owned)).await
         };
         let (answer, duration) = self.bounded(bounds.time, work).await;
+        self.under_way.lock().take();
         let used = self.used(&answer, shared);
         let output = &self.parts.output;
         let logs = log.map_or_else(|| output.take(), |log| output.take_with(&log));

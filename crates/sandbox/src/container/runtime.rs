@@ -1,7 +1,7 @@
 //! The two ways of speaking with what runs in a cell, as one.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use chasen_entity::error_text::runtime::{BAD_RESULT, MISSING_CODE};
 use chasen_entity::frame::FrameKind;
@@ -47,21 +47,59 @@ pub(super) struct Start<'a> {
     pub(super) keep: ByteSize,
 }
 
-impl Runtime {
-    /// Waits for the first word of a launcher that was just started.
-    pub(crate) async fn greet_launcher(connection: Connection) -> Result<Self, Broken> {
-        let hello = connection.hello().await?;
-        Ok(Self::Framed { connection, concurrent: hello.concurrent })
-    }
+/// The line to a runtime that has said nothing yet.
+pub(crate) enum Line {
+    /// To a launcher of ours.
+    Frames(Connection),
+    /// To a native launcher that will become an executable.
+    Lines(LineConnection),
+}
 
-    /// Waits for the first word of a native launcher that will become an executable.
-    pub(crate) async fn greet_starter(mut connection: LineConnection) -> Result<Self, Broken> {
-        match connection.next_line().await? {
-            Body::Whole(line) if line == READY => Ok(Self::Lines(Mutex::new(connection))),
-            _ => Err(Broken::Unexpected("not the greeting of a native launcher".to_owned())),
+impl Line {
+    /// Waits for the first word.
+    async fn greet(self) -> Result<Runtime, Broken> {
+        match self {
+            Self::Frames(connection) => {
+                let hello = connection.hello().await?;
+                Ok(Runtime::Framed { connection, concurrent: hello.concurrent })
+            }
+            Self::Lines(mut connection) => match connection.next_line().await? {
+                Body::Whole(line) if line == READY => Ok(Runtime::Lines(Mutex::new(connection))),
+                _ => Err(Broken::Unexpected("not the greeting of a native launcher".to_owned())),
+            },
         }
     }
+}
 
+/// A runtime that comes up, once.
+pub(crate) struct Coming {
+    line: parking_lot::Mutex<Option<Line>>,
+    runtime: OnceLock<Runtime>,
+}
+
+impl Coming {
+    /// One that was just started.
+    pub(crate) fn new(line: Line) -> Self {
+        Self { line: parking_lot::Mutex::new(Some(line)), runtime: OnceLock::new() }
+    }
+
+    /// Waits until it is up.
+    pub(super) async fn up(&self) -> Result<(), Broken> {
+        let line = self.line.lock().take();
+        if let Some(line) = line {
+            let runtime = line.greet().await?;
+            self.runtime.get_or_init(|| runtime);
+        }
+        self.get().map(|_| ())
+    }
+
+    /// The runtime, once it is up.
+    pub(super) fn get(&self) -> Result<&Runtime, Broken> {
+        self.runtime.get().ok_or(Broken::Closed)
+    }
+}
+
+impl Runtime {
     /// True for an executable that speaks for itself.
     pub(super) fn is_executable(&self) -> bool {
         matches!(self, Self::Lines(_))

@@ -3,41 +3,37 @@
 mod cells;
 mod config;
 mod nursery;
+mod outfit;
 mod plan;
 
-use std::fs::File;
 use std::io;
 use std::net::{IpAddr, SocketAddrV4};
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use chasen_entity::exec::BLACKBOX;
-use chasen_runtime::connection::{Broken, Connection, LineConnection};
 use chasen_spi::container_factory::{Container, ContainerFactory, ContainerSpec, CreateError};
 use chasen_spi::image_store::ImageStore;
-use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
-use rustix::pipe::{PipeFlags, pipe_with};
-use tokio::time::timeout;
 
+use cells::Begun;
 pub(crate) use cells::{Cells, NotStarted, network_of};
 pub use config::SandboxConfig;
+use nursery::Shape;
+pub(crate) use nursery::UnderWay;
+pub(crate) use outfit::output_pipe;
 pub(crate) use plan::{BuildPlan, Planner};
-use plan::{Compiled, Plan, Speech};
+use plan::{Compiled, Plan};
 
 use crate::build::{Builder, Compile};
-use crate::cell::{Cell, CellSpec, Limits};
-use crate::container::{Parts, Runtime, SandboxContainer};
+use crate::cell::Limits;
+use crate::container::{Coming, Parts, SandboxContainer};
 use crate::helper::{HelperError, Mode};
 use crate::image::ImageFactory;
 use crate::interpreter::Interpreters;
 use crate::layer::Layers;
 use crate::logs::Output;
-use crate::network::{Lease, Network, NetworkError};
+use crate::network::{Network, NetworkError};
 use crate::requirements::{self, Missing};
-
-/// Bytes of what a runtime printed before it failed to come up, for the operator's log.
-const LAST_WORDS: u64 = 4096;
 
 /// Why a node has no sandbox.
 #[derive(Debug, thiserror::Error)]
@@ -149,26 +145,23 @@ impl SandboxFactory {
     }
 
     async fn make(&self, spec: &ContainerSpec) -> Result<SandboxContainer, CreateError> {
-        let plan = self.planner.plan(&self.config, spec).await?;
-        let lease = self.cells.lease().await?;
-        let (cell, ends) = self.cells.start(|| self.cell_spec(spec, &plan, lease.as_ref())).await?;
+        let Plan { argv, fork_server, cwd, env, root, speech, personality, compiled } =
+            self.planner.plan(&self.config, spec).await?;
+        let limits = limits(&self.config, spec);
+        let shape = Shape { kind: spec.kind.clone(), root, argv, fork_server, env, cwd, limits };
+        let Begun { cell, kept: ends, lease, under_way } =
+            self.cells.begin(&shape, || outfit::outfit(speech)).await?;
         let output = Output::new(ends.stdout, ends.stderr).map_err(failed)?;
-        let greeting = timeout(self.config.start_deadline, greet(ends.speech, self.keep()));
-        let runtime = match greeting.await {
-            Ok(Ok(runtime)) => runtime,
-            Ok(Err(broken)) => return Err(self.not_up(&cell, &output, &broken.to_string()).await),
-            Err(_) => {
-                let why = format!("it was not up within {:?}", self.config.start_deadline);
-                return Err(self.not_up(&cell, &output, &why).await);
-            }
-        };
-        Ok(SandboxContainer::new(Parts {
+        let keep = usize::try_from(self.config.payload.kept().as_bytes()).unwrap_or(usize::MAX);
+        let runtime = Coming::new(ends.speech.line(keep).map_err(failed)?);
+        let parts = Parts {
             cell,
             runtime,
+            start_deadline: self.config.start_deadline,
             output,
-            personality: plan.personality,
+            personality,
             layers: Arc::clone(&self.layers),
-            compile: plan.compiled.map(|Compiled { kind, launch, environment }| Compile {
+            compile: compiled.map(|Compiled { kind, launch, environment }| Compile {
                 builder: Arc::clone(&self.builder),
                 kind,
                 launch,
@@ -177,66 +170,8 @@ impl SandboxFactory {
             lease,
             memory: spec.memory,
             keep: self.config.payload.kept(),
-        }))
-    }
-
-    fn cell_spec(
-        &self,
-        spec: &ContainerSpec,
-        plan: &Plan,
-        lease: Option<&Lease>,
-    ) -> io::Result<(CellSpec, Ends)> {
-        let (stdout, their_stdout) = output_pipe()?;
-        let (stderr, their_stderr) = output_pipe()?;
-        let pair = || socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None);
-        let (speech, files) = match plan.speech {
-            Speech::Frames => {
-                let (ours, theirs) = pair()?;
-                let nothing = OwnedFd::from(File::open("/dev/null")?);
-                (SpeechEnd::Frames(ours), vec![nothing, their_stdout, their_stderr, theirs])
-            }
-            Speech::FramesOnInput => {
-                let (ours, theirs) = pair()?;
-                (SpeechEnd::Frames(ours), vec![theirs, their_stdout, their_stderr])
-            }
-            Speech::Lines => {
-                let (their_input, input) = pipe_with(PipeFlags::CLOEXEC)?;
-                let (output, their_output) = output_pipe()?;
-                (
-                    SpeechEnd::Lines { input, output },
-                    vec![their_input, their_stdout, their_stderr, their_output],
-                )
-            }
         };
-        let name = self.cells.next_name(&spec.kind);
-        let cell_spec = CellSpec {
-            hostname: name.clone(),
-            name,
-            root: Arc::clone(&plan.root),
-            fork_server: plan.fork_server.clone(),
-            argv: plan.argv.clone(),
-            env: plan.env.clone(),
-            cwd: plan.cwd.clone(),
-            limits: limits(&self.config, spec),
-            network: network_of(lease)?,
-            files,
-        };
-        Ok((cell_spec, Ends { stdout, stderr, speech }))
-    }
-
-    fn keep(&self) -> usize {
-        usize::try_from(self.config.payload.kept().as_bytes()).unwrap_or(usize::MAX)
-    }
-
-    /// Ends a cell whose runtime does not come up. The text is for the operator, with what it printed.
-    async fn not_up(&self, cell: &Cell, output: &Output, why: &str) -> CreateError {
-        let exit = cell.kill().await;
-        output.set_limit(LAST_WORDS);
-        let words = output.take().join(" | ");
-        CreateError::Failed(format!(
-            "the runtime in {} did not come up: {why} ({exit:?}) {words}",
-            cell.name()
-        ))
+        Ok(SandboxContainer::new(parts, under_way))
     }
 }
 
@@ -245,34 +180,6 @@ pub(crate) fn limits(config: &SandboxConfig, spec: &ContainerSpec) -> Limits {
     let memory = spec.memory.as_bytes();
     let weight = memory.saturating_mul(1024) / config.node_memory.as_bytes().max(1);
     Limits { cpu_weight: u32::try_from(weight.clamp(2, 262_144)).unwrap_or(2), ..Limits::with_memory(memory) }
-}
-
-/// The node's ends of what a cell was given.
-struct Ends {
-    stdout: OwnedFd,
-    stderr: OwnedFd,
-    speech: SpeechEnd,
-}
-
-enum SpeechEnd {
-    Frames(OwnedFd),
-    Lines { input: OwnedFd, output: OwnedFd },
-}
-
-/// A pipe that a cell writes to. Its user may also open it anew, which is what `> /dev/stderr` does.
-pub(crate) fn output_pipe() -> io::Result<(OwnedFd, OwnedFd)> {
-    let (ours, theirs) = pipe_with(PipeFlags::CLOEXEC)?;
-    rustix::fs::fchmod(&theirs, rustix::fs::Mode::from_raw_mode(0o622))?;
-    Ok((ours, theirs))
-}
-
-async fn greet(end: SpeechEnd, keep: usize) -> Result<Runtime, Broken> {
-    match end {
-        SpeechEnd::Frames(socket) => Runtime::greet_launcher(Connection::new(socket, keep)?).await,
-        SpeechEnd::Lines { input, output } => {
-            Runtime::greet_starter(LineConnection::new(input, output, keep)?).await
-        }
-    }
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, OpenError> {
@@ -298,6 +205,12 @@ impl ContainerFactory for SandboxFactory {
     }
 
     async fn create(&self, spec: &ContainerSpec) -> Result<Arc<dyn Container>, CreateError> {
+        let container = self.make(spec).await?;
+        container.up().await?;
+        Ok(Arc::new(container))
+    }
+
+    async fn begin(&self, spec: &ContainerSpec) -> Result<Arc<dyn Container>, CreateError> {
         Ok(Arc::new(self.make(spec).await?))
     }
 

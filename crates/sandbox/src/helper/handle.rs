@@ -10,7 +10,6 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use super::launch::{Launched, launch, reap};
 use super::link::{Done, LOST_EXIT, Life, Link, Refusal};
 use super::prepared::PreparedCell;
@@ -18,6 +17,7 @@ use super::wire::{CellKey, Request, StartRequest};
 use super::{HelperConfig, Mode};
 use crate::cell::{ACTION_FOLDER, Cell, CellNetwork, CellSpec, Exit};
 use crate::cgroup::{Control, Layout};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 
 /// Why a helper could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -150,7 +150,8 @@ impl Helper {
             return Err(StartError::Invalid("only isolated cells without files are prepared".to_owned()));
         }
         let pair = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None);
-        let (door, theirs) = pair.map_err(|error| StartError::Refused(format!("making a socket: {error}")))?;
+        let (door, theirs) =
+            pair.map_err(|error| StartError::Refused(format!("making a socket: {error}")))?;
         spec.files.push(theirs);
         Ok(PreparedCell { cell: self.bear(spec, true).await?, door })
     }

@@ -231,12 +231,8 @@ impl Ward {
         };
         let unborn = cell.unborn.take().ok_or("the cell has its program")?;
         let entrances = group.entrances_by_writing().map_err(|error| error.to_string())?;
-        let message = fork_server::birth(
-            unborn.file_limit,
-            &isolation.filter,
-            entrances.len(),
-            unborn.awaits_files,
-        )?;
+        let message =
+            fork_server::birth(unborn.file_limit, &isolation.filter, entrances.len(), unborn.awaits_files)?;
         let newborn = cell.pidfd.try_clone().map_err(|error| error.to_string())?;
         let entrances = entrances.into_iter().map(OwnedFd::from);
         let descriptors = std::iter::once(newborn).chain(entrances).chain(unborn.files).collect();

@@ -18,7 +18,7 @@ pub(crate) fn tests() -> Vec<Trial> {
 }
 
 /// What a function finds out about itself. Names of namespaces differ from cell to cell: their kinds do not.
-const SELF: &str = r#"
+pub(crate) const SELF: &str = r#"
 import os, resource, sys
 usual = sorted(sys.modules)
 import ctypes
@@ -55,13 +55,13 @@ def main(args):
 "#;
 
 /// True if its program was born by a fork server.
-async fn is_forked(guest: &Guest) -> bool {
+pub(crate) async fn is_forked(guest: &Guest) -> bool {
     let code = r#"{"do":"forked"}"#;
     guest.result(code).await.contains("true")
 }
 
 /// A function that does as it is told, and tells whether it was forked.
-const DOER: &str = r#"
+pub(crate) const DOER: &str = r#"
 import os, sys
 def main(args):
     if args["do"] == "forked":

@@ -139,6 +139,10 @@ pub(crate) fn groups_of(node_id: &str) -> Vec<PathBuf> {
 }
 
 impl Guest {
+    pub(crate) fn new(cell: Cell, stream: UnixStream) -> Self {
+        Self { cell, reader: BufReader::new(stream) }
+    }
+
     /// The next line that the payload says.
     pub(crate) fn line(&mut self) -> String {
         let mut line = String::new();

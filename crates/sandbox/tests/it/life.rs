@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
-use chasen_sandbox::cell::ExitStatus;
+use chasen_sandbox::cell::{CellSpec, ExitStatus};
 use chasen_sandbox::helper::{Helper, HelperConfig, HelperLost, Mode, StartError};
 use chasen_sandbox::root::RootSpec;
 use libtest_mimic::Trial;
@@ -201,6 +201,13 @@ pub(crate) fn doomed_node(data: &Path, node_id: &str, mode: Mode) {
         let layer = data.join("layer");
         std::fs::create_dir(&layer).unwrap();
         one.cell.mount_code(&layer, 1 << 20).await.unwrap();
+        let _waiting = match mode {
+            Mode::Isolated => {
+                let (spec, _) = house.spec(&["hello"]);
+                Some(house.helper.prepare(CellSpec { files: Vec::new(), ..spec }).await.unwrap())
+            }
+            Mode::InsecureProcess => None,
+        };
         println!("{} {} {}", house.helper.pid(), one.cell.pid(), two.cell.pid());
         std::future::pending::<()>().await;
     });

@@ -118,20 +118,25 @@ impl World {
 
     /// A container that waits for its action; `None`, and said so, if the machine lacks the interpreter.
     pub(crate) async fn create(&self, draft: Draft) -> Option<Guest> {
+        match self.try_create(draft).await {
+            Ok(guest) => Some(guest),
+            Err(CreateError::NotRunnable(why)) => {
+                println!("skipped: {why}");
+                None
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    /// The same, for tests that expect failures.
+    pub(crate) async fn try_create(&self, draft: Draft) -> Result<Guest, CreateError> {
         let spec = ContainerSpec {
             kind: if draft.is_image() { BLACKBOX.to_owned() } else { draft.kind.to_owned() },
             image: draft.is_image().then(|| draft.kind.to_owned()),
             memory: ByteSize::mb(u64::from(draft.limits.memory)),
         };
         assert!(self.factory.serves(&spec.kind, spec.image.as_deref()));
-        let container = match self.factory.create(&spec).await {
-            Ok(container) => container,
-            Err(CreateError::NotRunnable(why)) => {
-                println!("skipped: {why}");
-                return None;
-            }
-            Err(error) => panic!("{error}"),
-        };
+        let container = self.factory.create(&spec).await?;
         let namespace = EntityName::new(draft.namespace).unwrap();
         let action = ExecutableAction {
             name: FullyQualifiedName::new(EntityPath::root(&namespace), EntityName::new("hello").unwrap()),
@@ -149,7 +154,7 @@ impl World {
             annotations: Parameters::new(),
             texts: chasen_entity::action::Texts::default(),
         };
-        Some(Guest { container, action: Arc::new(action), text: draft.text })
+        Ok(Guest { container, action: Arc::new(action), text: draft.text })
     }
 
     /// A container that is initialised.
