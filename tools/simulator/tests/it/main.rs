@@ -1,0 +1,7 @@
+//! The simulator from outside: histories that can be had again, traces of files, rules that hold.
+
+mod azure;
+mod histories;
+mod page;
+mod policies;
+mod rules;
