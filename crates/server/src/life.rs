@@ -82,7 +82,7 @@ fn runtime() -> Result<Runtime, Failure> {
 }
 
 /// Lets the node open as many files as the machine allows: each connection and container takes some.
-fn raise_open_files() {
+pub(crate) fn raise_open_files() {
     let limit = getrlimit(Resource::Nofile);
     if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum })
     {

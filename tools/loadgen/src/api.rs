@@ -6,7 +6,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 
 use crate::check::RecordCheck;
-use crate::target::{Target, TargetError};
+use crate::target::{Authority, Target, TargetError};
 
 /// Connections that look for records, and how long they wait.
 const CHECK_CONNECTIONS: usize = 4;
@@ -16,6 +16,7 @@ const CHECK_WAIT: std::time::Duration = std::time::Duration::from_secs(60);
 #[derive(Clone)]
 pub struct Api {
     base: String,
+    authority: Authority,
     authorization: Option<String>,
 }
 
@@ -25,14 +26,24 @@ impl Api {
         let base = base.trim_end_matches('/');
         let base = if base.contains("://") { base.to_owned() } else { format!("http://{base}") };
         // An address that cannot be asked is told before any target is.
-        Target::new("GET", &base)?;
-        Ok(Self { base, authorization: key.map(|key| format!("Basic {}", BASE64.encode(key.trim()))) })
+        let authority = Target::new("GET", &base)?.authority().clone();
+        Ok(Self {
+            base,
+            authority,
+            authorization: key.map(|key| format!("Basic {}", BASE64.encode(key.trim()))),
+        })
     }
 
     /// True if there is a key.
     #[must_use]
     pub fn has_key(&self) -> bool {
         self.authorization.is_some()
+    }
+
+    /// True if this is where the API is.
+    #[must_use]
+    pub fn is_at(&self, authority: &Authority) -> bool {
+        self.authority == *authority
     }
 
     /// Invokes an action, `NAME`, `PACKAGE/NAME` or `/NAMESPACE/[PACKAGE/]NAME`; `blocking` waits for its record.
@@ -57,9 +68,8 @@ impl Api {
 
     /// The key with a request to this API that has none; other requests stay as they are.
     pub fn authorized(&self, target: Target) -> Result<Target, TargetError> {
-        let own = Target::new("GET", &self.base)?;
         match &self.authorization {
-            Some(key) if own.authority() == target.authority() && !target.has_header("authorization") => {
+            Some(key) if self.is_at(target.authority()) && !target.has_header("authorization") => {
                 target.header("Authorization", key)
             }
             _ => Ok(target),

@@ -232,7 +232,7 @@ fn read_file(path: &Path) -> Result<String, Failure> {
 }
 
 /// The text itself, or the first line of stdin for `-`: arguments stand in the process list.
-fn given_or_from_stdin(text: &str) -> Result<String, Failure> {
+pub(super) fn given_or_from_stdin(text: &str) -> Result<String, Failure> {
     if text != STDIN {
         return Ok(text.to_owned());
     }

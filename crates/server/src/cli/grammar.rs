@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand};
 use super::admin_grammar::AdminCommand;
 use super::doctor::DoctorArgs;
 use super::image::ImageCommand;
+use super::load::LoadArgs;
 use crate::settings::{Layers, Row, Settings, SettingsError};
 
 /// What every command but `run` ends with.
@@ -48,6 +49,11 @@ pub(super) enum Command {
     /// Container images that run without a container engine
     #[command(subcommand)]
     Image(ImageCommand),
+    /// Ask a server as often as it can answer, or as often as you say, and tell how it did
+    ///
+    /// Ctrl-C ends the run early and tells what was measured; a second one ends at once. Exit codes: 0 fine, 1 errors,
+    /// missing records, or a bound that did not hold, 2 usage.
+    Load(Box<LoadArgs>),
     /// Administer users, limits and kinds: of the running node, or of the data folder where none runs
     #[command(subcommand)]
     Admin(AdminCommand),

@@ -7,6 +7,8 @@ mod admin_grammar;
 mod doctor;
 mod grammar;
 mod image;
+mod load;
+mod properties;
 mod runtimes;
 
 use std::process::ExitCode;
@@ -49,6 +51,7 @@ pub fn main() -> ExitCode {
         Command::Doctor(args) => doctor::run(&args),
         Command::Runtimes(command) => runtimes::run(&command),
         Command::Image(command) => image::run(&command),
+        Command::Load(args) => load::run(&args),
         Command::Admin(command) => admin::run(&command),
     };
     done.unwrap_or_else(|failure| {
