@@ -6,7 +6,8 @@ use std::sync::OnceLock;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    ActionLimits, Exec, FullyQualifiedName, Location, Millis, Parameters, RawJson, Revision, Version,
+    ActionLimits, Exec, FullyQualifiedName, Location, Millis, Parameters, RawJson, Revision,
+    SchedulingPolicy, Version,
 };
 
 /// A stored action. On the wire its code stands in place of the reference.
@@ -147,9 +148,9 @@ impl ExecutableAction {
         self.annotations.get("invoker-resources-strict-policy").is_none_or(|is| is.as_str() != "false")
     }
 
-    /// The policy that it asks to be scheduled by: annotation `scheduling-policy`.
+    /// The policy that it asks to be scheduled by; one that there is no more is not asked for.
     #[must_use]
-    pub fn scheduling_policy(&self) -> Option<String> {
-        serde_json::from_str(self.annotations.get("scheduling-policy")?.as_str()).ok()
+    pub fn scheduling_policy(&self) -> Option<SchedulingPolicy> {
+        SchedulingPolicy::asked_by(&self.annotations).ok().flatten()
     }
 }

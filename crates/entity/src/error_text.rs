@@ -339,3 +339,9 @@ fn with_detail(text: &str, raw: &str) -> String {
 pub fn no_invoker_with(labels: &[String]) -> String {
     format!("no available invoker with the resources is found: {}", labels.join(", "))
 }
+
+/// 400: an action asks to be scheduled by something that is no policy.
+#[must_use]
+pub fn unknown_policy(value: &str, known: &[&str]) -> String {
+    format!("{value} is not a scheduling policy; there are {}.", known.join(", "))
+}

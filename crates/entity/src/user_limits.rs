@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error_text;
 use crate::limits::Range;
-use crate::{ByteSize, LimitBounds};
+use crate::{ByteSize, LimitBounds, SchedulingPolicy};
 
 /// Limits of one namespace, as its limits document says. What is absent follows the platform's.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -67,9 +67,9 @@ pub struct UserLimits {
     /// Most containers that an action may ask for with `instances`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_action_instances: Option<u32>,
-    /// Name of the policy that its actions are scheduled by, whatever they ask for.
+    /// Policy that its actions are scheduled by, whatever they ask for.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub scheduling_policy: Option<String>,
+    pub scheduling_policy: Option<SchedulingPolicy>,
     /// What its blocking calls are answered that do not end in time, where they do not say so themselves.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub blocking_timeout_status: Option<TimeoutStatus>,

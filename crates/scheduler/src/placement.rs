@@ -23,8 +23,8 @@ fn candidates(need: &Need, nodes: &[NodeView]) -> Result<Vec<usize>, NoNode> {
     let asks = !need.labels.is_empty();
     let classes: [&dyn Fn(&NodeView) -> bool; 3] = [
         &|node| asks && node.has_labels(need),
-        &|node| !(asks && need.strict) && node.labels.is_empty(),
-        &|node| !(asks && need.strict) && !node.labels.is_empty(),
+        &|node| node.labels.is_empty() && !(asks && need.strict),
+        &|node| !(node.labels.is_empty() || asks && need.strict),
     ];
     let mut is_known = false;
     for belongs in classes {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use chasen_entity::Invocation;
+use chasen_entity::{Invocation, SchedulingPolicy};
 use chasen_spi::{Placement, Scaling};
 
 use crate::{placement, scaling};
@@ -23,7 +23,7 @@ impl Policy {
     #[must_use]
     pub fn event_driven() -> Self {
         Self {
-            name: "event-driven",
+            name: SchedulingPolicy::EventDriven.as_str(),
             scaling: Arc::new(scaling::EventDriven),
             placement: Arc::new(placement::TwoChoices),
         }
@@ -33,7 +33,7 @@ impl Policy {
     #[must_use]
     pub fn sharding() -> Self {
         Self {
-            name: "sharding",
+            name: SchedulingPolicy::Sharding.as_str(),
             scaling: Arc::new(scaling::Sharding),
             placement: Arc::new(placement::Sharding::default()),
         }
@@ -43,53 +43,39 @@ impl Policy {
 /// All policies of a platform.
 #[derive(Debug)]
 pub struct Policies {
-    default: Policy,
-    others: Vec<Policy>,
+    default: SchedulingPolicy,
+    event_driven: Policy,
+    sharding: Policy,
 }
 
 impl Default for Policies {
     fn default() -> Self {
-        Self::new(Policy::event_driven(), vec![Policy::sharding()])
+        Self::with_default(SchedulingPolicy::default())
     }
 }
 
 impl Policies {
-    /// These policies; the first one is in force where nobody asks for another.
+    /// The policies, with this one in force where nobody asks for another.
     #[must_use]
-    pub fn new(default: Policy, others: Vec<Policy>) -> Self {
-        Self { default, others }
-    }
-
-    /// The platform's policies, with the one of this name in force where nobody asks for another; `None` if there is
-    /// none of this name.
-    #[must_use]
-    pub fn with_default(name: &str) -> Option<Self> {
-        let mut all = vec![Policy::event_driven(), Policy::sharding()];
-        let at = all.iter().position(|policy| policy.name == name)?;
-        let default = all.remove(at);
-        Some(Self::new(default, all))
-    }
-
-    /// Names of all of them, that of the default first.
-    pub fn names(&self) -> impl Iterator<Item = &'static str> {
-        std::iter::once(&self.default).chain(&self.others).map(|policy| policy.name)
+    pub fn with_default(default: SchedulingPolicy) -> Self {
+        Self { default, event_driven: Policy::event_driven(), sharding: Policy::sharding() }
     }
 
     /// The policy of this name.
     #[must_use]
-    pub fn get(&self, name: &str) -> Option<&Policy> {
-        std::iter::once(&self.default).chain(&self.others).find(|policy| policy.name == name)
+    pub fn get(&self, name: SchedulingPolicy) -> &Policy {
+        match name {
+            SchedulingPolicy::EventDriven => &self.event_driven,
+            SchedulingPolicy::Sharding => &self.sharding,
+        }
     }
 
     /// What an invocation is scheduled by: what the limits of its namespace say, else what its action asks for, else
-    /// the default. A name that there is no policy of says nothing.
+    /// the default.
     #[must_use]
     pub fn of(&self, invocation: &Invocation) -> &Policy {
-        let limits = invocation.identity.limits.scheduling_policy.as_deref();
-        limits
-            .and_then(|name| self.get(name))
-            .or_else(|| self.get(&invocation.action.scheduling_policy()?))
-            .unwrap_or(&self.default)
+        let limits = invocation.identity.limits.scheduling_policy;
+        self.get(limits.or_else(|| invocation.action.scheduling_policy()).unwrap_or(self.default))
     }
 }
 
@@ -102,27 +88,31 @@ mod tests {
 
     #[test]
     fn the_namespace_says_then_the_action_then_the_platform() {
+        use SchedulingPolicy::{EventDriven, Sharding};
         let plain = invocation("guest", "a", "k:1", "{}");
-        let with = |limit: Option<&str>, annotation: Option<&str>| {
+        let with = |limit: Option<SchedulingPolicy>, annotation: Option<&str>| {
             let mut action = ExecutableAction::clone(&plain.action);
             if let Some(name) = annotation {
                 action.annotations.set("scheduling-policy", name);
             }
             let mut identity = Identity::clone(&plain.identity);
-            identity.limits.scheduling_policy = limit.map(str::to_owned);
+            identity.limits.scheduling_policy = limit;
             Invocation { action: Arc::new(action), identity: Arc::new(identity), ..plain.clone() }
         };
         let policies = Policies::default();
         for (limit, annotation, expected) in [
-            (None, None, "event-driven"),
-            (None, Some("sharding"), "sharding"),
-            (Some("sharding"), None, "sharding"),
-            (Some("event-driven"), Some("sharding"), "event-driven"),
-            (Some("unknown"), Some("unknown"), "event-driven"),
+            (None, None, EventDriven),
+            (None, Some("sharding"), Sharding),
+            (Some(Sharding), None, Sharding),
+            (Some(EventDriven), Some("sharding"), EventDriven),
+            (None, Some("unknown"), EventDriven),
         ] {
-            assert_eq!(policies.of(&with(limit, annotation)).name, expected, "{limit:?}, {annotation:?}");
+            assert_eq!(
+                policies.of(&with(limit, annotation)).name,
+                expected.as_str(),
+                "{limit:?}, {annotation:?}"
+            );
         }
-        assert_eq!(Policies::with_default("sharding").unwrap().of(&plain).name, "sharding");
-        assert!(Policies::with_default("unknown").is_none());
+        assert_eq!(Policies::with_default(Sharding).of(&plain).name, "sharding");
     }
 }

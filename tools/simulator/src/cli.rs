@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::path::PathBuf;
 
-use chasen_entity::{ByteSize, EntityName};
+use chasen_entity::{ByteSize, EntityName, SchedulingPolicy};
 use chasen_scheduler::{Policies, Policy};
 use clap::Parser;
 
@@ -207,8 +207,8 @@ fn setup(arguments: &Arguments) -> Result<Setup, CliError> {
 fn policies(names: &[String]) -> Result<Vec<Policy>, CliError> {
     let all = Policies::default();
     let find = |name: &String| {
-        all.get(name).cloned().ok_or_else(|| {
-            let known: Vec<&str> = all.names().collect();
+        SchedulingPolicy::parse(name).map(|policy| all.get(policy).clone()).ok_or_else(|| {
+            let known = SchedulingPolicy::ALL.map(SchedulingPolicy::as_str);
             CliError::Usage(format!("--policy: there is no policy '{name}'; there are {}", known.join(", ")))
         })
     };

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use chasen_entity::{ByteSize, EntityName, Outcome};
+use chasen_entity::{ByteSize, EntityName, Outcome, SchedulingPolicy};
 use chasen_invoker::{InvokerConfig, NodeInvoker};
 use chasen_scheduler::{Policies, SchedulerConfig};
 use chasen_spi::{Invoke, Invoker as _, NoLock, Takes};
@@ -93,8 +93,8 @@ async fn nobody_waits_for_a_node_that_will_never_take_it() {
 
 #[tokio::test(start_paused = true)]
 async fn a_burst_fills_the_fleet_and_who_waits_takes_what_gets_free_anywhere() {
-    for policy in ["event-driven", "sharding"] {
-        let policies = Arc::new(Policies::with_default(policy).unwrap());
+    for policy in SchedulingPolicy::ALL {
+        let policies = Arc::new(Policies::with_default(policy));
         let config = SchedulerConfig { policies, ..SchedulerConfig::default() };
         let nodes = vec![node("a", 1024), node("b", 2048), node("c", 512), node("d", 512)];
         let bench = fleet(nodes, config, Arc::new(NoLock));
@@ -111,9 +111,9 @@ async fn a_burst_fills_the_fleet_and_who_waits_takes_what_gets_free_anywhere() {
             assert!(bench.nodes.iter().all(|node| node.memory_used() <= ByteSize::mb(2048)));
         }
         for task in tasks {
-            assert_eq!(outcome(&task.await.unwrap()), Outcome::Success, "{policy}");
+            assert_eq!(outcome(&task.await.unwrap()), Outcome::Success, "{policy:?}");
         }
-        assert!(containers(&bench).iter().all(|count| *count > 0), "{policy}: {:?}", containers(&bench));
+        assert!(containers(&bench).iter().all(|count| *count > 0), "{policy:?}: {:?}", containers(&bench));
         bench.assert_sound();
     }
 }
@@ -145,7 +145,7 @@ async fn what_waits_at_a_node_that_goes_away_runs_elsewhere() {
 
 #[tokio::test(start_paused = true)]
 async fn an_action_keeps_to_its_home_under_sharding_and_nobody_waits_for_a_slot() {
-    let policies = Arc::new(Policies::with_default("sharding").unwrap());
+    let policies = Arc::new(Policies::with_default(SchedulingPolicy::Sharding));
     let config = SchedulerConfig { policies, ..SchedulerConfig::default() };
     let nodes = (0..5).map(|number| node(&format!("n{number}"), 2048)).collect();
     let bench = fleet(nodes, config, Arc::new(NoLock));
