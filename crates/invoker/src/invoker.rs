@@ -147,14 +147,6 @@ impl FleetNode for NodeInvoker {
             }
         })
     }
-
-    fn cold_start_estimate(&self, kind: &str) -> Duration {
-        self.node.estimates.get(kind)
-    }
-
-    async fn close(&self) {
-        self.node.close().await;
-    }
 }
 
 /// Memory that was granted, and whom for.

@@ -2,12 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Debug;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use chasen_entity::{ByteSize, EntityName, ExecutableAction};
 
-use crate::{BoxFuture, InvokerState, StartFailure, StartRequest, StartedContainer};
+use crate::{BoxFuture, Invoker, InvokerState, StartFailure, StartRequest, StartedContainer};
 
 /// A policy of placement. Pure: the same nodes and dice give the same choice.
 pub trait Placement: Debug + Send + Sync {
@@ -142,7 +141,7 @@ pub enum NoNode {
 
 /// A node of a fleet: answers what it has, and reserves memory before it makes anything.
 #[async_trait]
-pub trait FleetNode: Send + Sync {
+pub trait FleetNode: Invoker {
     /// What it has, at the moment.
     fn view(&self) -> NodeView;
 
@@ -156,12 +155,6 @@ pub trait FleetNode: Send + Sync {
 
     /// Resolves when memory gets free that nobody on the node waits for, the next time from this call on.
     fn room(&self) -> BoxFuture<()>;
-
-    /// First guess of a cold start of this kind.
-    fn cold_start_estimate(&self, kind: &str) -> Duration;
-
-    /// Stops every container and waits until all is gone.
-    async fn close(&self);
 }
 
 /// Whether a request for memory waits.

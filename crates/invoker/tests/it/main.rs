@@ -13,6 +13,8 @@ use chasen_spi::{
     StartFailure, StartRequest, StartedContainer,
 };
 
+mod node;
+
 const KIND: &str = "memory:1";
 
 /// The kinds of the factory, without stem cells.
