@@ -4,6 +4,7 @@
 //! ignored, with the reason.
 #![allow(clippy::panic, clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "tests")]
 
+mod abuse;
 mod action_logs;
 mod action_summary;
 mod actions;
@@ -26,7 +27,9 @@ mod languages;
 mod lifecycle;
 mod limits;
 mod live_runtimes;
+mod load;
 mod logs;
+mod memory_group;
 mod nodejs;
 mod npm;
 mod openapi;
@@ -52,6 +55,7 @@ use libtest_mimic::Arguments;
 
 fn main() -> ExitCode {
     let scenarios = [
+        abuse::scenarios(),
         action_logs::scenarios(),
         action_summary::scenarios(),
         actions::scenarios(),
@@ -72,6 +76,7 @@ fn main() -> ExitCode {
         lifecycle::scenarios(),
         limits::scenarios(),
         live_runtimes::scenarios(),
+        load::scenarios(),
         logs::scenarios(),
         nodejs::scenarios(),
         npm::scenarios(),

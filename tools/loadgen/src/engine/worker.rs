@@ -58,7 +58,10 @@ pub(super) struct Worker<'a> {
     /// The next request of an open loop, and when it is due.
     next: u64,
     due: Option<Instant>,
+    /// No more requests may be begun: the plan's number is reached.
     is_exhausted: bool,
+    /// The same: the time is over.
+    is_closed: bool,
     random: u64,
     scratch: Vec<u8>,
     counted_from: Instant,
@@ -95,6 +98,7 @@ impl<'a> Worker<'a> {
             next: number as u64,
             due: shared.profile.due(number as u64).map(|due| shared.begin + due),
             is_exhausted: false,
+            is_closed: false,
             random: shared.plan.seed.wrapping_add(number as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1,
             scratch: vec![0; SCRATCH],
             counted_from: shared.begin + shared.plan.warm_up,
@@ -120,8 +124,10 @@ impl<'a> Worker<'a> {
                 next_sweep = now + pause;
             }
             self.issue(now)?;
+            // What was due and found a connection is sent now; the rest never is.
+            self.is_closed |= now >= self.shared.end();
             let is_stopped = self.shared.halt.is_stopped();
-            let is_over = now >= self.shared.end() || self.is_exhausted;
+            let is_over = self.is_closed || self.is_exhausted;
             if is_stopped || is_over && self.under_way == 0 {
                 break;
             }
@@ -158,10 +164,13 @@ impl<'a> Worker<'a> {
 
     /// Lets idle clients ask, as far as the pace wants it.
     fn issue(&mut self, now: Instant) -> std::io::Result<()> {
-        if now >= self.shared.end() || self.is_exhausted || self.idle.is_empty() {
+        if self.is_closed || self.is_exhausted || self.idle.is_empty() {
             return Ok(());
         }
         if !self.shared.is_open() {
+            if now >= self.shared.end() {
+                return Ok(());
+            }
             while let Some(client) = self.idle.pop() {
                 if client >= self.allowed {
                     self.parked.push(client);

@@ -28,7 +28,9 @@ pub(super) fn run(report: &Report) -> String {
         report.errors,
         report.connections
     ));
-    lines.push(format!("  latency   {}", latency(&report.latency)));
+    if report.successes > 0 {
+        lines.push(format!("  latency   {}", latency(&report.latency)));
+    }
     let statuses = report.statuses.iter().map(|status| format!("{}: {}", status.status, status.count));
     if !report.statuses.is_empty() {
         lines.push(format!("  statuses  {}", statuses.collect::<Vec<_>>().join("  ")));
