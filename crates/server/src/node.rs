@@ -99,7 +99,9 @@ impl Node {
         admit_guest(&stores, settings, address).await?;
         runtimes::lay_out(&folder.join("runtimes"))?;
         let kept = KeptRuntimes::new(&folder, settings.runtimes.manifest.0.clone());
-        let runtimes = Runtimes::new(kept.start()?);
+        let manifest = kept.start()?;
+        let manifest = if settings.node.null_kind { wiring::with_null_kind(manifest) } else { manifest };
+        let runtimes = Runtimes::new(manifest);
         let keys = ParameterKeys::new(&settings.parameter_storage.keys())?;
         if settings.sandbox.insecure_process {
             tracing::warn!(

@@ -9,14 +9,16 @@ use chasen_controller::{Controller, ControllerConfig, Rates};
 use chasen_docker::DockerFactory;
 use chasen_embedded::{Embedded, EmbeddedConfig, ParameterKeys};
 use chasen_entity::limits::Range;
-use chasen_entity::{ActionLimits, ByteSize, LimitBounds, PayloadLimits};
+use chasen_entity::manifest::{Image, RuntimeKind};
+use chasen_entity::{ActionLimits, ByteSize, EntityName, LimitBounds, Manifest, PayloadLimits};
 use chasen_images::{Bounds, Images};
-use chasen_invoker::{InvokerConfig, NodeInvoker};
+use chasen_invoker::{InvokerConfig, KernelPressure, NodeInvoker};
 use chasen_sandbox::factory::SandboxConfig;
 use chasen_sandbox::helper::Mode;
 use chasen_sandbox::network::NetworkConfig;
-use chasen_scheduler::{KindRouter, Scheduler, SchedulerConfig};
-use chasen_spi::{ContainerFactory, NoGrants, Runtimes};
+use chasen_scheduler::{Fleet, KindRouter, NullDomain, Policies, Scheduler, SchedulerConfig};
+use chasen_spi::{ContainerFactory, CpuPressure, NoGrants, Runtimes};
+use chasen_telemetry::clock;
 
 use crate::node::reachable;
 use crate::sandboxes::Sandboxes;
@@ -62,8 +64,15 @@ impl Parts {
             stores.attachment_store(),
         );
         let serving = invoker.clone();
-        let router = KindRouter::new().route(move |kind, _| serving.serves(kind), Arc::new(invoker.clone()));
-        let scheduler = Scheduler::new(SchedulerConfig::default(), router, stores.event_log(), keys.clone());
+        let mut router = KindRouter::new();
+        if settings.node.null_kind {
+            router = router.route(|kind, _| kind == NULL, Arc::new(NullDomain::default()));
+        }
+        let policies = Arc::new(Policies::with_default(settings.scheduler.policy));
+        let fleet = Fleet::new(vec![Arc::new(invoker.clone())], policies.clone(), clock::now());
+        router = router.route(move |kind, _| serving.serves(kind), Arc::new(fleet));
+        let config = SchedulerConfig { policies, ..SchedulerConfig::default() };
+        let scheduler = Scheduler::new(config, router, stores.event_log(), keys.clone());
         let controller = Controller::new(chasen_controller::Parts {
             artifacts: stores.artifact_store(),
             attachments: stores.attachment_store(),
@@ -77,6 +86,16 @@ impl Parts {
         });
         Self { stores, sandboxes, invoker, scheduler, controller }
     }
+}
+
+/// The kind whose actions the node answers itself.
+const NULL: &str = "null";
+
+/// The manifest with the kind that the node answers itself.
+pub(crate) fn with_null_kind(mut manifest: Manifest) -> Manifest {
+    let kind = RuntimeKind::new(NULL, Image { name: NULL.to_owned(), ..Image::default() });
+    manifest.runtimes.insert(NULL.to_owned(), vec![kind]);
+    manifest
 }
 
 /// What the data folder is opened with.
@@ -123,6 +142,7 @@ pub fn sandbox_config(
         node_memory: node_memory(settings),
         build_memory: settings.sandbox.build_memory,
         fork_server: settings.sandbox.fork_server,
+        prepared_cells: usize::try_from(settings.sandbox.prepared_cells).unwrap_or(0),
         ..SandboxConfig::new(executable, folder, node_id, runtimes)
     }
 }
@@ -132,8 +152,15 @@ pub(crate) fn node_memory(settings: &Settings) -> ByteSize {
 }
 
 fn invoker_config(settings: &Settings) -> InvokerConfig {
+    let most_pressure = settings.scheduler.cpu_pressure.0;
+    let namespaces = settings.node.dedicated_namespaces.iter();
     InvokerConfig {
         memory: node_memory(settings),
+        labels: settings.node.labels.iter().cloned().collect(),
+        dedicated: namespaces.filter_map(|name| EntityName::new(name)).collect(),
+        burst: settings.scheduler.burst.0,
+        pressure: Some(Arc::new(KernelPressure::default()) as Arc<dyn CpuPressure>),
+        most_pressure: most_pressure.map_or(f64::INFINITY, f64::from),
         pause_grace: settings.sandbox.pause_grace,
         idle_container: settings.sandbox.idle_container,
         stem_check_delay: settings.sandbox.stem_check_delay,

@@ -213,6 +213,10 @@ pub(super) struct LimitFlags {
     #[arg(long, value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]
     max_action_instances: Option<u32>,
+    /// When its containers are started, and where
+    #[arg(long, value_name = "event-driven|sharding")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    scheduling_policy: Option<String>,
     /// Status of blocking calls that do not end in time
     #[arg(long, value_name = "202|504")]
     #[serde(skip_serializing_if = "Option::is_none")]

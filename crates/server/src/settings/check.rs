@@ -1,7 +1,7 @@
 //! What no single key can know: settings that must go together.
 
 use chasen_embedded::ParameterKeys;
-use chasen_entity::ByteSize;
+use chasen_entity::{ByteSize, EntityName};
 
 use super::reader::Reader;
 use super::tree::{Limits, NamespaceLimits, Settings};
@@ -15,6 +15,8 @@ const MAX_LIST: u32 = 10_000;
 const MIN_PASSWORD: usize = 12;
 /// Most network namespaces that are kept ready.
 const MAX_PREPARED_NETWORKS: u32 = 256;
+/// Most cells that can be kept ready for one kind and memory.
+const MAX_PREPARED_CELLS: u32 = 32;
 /// Least memory of a build, in MB.
 const MIN_BUILD_MEMORY: u64 = 64;
 
@@ -73,10 +75,18 @@ impl Settings {
         reader.require(memory.is_none_or(|memory| memory >= limits.action_memory_min), || {
             "node.memory is less than limits.action-memory-min: no action could run".to_owned()
         });
+        for name in &self.node.dedicated_namespaces {
+            reader.require(EntityName::new(name).is_some(), || {
+                format!("node.dedicated-namespaces: '{name}' cannot be the name of a namespace")
+            });
+        }
         reader.require(self.sandbox.prepared_networks <= MAX_PREPARED_NETWORKS, || {
             format!(
                 "sandbox.prepared-networks is larger than {MAX_PREPARED_NETWORKS}, which no start can use up"
             )
+        });
+        reader.require(self.sandbox.prepared_cells <= MAX_PREPARED_CELLS, || {
+            format!("sandbox.prepared-cells is larger than {MAX_PREPARED_CELLS}")
         });
         reader.require(self.sandbox.build_memory >= ByteSize::mb(MIN_BUILD_MEMORY), || {
             format!(

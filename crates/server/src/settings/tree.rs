@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use chasen_docker::PullPolicy;
 use chasen_embedded::ParameterKeysConfig;
-use chasen_entity::{ByteSize, LimitBounds, StoreLevel, UserLimits};
+use chasen_entity::{ByteSize, LimitBounds, SchedulingPolicy, StoreLevel, UserLimits};
 use chasen_telemetry::log::Format;
 
 use super::check::MAX_EXEC;
@@ -22,6 +22,7 @@ pub struct Settings {
     pub server: Server,
     pub log: Log,
     pub node: Node,
+    pub scheduler: Scheduler,
     pub limits: Limits,
     pub namespace_limits: NamespaceLimits,
     pub sandbox: Sandbox,
@@ -58,6 +59,19 @@ pub struct Log {
 #[allow(missing_docs, reason = "each field is described where its key is declared")]
 pub struct Node {
     pub memory: Auto<ByteSize>,
+    pub labels: Vec<String>,
+    pub dedicated_namespaces: Vec<String>,
+    /// `node.null-kind`
+    pub null_kind: bool,
+}
+
+/// When containers are started, and where.
+#[derive(Debug, Clone)]
+#[allow(missing_docs, reason = "each field is described where its key is declared")]
+pub struct Scheduler {
+    pub policy: SchedulingPolicy,
+    pub burst: Bound,
+    pub cpu_pressure: Bound,
 }
 
 /// Bounds on what callers and actions may do.
@@ -115,6 +129,7 @@ pub struct Sandbox {
     pub network: bool,
     pub dns: Vec<IpAddr>,
     pub prepared_networks: u32,
+    pub prepared_cells: u32,
     pub fork_server: bool,
     pub build_memory: ByteSize,
     pub insecure_process: bool,
@@ -251,6 +266,20 @@ impl Settings {
             node: Node {
                 memory: reader.value("node.memory", Auto(None),
                     "Memory that all containers of the node may have together. `auto` is three quarters of what the machine, or the node's control group, has available at start."),
+                labels: reader.value("node.labels", Vec::new(),
+                    "What this node has that others have not, as `gpu, fast`: actions ask for it by the annotation `invoker-resources`."),
+                dedicated_namespaces: reader.value("node.dedicated-namespaces", Vec::new(),
+                    "Namespaces whose actions the node runs, as `alice, bob`; nothing runs those of everybody."),
+                null_kind: reader.value("node.null-kind", false,
+                    "Offer the kind `null`, for measuring: the node answers its actions itself, with their arguments. Their `code` is not looked at."),
+            },
+            scheduler: Scheduler {
+                policy: reader.value("scheduler.policy", SchedulingPolicy::EventDriven,
+                    "When containers are started, and where, unless a namespace or an action says. `sharding` is OpenWhisk's, for comparison."),
+                burst: reader.value("scheduler.burst", Bound(Some(50)),
+                    "Containers that a node starts in a second, and at once, beyond the first one of their action; first ones do not count."),
+                cpu_pressure: reader.value("scheduler.cpu-pressure", Bound(Some(80)),
+                    "Share of a second, in percent, in which work had to wait for a processor: from there on, containers beyond the first one of their action are started up to a second later."),
             },
             limits: Limits {
                 invocations_per_minute: reader.value("limits.invocations-per-minute", Bound(None),
@@ -335,6 +364,8 @@ impl Settings {
                     "Name servers that functions use; nothing takes those of the machine."),
                 prepared_networks: reader.value("sandbox.prepared-networks", 4,
                     "Network namespaces kept ready for new containers."),
+                prepared_cells: reader.value("sandbox.prepared-cells", 2,
+                    "Sandboxes kept ready for each kind and memory that was started in the last ten minutes, of eight of them at most: all of a sandbox but its program, which makes cold starts sooner. Each has a network of its own and takes about half a megabyte, beside `node.memory`. 0 keeps none."),
                 fork_server: reader.value("sandbox.fork-server", false,
                     "Let sandboxes of Python be forked from an interpreter that is up already: they start much sooner, but share its address layout and hash seed. Needs root."),
                 build_memory: reader.value("sandbox.build-memory", ByteSize::mb(1024),
