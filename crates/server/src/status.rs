@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use chasen_entity::ActivationId;
 use chasen_invoker::NodeInvoker;
-use chasen_spi::{EventLog, InvokerState, NodeStatus};
+use chasen_spi::{EventLog, FleetNode, InvokerState, NodeStatus, NodeView};
 
 /// The name of the node's only invoker.
 const INVOKER: &str = "invoker0/0";
@@ -28,6 +28,10 @@ impl Status {
 impl NodeStatus for Status {
     fn invokers(&self) -> Vec<(String, InvokerState)> {
         vec![(INVOKER.to_owned(), self.invoker.state())]
+    }
+
+    fn nodes(&self) -> Vec<(String, NodeView)> {
+        vec![(INVOKER.to_owned(), self.invoker.view())]
     }
 
     fn activations(&self) -> Vec<(ActivationId, String)> {

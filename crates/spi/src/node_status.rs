@@ -2,6 +2,8 @@
 
 use chasen_entity::ActivationId;
 
+use crate::NodeView;
+
 /// How an invoker is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum InvokerState {
@@ -26,6 +28,9 @@ impl InvokerState {
 pub trait NodeStatus: Send + Sync {
     /// Its invokers by name (`invoker0/0`).
     fn invokers(&self) -> Vec<(String, InvokerState)>;
+
+    /// What those nodes have, by the same names.
+    fn nodes(&self) -> Vec<(String, NodeView)>;
 
     /// Activations under way, waiting ones too, with what they run: `ns/[package/]name@version`.
     fn activations(&self) -> Vec<(ActivationId, String)>;

@@ -53,6 +53,7 @@ fn methods(path: &[&str]) -> &'static str {
         | ["invokers"]
         | ["invokers", "healthy", "count"]
         | ["invokers", "ready"]
+        | ["nodes"]
         | ["activation"]
         | ["activation", "count"] => "GET, OPTIONS",
         ["disable" | "enable"] | ["users", _, "block" | "unblock"] | ["whois"] => "POST, OPTIONS",
@@ -89,6 +90,7 @@ async fn handle(
         (GET,    ["invokers"])                            => Ok(status::invokers(call)),
         (GET,    ["invokers", "healthy", "count"])        => Ok(status::healthy_count(call)),
         (GET,    ["invokers", "ready"])                   => Ok(status::ready(call)),
+        (GET,    ["nodes"])                               => Ok(status::nodes(call)),
         (GET,    ["activation"])                          => status::activations(call).await,
         (GET,    ["activation", "count"])                 => Ok(status::activation_count(call)),
         (POST,   ["disable"])                             => Ok(status::disable(call)),

@@ -1,6 +1,9 @@
 //! How the node is: its invokers, what runs, and whether it takes new work.
 
-use chasen_spi::InvokerState;
+use std::collections::BTreeSet;
+
+use chasen_entity::{ByteSize, EntityName};
+use chasen_spi::{InvokerState, NodeView};
 use http::StatusCode;
 use serde_json::{Map, Value, json};
 
@@ -13,6 +16,30 @@ pub(super) fn invokers(call: &AdminCall<'_>) -> Reply {
     let invokers = call.admin.status.invokers().into_iter();
     let states: Map<String, Value> = invokers.map(|(name, state)| (name, state.as_str().into())).collect();
     call.success(&states)
+}
+
+/// `GET /nodes`: what the invokers' nodes have. Memory is in MB, pressure in percent.
+pub(super) fn nodes(call: &AdminCall<'_>) -> Reply {
+    let nodes = call.admin.status.nodes().into_iter();
+    let nodes: Map<String, Value> = nodes.map(|(name, view)| (name, shown(&view))).collect();
+    call.success(&nodes)
+}
+
+fn shown(view: &NodeView) -> Value {
+    let names = |names: &BTreeSet<EntityName>| names.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let stem = |(kind, memory): &(String, ByteSize)| json!({ "kind": kind, "memory": memory.as_mb() });
+    json!({
+        "state": view.state.as_str(),
+        "memory": view.memory.as_mb(),
+        "free": view.free.as_mb(),
+        "idle": view.idle.as_mb(),
+        "waiting": view.waiting,
+        "cpuPressure": (view.cpu_pressure * 10.0).round() / 10.0,
+        "labels": view.labels,
+        "dedicatedNamespaces": names(&view.dedicated),
+        "stemCells": view.stems.iter().map(stem).collect::<Vec<_>>(),
+        "images": view.images,
+    })
 }
 
 /// `GET /invokers/healthy/count`

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use chasen_controller::admin::{Admin, AdminCredentials};
 use chasen_entity::manifest::RuntimeKind;
-use chasen_entity::{ActivationId, Manifest};
-use chasen_spi::{InvokerState, NodeStatus, RuntimesKeeper, StoreError, SubjectStore as _};
+use chasen_entity::{ActivationId, ByteSize, EntityName, Manifest};
+use chasen_spi::{InvokerState, NodeStatus, NodeView, RuntimesKeeper, StoreError, SubjectStore as _, Takes};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -25,6 +25,26 @@ impl NodeStatus for Status {
     fn invokers(&self) -> Vec<(String, InvokerState)> {
         let states = *self.0.lock();
         states.iter().enumerate().map(|(index, state)| (format!("invoker{index}/{index}"), *state)).collect()
+    }
+
+    fn nodes(&self) -> Vec<(String, NodeView)> {
+        let mb = ByteSize::mb;
+        let view = NodeView {
+            id: "invoker0".to_owned(),
+            state: InvokerState::Up,
+            memory: mb(1024),
+            free: mb(512),
+            idle: mb(256),
+            waiting: 1,
+            labels: ["gpu".to_owned()].into(),
+            dedicated: [EntityName::new("guest").unwrap()].into(),
+            takes: Takes::All,
+            cpu_pressure: 12.34,
+            kinds: ["nodejs:20".to_owned()].into(),
+            stems: [("nodejs:20".to_owned(), mb(256))].into(),
+            images: ["i".to_owned()].into(),
+        };
+        vec![("invoker0/0".to_owned(), view)]
     }
 
     fn activations(&self) -> Vec<(ActivationId, String)> {
@@ -138,6 +158,14 @@ async fn operators_may_ask_how_the_node_is() {
         ("/invokers/", json!({"invoker0/0": "up", "invoker1/1": "up"})),
         ("/invokers/healthy/count", json!(2)),
         ("/invokers/ready", json!({"healthy": "2/2"})),
+        (
+            "/nodes",
+            json!({"invoker0/0": {
+                "state": "up", "memory": 1024, "free": 512, "idle": 256, "waiting": 1, "cpuPressure": 12.3,
+                "labels": ["gpu"], "dedicatedNamespaces": ["guest"], "images": ["i"],
+                "stemCells": [{"kind": "nodejs:20", "memory": 256}],
+            }}),
+        ),
         ("/activation", json!([[id().to_string(), "guest/pkg/hello@0.0.7"]])),
         ("/activation/", json!([[id().to_string(), "guest/pkg/hello@0.0.7"]])),
         ("/activation/count", json!(1)),
@@ -156,9 +184,10 @@ async fn operators_may_ask_how_the_node_is() {
 }
 
 /// Method and path of everything that needs credentials.
-const GUARDED: [&str; 22] = [
+const GUARDED: [&str; 23] = [
     "GET /invokers",
     "GET /invokers/ready",
+    "GET /nodes",
     "GET /activation",
     "POST /disable",
     "POST /enable",
