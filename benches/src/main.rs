@@ -26,6 +26,7 @@ mod node;
 mod node_http;
 mod overlap;
 mod overload;
+mod peers;
 mod plain;
 mod ready;
 mod records;
@@ -85,6 +86,8 @@ const BENCHES: [Bench; 22] = [
     bench("loadgen", "loadgen", loadgen::compare),
 ];
 
+/// Others, for comparison: what is installed for it is no part of the project.
+const PEERS: Bench = bench("peers", "peers", peers::run);
 /// Short forms that fail only when something is grossly wrong.
 const SMOKE: Bench = bench("smoke", "smoke", smoke::run);
 /// Needs a node under callgrind.
@@ -101,7 +104,7 @@ fn main() -> ExitCode {
     if wanted.first().is_some_and(|word| word == plain::SERVE) {
         return plain::serve();
     }
-    let on_demand = [&SMOKE, &BUDGET];
+    let on_demand = [&PEERS, &SMOKE, &BUDGET];
     let known = || BENCHES.iter().chain(on_demand);
     if let Some(unknown) = wanted.iter().find(|name| !known().any(|bench| bench.is_called(name))) {
         let known: Vec<String> = known().map(|bench| format!("{} ({})", bench.name, bench.id)).collect();

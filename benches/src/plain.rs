@@ -43,6 +43,11 @@ impl Plain {
         Ok(plain)
     }
 
+    /// A server that is known to listen there.
+    pub(crate) fn at(child: Child, host: String) -> Self {
+        Self { child, host }
+    }
+
     /// Answers a second to the request that a call of an action would be.
     pub(crate) fn rate(&self, clients: u32, time: Duration) -> Result<f64, Failure> {
         let run = load::closed(clients, time, &[http::call(&self.host, "plain")?])?;
