@@ -42,10 +42,8 @@ async fn runs() {
     assert!(time(&works) > Duration::from_millis(100), "{works:?}");
     assert!((64 << 20..256 << 20).contains(&peak(&works)), "{works:?}");
     let naps = guest.run("{}").await;
-    assert!(
-        time(&naps) < Duration::from_millis(100) && naps.duration > Duration::from_millis(100),
-        "{naps:?}"
-    );
+    // However slow the machine, a nap takes less of it than work.
+    assert!(time(&naps) < time(&works) && naps.duration > Duration::from_millis(100), "{naps:?}");
     assert!(peak(&naps) >= peak(&works), "it is the container's: {naps:?}");
     assert!(!works.used.out_of_memory && !naps.used.out_of_memory);
 }
