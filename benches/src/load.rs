@@ -34,6 +34,7 @@ pub(crate) fn open(
 pub(crate) fn run(pace: Pace, time: Duration, requests: &[Target], halt: &Halt) -> Result<Measured, Failure> {
     let mut plan = Plan::new(requests.to_vec(), pace, time);
     plan.collect_ids = true;
+    plan.per_target = false;
     Ok(chasen_loadgen::run(&plan, halt, |_| {})?)
 }
 

@@ -103,7 +103,7 @@ pub struct Measured {
     pub statuses: Vec<(u16, u64)>,
     /// What came to nothing, by class.
     pub failures: Vec<(ErrorClass, u64)>,
-    /// By target, in the order of the plan.
+    /// By target, in the order of the plan, where it wants them.
     pub targets: Vec<PerTarget>,
     /// How it went over time; the last ones may lie behind the measured time, where late replies came in.
     pub slices: Vec<Slice>,

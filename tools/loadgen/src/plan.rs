@@ -12,6 +12,8 @@ pub const MAX_RATE: f64 = 1_000_000.0;
 /// Most threads.
 pub const MAX_THREADS: usize = 64;
 const MAX_TARGETS: usize = 256;
+/// The same where figures are for all of them together.
+const MAX_TARGETS_TOGETHER: usize = 20_000;
 const MAX_STAGES: usize = 100;
 const LONGEST: Duration = Duration::from_hours(24);
 const SHORTEST_TIMEOUT: Duration = Duration::from_millis(1);
@@ -111,6 +113,8 @@ pub struct Plan {
     pub requests: Option<u64>,
     /// Keeps the ids of activations that replies name.
     pub collect_ids: bool,
+    /// Keeps figures of each target. Without them, there may be far more targets.
+    pub per_target: bool,
     /// Decides which target is asked when; the same seed gives every thread the same order.
     pub seed: u64,
 }
@@ -130,6 +134,7 @@ impl Plan {
             keep_alive: true,
             requests: None,
             collect_ids: false,
+            per_target: true,
             seed: 1,
         }
     }
@@ -140,8 +145,13 @@ impl Plan {
         if self.targets.is_empty() {
             return Err(PlanError::NoTarget);
         }
-        if self.targets.len() > MAX_TARGETS {
-            return bounds("the number of targets", self.targets.len().to_string(), "at most 256");
+        let (most, shown) = if self.per_target {
+            (MAX_TARGETS, "at most 256 with figures of each")
+        } else {
+            (MAX_TARGETS_TOGETHER, "at most 20000")
+        };
+        if self.targets.len() > most {
+            return bounds("the number of targets", self.targets.len().to_string(), shown);
         }
         if !(1..=MAX_CLIENTS).contains(&self.pace.clients()) {
             return bounds("the number of clients", self.pace.clients().to_string(), "1 to 20000");
@@ -233,6 +243,14 @@ mod tests {
         ] {
             assert!(plan(pace.clone()).check().is_err(), "{pace:?}");
         }
+        let many = |count: usize, per_target| {
+            let mut plan = plan(Pace::closed(1));
+            plan.targets = vec![plan.targets[0].clone(); count];
+            plan.per_target = per_target;
+            plan.check()
+        };
+        assert_eq!((many(256, true), many(20_000, false)), (Ok(()), Ok(())));
+        assert!(many(257, true).is_err() && many(20_001, false).is_err());
         let broken: [fn(&mut Plan); 7] = [
             |plan| plan.targets.clear(),
             |plan| plan.duration = Duration::ZERO,

@@ -104,7 +104,7 @@ impl<'a> Worker<'a> {
             counted_from: shared.begin + shared.plan.warm_up,
             slice: 0,
             count: SliceCount { latencies: Histogram::new_from(&shared.empty), errors: 0 },
-            tally: Tally::new(shared.requests.len(), &shared.empty),
+            tally: Tally::new(if shared.plan.per_target { shared.requests.len() } else { 0 }, &shared.empty),
             shared,
             number,
             threads,
