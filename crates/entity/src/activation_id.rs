@@ -1,6 +1,8 @@
 //! Activation ids: 32 hex digits, time-ordered (UUID version 7 without dashes).
 
+use std::collections::HashMap;
 use std::fmt;
+use std::hash::{BuildHasherDefault, Hasher};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -65,6 +67,28 @@ impl ActivationId {
     }
 }
 
+/// Things by the activation that they belong to; for ids that the platform made, half of which is random.
+pub type ById<V> = HashMap<ActivationId, V, BuildHasherDefault<IdHasher>>;
+
+/// Takes the random half of an id for its hash: nobody outside chooses the ids of a [`ById`].
+#[derive(Debug, Default)]
+pub struct IdHasher(u64);
+
+impl Hasher for IdHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        if let Some(random) = bytes.last_chunk() {
+            // Spread over all bits: a table looks at the highest and at the lowest.
+            self.0 = u64::from_be_bytes(*random).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        }
+    }
+
+    fn write_usize(&mut self, _length: usize) {}
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
 /// The 32 digits of an id, without an allocation.
 #[derive(Debug, Clone, Copy)]
 pub struct Digits([u8; 32]);
@@ -111,6 +135,9 @@ impl<'de> Deserialize<'de> for ActivationId {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+    use std::hash::BuildHasher;
+
     use super::*;
 
     #[test]
@@ -120,6 +147,19 @@ mod tests {
         assert!(first < second);
         assert_eq!(ActivationId::parse(&first.to_string()), Ok(first));
         assert!(first.created_at() <= second.created_at());
+    }
+
+    #[test]
+    fn ids_are_spread_over_a_table() {
+        let ids: Vec<_> = (0..4096).map(|_| ActivationId::generate()).collect();
+        let hash = |id: &ActivationId| BuildHasherDefault::<IdHasher>::default().hash_one(id);
+        for shift in [0, 57] {
+            let places: HashSet<u64> = ids.iter().map(|id| hash(id) >> shift & 0x7f).collect();
+            assert!(places.len() > 100, "{shift}: {}", places.len());
+        }
+        let mut by_id = ById::default();
+        by_id.extend(ids.iter().map(|id| (*id, ())));
+        assert!(by_id.len() == ids.len() && ids.iter().all(|id| by_id.contains_key(id)));
     }
 
     #[test]

@@ -33,7 +33,7 @@ pub mod version;
 
 pub use action::{Action, ExecutableAction};
 pub use activation::Activation;
-pub use activation_id::ActivationId;
+pub use activation_id::{ActivationId, ById};
 pub use event::Event;
 pub use exec::{Code, Exec};
 pub use fault::{Blame, Fault};

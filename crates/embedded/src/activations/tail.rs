@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use chasen_entity::{Activation, ActivationId, EntityPath, Millis};
+use chasen_entity::{Activation, ActivationId, ById, EntityPath, Millis};
 use chasen_spi::{ActivationQuery, Position, StoreError};
 use parking_lot::{Condvar, Mutex};
 
@@ -93,7 +93,7 @@ type ByStart = BTreeMap<(Millis, ActivationId), Arc<TailRecord>>;
 
 #[derive(Default)]
 struct Index {
-    by_id: HashMap<ActivationId, Arc<TailRecord>>,
+    by_id: ById<Arc<TailRecord>>,
     by_start: HashMap<Box<str>, ByStart>,
     /// What is to be written to segment files, in the order of the log.
     queue: VecDeque<Arc<TailRecord>>,

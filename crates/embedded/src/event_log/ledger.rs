@@ -1,9 +1,9 @@
 //! What the segments of the log hold that is still needed.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use chasen_entity::{ActivationId, Millis};
+use chasen_entity::{ActivationId, ById, Millis};
 
 use super::record::{self, Header, Kind};
 use super::segment::{Segment, Slice};
@@ -14,7 +14,7 @@ pub(super) struct Ledger {
     /// Segments by number.
     pub(super) books: BTreeMap<u64, Book>,
     /// Accepted and not finished.
-    pub(super) open: HashMap<ActivationId, Open>,
+    pub(super) open: ById<Open>,
 }
 
 /// What a segment holds.

@@ -3,15 +3,14 @@
 //! With one exchange in flight its task writes the request and reads the reply, nothing else wakes. With several,
 //! whoever waits first reads for all and hands replies to their owners; when its own has come, the next one reads.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::fmt;
 use std::io::{self, IoSlice};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use chasen_entity::ActivationId;
 use chasen_entity::frame::{FrameKind, HEADER_LEN, PROTOCOL_VERSION, Stream, encode_header};
+use chasen_entity::{ActivationId, ById};
 use parking_lot::Mutex;
 use rustix::io::Errno;
 use serde::Deserialize;
@@ -71,7 +70,7 @@ struct Incoming {
 /// Who waits for what.
 #[derive(Debug, Default)]
 struct Exchanges {
-    slots: HashMap<[u8; 16], Exchange>,
+    slots: ById<Exchange>,
     broken: Option<Broken>,
 }
 
@@ -141,13 +140,12 @@ impl Connection {
         payload: &[u8],
         log: Option<Arc<dyn LogSink>>,
     ) -> Result<Reply, Broken> {
-        let key = id.to_bytes();
         {
             let mut exchanges = self.exchanges.lock();
             if let Some(broken) = &exchanges.broken {
                 return Err(broken.clone());
             }
-            match exchanges.slots.entry(key) {
+            match exchanges.slots.entry(*id) {
                 Entry::Vacant(vacant) => vacant.insert(Exchange { slot: Slot::Open, log }),
                 Entry::Occupied(_) => {
                     return Err(Broken::Unexpected(format!("activation {id} runs here already")));
@@ -173,11 +171,10 @@ impl Connection {
             let _turn = self.writing.lock().await;
             self.write(kind, id, payload).await?;
         }
-        let key = id.to_bytes();
         if let Ok(mut incoming) = self.reading.try_lock() {
-            return self.read_until(&mut incoming, key).await;
+            return self.read_until(&mut incoming, *id).await;
         }
-        let mut receiver = match self.fall_asleep(key)? {
+        let mut receiver = match self.fall_asleep(*id)? {
             Sleep::Delivered(reply) => return Ok(reply),
             Sleep::Until(receiver) => receiver,
         };
@@ -189,13 +186,13 @@ impl Connection {
                 if let Ok(reply) = receiver.try_recv() {
                     return Ok(reply);
                 }
-                self.read_until(&mut incoming, key).await
+                self.read_until(&mut incoming, *id).await
             }
         }
     }
 
     /// Reads until the reply to `own` is there; replies to others are handed over.
-    async fn read_until(&self, incoming: &mut Incoming, own: [u8; 16]) -> Result<Reply, Broken> {
+    async fn read_until(&self, incoming: &mut Incoming, own: ActivationId) -> Result<Reply, Broken> {
         {
             let mut exchanges = self.exchanges.lock();
             if let Some(broken) = &exchanges.broken {
@@ -223,8 +220,8 @@ impl Connection {
     }
 
     /// Sees to a frame: the reply to `own` is given back.
-    fn take(&self, frame: Frame, own: [u8; 16]) -> Result<Option<Reply>, Broken> {
-        let id = frame.activation_id;
+    fn take(&self, frame: Frame, own: ActivationId) -> Result<Option<Reply>, Broken> {
+        let id = ActivationId::from_bytes(frame.activation_id);
         let reply = match frame.kind {
             FrameKind::Initialized => Reply::Initialized,
             FrameKind::Result => Reply::Result(frame.body),
@@ -238,7 +235,7 @@ impl Connection {
     }
 
     /// Hands over the frames that came with the reply to `own`: their owners need not take turns in reading then.
-    fn hand_over_rest(&self, incoming: &mut Incoming, own: [u8; 16]) {
+    fn hand_over_rest(&self, incoming: &mut Incoming, own: ActivationId) {
         while let Some(frame) = incoming.frames.next(incoming.keep).transpose() {
             let seen_to = frame.map_err(Broken::from).and_then(|frame| self.take(frame, own));
             if let Err(broken) = seen_to {
@@ -248,7 +245,7 @@ impl Connection {
     }
 
     /// Gives a piece of log to whom it belongs. Activations that are over have their record: nobody takes it then.
-    fn pass_on(&self, id: &[u8; 16], body: &Body) -> Result<(), Broken> {
+    fn pass_on(&self, id: &ActivationId, body: &Body) -> Result<(), Broken> {
         let (Body::Whole(piece) | Body::Cut { kept: piece, .. }) = body;
         let Some((stream, text)) = piece.split_first() else {
             return Err(Broken::Unexpected("a piece of log without a stream".to_owned()));
@@ -262,7 +259,7 @@ impl Connection {
         Ok(())
     }
 
-    fn fall_asleep(&self, own: [u8; 16]) -> Result<Sleep, Broken> {
+    fn fall_asleep(&self, own: ActivationId) -> Result<Sleep, Broken> {
         let mut exchanges = self.exchanges.lock();
         if let Some(broken) = &exchanges.broken {
             return Err(broken.clone());
@@ -335,7 +332,7 @@ impl Incoming {
 
 impl Exchanges {
     /// The reply that another one's reading brought, which ends the exchange.
-    fn take_delivered(&mut self, own: &[u8; 16]) -> Option<Reply> {
+    fn take_delivered(&mut self, own: &ActivationId) -> Option<Reply> {
         let Entry::Occupied(entry) = self.slots.entry(*own) else { return None };
         match entry.get().slot {
             Slot::Delivered(_) => match entry.remove().slot {
@@ -347,7 +344,12 @@ impl Exchanges {
     }
 
     /// Takes a reply that was read by the owner of the exchange `own`, and gives it back if it is its own.
-    fn deliver(&mut self, id: [u8; 16], own: [u8; 16], reply: Reply) -> Result<Option<Reply>, Broken> {
+    fn deliver(
+        &mut self,
+        id: ActivationId,
+        own: ActivationId,
+        reply: Reply,
+    ) -> Result<Option<Reply>, Broken> {
         let Entry::Occupied(mut entry) = self.slots.entry(id) else {
             return Err(Broken::Unexpected("a reply to nothing that was asked".to_owned()));
         };
