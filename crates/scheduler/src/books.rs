@@ -41,7 +41,7 @@ impl Shared {
     }
 
     /// The invocation as functions get it: with nothing locked. The error is its end.
-    pub(crate) fn unlocked(&self, invocation: &Arc<Invocation>) -> Result<Arc<Invocation>, Ending> {
+    pub(crate) fn unlocked(&self, invocation: &Arc<Invocation>) -> Result<Arc<Invocation>, Box<Ending>> {
         unlock_invocation(self.lock.as_ref(), invocation).map_err(|error| {
             tracing::error!(
                 activation = %invocation.activation_id,
@@ -49,7 +49,7 @@ impl Shared {
                 %error,
                 "parameters cannot be unlocked"
             );
-            Ending::not_unlocked(clock::now())
+            Box::new(Ending::not_unlocked(clock::now()))
         })
     }
 }

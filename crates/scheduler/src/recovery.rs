@@ -83,23 +83,23 @@ impl Scheduler {
                     }));
                 }
                 Err(ending) => {
-                    self.shared.record(&invocation, ending);
+                    self.shared.record(&invocation, *ending);
                 }
             }
         }
     }
 
-    fn place_again(&self, invocation: &Arc<Invocation>) -> Result<(Arc<Invocation>, Place), Ending> {
+    fn place_again(&self, invocation: &Arc<Invocation>) -> Result<(Arc<Invocation>, Place), Box<Ending>> {
         let invocation = self.shared.unlocked(invocation)?;
         match self.shared.place(&invocation, Turn::LastAnyway) {
             Ok(place) => Ok((invocation, place)),
             Err(rejection) => {
                 let activation = invocation.activation_id;
                 tracing::warn!(%activation, %rejection, "recovered work cannot run");
-                Err(match rejection {
+                Err(Box::new(match rejection {
                     Rejection::NoDomain(kind) => Ending::unsupported(&kind, clock::now()),
                     _ => Ending::not_provisioned(clock::now()),
-                })
+                }))
             }
         }
     }

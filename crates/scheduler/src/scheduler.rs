@@ -110,7 +110,7 @@ impl Invoke for Scheduler {
             Ok(invocation) => invocation,
             Err(ending) => {
                 self.shared.log.append(&Event::Accepted(Arc::clone(&accepted)))?;
-                let record = self.shared.record(&accepted, ending);
+                let record = self.shared.record(&accepted, *ending);
                 return Ok(Ticket::new(Box::pin(std::future::ready(record))));
             }
         };
