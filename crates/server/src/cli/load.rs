@@ -84,7 +84,10 @@ fn interruptible(job: Arc<Job>, progress: Progress) -> Result<Interrupted, Failu
     runtime.block_on(async {
         let mut signals = Signals::watch().map_err(failed)?;
         let stop = halt.clone();
-        std::thread::spawn(move || sender.send(measure(&job, &stop, &progress)));
+        std::thread::spawn(move || {
+            // Nobody waits any more only when a second signal has ended everything.
+            let _ = sender.send(measure(&job, &stop, &progress));
+        });
         tokio::select! {
             report = &mut report => return report.map(Ok).map_err(failed),
             _ = signals.next() => halt.stop(),

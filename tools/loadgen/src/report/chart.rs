@@ -7,7 +7,7 @@ const HEIGHT: f64 = 240.0;
 const LEFT: f64 = 64.0;
 const BOTTOM: f64 = 28.0;
 const TOP: f64 = 12.0;
-const RIGHT: f64 = 12.0;
+const RIGHT: f64 = 28.0;
 /// Points of a line, at most; more cannot be told apart.
 const MAX_POINTS: usize = 700;
 

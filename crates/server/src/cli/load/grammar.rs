@@ -86,7 +86,7 @@ pub(super) enum LoadCommand {
 #[derive(Debug, Args)]
 pub(super) struct PaceArgs {
     /// Open loop: so many requests per second, whether answers come or not; latencies count from when each was due
-    #[arg(long, value_name = "PER_SECOND")]
+    #[arg(long, value_name = "PER_SECOND", allow_negative_numbers = true)]
     pub(super) rate: Option<f64>,
     /// Closed loop: so many clients, each asking again when it is answered (8); in an open loop, connections at most (256)
     #[arg(long, value_name = "N")]
