@@ -1,4 +1,4 @@
-//! The task front: `cargo xtask fmt|lint|test|fuzz|schemathesis|proxy|bench|budget|guest|run`. `test` is the one command that CI runs.
+//! The task front: `cargo xtask fmt|lint|test|fuzz|schemathesis|proxy|bench|budget|simulate|guest|run`. `test` is the one command that CI runs.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a task runner talks to a terminal")]
 
 mod budget;
@@ -21,6 +21,7 @@ const USAGE: &str = "usage: cargo xtask TASK [ARGS]
   proxy                   the proxy as it is shipped in images: target/proxy/chasen-proxy
   bench [NAME]            benchmarks of docs/benchmarks.md, optimised build
   budget                  what a warm call costs, in instructions, against benches/budget.toml, and a few short benchmarks
+  simulate [ARGS]         scheduling policies under traces in virtual time: docs/simulator.md
   guest COMMAND           a command in a virtual machine with control groups of version 2
   run [ARGS]              the node, optimised build: chasen ARGS (default: quickstart)";
 
@@ -37,6 +38,7 @@ fn main() -> ExitCode {
         "proxy" => tasks::proxy().map(|program| println!("{}", program.display())),
         "bench" => tasks::bench(&rest),
         "budget" => budget::task(),
+        "simulate" => tasks::simulate(&rest),
         "guest" => match guest::task(&rest) {
             Ok(code) => return ExitCode::from(code),
             Err(why) => Err(why),

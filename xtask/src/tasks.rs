@@ -222,6 +222,13 @@ pub(crate) fn bench(names: &[String]) -> Result<(), String> {
     run_with(&benches.to_string_lossy(), whole, &[("CHASEN_BIN", &chasen)])
 }
 
+/// Scheduling policies under traces in virtual time.
+pub(crate) fn simulate(args: &[String]) -> Result<(), String> {
+    let front =
+        ["run", "--quiet", "--profile", "release-fast", "--locked", "--package", "chasen-simulator", "--"];
+    shell::run("cargo", front.into_iter().chain(args.iter().map(String::as_str)))
+}
+
 pub(crate) fn run(args: &[String]) -> Result<(), String> {
     let quickstart = ["quickstart".to_owned()];
     let args = if args.is_empty() { &quickstart } else { args };

@@ -44,8 +44,26 @@ pub struct Report {
     pub containers: Containers,
     /// The worst namespace's p99 of waiting ÷ that of the median namespace, neither below a millisecond.
     pub unfairness: f64,
+    /// The five namespaces that waited longest, by their p99.
+    pub namespaces: Vec<NamespaceReport>,
     /// Everything that happened, as the simulation counts it.
     pub events: u64,
+}
+
+/// What one namespace had. Times are in milliseconds.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NamespaceReport {
+    /// Which.
+    pub namespace: String,
+    /// Calls of it that ran.
+    pub ran: u64,
+    /// Those that waited for the start of their own container.
+    pub cold: u64,
+    /// Half of its calls waited at most this long.
+    pub wait_p50: f64,
+    /// 99 of 100.
+    pub wait_p99: f64,
 }
 
 /// Refusals.

@@ -225,7 +225,11 @@ impl<'a> World<'a> {
             ActionState::new(action, namespace)
         });
         let actions: Vec<ActionState> = actions.collect();
-        let tally = Tally::new(namespaces.len()).map_err(|error| error.to_string())?;
+        let mut names: Vec<(usize, &EntityName)> =
+            namespaces.iter().map(|(name, place)| (*place, *name)).collect();
+        names.sort_unstable();
+        let names = names.into_iter().map(|(_, name)| name.clone());
+        let tally = Tally::new(names).map_err(|error| error.to_string())?;
         let mut world = Self {
             trace,
             policy,

@@ -147,7 +147,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("t.csv");
         std::fs::write(&path, text).unwrap();
-        let mut read = || -> Result<_, AzureError> {
+        let read = || -> Result<_, AzureError> {
             let mut rows = Rows::open(&path)?;
             let (name, count) = (rows.column("Name")?, rows.column("1")?);
             let measure = rows.column("M")?;

@@ -1,14 +1,17 @@
 //! Counting while a simulation goes on.
 
+use chasen_entity::EntityName;
 use hdrhistogram::{CreationError, Histogram};
 
-use super::{Containers, Memory, Refused, Report, Slowdown, Wait};
+use super::{Containers, Memory, NamespaceReport, Refused, Report, Slowdown, Wait};
 use crate::number::{float, micros, share};
 use crate::trace::{Micros, SECOND};
 
 /// Times from this one on, and slowdowns in thousandths, are not told apart: an hour in microseconds.
 const LONGEST: u64 = 3600 * SECOND;
 const THOUSAND: f64 = 1000.0;
+/// Namespaces that are told one by one.
+const WORST: usize = 5;
 
 /// How a call ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,7 +30,7 @@ pub(crate) struct Tally {
     pub(crate) refused: Refused,
     pub(crate) timed_out: u64,
     pub(crate) failed: u64,
-    pub(crate) cold: u64,
+    cold: u64,
     pub(crate) stem: u64,
     pub(crate) containers: Containers,
     pub(crate) events: u64,
@@ -38,9 +41,18 @@ pub(crate) struct Tally {
     slowdowns: Histogram<u64>,
     slowdown: f64,
     /// Waits of each namespace.
-    namespaces: Vec<Option<Histogram<u32>>>,
+    namespaces: Vec<Own>,
     empty: Histogram<u32>,
     meter: Meter,
+}
+
+/// What one namespace had.
+#[derive(Debug)]
+struct Own {
+    name: EntityName,
+    cold: u64,
+    /// None before its first call.
+    waits: Option<Histogram<u32>>,
 }
 
 /// Memory of containers over time, in MB × microseconds.
@@ -56,7 +68,7 @@ struct Meter {
 
 impl Tally {
     /// Nothing counted yet. Two digits of every time are kept.
-    pub(crate) fn new(namespaces: usize) -> Result<Self, CreationError> {
+    pub(crate) fn new(namespaces: impl Iterator<Item = EntityName>) -> Result<Self, CreationError> {
         let (empty, empty_small) = (Histogram::new(2)?, Histogram::new(2)?);
         Ok(Self {
             activations: 0,
@@ -73,22 +85,24 @@ impl Tally {
             longest_wait: 0,
             slowdowns: empty,
             slowdown: 0.0,
-            namespaces: (0..namespaces).map(|_| None).collect(),
+            namespaces: namespaces.map(|name| Own { name, cold: 0, waits: None }).collect(),
             empty: empty_small,
             meter: Meter::default(),
         })
     }
 
     /// A call begins to run.
-    pub(crate) fn begins(&mut self, namespace: usize, wait: Micros, service: Micros) {
+    pub(crate) fn begins(&mut self, namespace: usize, wait: Micros, service: Micros, is_cold: bool) {
         self.begun += 1;
+        self.cold += u64::from(is_cold);
         self.waits += wait.min(LONGEST);
         self.longest_wait = self.longest_wait.max(wait);
         let slowdown = float(wait.saturating_add(service)) / float(service.max(1));
         self.slowdown += slowdown;
         self.slowdowns += micros(slowdown * THOUSAND).min(LONGEST);
         if let Some(own) = self.namespaces.get_mut(namespace) {
-            *own.get_or_insert_with(|| self.empty.clone()) += wait.min(LONGEST);
+            own.cold += u64::from(is_cold);
+            *own.waits.get_or_insert_with(|| self.empty.clone()) += wait.min(LONGEST);
         }
     }
 
@@ -165,19 +179,39 @@ impl Tally {
             },
             containers: self.containers,
             unfairness: self.unfairness(),
+            namespaces: self.worst(),
             events: self.events,
         }
     }
 
     fn unfairness(&self) -> f64 {
         const LEAST: u64 = 1000;
-        let p99 = |own: &Histogram<u32>| own.value_at_quantile(0.99).max(LEAST);
-        let mut waits: Vec<u64> = self.namespaces.iter().flatten().map(p99).collect();
+        let p99 = |waits: &Histogram<u32>| waits.value_at_quantile(0.99).max(LEAST);
+        let mut waits: Vec<u64> =
+            self.namespaces.iter().filter_map(|own| own.waits.as_ref()).map(p99).collect();
         waits.sort_unstable();
         match (waits.last(), waits.get(waits.len().saturating_sub(1) / 2)) {
             (Some(worst), Some(median)) => rounded(float(*worst) / float(*median), 3),
             _ => 1.0,
         }
+    }
+
+    /// The namespaces that waited longest.
+    fn worst(&self) -> Vec<NamespaceReport> {
+        let reports = self.namespaces.iter().filter_map(|own| {
+            let waits = own.waits.as_ref()?;
+            Some(NamespaceReport {
+                namespace: own.name.to_string(),
+                ran: waits.len(),
+                cold: own.cold,
+                wait_p50: millis(waits.value_at_quantile(0.5)),
+                wait_p99: millis(waits.value_at_quantile(0.99)),
+            })
+        });
+        let mut reports: Vec<NamespaceReport> = reports.collect();
+        reports.sort_by(|a, b| b.wait_p99.total_cmp(&a.wait_p99).then(a.namespace.cmp(&b.namespace)));
+        reports.truncate(WORST);
+        reports
     }
 }
 

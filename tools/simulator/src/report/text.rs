@@ -76,17 +76,20 @@ fn aligned(line: &[String], widths: &[usize]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use chasen_entity::EntityName;
+
     use super::*;
     use crate::report::{Ending, Tally};
 
     #[test]
     fn reports_stand_side_by_side() {
         let report = |policy: &str| {
-            let mut tally = Tally::new(2).unwrap();
+            let names = ["a", "b"].into_iter().filter_map(EntityName::new);
+            let mut tally = Tally::new(names).unwrap();
             tally.activations = 3;
             tally.holds(256, 0);
-            tally.begins(0, 0, 1000);
-            tally.begins(1, 9_000, 1000);
+            tally.begins(0, 0, 1000, false);
+            tally.begins(1, 9_000, 1000, true);
             tally.ends(Ending::Completed);
             tally.ends(Ending::Completed);
             tally.ends(Ending::Overloaded);

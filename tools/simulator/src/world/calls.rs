@@ -1,5 +1,7 @@
 //! Activations: from their arrival to their end.
 
+use std::time::Duration;
+
 use chasen_invoker::container::state::{Effect, Event as Life};
 use chasen_scheduler::queue::{Admission, Event, Place, Slot, Turn};
 
@@ -73,7 +75,10 @@ impl World<'_> {
         if let Some(in_flight) = self.in_flight.get_mut(namespace) {
             *in_flight += 1;
         }
-        self.seek(id, Turn::Last);
+        // As the scheduler: whoever waits for the result is let in only if a slot is to be expected in time.
+        let is_blocking = self.action(call.action).is_some_and(|action| action.blocking);
+        let patience = Duration::from_micros(self.longest_wait(call.action).min(TIME_LIMIT));
+        self.seek(id, if is_blocking { Turn::InTime(patience) } else { Turn::Last });
     }
 
     /// Asks for a slot; the call counts as waiting.
@@ -173,9 +178,9 @@ impl World<'_> {
         call.stage = Stage::Running(serial);
         let (namespace, wait, service) =
             (call.namespace, self.clock.now.saturating_sub(call.at), call.service);
-        self.tally.cold += u64::from(call.is_first);
-        self.tally.stem += u64::from(call.is_first && is_stem);
-        self.tally.begins(namespace, wait, service);
+        let is_first = call.is_first;
+        self.tally.stem += u64::from(is_first && is_stem);
+        self.tally.begins(namespace, wait, service, is_first);
         self.demand(is_new, "I7", || format!("call {id} was sent twice"));
         self.plan_for(id, service, Planned::Finished(id));
     }
@@ -198,7 +203,7 @@ impl World<'_> {
         let Some(call) = self.calls.get(&id) else { return };
         let Stage::Running(serial) = call.stage else { return };
         let (action, place) = (call.action, call.place);
-        let service = std::time::Duration::from_micros(call.service);
+        let service = Duration::from_micros(call.service);
         // A node that is dead gives no answers.
         if !self.containers.contains_key(&serial) {
             return;

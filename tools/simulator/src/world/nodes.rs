@@ -256,7 +256,8 @@ impl World<'_> {
             let before = node.pool.appetite();
             node.pool.step(event, now, &mut effects);
             let has_grown = node.pool.appetite() > before;
-            if let Some(due) = node.pool.due().map(from_duration)
+            // Rounded up: what is due within this microsecond is not due yet.
+            if let Some(due) = node.pool.due().map(|due| from_duration(due).saturating_add(1))
                 && node.due.is_none_or(|planned| due < planned)
             {
                 node.due = Some(due);
@@ -343,7 +344,8 @@ impl World<'_> {
         if refused && is_there {
             return vec![PoolEvent::Busy(id)];
         }
-        self.tally.containers.evicted += u64::from(!refused);
+        let is_owned = self.containers.get(&serial).is_some_and(|container| container.owner.is_some());
+        self.tally.containers.evicted += u64::from(!refused && is_owned);
         Vec::new()
     }
 
