@@ -291,3 +291,24 @@ async fn unknown_kinds_and_missing_ones_differ() {
     assert!(result(&record).contains("Failed to pull container image 'example/none'."));
     bench.assert_sound();
 }
+
+#[tokio::test(start_paused = true)]
+async fn ten_thousand_are_in_one_container_at_once() {
+    let bench = bench(512);
+    let one = || {
+        with_action(call("guest", "hello", r#"{"do":"sleep","ms":1000}"#), |action| {
+            action.limits.concurrency = 10_000;
+            action.limits.instances = Some(1);
+        })
+    };
+    bench.run(one()).await;
+    let begun = tokio::time::Instant::now();
+    let together: Vec<_> =
+        (0..10_000).map(|_| tokio::spawn(bench.scheduler.invoke(one()).unwrap())).collect();
+    for one in together {
+        assert_eq!(outcome(&one.await.unwrap()), Outcome::Success);
+    }
+    assert!(begun.elapsed() < Duration::from_millis(1500), "{:?}", begun.elapsed());
+    assert_eq!(bench.factory.notes().created, 1);
+    bench.assert_sound();
+}

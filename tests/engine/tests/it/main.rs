@@ -12,6 +12,7 @@ mod faults;
 mod fleet;
 mod life;
 mod locks;
+mod moves;
 mod overload;
 mod sessions;
 mod simulation;

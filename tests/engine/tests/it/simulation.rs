@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chasen_entity::{ActionKey, ByteSize, EntityName, FullyQualifiedName, Manifest};
+use chasen_entity::{ActionKey, ByteSize, EntityName, FullyQualifiedName};
 use chasen_invoker::container::state::{Effect as Todo, Event as Life, State, step};
 use chasen_invoker::pool::{Appetite, Effect as Order, Event as PoolEvent, Pool, PoolConfig, Request, Worth};
 use chasen_scheduler::queue::{Admission, Bounds, Effects, Event, Place, Queue, Shape, Slot, Turn};
@@ -16,8 +16,9 @@ use chasen_scheduler::scaling::{EventDriven, Sharding};
 use chasen_spi::Scaling;
 use proptest::prelude::*;
 
+use crate::moves::{ACTIONS, Move, manifest, moves};
+
 const CAPACITY: u64 = 1024;
-const ACTIONS: usize = 5;
 /// One action: its queue and what is known of it outside.
 struct Action {
     key: ActionKey,
@@ -59,78 +60,6 @@ struct World {
     running: BTreeMap<(usize, u64), Running>,
     ended: u64,
     arrived: u64,
-}
-
-#[derive(Debug, Clone)]
-enum Move {
-    Arrive {
-        action: usize,
-    },
-    Update {
-        action: usize,
-    },
-    /// The n-th thing that is pending goes on: a creation, an initialisation, a freeze, a stop, a call.
-    Proceed {
-        which: usize,
-        well: bool,
-    },
-    Exit {
-        which: usize,
-    },
-    Pause {
-        which: usize,
-    },
-    Wake {
-        action: usize,
-    },
-    GiveUp {
-        action: usize,
-        number: u64,
-    },
-    Withdraw {
-        which: usize,
-    },
-    Pass {
-        millis: u64,
-    },
-    /// The processors are under pressure, or no more.
-    Press {
-        is_pressed: bool,
-    },
-    /// An operator wants this many stem cells, of this image.
-    Change {
-        stems: u32,
-        image: &'static str,
-    },
-}
-
-fn manifest(stems: u32, image: &str) -> Manifest {
-    let cells = match stems {
-        0 => String::new(),
-        _ => format!(r#"{{"initialCount":{stems},"memory":"128 MB"}}"#),
-    };
-    let kind = format!(r#"{{"kind":"k:1","image":{{"name":"{image}"}},"stemCells":[{cells}]}}"#);
-    Manifest::parse(&format!(r#"{{"runtimes":{{"k":[{kind}]}}}}"#)).unwrap()
-}
-
-fn moves() -> impl Strategy<Value = Vec<Move>> {
-    let action = 0..ACTIONS;
-    let which = 0usize..32;
-    let one = prop_oneof![
-        8 => action.clone().prop_map(|action| Move::Arrive { action }),
-        1 => action.clone().prop_map(|action| Move::Update { action }),
-        16 => (which.clone(), proptest::bool::weighted(0.85)).prop_map(|(which, well)| Move::Proceed { which, well }),
-        2 => which.clone().prop_map(|which| Move::Exit { which }),
-        2 => which.clone().prop_map(|which| Move::Pause { which }),
-        2 => action.clone().prop_map(|action| Move::Wake { action }),
-        1 => (action, 0u64..40).prop_map(|(action, number)| Move::GiveUp { action, number }),
-        1 => which.prop_map(|which| Move::Withdraw { which }),
-        3 => (1u64..150).prop_map(|millis| Move::Pass { millis }),
-        1 => any::<bool>().prop_map(|is_pressed| Move::Press { is_pressed }),
-        1 => (0u32..4, prop_oneof![Just("k"), Just("newer")])
-            .prop_map(|(stems, image)| Move::Change { stems, image }),
-    ];
-    proptest::collection::vec(one, 1..250)
 }
 
 /// Something that goes on by itself sooner or later.
