@@ -68,6 +68,8 @@ struct Shared<'a> {
     /// Bounds of the weights: target `i` is meant below the bound `i`.
     weights: Vec<u64>,
     begin: Instant,
+    /// When sending ends.
+    end: Instant,
     slice: Duration,
     empty: Latencies,
     /// Requests that may still be begun, where the plan has a bound.
@@ -106,12 +108,14 @@ pub fn run(plan: &Plan, halt: &Halt, progress: impl FnMut(&Tick)) -> Result<Meas
         Some(*sum)
     });
     let length = plan.length();
+    let (profile, begin) = (plan.profile(), Instant::now());
     let shared = Shared {
-        profile: plan.profile(),
+        end: begin + profile.length(),
+        profile,
         requests,
         places: places.into_iter().map(|(_, address)| address).collect(),
         weights: weights.collect(),
-        begin: Instant::now(),
+        begin,
         slice: (length / SLICES).clamp(SHORTEST_SLICE, SLICE),
         empty,
         left: plan.requests.map(AtomicU64::new),
@@ -169,11 +173,6 @@ fn measure(
 }
 
 impl Shared<'_> {
-    /// When sending ends.
-    fn end(&self) -> Instant {
-        self.begin + self.profile.length()
-    }
-
     fn is_open(&self) -> bool {
         matches!(self.plan.pace, Pace::Open { .. })
     }

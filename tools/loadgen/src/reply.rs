@@ -143,15 +143,16 @@ impl Decoder {
                     declared = Some(length);
                 }
                 17 if name.eq_ignore_ascii_case("transfer-encoding") => {
-                    chunked = ends_with_word(value, b"chunked");
+                    chunked =
+                        words(value).next_back().is_some_and(|word| word.eq_ignore_ascii_case(b"chunked"));
                     if !chunked {
                         return Err(Broken::Length);
                     }
                 }
                 10 if name.eq_ignore_ascii_case("connection") => {
-                    if value.eq_ignore_ascii_case(b"close") {
+                    if has_word(value, b"close") {
                         self.keep_alive = false;
-                    } else if value.eq_ignore_ascii_case(b"keep-alive") {
+                    } else if has_word(value, b"keep-alive") {
                         self.keep_alive = true;
                     }
                 }
@@ -227,9 +228,13 @@ fn number(text: &[u8]) -> Option<u64> {
         .try_fold(0u64, |number, byte| byte.is_ascii_digit().then(|| number * 10 + u64::from(byte - b'0')))
 }
 
-fn ends_with_word(value: &[u8], word: &[u8]) -> bool {
-    let last = value.rsplit(|byte| *byte == b',').next().unwrap_or_default();
-    last.trim_ascii().eq_ignore_ascii_case(word)
+/// Words of a value, which commas part.
+fn words(value: &[u8]) -> impl DoubleEndedIterator<Item = &[u8]> {
+    value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii)
+}
+
+fn has_word(value: &[u8], wanted: &[u8]) -> bool {
+    words(value).any(|word| word.eq_ignore_ascii_case(wanted))
 }
 
 /// 32 hexadecimal digits.
@@ -267,7 +272,7 @@ mod tests {
     const LENGTH: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\nX-OpenWhisk-Activation-Id: 0123456789abcdef0123456789abcdef\r\n\r\nhello";
     const CHUNKS: &[u8] =
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2;x=y\r\nhe\r\n3\r\nllo\r\n0\r\nA: b\r\n\r\n";
-    const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 404 Not Found\r\nConnection: close\r\nContent-Length: 5\r\n\r\nhello";
+    const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 404 Not Found\r\nConnection: x, Close\r\nContent-Length: 5\r\n\r\nhello";
     const CLOSE: &[u8] = b"HTTP/1.0 200 OK\r\n\r\nhello";
 
     #[test]

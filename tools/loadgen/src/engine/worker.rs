@@ -125,7 +125,7 @@ impl<'a> Worker<'a> {
             }
             self.issue(now)?;
             // What was due and found a connection is sent now; the rest never is.
-            self.is_closed |= now >= self.shared.end();
+            self.is_closed |= now >= self.shared.end;
             let is_stopped = self.shared.halt.is_stopped();
             let is_over = self.is_closed || self.is_exhausted;
             if is_stopped || is_over && self.under_way == 0 {
@@ -145,7 +145,7 @@ impl<'a> Worker<'a> {
     /// Waits until a socket is ready, or something is due.
     fn wait(&self, events: &mut Vec<epoll::Event>, now: Instant, sweep: Instant) -> std::io::Result<()> {
         let mut wait = sweep.saturating_duration_since(now);
-        let is_waiting_for_due = self.shared.is_open() && !self.idle.is_empty() && now < self.shared.end();
+        let is_waiting_for_due = self.shared.is_open() && !self.idle.is_empty() && now < self.shared.end;
         if let (true, Some(due)) = (is_waiting_for_due, self.due) {
             // Finer than the milliseconds that the other call knows.
             wait = wait.min(due.saturating_duration_since(now));
@@ -168,7 +168,7 @@ impl<'a> Worker<'a> {
             return Ok(());
         }
         if !self.shared.is_open() {
-            if now >= self.shared.end() {
+            if now >= self.shared.end {
                 return Ok(());
             }
             while let Some(client) = self.idle.pop() {

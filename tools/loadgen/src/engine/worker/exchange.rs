@@ -195,7 +195,7 @@ impl Worker<'_> {
     pub(super) fn end(mut self, now: Instant) -> Tally {
         self.tally.cut_off = self.under_way as u64;
         if self.shared.is_open() && !self.is_exhausted {
-            let until = now.min(self.shared.end()).saturating_duration_since(self.shared.begin);
+            let until = now.min(self.shared.end).saturating_duration_since(self.shared.begin);
             let due = self.shared.profile.due_before(until);
             let unsent = due.saturating_sub(self.next).div_ceil(self.threads as u64);
             if unsent > 0 {
@@ -219,7 +219,8 @@ impl Worker<'_> {
         self.random ^= self.random >> 12;
         self.random ^= self.random << 25;
         self.random ^= self.random >> 27;
-        let drawn = ((self.random.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 32) * all) >> 32;
-        self.shared.weights.partition_point(|bound| *bound <= drawn)
+        let random = u128::from(self.random.wrapping_mul(0x2545_F491_4F6C_DD1D));
+        let drawn = (random * u128::from(*all)) >> u64::BITS;
+        self.shared.weights.partition_point(|bound| u128::from(*bound) <= drawn)
     }
 }
