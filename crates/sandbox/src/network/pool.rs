@@ -24,6 +24,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const WAITERS: usize = 1024;
 /// Removals go before waiting takers when more than these have piled up.
 const RETIRED: usize = 32;
+/// How long the thread leaves a taker alone before it replaces what was taken, unless nothing is left: both would wait for
+/// the same locks of the kernel.
+const QUIET: Duration = Duration::from_millis(20);
 /// How long the thread rests after it failed to prepare a namespace that nobody waited for.
 const REST: Duration = Duration::from_secs(1);
 
@@ -47,6 +50,8 @@ struct Stock {
     demand: Demand,
     /// Nothing is prepared before this time.
     rest_until: Option<Instant>,
+    /// Nothing is prepared before this time while something is ready.
+    quiet_until: Option<Instant>,
     closed: bool,
 }
 
@@ -88,7 +93,8 @@ impl Stock {
             // The oldest ones stay: they are as good as new.
             return self.ready.pop_back().map_or(Next::Wait(REST), |surplus| Next::Remove(surplus.slot));
         }
-        let resting = self.rest_until.and_then(|until| until.checked_duration_since(now));
+        let quiet = self.quiet_until.filter(|_| !self.ready.is_empty());
+        let resting = self.rest_until.max(quiet).and_then(|until| until.checked_duration_since(now));
         if let Some(rest) = resting.filter(|rest| !rest.is_zero()) {
             return Next::Wait(rest);
         }
@@ -118,6 +124,7 @@ impl Pool {
             slots: Slots::new(),
             demand: Demand::new(prepared, lazy, Instant::now()),
             rest_until: None,
+            quiet_until: None,
             closed: false,
         };
         Arc::new(Self { stock: Mutex::new(stock), changed: Condvar::new() })
@@ -133,6 +140,7 @@ impl Pool {
             let ready = stock.ready.pop_front();
             stock.demand.taken(ready.is_some(), Instant::now());
             if let Some(prepared) = ready {
+                stock.quiet_until = Some(Instant::now() + QUIET);
                 self.changed.notify_one();
                 return Ok(Lease::new(prepared, Arc::clone(self)));
             }
@@ -308,6 +316,17 @@ mod tests {
         assert_eq!(stock.next(now), Next::Make(2));
         drop(made);
         assert_eq!(stock.next(now + REST), Next::Make(3));
+    }
+
+    #[test]
+    fn leaves_takers_alone_unless_nothing_is_left() {
+        let (mut stock, now) = stock(2);
+        stock.quiet_until = Some(now + QUIET);
+        assert_eq!(stock.next(now), Next::Make(2));
+        let namespace = OwnedFd::from(std::fs::File::open("/dev/null").unwrap());
+        stock.ready.push_back(Prepared { namespace, slot: 2, address: Ipv4Addr::LOCALHOST });
+        assert_eq!(stock.next(now), Next::Wait(QUIET));
+        assert_eq!(stock.next(now + QUIET), Next::Make(3));
     }
 
     #[test]
