@@ -32,19 +32,21 @@ impl Progress {
     pub(super) fn at(&self, tick: &Tick) {
         let slice = &tick.slice;
         let at = slice.begin + slice.length;
-        let seconds = slice.length.as_secs_f64();
-        let rate = if seconds > 0.0 { slice.successes as f64 / seconds } else { 0.0 };
-        let p99 = duration::show(Duration::from_nanos(slice.p99));
-        let text = format!("{rate:.0}/s, p99 {p99}, {} successes, {} errors", tick.successes, tick.errors);
         if !self.bar.is_hidden() {
-            self.show(at.as_millis(), tick.length.as_millis(), text);
-            return;
+            self.show(at.as_millis(), tick.length.as_millis(), figures(tick));
+        } else if self.line_is_due(at) {
+            let (at, length) = (duration::show(at), duration::show(tick.length));
+            console::note(&format!("{at} of {length}: {}", figures(tick)));
         }
-        if self.quiet || at.as_secs() < self.told.load(Ordering::Relaxed) + LINE.as_secs() {
-            return;
+    }
+
+    /// True every few seconds of the run, where there is no bar.
+    fn line_is_due(&self, at: Duration) -> bool {
+        let is_due = !self.quiet && at.as_secs() >= self.told.load(Ordering::Relaxed) + LINE.as_secs();
+        if is_due {
+            self.told.store(at.as_secs(), Ordering::Relaxed);
         }
-        self.told.store(at.as_secs(), Ordering::Relaxed);
-        console::note(&format!("{} of {}: {text}", duration::show(at), duration::show(tick.length)));
+        is_due
     }
 
     /// So many records are found.
@@ -73,5 +75,40 @@ impl Progress {
         }
         self.bar.set_position(bounded(position).min(bounded(length)));
         self.bar.set_message(text);
+    }
+}
+
+/// What a slice of time and the run so far have given.
+fn figures(tick: &Tick) -> String {
+    let slice = &tick.slice;
+    let seconds = slice.length.as_secs_f64();
+    let rate = if seconds > 0.0 { slice.successes as f64 / seconds } else { 0.0 };
+    let p99 = duration::show(Duration::from_nanos(slice.p99));
+    format!("{rate:.0}/s, p99 {p99}, {} successes, {} errors", tick.successes, tick.errors)
+}
+
+#[cfg(test)]
+mod tests {
+    use chasen_loadgen::Slice;
+
+    use super::*;
+
+    #[test]
+    fn a_line_tells_every_few_seconds_how_it_goes() {
+        let progress = Progress::new(false);
+        let told: Vec<u64> =
+            (1..=17).filter(|second| progress.line_is_due(Duration::from_secs(*second))).collect();
+        assert_eq!(told, [5, 10, 15]);
+        let quiet = Progress::new(true);
+        assert!(!quiet.line_is_due(LINE));
+    }
+
+    #[test]
+    fn rates_are_those_of_the_last_slice() {
+        let length = Duration::from_millis(500);
+        let slice =
+            Slice { begin: length, length, successes: 100, errors: 1, p50: 1, p99: 2_500_000, max: 3 };
+        let tick = Tick { slice, successes: 150, errors: 3, length: Duration::from_secs(10) };
+        assert_eq!(figures(&tick), "200/s, p99 2.50 ms, 150 successes, 3 errors");
     }
 }
