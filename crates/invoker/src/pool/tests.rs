@@ -454,6 +454,9 @@ proptest! {
         let mut stems: Vec<ContainerId> = Vec::new();
         let mut evicted: Vec<ContainerId> = Vec::new();
         let mut waiting: BTreeMap<RequestId, u64> = BTreeMap::new();
+        // Who asked, with how many siblings, and who has what.
+        let mut asked: BTreeMap<RequestId, (ActionKey, u32)> = BTreeMap::new();
+        let mut owners: BTreeMap<ContainerId, ActionKey> = BTreeMap::new();
         let mut refused = None;
         // What stem cells are made of, how many of a kind and memory may be there, and which are up.
         let manifests = changed().map(|text| Manifest::parse(&text).unwrap());
@@ -475,6 +478,8 @@ proptest! {
             let effects = match step {
                 Move::Request { tenant, action, memory, siblings } => {
                     waiting.insert(bench.requests + 1, memory);
+                    let names = (["a", "b", "c"][tenant], ["x", "y", "z"][action]);
+                    asked.insert(bench.requests + 1, (key(names.0, names.1), siblings));
                     let kind = if memory == 256 { "nodejs:20" } else { "python:3" };
                     bench.request(["a", "b", "c"][tenant], ["x", "y", "z"][action], kind, memory, siblings)
                 }
@@ -497,6 +502,7 @@ proptest! {
                 Move::Die(which) => {
                     let Some(id) = alive.keys().nth(which).copied() else { continue };
                     alive.remove(&id);
+                    owners.remove(&id);
                     stems.retain(|stem| *stem != id);
                     up.retain(|stem| *stem != id);
                     evicted.retain(|other| *other != id);
@@ -525,6 +531,16 @@ proptest! {
                 }
             };
             for effect in effects {
+                if let Effect::Create(request, id) | Effect::Claim(request, id) = &effect {
+                    let is_first = |request: &RequestId| {
+                        let (key, siblings) = &asked[request];
+                        *siblings == 0 || !owners.values().any(|owner| owner == key)
+                    };
+                    let others = waiting.keys().filter(|other| *other != request);
+                    let firsts = others.filter(|other| is_first(other)).count();
+                    prop_assert!(is_first(request) || firsts == 0, "first ones before next ones");
+                    owners.insert(*id, asked[request].0.clone());
+                }
                 match effect {
                     Effect::Create(request, id) => {
                         let memory = waiting.remove(&request).unwrap();

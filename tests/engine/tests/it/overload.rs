@@ -206,3 +206,24 @@ async fn actions_that_are_called_in_turn_replace_one_another_at_once() {
     assert!(each <= Duration::from_millis(40), "{each:?}");
     bench.assert_sound();
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_nested_call_finds_room_where_its_callers_have_filled_the_node() {
+    let bench = bench(1024);
+    let callers: Vec<_> = (0..20)
+        .map(|_| {
+            let caller = call("guest", "caller", r#"{"do":"sleep","ms":5000}"#);
+            tokio::spawn(bench.scheduler.invoke(caller).unwrap())
+        })
+        .collect();
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert!(bench.invoker.memory_used().as_mb() >= 768, "they took what they could");
+    let begun = Instant::now();
+    let nested = bench.run(call("guest", "nested", "{}")).await;
+    assert_eq!(outcome(&nested), Outcome::Success);
+    assert!(begun.elapsed() < Duration::from_millis(100), "{:?}", begun.elapsed());
+    for caller in callers {
+        assert_eq!(outcome(&caller.await.unwrap()), Outcome::Success);
+    }
+    bench.assert_sound();
+}
