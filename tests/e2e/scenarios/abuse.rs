@@ -13,10 +13,11 @@ use tokio::net::TcpStream;
 use crate::admin::said;
 use crate::functions::{Function, call, eventually, path};
 use crate::memory_group::MemoryGroup;
-use crate::scenario::Scenario;
+use crate::scenario::{Need, Scenario};
 
 pub(crate) fn scenarios() -> Vec<Scenario> {
-    vec![Scenario::new("abuse::a_node_that_is_overloaded_stays_within_its_memory_and_answers_in_time", abuse)]
+    let name = "abuse::a_node_that_is_overloaded_stays_within_its_memory_and_answers_in_time";
+    vec![Scenario::new(name, abuse).needing(Need::MemoryGroup)]
 }
 
 /// What the node's own processes may hold: a build that is not optimised holds 60 MB of it at rest.
@@ -43,10 +44,7 @@ const TALKS: &str =
 const HELLO: &str = "#!/bin/sh\necho '{\"well\":true}'\n";
 
 async fn abuse() {
-    let group = match MemoryGroup::new("chasen-abuse", MEMORY) {
-        Ok(group) => group,
-        Err(why) => return println!("skipped: abuse: {why}"),
-    };
+    let group = MemoryGroup::new("chasen-abuse", MEMORY).expect("the group can be made");
     let node = node()
         .set("node.memory", "512 MB")
         .set("limits.concurrent-invocations", "unlimited")
@@ -83,8 +81,8 @@ async fn abuse() {
     assert!(seen["throttled"].contains_key(&429), "{seen:?}");
     let peak = group.peak();
     assert_eq!(group.killed(), 0, "something of the node was killed: {peak:?} bytes, {seen:?}");
+    assert!(peak.is_none_or(|peak| peak <= MEMORY), "{peak:?} bytes, {seen:?}");
     assert!(node.memory_peak() < MEMORY, "{} bytes, {seen:?}", node.memory_peak());
-    println!("abuse: {seen:?}; at most {} MB of {} MB", peak.unwrap_or_default() >> 20, MEMORY >> 20);
 
     // And it is well again as soon as its queues are through.
     eventually("calls are answered as if nothing had happened", async || {

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use chasen_testkit::{docker, everything_is_needed, has_command, is_root};
 use libtest_mimic::{Completion, Trial};
 
+use crate::memory_group::MemoryGroup;
 use crate::{built_roots, npm};
 
 /// What a scenario needs of the machine.
@@ -28,6 +29,8 @@ pub(crate) enum Need {
     Engine,
     /// What images of tests are made of.
     StaticProxy,
+    /// Control groups that bound memory, and the right to make one.
+    MemoryGroup,
 }
 
 impl Need {
@@ -46,6 +49,7 @@ impl Need {
                 .then(|| "whole systems take minutes and gigabytes: set CHASEN_TEST_ROOTFS=1".to_owned()),
             Self::Deno => built_roots::deno().as_ref().err().cloned(),
             Self::Engine => docker::engine().err(),
+            Self::MemoryGroup => MemoryGroup::new("chasen-need", 1 << 30).err(),
             Self::StaticProxy => match chasen_test_images::of_shell("any") {
                 Some(_) => None,
                 None => Some("images need busybox-static and the proxy: run 'cargo xtask proxy'".to_owned()),
