@@ -149,6 +149,11 @@ impl ContainerFactory for Sandboxes {
         self.factory.create(spec).await
     }
 
+    async fn begin(&self, spec: &ContainerSpec) -> Result<Arc<dyn Container>, CreateError> {
+        self.await_modules(&spec.kind).await?;
+        self.factory.begin(spec).await
+    }
+
     async fn close(&self) {
         self.factory.close().await;
     }
