@@ -38,9 +38,9 @@ fn a_burst_of_short_runs_does_not_fill_the_nodes_with_containers() {
 #[test]
 fn a_node_of_ones_own_is_out_of_the_neighbours_reach() {
     let parameters = Parameters {
-        length: Some(30 * SECOND),
+        length: Some(15 * SECOND),
         actions: Some(20),
-        rate: Some(600.0),
+        rate: Some(400.0),
         service: Some(50_000),
         ..Parameters::default()
     };
