@@ -100,7 +100,9 @@ impl World<'_> {
                 }
                 self.tell_queue(action, Event::Queued { waiter: id, number, bytes: BYTES });
             }
-            Some(Admission::Full | Admission::Closed) | None => self.end(id, Ending::Overloaded),
+            Some(Admission::Full | Admission::OverOwnLimit { .. } | Admission::Closed) | None => {
+                self.end(id, Ending::Overloaded)
+            }
         }
     }
 

@@ -230,6 +230,12 @@ impl World<'_> {
         self.started(action, serial, init);
     }
 
+    fn freeze(&mut self, serial: Serial) {
+        if self.apply(serial, Life::Paused) == Effect::Freeze {
+            self.clock.plan(kinds::FREEZE, Planned::Froze(serial));
+        }
+    }
+
     pub(super) fn froze(&mut self, serial: Serial) {
         self.apply(serial, Life::Froze { done: true });
         self.keep(serial);
@@ -286,11 +292,7 @@ impl World<'_> {
         let grace = idle_since.saturating_add(from_duration(config.pause_grace));
         let end = idle_since.saturating_add(from_duration(config.idle_container));
         match container.state {
-            State::Ready { running: 0 } if now >= grace => {
-                if self.apply(serial, Life::Paused) == Effect::Freeze {
-                    self.clock.plan(kinds::FREEZE, Planned::Froze(serial));
-                }
-            }
+            State::Ready { running: 0 } if now >= grace => self.freeze(serial),
             State::Ready { running: 0 } => self.keep_at(serial, grace),
             State::Ready { .. } => container.keeper_waits = true,
             State::Frozen if now >= end => {

@@ -1,4 +1,5 @@
 //! The simulator from outside: histories that can be had again, traces of files, rules that hold.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "helpers of tests")]
 
 mod azure;
 mod histories;
