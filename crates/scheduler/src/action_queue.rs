@@ -5,7 +5,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use chasen_entity::{ActionKey, ExecutableAction, Invocation, Millis};
-use chasen_spi::{Invoker, ReadyContainer, Scaling, StartFailure, StartRequest};
+use chasen_spi::{Invoker, ReadyContainer, Rejection, Scaling, StartFailure, StartRequest};
 use chasen_telemetry::task;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
@@ -54,7 +54,7 @@ pub(crate) enum Arrival {
     /// It waits.
     Wait(Waiting),
     /// No room in this queue.
-    Full,
+    Full(Rejection),
     /// It brings a newer state of the action: tell the queue first.
     News,
     /// This queue is closed: look for its successor.
@@ -175,7 +175,10 @@ impl ActionQueue {
             Some(Admission::Full) => {
                 drop(state);
                 self.perform(Outbox { effects, order: None, runs: None }, None);
-                Arrival::Full
+                Arrival::Full(Rejection::Overloaded)
+            }
+            Some(Admission::OverOwnLimit { in_flight, allowed }) => {
+                Arrival::Full(Rejection::OverOwnLimit { in_flight, allowed })
             }
             Some(Admission::Closed) | None => Arrival::Closed,
         }

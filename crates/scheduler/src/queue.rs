@@ -218,10 +218,24 @@ impl<C: Clone, W> Queue<C, W> {
             Turn::LastAnyway | Turn::Again(_) => false,
         };
         if refused {
-            return Admission::Full;
+            return self.refusal();
         }
         self.next_number = self.next_number.max(number + 1);
         Admission::Wait { number }
+    }
+
+    /// Why there is no room: because of the action's own bound, once it has all the containers that it may have.
+    fn refusal(&self) -> Admission<C> {
+        match self.shape.instances {
+            Some(instances) if self.running >= instances.max(1) as usize => {
+                let serving = self.held.iter().flatten().filter(|held| !held.leaving);
+                let (running, slots) = serving.fold((0, 0), |(running, slots), held| {
+                    (running + u64::from(held.running), slots + u64::from(held.slots))
+                });
+                Admission::OverOwnLimit { in_flight: running + self.waiting.len() as u64, allowed: slots }
+            }
+            _ => Admission::Full,
+        }
     }
 
     /// True if one more is expected to wait this long. While the queue is new, the number of containers may still catch

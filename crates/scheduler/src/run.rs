@@ -103,7 +103,7 @@ impl Shared {
         match slot.exchange(invocation) {
             Arrival::Run(slot) => Ok(Place::Slot(slot)),
             Arrival::Wait(waiting) => Ok(Place::Queue(waiting)),
-            Arrival::News | Arrival::Full | Arrival::Closed => self.place(invocation, Turn::LastAnyway),
+            Arrival::News | Arrival::Full(_) | Arrival::Closed => self.place(invocation, Turn::LastAnyway),
         }
     }
 }

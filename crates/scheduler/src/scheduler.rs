@@ -166,7 +166,8 @@ impl Shared {
                 Arrival::Wait(waiting) if is_accepted(turn) || !self.is_full(invocation) => {
                     return Ok(Place::Queue(waiting));
                 }
-                Arrival::Wait(_) | Arrival::Full => return Err(Rejection::Overloaded),
+                Arrival::Wait(_) => return Err(Rejection::Overloaded),
+                Arrival::Full(rejection) => return Err(rejection),
                 Arrival::News => {
                     let scaling = &self.config.policies.of(invocation).scaling;
                     queue.update(&invocation.action, self.domain(invocation)?, scaling);

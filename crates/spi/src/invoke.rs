@@ -41,6 +41,14 @@ pub enum Rejection {
     /// The queue of this action, or of the node, is full.
     #[error("{}", error_text::OVERLOADED)]
     Overloaded,
+    /// The action has all the containers that it may have by its own limits, and they are behind.
+    #[error("{}", error_text::too_many_concurrent(*in_flight, *allowed))]
+    OverOwnLimit {
+        /// Activations of the action that run or wait.
+        in_flight: u64,
+        /// How many of them may run at once.
+        allowed: u64,
+    },
     /// The node is draining.
     #[error("this node is shutting down")]
     Draining,
@@ -56,6 +64,7 @@ impl Fault for Rejection {
     fn blame(&self) -> Blame {
         match self {
             Self::NotRecorded(_) => Blame::Backend,
+            Self::OverOwnLimit { .. } => Blame::Caller,
             Self::Overloaded | Self::Draining | Self::NoDomain(_) => Blame::Platform,
         }
     }

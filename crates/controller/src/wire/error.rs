@@ -17,6 +17,8 @@ const CLOSE: HeaderValue = HeaderValue::from_static("close");
 
 /// Seconds after which a platform that has no room may have some.
 const RETRY_UNAVAILABLE: u32 = 1;
+/// Seconds after which an action may have caught up.
+const RETRY_OVER_OWN_LIMIT: u32 = 1;
 
 /// Which layer says no; it decides the form of the answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -287,11 +289,14 @@ impl From<LockError> for ApiError {
     }
 }
 
-/// Whoever is to blame, a platform that takes no work is a 503.
+/// A platform that takes no work is a 503, whoever is to blame; an action that has all it asks for is a 429.
 impl From<Rejection> for ApiError {
     fn from(rejection: Rejection) -> Self {
         let cause = match rejection {
             Rejection::Overloaded => return Self::overloaded(),
+            Rejection::OverOwnLimit { .. } => {
+                return Self::throttled(rejection.to_string(), RETRY_OVER_OWN_LIMIT);
+            }
             Rejection::Draining => None,
             Rejection::NotRecorded(_) | Rejection::NoDomain(_) => Some(rejection.to_string()),
         };
@@ -318,6 +323,11 @@ mod tests {
             (ApiError::from(StoreError::Full(String::new())), 503, error_text::UNAVAILABLE),
             (ApiError::from(unavailable()), 503, error_text::UNAVAILABLE),
             (ApiError::from(Rejection::Overloaded), 503, error_text::OVERLOADED),
+            (
+                ApiError::from(Rejection::OverOwnLimit { in_flight: 9, allowed: 2 }),
+                429,
+                "Too many concurrent requests in flight (count: 9, allowed: 2).",
+            ),
             (ApiError::from(Rejection::Draining), 503, error_text::UNAVAILABLE),
             (ApiError::from(Rejection::NotRecorded(unavailable())), 503, error_text::UNAVAILABLE),
             (ApiError::from(Rejection::NoDomain("k".to_owned())), 503, error_text::UNAVAILABLE),

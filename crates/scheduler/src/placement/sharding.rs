@@ -22,10 +22,6 @@ impl Default for Sharding {
 }
 
 impl Placement for Sharding {
-    fn name(&self) -> &'static str {
-        "sharding"
-    }
-
     fn place(&self, need: &Need, nodes: &[NodeView], dice: u64) -> Result<Choice, NoNode> {
         let able = candidates(need, nodes)?;
         let pool = self.pool(need.image.is_some(), &able);

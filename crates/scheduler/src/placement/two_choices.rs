@@ -15,10 +15,6 @@ const PRESSED: f64 = 60.0;
 pub struct TwoChoices;
 
 impl Placement for TwoChoices {
-    fn name(&self) -> &'static str {
-        "event-driven"
-    }
-
     /// Draws two of those that are left, takes the better one, and so on.
     fn place(&self, need: &Need, nodes: &[NodeView], dice: u64) -> Result<Choice, NoNode> {
         let mut left = candidates(need, nodes)?;

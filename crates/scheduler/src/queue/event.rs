@@ -146,8 +146,15 @@ pub enum Admission<C> {
         /// Number of this arrival.
         number: u64,
     },
-    /// The queue is at its bound.
+    /// The queue is at its bound, or too slow for whoever asks.
     Full,
+    /// The same, and no more containers are what the action asks for itself.
+    OverOwnLimit {
+        /// Activations of the action that run or wait.
+        in_flight: u64,
+        /// How many of them may run at once.
+        allowed: u64,
+    },
     /// The queue is closed; there is or will be another one.
     Closed,
 }

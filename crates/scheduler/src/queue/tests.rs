@@ -194,6 +194,30 @@ fn who_would_wait_too_long_is_told_at_once_but_not_in_a_burst() {
     assert!(!full(bench.step(Event::Arrived { bytes: 1, turn: Turn::Last })), "who has time may wait");
 }
 
+#[test]
+fn an_action_that_is_held_by_its_own_bound_is_told_so() {
+    let bounded = Shape { instances: Some(2), ..shape(1) };
+    let mut bench = Bench { queue: Queue::new(bounded, BOUNDS), now: 0 };
+    for _ in 0..3 {
+        bench.arrive();
+    }
+    bench.started(1, 2, 1);
+    while bench.queue.queued() < BOUNDS.waiting {
+        bench.arrive();
+    }
+    let last = Event::Arrived { bytes: 1, turn: Turn::Last };
+    assert_eq!(bench.step(last).admission, Some(Admission::Full), "one more may come");
+    bench.started(2, 2, 1);
+    while bench.queue.queued() < BOUNDS.waiting {
+        bench.arrive();
+    }
+    let in_flight = BOUNDS.waiting as u64 + 4;
+    for turn in [Turn::Last, Turn::InTime(Duration::MAX)] {
+        let admission = bench.step(Event::Arrived { bytes: 1, turn }).admission;
+        assert_eq!(admission, Some(Admission::OverOwnLimit { in_flight, allowed: 4 }));
+    }
+}
+
 #[derive(Debug, Clone)]
 enum Move {
     Arrive,

@@ -37,10 +37,6 @@ impl EventDriven {
 }
 
 impl Scaling for EventDriven {
-    fn name(&self) -> &'static str {
-        "event-driven"
-    }
-
     fn decide(&self, load: &Load) -> Decision {
         let concurrency = load.concurrency.max(1);
         let (short, room) = (load.short(), load.room());

@@ -8,10 +8,6 @@ use chasen_spi::{Decision, Load, Scaling};
 pub struct Sharding;
 
 impl Scaling for Sharding {
-    fn name(&self) -> &'static str {
-        "sharding"
-    }
-
     fn decide(&self, load: &Load) -> Decision {
         match load.short().div_ceil(load.concurrency.max(1)).min(load.room()) {
             0 => Decision::Enough,

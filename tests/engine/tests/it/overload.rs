@@ -146,7 +146,10 @@ async fn three_times_what_there_is_room_for_loses_nothing_of_it_and_is_over_soon
         match bench.scheduler.invoke(one(true)) {
             Ok(ticket) => tasks.push(tokio::spawn(ticket)),
             Err(rejection) => {
-                assert!(matches!(rejection, Rejection::Overloaded));
+                assert!(
+                    matches!(rejection, Rejection::OverOwnLimit { in_flight: 3.., allowed: 2 }),
+                    "{rejection}"
+                );
                 refused += 1;
             }
         }

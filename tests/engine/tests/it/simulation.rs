@@ -180,7 +180,7 @@ impl World {
             Some(Admission::Wait { number }) => {
                 self.tell_queue(action, Event::Queued { waiter: number, number, bytes: 1 });
             }
-            Some(Admission::Full) => self.arrived -= 1,
+            Some(Admission::Full | Admission::OverOwnLimit { .. }) => self.arrived -= 1,
             other => panic!("{other:?}"),
         }
     }
