@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chasen_entity::{ByteSize, EntityName, PayloadLimits};
-use chasen_spi::{CpuPressure, Takes};
+use chasen_spi::CpuPressure;
 
 /// Settings of a [`crate::NodeInvoker`].
 #[derive(Debug, Clone)]
@@ -16,8 +16,6 @@ pub struct InvokerConfig {
     pub labels: BTreeSet<String>,
     /// Namespaces that it works for. Default: none, which means for everybody.
     pub dedicated: BTreeSet<EntityName>,
-    /// Which sort of actions it takes. Default: every sort.
-    pub takes: Takes,
     /// Containers beyond the first of their action that are started in a second, and at once; `None` for no bound.
     /// Default 50.
     pub burst: Option<u32>,
@@ -53,7 +51,6 @@ impl Default for InvokerConfig {
             id: "invoker0".to_owned(),
             labels: BTreeSet::new(),
             dedicated: BTreeSet::new(),
-            takes: Takes::All,
             burst: Some(50),
             pressure: None,
             most_pressure: 80.0,

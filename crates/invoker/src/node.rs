@@ -294,7 +294,6 @@ impl Node {
             waiting: books.pool.waiting(),
             labels: self.config.labels.clone(),
             dedicated: self.config.dedicated.clone(),
-            takes: self.config.takes,
             cpu_pressure: self.pressure(),
             kinds,
             stems: books.pool.stems().map(|(kind, memory)| (kind.to_owned(), memory)).collect(),

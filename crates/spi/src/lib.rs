@@ -37,7 +37,7 @@ pub use invoker::{
 pub use node_status::{InvokerState, NodeStatus};
 pub use parameter_lock::{LockError, NoLock, ParameterLock};
 pub use placement::{
-    Choice, FleetNode, Need, NoNode, NodeView, Patience, Placement, Reservation, ReserveFailure, Takes,
+    Choice, FleetNode, Need, NoNode, NodeView, Patience, Placement, Reservation, ReserveFailure,
 };
 pub use pressure::CpuPressure;
 pub use runtimes::{Runtimes, RuntimesKeeper};

@@ -10,9 +10,6 @@ use crate::{BoxFuture, Invoker, InvokerState, StartFailure, StartRequest, Starte
 
 /// A policy of placement. Pure: the same nodes and dice give the same choice.
 pub trait Placement: Debug + Send + Sync {
-    /// The name that settings, limits of namespaces and annotations choose it by.
-    fn name(&self) -> &'static str;
-
     /// Which nodes to ask, in which order. `dice` is a number at random.
     fn place(&self, need: &Need, nodes: &[NodeView], dice: u64) -> Result<Choice, NoNode>;
 }
@@ -71,8 +68,6 @@ pub struct NodeView {
     pub labels: BTreeSet<String>,
     /// Namespaces that it works for; none means for everybody.
     pub dedicated: BTreeSet<EntityName>,
-    /// Which sort of actions it takes.
-    pub takes: Takes,
     /// Share of the last second in which somebody waited for a processor, in percent.
     pub cpu_pressure: f64,
     /// Kinds that it runs, `blackbox` if it runs images that actions name.
@@ -83,29 +78,11 @@ pub struct NodeView {
     pub images: BTreeSet<String>,
 }
 
-/// Which sort of actions a node takes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Takes {
-    /// Every sort.
-    #[default]
-    All,
-    /// Those of the platform's kinds.
-    Managed,
-    /// Those that name an image.
-    Blackbox,
-}
-
 impl NodeView {
     /// True if the node may run this at all, now or when it has room.
     #[must_use]
     pub fn may_run(&self, need: &Need) -> bool {
-        let is_blackbox = need.image.is_some();
         self.state == InvokerState::Up
-            && match self.takes {
-                Takes::All => true,
-                Takes::Managed => !is_blackbox,
-                Takes::Blackbox => is_blackbox,
-            }
             && (self.dedicated.is_empty() || self.dedicated.contains(&need.namespace))
             && self.kinds.contains(&need.kind)
     }

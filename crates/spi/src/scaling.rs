@@ -5,9 +5,6 @@ use std::time::Duration;
 
 /// A policy of scaling. Pure: the same load gives the same decision.
 pub trait Scaling: Debug + Send + Sync {
-    /// The name that settings, limits of namespaces and annotations choose it by.
-    fn name(&self) -> &'static str;
-
     /// What to do about a load of which at least one activation waits.
     fn decide(&self, load: &Load) -> Decision;
 }

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use chasen_controller::admin::{Admin, AdminCredentials};
 use chasen_entity::manifest::RuntimeKind;
 use chasen_entity::{ActivationId, ByteSize, EntityName, Manifest};
-use chasen_spi::{InvokerState, NodeStatus, NodeView, RuntimesKeeper, StoreError, SubjectStore as _, Takes};
+use chasen_spi::{InvokerState, NodeStatus, NodeView, RuntimesKeeper, StoreError, SubjectStore as _};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -38,7 +38,6 @@ impl NodeStatus for Status {
             waiting: 1,
             labels: ["gpu".to_owned()].into(),
             dedicated: [EntityName::new("guest").unwrap()].into(),
-            takes: Takes::All,
             cpu_pressure: 12.34,
             kinds: ["nodejs:20".to_owned()].into(),
             stems: [("nodejs:20".to_owned(), mb(256))].into(),

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use chasen_entity::{ByteSize, EntityName};
-use chasen_spi::{Choice, InvokerState, Need, NoNode, NodeView, Placement, Takes};
+use chasen_spi::{Choice, InvokerState, Need, NoNode, NodeView, Placement};
 use proptest::prelude::*;
 
 use super::sharding::{hash, steps};
@@ -23,7 +23,6 @@ pub(crate) fn node(id: &str) -> NodeView {
         waiting: 0,
         labels: BTreeSet::new(),
         dedicated: BTreeSet::new(),
-        takes: Takes::All,
         cpu_pressure: 0.0,
         kinds: ["k:1", "blackbox"].map(str::to_owned).into(),
         stems: BTreeSet::new(),
@@ -61,8 +60,7 @@ fn who_may_run_what() {
     let of_other = NodeView { dedicated: [name("other")].into(), ..node("other's") };
     let down = NodeView { state: InvokerState::Unhealthy, ..node("down") };
     let small = NodeView { memory: ByteSize::mb(128), ..node("small") };
-    let managed = NodeView { takes: Takes::Managed, ..node("managed") };
-    let blackbox = NodeView { takes: Takes::Blackbox, ..node("blackbox") };
+    let no_images = NodeView { kinds: ["k:1".to_owned()].into(), ..node("without images") };
     let (plain, gpu, both) = (node("plain"), labelled("gpu", &["gpu"]), labelled("both", &["gpu", "fast"]));
     let gpus = || vec![plain.clone(), gpu.clone(), both.clone()];
     let no_labels = |label: &str| Err(NoNode::NoLabels(vec![label.to_owned()]));
@@ -80,8 +78,7 @@ fn who_may_run_what() {
         ("too small", need(), vec![small.clone(), plain.clone()], Ok(vec![1])),
         ("all too small", need(), vec![small.clone()], Err(NoNode::TooSmall)),
         ("too small, and larger ones with labels", need(), vec![small, gpu.clone()], Ok(vec![1])),
-        ("kinds and images", need(), vec![managed.clone(), blackbox.clone()], Ok(vec![0])),
-        ("images", image(), vec![managed, blackbox], Ok(vec![1])),
+        ("images", image(), vec![no_images, plain.clone()], Ok(vec![1])),
         ("labels are kept for those who ask", need(), gpus(), Ok(vec![0])),
         ("but serve others where nobody else does", need(), vec![gpu.clone()], Ok(vec![0])),
         ("a label", asking(&["gpu"], true), gpus(), Ok(vec![1, 2])),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use chasen_entity::{ByteSize, EntityName, Outcome, SchedulingPolicy};
 use chasen_invoker::{InvokerConfig, NodeInvoker};
 use chasen_scheduler::{Policies, SchedulerConfig};
-use chasen_spi::{Invoke, Invoker as _, NoLock, Takes};
+use chasen_spi::{Invoke, Invoker as _, NoLock};
 use tokio::time::Instant;
 
 use crate::bench::{Bench, call, fleet, outcome, result, until, with_action};
@@ -84,8 +84,8 @@ async fn nobody_waits_for_a_node_that_will_never_take_it() {
     let refused = run(&alone, "guest", "hello", "[]", true).await;
     assert!(refused.contains("invoker(s) have not enough resources"), "{refused}");
     assert_eq!(run(&alone, "alice", "hello", "[]", true).await, "runs");
-    let kinds = InvokerConfig { takes: Takes::Blackbox, ..node("images", 1024) };
-    let refused = run(&bench(vec![kinds]), "guest", "hello", "[]", true).await;
+    let of_others = bench(vec![dedicated("alice's", 1024, "alice")]);
+    let refused = run(&of_others, "guest", "hello", "[]", true).await;
     assert!(refused.contains("no available invoker is found"), "{refused}");
     assert!(begun.elapsed() < Duration::from_secs(1), "at once");
     alone.assert_sound();

@@ -9,7 +9,7 @@ use chasen_invoker::container::state::{Effect as Asked, Event as Life};
 use chasen_invoker::pool::{
     Appetite, ContainerId, Effect, Event as PoolEvent, Pool, PoolConfig, Request, Worth,
 };
-use chasen_spi::{InvokerState, NodeView, Takes};
+use chasen_spi::{InvokerState, NodeView};
 
 use super::clock::{Planned, Serial};
 use super::{NodeSetup, Todo, World, kinds};
@@ -137,7 +137,6 @@ impl Node {
             waiting: 0,
             labels: BTreeSet::new(),
             dedicated: setup.dedicated.iter().cloned().collect(),
-            takes: Takes::All,
             cpu_pressure: 0.0,
             kinds: manifest.kinds().map(|kind| kind.kind.clone()).collect(),
             stems: BTreeSet::new(),
