@@ -94,10 +94,10 @@ async fn abuse() {
     drop(group);
 }
 
-/// A namespace with few calls a minute.
+/// A namespace with so few calls a minute that its callers go over it with their first calls, however slow they are.
 async fn throttled(node: &Node) -> Client {
     let key = said(node.data(), &["user", "create", "throttled"]);
-    said(node.data(), &["limits", "set", "throttled", "--invocationsPerMinute", "5"]);
+    said(node.data(), &["limits", "set", "throttled", "--invocationsPerMinute", "1"]);
     let client = node.anonymous().with_credentials(key.trim());
     Function::native("works", WORKS).limit("memory", 128).put(&client).await;
     client
