@@ -15,6 +15,7 @@ Each language's `cases.json` is a list of cases. A text of several lines may be 
   name     what the case shows, starting with its number in the runtime contract where it has one
   code     text of a single source file, or
   files    {path: text} of an unpacked archive;  archive  "tar.gz" where a platform is not to be sent a zip
+  assemblies  {path: source beside the cases} of what is compiled into that archive, in dotnet; needs `--modules`
   blackbox  the image that the code is for, in `native`
   main     entry point (default "main");  env  init environment;  init  the whole `value` instead
   host     environment of the launcher process
@@ -47,31 +48,44 @@ import subprocess
 import sys
 from pathlib import Path
 
-from checking import compiled, launcher, node, proxy
+from checking import assemblies, compiled, launcher, node, proxy
 from checking.expectations import Mismatch
 
 ROOT = Path(__file__).resolve().parent
 # What launchers that ask for it are told of the sandbox's memory, in bytes.
 MEMORY = 256 << 20
+# What a managed heap may take of it, as nodes say it to launchers.
+HEAP = f"{MEMORY // 8 * 5:x}"
+# What makes interpreters say their version, where it is not what everybody says it to.
+QUESTIONS = {"go": "version", "dotnet": "--list-runtimes"}
 
 
 class Lacking(Exception):
     """The machine has not what a case needs."""
 
 
-def interpreter(entry):
-    """Path of the interpreter that the manifest asks for, or None where this machine has none."""
+def interpreter(entry, modules):
+    """Path of the interpreter that the manifest asks for, or None where this machine has none. What a launcher was built
+    with may lie beside it."""
     wanted = entry["chasen"]["interpreter"]
     versions = [wanted["version"], *wanted.get("accepts", [])]
     names = [wanted["command"] + version for version in versions] + [wanted["command"]]
     folders = os.environ.get("PATH", os.defpath).split(os.pathsep) + ["/usr/local/bin", "/usr/bin"]
+    if modules:
+        folders.insert(0, modules)
     for path in (Path(folder, name) for name in names for folder in folders):
         if os.access(path, os.X_OK):
-            question = "version" if wanted["command"] == "go" else "--version"
+            question = QUESTIONS.get(wanted["command"], "--version")
             shown = subprocess.run([path, question], capture_output=True, text=True, check=False).stdout
             if any(re.search(rf"(?<![\d.]){re.escape(version)}\.", shown) for version in versions):
                 return str(path)
     return None
+
+
+def modules_of(entry, options):
+    """The folder of a kind's modules, if there is one."""
+    name = entry["chasen"].get("modules")
+    return str(options.modules.resolve() / name) if options.modules and name else None
 
 
 def player(family, entry, program, options):
@@ -86,7 +100,7 @@ def player(family, entry, program, options):
             return node.check(case, entry["kind"], there, f"{family}-case-{number}")
 
         return through_node
-    modules = options.modules and "modules" in settings and str(options.modules.resolve() / settings["modules"])
+    modules = modules_of(entry, options)
     if compiled.is_compiled(entry):
 
         def in_image(case, _):
@@ -102,6 +116,8 @@ def player(family, entry, program, options):
         launcher_file = options.modules.resolve() / settings["launcher"]
     arguments = [argument.replace("{memory}", str(MEMORY)) for argument in settings["args"]]
     command = [program, *arguments, str(launcher_file)]
+    variables = settings.get("environment", {}).items()
+    host = {name: value.replace("{heap}", HEAP).replace("{modules}", modules or "") for name, value in variables}
 
     if options.proxy:
 
@@ -111,6 +127,7 @@ def player(family, entry, program, options):
             if not proxy.plays(case):
                 return "only a launcher of one's own can be given it"
             built_in = launcher_file.is_relative_to(ROOT)
+            case = {**case, "host": {**host, **case.get("host", {})}}
             return proxy.check(case, str(options.proxy.resolve()), family, None if built_in else command, modules)
 
         return through_proxy
@@ -119,13 +136,14 @@ def player(family, entry, program, options):
             return "only images have it"
         if (case.get("modules") and not modules) or not launcher_file.exists():
             raise Lacking("needs --modules")
-        return launcher.check(case, command, modules)
+        return launcher.check({**case, "host": {**host, **case.get("host", {})}}, command, modules)
 
     return alone
 
 
 def check_language(family, entry, options, counts):
-    program = interpreter(entry)
+    modules = modules_of(entry, options)
+    program = interpreter(entry, modules)
     cases = json.loads((ROOT / family / "cases.json").read_text(encoding="utf-8"))
     optional = entry["chasen"].get("optional", False)
     # A node may have what the machine lacks in a root that was built for it; it offers optional kinds only then.
@@ -146,6 +164,11 @@ def check_language(family, entry, options, counts):
             missing = [tool for tool in case.get("needs", []) if not shutil.which(tool)]
             if missing:
                 raise Lacking(f"no {', '.join(missing)} on this machine")
+            if "assemblies" in case:
+                compiler = modules and Path(modules, "csc")
+                if not compiler or not compiler.exists():
+                    raise Lacking("needs --modules")
+                case = assemblies.built(case, compiler, ROOT / family)
             skipped = play(case, number)
             if skipped:
                 print(f"skip {title} ({skipped})")

@@ -37,17 +37,24 @@ def at_once(run):
 
 
 def files(case):
-    """{path: text} of a case's code; a single source is named `exec`."""
+    """{path: text or bytes} of a case's code; a single source is named `exec`."""
     named = case.get("files", {"exec": case.get("code", "")})
-    return {name: "\n".join(map(expand, text if isinstance(text, list) else [text])) for name, text in named.items()}
+    return {name: whole(content) for name, content in named.items()}
+
+
+def whole(content):
+    """A file's content, of which lists are the lines."""
+    if isinstance(content, bytes):
+        return content
+    return "\n".join(map(expand, content if isinstance(content, list) else [content]))
 
 
 def write_files(named, folder):
-    """Writes {path: text} below the folder."""
-    for name, text in named.items():
+    """Writes {path: text or bytes} below the folder."""
+    for name, content in named.items():
         path = Path(folder, name)
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
 
 
 def code(case):

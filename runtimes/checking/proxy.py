@@ -28,7 +28,7 @@ SENTINEL = "XXX_THE_END_OF_A_WHISK_ACTIVATION_XXX\n"
 # What only a launcher of one's own can be given.
 OF_LAUNCHERS = {"raw", "concurrency"}
 # Families whose image is its server: when that ends, callers get no answer and the container ends too.
-SERVERS = {"nodejs", "ruby", "java"}
+SERVERS = {"nodejs", "ruby", "java", "dotnet"}
 # What the other families answer for a launcher that has ended.
 ENDED = {
     "command exited",

@@ -160,6 +160,10 @@ pub struct Launch {
     /// Arguments between interpreter and launcher; `{memory}` in them stands for the bytes of the sandbox.
     #[serde(default)]
     pub args: Vec<String>,
+    /// Variables of the launcher's environment; `{heap}` in a value stands for what a managed heap may take of the
+    /// sandbox's memory, in hexadecimal digits, and `{modules}` for the folder of the kind's modules.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub environment: BTreeMap<String, String>,
     /// Name of the folder with the kind's preinstalled modules.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub modules: Option<String>,

@@ -29,6 +29,11 @@ const EXECUTION_ENV: &str = "__OW_EXECUTION_ENV";
 
 /// What stands for the sandbox's memory in the manifest.
 const MEMORY: &str = "{memory}";
+/// What stands there for the part of it that a managed heap may take, five eighths, as .NET reads sizes: the rest is for
+/// the runtime itself.
+const HEAP: &str = "{heap}";
+/// What stands there for the folder of the kind's modules.
+const MODULES: &str = "{modules}";
 
 /// Where cells find what the platform gives them: the same everywhere, whatever the host's folders are called.
 const PLATFORM: &str = "/opt/chasen";
@@ -173,11 +178,15 @@ impl Planner {
         spec: &ContainerSpec,
         launch: &Launch,
     ) -> Result<Plan, CreateError> {
-        let Tools { interpreter, modules, mut binds, env } = self.tools(config, launch).await?;
+        let Tools { interpreter, modules, mut binds, mut env } = self.tools(config, launch).await?;
         let cwd = match &modules {
             Some(modules) => text(&modules.target)?,
             None => "/".to_owned(),
         };
+        env.extend(launch.environment.iter().map(|(name, value)| {
+            let heap = format!("{:x}", spec.memory.as_bytes() / 8 * 5);
+            (name.clone(), value.replace(HEAP, &heap).replace(MODULES, &cwd))
+        }));
         let launcher = match launch.built() {
             Some(name) => modules
                 .filter(|modules| modules.source.join(name).is_file())

@@ -121,6 +121,13 @@ pub(super) const LANGUAGES: &[Language] = &[
         homes: None,
         install: "chasen runtimes build deno",
     },
+    Language {
+        command: "dotnet",
+        question: &["--list-runtimes"],
+        read: dotnet,
+        homes: None,
+        install: "dotnet-install.sh --channel {}",
+    },
 ];
 
 /// The library that functions in Java are written against.
@@ -175,6 +182,24 @@ fn go(output: &Output, _: &Path) -> Result<Answer, String> {
     // `go1.27-devel_…` of a version that is not out yet.
     let version = told.goversion.trim_start_matches("go").split(['-', ' ']).next().unwrap_or_default();
     Ok(Answer { program: told.goroot.join("bin/go"), version: version.to_owned(), needs: vec![told.goroot] })
+}
+
+/// `Microsoft.NETCore.App 3.1.2 [/…/shared/Microsoft.NETCore.App]`, oldest first: the newest is what the launcher runs
+/// on. That is compiled, so it must be a whole SDK.
+fn dotnet(output: &Output, root: &Path) -> Result<Answer, String> {
+    let unclear = || "does not say what it is".to_owned();
+    let text = String::from_utf8_lossy(&output.stdout);
+    let newest = text.lines().filter_map(|line| line.strip_prefix("Microsoft.NETCore.App ")).next_back();
+    let (version, place) =
+        newest.and_then(|newest| newest.strip_suffix(']')?.split_once(" [")).ok_or_else(unclear)?;
+    let home = Path::new(place).ancestors().nth(2).map(Path::to_path_buf).ok_or_else(unclear)?;
+    let sdks = home.join("sdk");
+    let listing = std::fs::read_dir(root.join(sdks.strip_prefix("/").unwrap_or(&sdks)));
+    let mut listing = listing.into_iter().flatten().flatten();
+    if !listing.any(|sdk| sdk.path().join("Roslyn/bincore/csc.dll").is_file()) {
+        return Err(format!("is {version} but lacks its SDK, {}", sdks.display()));
+    }
+    Ok(Answer { program: home.join("dotnet"), version: version.to_owned(), needs: vec![home] })
 }
 
 /// Minor version of the oldest Rust that reads the lock of the pinned crates.

@@ -134,7 +134,9 @@ mod tests {
     fn recipes_can_be_read() {
         let file: File = serde_json::from_str(RECIPES).unwrap();
         assert!(
-            ["debian-12", "debian-13", "swift", "deno"].iter().all(|name| file.recipes.contains_key(*name))
+            ["debian-12", "debian-13", "swift", "deno", "dotnet"]
+                .iter()
+                .all(|name| file.recipes.contains_key(*name))
         );
         for (name, recipe) in &file.recipes {
             assert!(is_name(name) && !recipe.provides.is_empty(), "{name}");
@@ -168,6 +170,8 @@ mod tests {
         assert_eq!(on("trixie", "php", "8.2").unwrap(), "chasen runtimes build debian-12");
         assert_eq!(on("bookworm", "php", "8.4").unwrap(), "chasen runtimes build debian-13");
         assert_eq!(on("bookworm", "deno", "2").unwrap(), "chasen runtimes build deno");
+        assert_eq!(on("bookworm", "dotnet", "3.1").unwrap(), "chasen runtimes build dotnet");
+        assert_eq!(on("bookworm", "dotnet", "6.0"), None);
         assert_eq!(on("bookworm", "node", "4711"), None);
     }
 }

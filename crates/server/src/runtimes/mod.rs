@@ -154,6 +154,7 @@ mod tests {
             ("rust:1.34", "rust"),
             ("swift:5.3", "swift swift:4.2 swift:5.1 swift:5.4"),
             ("deno:2", "deno deno:1.3.0"),
+            ("dotnet:3.1", "dotnet dotnet:2.2"),
         ];
         for (kind, names) in led {
             for name in names.split(' ') {

@@ -69,6 +69,20 @@ const JAVA: &[(&str, &str)] = &[
     ("Trace.java", include_str!("../../../../runtimes/java/Trace.java")),
 ];
 
+/// What the launcher of the dotnet kinds is built from, as that of the java kinds.
+const DOTNET: &[(&str, &str)] = &[
+    ("build.sh", include_str!("../../../../runtimes/dotnet/build.sh")),
+    ("openssl.c", include_str!("../../../../runtimes/dotnet/openssl.c")),
+    ("Assemblies.cs", include_str!("../../../../runtimes/dotnet/Assemblies.cs")),
+    ("Channel.cs", include_str!("../../../../runtimes/dotnet/Channel.cs")),
+    ("Function.cs", include_str!("../../../../runtimes/dotnet/Function.cs")),
+    ("Launcher.cs", include_str!("../../../../runtimes/dotnet/Launcher.cs")),
+    ("Overlap.cs", include_str!("../../../../runtimes/dotnet/Overlap.cs")),
+    ("Text.cs", include_str!("../../../../runtimes/dotnet/Text.cs")),
+    ("Trace.cs", include_str!("../../../../runtimes/dotnet/Trace.cs")),
+    ("Variables.cs", include_str!("../../../../runtimes/dotnet/Variables.cs")),
+];
+
 /// What functions in Python find; a set for each version, as packages may be compiled for one.
 const PYTHON: &[(&str, &str)] =
     &[("requirements.txt", include_str!("../../../../runtimes/python/requirements.txt"))];
@@ -88,6 +102,8 @@ static SETS: &[ModuleSet] = &[
     ModuleSet { name: "java-8", lists: JAVA, installer: Installer::Build },
     ModuleSet { name: "java-17", lists: JAVA, installer: Installer::Build },
     ModuleSet { name: "java-21", lists: JAVA, installer: Installer::Build },
+    ModuleSet { name: "dotnet-3.1", lists: DOTNET, installer: Installer::Build },
+    ModuleSet { name: "dotnet-6.0", lists: DOTNET, installer: Installer::Build },
     ModuleSet {
         name: "go-1.20",
         lists: &[

@@ -191,6 +191,12 @@ impl Action {
     /// The payload of an `Init` frame, with the code laid out where it says, and the folder to remove if that fails.
     async fn init_frame(&self, mut value: Map<String, Value>) -> Result<(Vec<u8>, Option<PathBuf>), Refusal> {
         let text = match value.remove("code") {
+            // Those images look for both.
+            Some(Value::String(_))
+                if self.personality() == Personality::DotNet && !value.contains_key("binary") =>
+            {
+                String::new()
+            }
             Some(Value::String(text)) => text,
             _ => String::new(),
         };
