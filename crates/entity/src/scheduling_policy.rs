@@ -2,14 +2,17 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Parameters, error_text};
+use crate::{Parameters, RawJson, error_text};
 
 /// Annotation by which an action asks for a policy.
 const ANNOTATION: &str = "scheduling-policy";
 
+/// Most characters of a value that an error shows.
+const ECHO: usize = 256;
+
 /// A policy by its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(rename_all = "kebab-case", try_from = "String")]
 pub enum SchedulingPolicy {
     /// Waits for a slot while that is sooner than a new container; places by two choices at random.
     #[default]
@@ -41,8 +44,22 @@ impl SchedulingPolicy {
     pub fn asked_by(annotations: &Parameters) -> Result<Option<Self>, String> {
         let Some(value) = annotations.get(ANNOTATION) else { return Ok(None) };
         let policy = serde_json::from_str(value.as_str()).map(Some);
-        policy.map_err(|_| error_text::unknown_policy(value.as_str(), &Self::ALL.map(Self::as_str)))
+        policy.map_err(|_| unknown(value.as_str()))
     }
+}
+
+impl TryFrom<String> for SchedulingPolicy {
+    type Error = String;
+
+    fn try_from(name: String) -> Result<Self, Self::Error> {
+        Self::parse(&name).ok_or_else(|| unknown(RawJson::from_value(&name).as_str()))
+    }
+}
+
+/// Why this JSON is no policy.
+fn unknown(value: &str) -> String {
+    let shown: String = value.chars().take(ECHO).collect();
+    error_text::unknown_policy(&shown, &SchedulingPolicy::ALL.map(SchedulingPolicy::as_str))
 }
 
 #[cfg(test)]
@@ -69,12 +86,15 @@ mod tests {
         };
         assert_eq!(SchedulingPolicy::asked_by(&Parameters::new()), Ok(None));
         assert_eq!(asking(&"sharding".into()), Ok(Some(SchedulingPolicy::Sharding)));
-        for wrong in ["lean".into(), 7.into(), serde_json::Value::Null] {
+        for wrong in ["lean".into(), 7.into(), serde_json::Value::Null, serde_json::json!({"sharding": null})]
+        {
             let text = asking(&wrong).unwrap_err();
             assert_eq!(
                 text,
                 format!("{wrong} is not a scheduling policy; there are event-driven, sharding.")
             );
         }
+        let long = asking(&"x".repeat(1_000_000).into()).unwrap_err();
+        assert!(long.len() < 400, "{}", long.len());
     }
 }

@@ -1,6 +1,7 @@
 //! Limits of namespaces, on a store of subjects, whether a node runs on it or not.
 
 use chasen_entity::UserLimits;
+use chasen_entity::manifest::parse_duration_millis;
 use chasen_spi::SubjectStore;
 use serde_json::{Map, Value};
 
@@ -48,7 +49,15 @@ pub fn read(document: &Value) -> Result<UserLimits, AdminError> {
             return Err(AdminError::Limits(format!("{field}: {error}")));
         }
     }
-    serde_json::from_value(document.clone()).map_err(|error| AdminError::Limits(error.to_string()))
+    let limits: UserLimits =
+        serde_json::from_value(document.clone()).map_err(|error| AdminError::Limits(error.to_string()))?;
+    // Stored ones may say anything, as long as it had no meaning.
+    match &limits.warmed_container_keeping_timeout {
+        Some(time) if parse_duration_millis(time).is_none() => Err(AdminError::Limits(format!(
+            "warmedContainerKeepingTimeout: '{time}' is no duration; write it like '10 minutes'"
+        ))),
+        _ => Ok(limits),
+    }
 }
 
 #[cfg(test)]
@@ -85,6 +94,19 @@ mod tests {
             (json!({"firesPerMinute": -1}), "firesPerMinute: "),
             (json!({"firesPerMinute": 4_294_967_296u64}), "firesPerMinute: "),
             (json!({"allowedKinds": "nodejs:20"}), "allowedKinds: "),
+            (
+                json!({"schedulingPolicy": "lean"}),
+                "schedulingPolicy: \"lean\" is not a scheduling policy; there are ",
+            ),
+            (json!({"blockingTimeoutStatus": "504"}), "blockingTimeoutStatus: "),
+            (
+                json!({"warmedContainerKeepingTimeout": "for ever"}),
+                "warmedContainerKeepingTimeout: 'for ever' is no",
+            ),
+            (
+                json!({"warmedContainerKeepingTimeout": "9999999999999 days"}),
+                "warmedContainerKeepingTimeout: ",
+            ),
             (json!({"maxPayloadSize": "1 XB"}), "maxPayloadSize: Size Unit not supported."),
         ] {
             let text = read(&document).unwrap_err().to_string();

@@ -132,4 +132,8 @@ async fn other_statuses_are_refused_whether_anybody_waits_or_not() {
             world.refused(request.header("X-Chasen-Timeout-Status", value), 400, &text).await;
         }
     }
+    let twice = Request::new(&format!("POST {ACTIONS}/hello")).auth(&guest()).json("{}");
+    let twice = twice.header("X-Chasen-Timeout-Status", "504").header("x-chasen-timeout-status", "202");
+    let text = "The value of HTTP header 'X-Chasen-Timeout-Status' was malformed:\n'504, 202' is not one of 202 and 504.";
+    world.refused(twice, 400, text).await;
 }

@@ -6,7 +6,7 @@ use chasen_entity::json::JsonType;
 use chasen_entity::{Activation, Outcome, RawJson, TimeoutStatus, error_text};
 use chasen_spi::Privilege;
 use http::StatusCode;
-use http::header::{HeaderName, HeaderValue};
+use http::header::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::activate::{Sort, admission};
 use crate::call::Call;
@@ -73,20 +73,25 @@ impl Options {
             Some(millis) if (1..=longest).contains(&millis) => millis,
             Some(_) => return Err(ApiError::query("timeout", &text(""))),
         };
-        let asked = call.headers.get(TIMEOUT_STATUS).map(timeout_status).transpose()?;
+        let asked = timeout_status(call.headers)?;
         let usual = call.caller.identity.limits.blocking_timeout_status;
         let timeout_status = asked.or(usual).unwrap_or_default();
         Ok(Self { blocking, result_only, wait: Duration::from_millis(wait), timeout_status })
     }
 }
 
-/// Reads the header.
-fn timeout_status(value: &HeaderValue) -> Result<TimeoutStatus, ApiError> {
-    let text = String::from_utf8_lossy(value.as_bytes());
+/// Reads the header. What stands there several times is a list, as in every header, and no list is a status.
+fn timeout_status(headers: &HeaderMap) -> Result<Option<TimeoutStatus>, ApiError> {
+    let values: Vec<_> = headers.get_all(TIMEOUT_STATUS).iter().map(HeaderValue::as_bytes).collect();
+    if values.is_empty() {
+        return Ok(None);
+    }
+    let list = values.join(&b", "[..]);
+    let text = String::from_utf8_lossy(&list);
     // As it is written, and in no other way: `0504` is a mistake.
     let known = [TimeoutStatus::Accepted, TimeoutStatus::GatewayTimeout];
     let asked = known.into_iter().find(|status| u16::from(*status).to_string() == text);
-    asked.ok_or_else(|| ApiError::header(TIMEOUT_STATUS_SHOWN, &error_text::timeout_status(&text)))
+    asked.map(Some).ok_or_else(|| ApiError::header(TIMEOUT_STATUS_SHOWN, &error_text::timeout_status(&text)))
 }
 
 /// The record of a blocking call, or its result; a result that is an array always goes alone.
