@@ -126,6 +126,9 @@ impl Decoder {
         if self.status == 101 {
             return Err(Broken::Upgrade);
         }
+        if self.status < 100 {
+            return Err(Broken::Head);
+        }
         if self.status < 200 {
             return Ok(length);
         }
@@ -311,6 +314,7 @@ mod tests {
             (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", Broken::Chunk),
             (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nabc", Broken::Chunk),
             (b"HTTP/1.1 101 Switching Protocols\r\n\r\n", Broken::Upgrade),
+            (b"HTTP/1.1 000 Nothing\r\nContent-Length: 0\r\n\r\n", Broken::Head),
             (b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc", Broken::Cut),
             (b"", Broken::Cut),
         ] {

@@ -278,15 +278,21 @@ fn is_token(text: &str) -> bool {
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.!#$%&'*+^`|~".contains(&byte))
 }
 
+/// True if a header of such a name is likely to carry credentials: everybody has names of their own for these.
 fn is_secret(header: &str) -> bool {
-    ["authorization", "cookie", "proxy-authorization", "x-require-whisk-auth"]
+    let header = header.to_ascii_lowercase();
+    ["auth", "cookie", "credential", "key", "pass", "secret", "session", "signature", "token"]
         .iter()
-        .any(|secret| header.eq_ignore_ascii_case(secret))
+        .any(|secret| header.contains(secret))
 }
 
-/// Text without control characters, cut to what fits a line.
+/// Text without control characters and without what turns the direction of text, cut to what fits a line.
 pub(crate) fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).take(300).collect()
+    let is_hidden = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    text.chars().map(|c| if is_hidden(c) { '\u{fffd}' } else { c }).take(300).collect()
 }
 
 #[cfg(test)]
@@ -349,5 +355,25 @@ mod tests {
         let target = Target::new("GET", "http://h/").unwrap().header("Authorization", "Basic abc").unwrap();
         assert_eq!(target.shown_headers(), [("Authorization".to_owned(), "***".to_owned())]);
         assert!(!format!("{target:?}").contains("abc"));
+        for name in [
+            "Cookie",
+            "X-API-Key",
+            "x-auth-token",
+            "X-Client-Secret",
+            "X-Require-Whisk-Auth",
+            "X-Amz-Signature",
+        ] {
+            assert!(is_secret(name), "{name}");
+        }
+        assert!(!["Content-Type", "X-Tenant", "Accept"].into_iter().any(is_secret));
+    }
+
+    #[test]
+    fn what_servers_say_moves_no_cursor() {
+        assert_eq!(
+            printable("a\u{1b}[2J\u{9b}m\u{202e}b\u{2066}é\n"),
+            "a\u{fffd}[2J\u{fffd}m\u{fffd}b\u{fffd}é\u{fffd}"
+        );
+        assert_eq!(printable(&"x".repeat(1000)).len(), 300);
     }
 }
