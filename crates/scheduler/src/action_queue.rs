@@ -16,6 +16,9 @@ use crate::queue::{Admission, Bounds, Effects, Event, Queue, Shape, Slot, Turn};
 
 type Container = Arc<dyn ReadyContainer>;
 
+/// Most characters of a failure's reason in the operator's log: what tenants ask for may be in it.
+const MOST_OF_A_REASON: usize = 512;
+
 /// Every action's queue, by key.
 pub(crate) type Queues = papaya::HashMap<ActionKey, Arc<ActionQueue>>;
 
@@ -280,6 +283,7 @@ impl ActionQueue {
             Err(StartFailure::Withdrawn) => self.step(Event::StartWithdrawn { revision }, None),
             Err(failure) => {
                 if let StartFailure::Provision { reason, .. } = &failure {
+                    let reason: String = reason.chars().take(MOST_OF_A_REASON).collect();
                     tracing::warn!(action = %self.key.action, %reason, "no container could be provided");
                 }
                 self.step(Event::StartFailed { revision }, Some(failure));
