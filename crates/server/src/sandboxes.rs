@@ -74,13 +74,15 @@ impl Sandboxes {
         (!there).then(|| format!("the modules '{name}' could not be installed; the node's log says why"))
     }
 
-    /// The optional kinds whose interpreter is here at the moment.
+    /// The optional kinds whose interpreter is here at the moment. Launchers that are built for them are begun.
     pub async fn optional_kinds(&self) -> BTreeSet<String> {
         let mut found = BTreeSet::new();
         for kind in self.runtimes.whole().kinds().filter(|kind| kind.is_optional()) {
             if let Some(launch) = &kind.launch
                 && self.factory.interpreters().find(&launch.interpreter).await.is_ok()
             {
+                let launcher = launch.built().and_then(|_| wanted_by(&self.factory, launch));
+                launcher.into_iter().for_each(|launcher| self.modules.add(launcher));
                 found.insert(kind.kind.clone());
             }
         }

@@ -9,8 +9,8 @@ use std::process::Command;
 
 use chasen_testkit::{binary, node, run};
 
-use crate::built_roots;
 use crate::scenario::{Need, Scenario};
+use crate::{built_roots, dotnet};
 
 const DEFAULT_ADDRESS: &str = "127.0.0.1:3233";
 
@@ -43,8 +43,7 @@ fn commands_of(page: &Path) -> Option<Scenario> {
             .into_iter()
             .fold(scenario, |scenario, name| scenario.needing(Need::command(name))),
         "deno" => scenario.needing(Need::Deno),
-        // It has images only.
-        "dotnet" => scenario,
+        "dotnet" => scenario.needing(Need::command("python3")).needing(Need::DotNet),
         "swift" => scenario.needing(Need::RareCommand("swiftc")),
         "rust" => scenario.needing(Need::command("rustc")).needing(Need::Packages),
         _ if is_language => scenario.needing(Need::Command(name.into())),
@@ -95,6 +94,9 @@ fn run_page(page: &Path, commands: &str) {
     let data = home.path().join("chasen");
     if page.ends_with("deno.md") {
         built_roots::lend_deno(&data);
+    }
+    if page.ends_with("dotnet.md") {
+        dotnet::lend(&data);
     }
     let node = node().data(&data).start();
     let address = node.base().trim_start_matches("http://");

@@ -170,7 +170,9 @@ async fn unicode() {
     let document = node.anonymous().get("/").await.unwrap().json();
     for (family, kinds) in document["runtimes"].as_object().unwrap() {
         let Some((_, code)) = WINTER.iter().find(|(known, _)| known == family) else {
-            assert_eq!(kinds.as_array().unwrap().len(), 1, "{family} has several kinds and no function here");
+            let several = kinds.as_array().unwrap().len() > 1;
+            // One family's functions are no text.
+            assert!(!several || family == "dotnet", "{family} has several kinds and no function here");
             continue;
         };
         for kind in kinds.as_array().unwrap() {

@@ -15,6 +15,7 @@ mod built_roots;
 mod concurrency;
 mod docker;
 mod docs;
+mod dotnet;
 mod functions;
 mod hostile_archives;
 mod hostile_code;
@@ -65,6 +66,7 @@ fn main() -> ExitCode {
         concurrency::scenarios(),
         docker::scenarios(),
         docs::scenarios(),
+        dotnet::scenarios(),
         hostile_archives::scenarios(),
         hostile_code::scenarios(),
         hostile_json::scenarios(),

@@ -6,7 +6,7 @@ use chasen_testkit::{docker, everything_is_needed, has_command, is_root};
 use libtest_mimic::{Completion, Trial};
 
 use crate::memory_group::MemoryGroup;
-use crate::{built_roots, npm};
+use crate::{built_roots, dotnet, npm};
 
 /// What a scenario needs of the machine.
 #[derive(Debug, Clone)]
@@ -25,6 +25,8 @@ pub(crate) enum Need {
     RealRoots,
     /// Deno, from where the platform's own recipe has it.
     Deno,
+    /// .NET with its SDK, from there too.
+    DotNet,
     /// A container engine.
     Engine,
     /// What images of tests are made of.
@@ -48,6 +50,7 @@ impl Need {
                 .is_none()
                 .then(|| "whole systems take minutes and gigabytes: set CHASEN_TEST_ROOTFS=1".to_owned()),
             Self::Deno => built_roots::deno().as_ref().err().cloned(),
+            Self::DotNet => dotnet::sdk().as_ref().err().cloned(),
             Self::Engine => docker::engine().err(),
             Self::MemoryGroup => MemoryGroup::new("chasen-need", 1 << 30).err(),
             Self::StaticProxy => match chasen_test_images::of_shell("any") {

@@ -8,9 +8,9 @@ use serde_json::{Value, json};
 
 use crate::harness::{Proxy, answer, program};
 
-/// Families whose launchers are built in, one whose launcher is built beside the modules of the others, two that
+/// Families whose launchers are built in, two whose launchers are built beside the modules of the others, two that
 /// are compiled, and executables.
-const FAMILIES: [&str; 8] = ["go", "java", "native", "nodejs", "php", "python", "ruby", "rust"];
+const FAMILIES: [&str; 9] = ["dotnet", "go", "java", "native", "nodejs", "php", "python", "ruby", "rust"];
 /// Names the folder of what functions find installed, where there is one.
 const MODULES: &str = "CHASEN_LAUNCHER_MODULES";
 
