@@ -15,6 +15,7 @@ use crate::authenticate::Caller;
 use crate::controller::Controller;
 use crate::entities::{ActionAddress, ResolvedAction};
 use crate::entitle::Rights;
+use crate::turns::Turn;
 use crate::wire::error::ApiError;
 use crate::wire::memory::Held;
 use crate::wire::query::Query;
@@ -41,6 +42,11 @@ impl Call<'_> {
     /// The caller's own namespace.
     pub(crate) fn own(&self) -> &EntityName {
         &self.caller.identity.namespace.name
+    }
+
+    /// Waits for a turn to read much.
+    pub(crate) async fn turn(&self) -> Turn<'_> {
+        self.controller.turns.take(Some(&self.caller.usage.reads)).await
     }
 
     /// Reads the namespace segment of a path.

@@ -11,12 +11,12 @@ use chasen_spi::{
 
 use crate::activate::Switch;
 use crate::api::info::InfoDocuments;
-use crate::api::listing::Turns;
 use crate::authenticate::Identities;
 use crate::config::ControllerConfig;
 use crate::entities::Entities;
 use crate::entitle::Rights;
 use crate::throttle::Throttles;
+use crate::turns::Turns;
 use crate::wire::memory::MemoryBound;
 
 /// What a controller is wired from.

@@ -18,6 +18,7 @@ mod entities;
 mod entitle;
 mod routes;
 mod throttle;
+mod turns;
 mod web;
 mod wire;
 

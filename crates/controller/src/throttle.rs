@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use chasen_entity::{Millis, UserLimits, error_text};
 
 use crate::config::Rates;
+use crate::turns::OwnTurns;
 use crate::wire::error::ApiError;
 
 const MINUTE: Millis = 60_000;
@@ -18,6 +19,8 @@ pub(crate) struct Usage {
     invocations: MinuteCount,
     fires: MinuteCount,
     in_flight: AtomicU32,
+    /// What it reads at once.
+    pub(crate) reads: OwnTurns,
 }
 
 /// Requests of a calendar minute: its number, then 32 bits of how many there were in it.

@@ -93,7 +93,7 @@ pub(super) async fn page_of(call: &AdminCall<'_>, database: &str) -> Result<Repl
     let database = Database::named(database).ok_or_else(ApiError::not_found)?;
     let docs = call.query.flag("docs", false)?;
     let controller = call.controller;
-    let _turn = controller.turns.take().await;
+    let _turn = controller.turns.take(None).await;
     let stores = Stores {
         artifacts: &**controller.entities.store(),
         subjects: call.subjects(),

@@ -7,9 +7,9 @@ use chasen_entity::Millis;
 use chasen_spi::{Document, DocumentId, DocumentQuery};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::call::Call;
+use crate::turns::Turn;
 use crate::wire::error::ApiError;
 use crate::wire::memory::Held;
 use crate::wire::query::Page;
@@ -17,23 +17,6 @@ use crate::wire::reply::Reply;
 
 /// Elements read at once.
 const PIECE: u64 = 10;
-/// Lists read at the same time; more wait for their turn.
-const AT_ONCE: usize = 16;
-
-/// The turns of all lists.
-pub(crate) struct Turns(Semaphore);
-
-impl Turns {
-    pub(crate) fn new() -> Self {
-        Self(Semaphore::new(AT_ONCE))
-    }
-
-    /// Waits for a turn.
-    pub(crate) async fn take(&self) -> Option<SemaphorePermit<'_>> {
-        // The semaphore is never closed; a missing permit would only lift the bound.
-        self.0.acquire().await.ok()
-    }
-}
 
 /// Answers the page of entities that a request asks for, or their number. `query` says of which; its `skip` and
 /// `limit` are the request's. `push` writes one document with [`Listing::push_document`].
@@ -91,13 +74,13 @@ pub(crate) struct Listing<'a, K> {
     last: Option<K>,
     text: Vec<u8>,
     held: Held,
-    _turn: Option<SemaphorePermit<'a>>,
+    _turn: Turn<'a>,
 }
 
 impl<'a, K: Ord> Listing<'a, K> {
     /// Waits for a turn to read this page.
     pub(crate) async fn begin(call: &'a Call<'a>, page: Page) -> Self {
-        let turn = call.controller.turns.take().await;
+        let turn = call.turn().await;
         Self {
             call,
             next: page,

@@ -144,7 +144,7 @@ pub(super) async fn read_into<T: Default + Send + 'static>(
     query: &ActivationQuery,
     mut take: impl FnMut(&mut T, &Activation) -> ControlFlow<()> + Send + 'static,
 ) -> Result<T, ApiError> {
-    let _turn = call.controller.turns.take().await;
+    let _turn = call.turn().await;
     let taken = Arc::new(Mutex::new(T::default()));
     let shared = taken.clone();
     let visitor: RecordVisitor = Box::new(move |record| take(&mut shared.lock(), record));

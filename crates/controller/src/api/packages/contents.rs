@@ -95,7 +95,7 @@ async fn each(
     path: &EntityPath,
     mut visit: impl FnMut(&Document) -> Result<(), ApiError>,
 ) -> Result<(), ApiError> {
-    let _turn = call.controller.turns.take().await;
+    let _turn = call.turn().await;
     let mut query = query(path);
     let mut last = None;
     loop {
