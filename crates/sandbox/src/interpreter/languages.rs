@@ -229,3 +229,35 @@ fn rust(output: &Output, root: &Path) -> Result<Answer, String> {
     }
     Ok(Answer { program, version, needs: vec![home] })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::ExitStatusExt;
+    use std::process::ExitStatus;
+
+    use super::*;
+
+    #[test]
+    fn the_newest_runtime_of_dotnet_counts_where_there_is_an_sdk() {
+        let root = tempfile::tempdir().unwrap();
+        let said = |text: &str| {
+            let output = Output {
+                status: ExitStatus::from_raw(0),
+                stdout: text.as_bytes().to_vec(),
+                stderr: Vec::new(),
+            };
+            dotnet(&output, root.path()).map(|answer| (answer.version, answer.needs))
+        };
+        let text = "Microsoft.AspNetCore.App 9.0.1 [/opt/net/shared/Microsoft.AspNetCore.App]\n\
+                    Microsoft.NETCore.App 3.1.2 [/opt/net/shared/Microsoft.NETCore.App]\n\
+                    Microsoft.NETCore.App 8.0.4 [/opt/net/shared/Microsoft.NETCore.App]\n";
+        assert_eq!(said(text).unwrap_err(), "is 8.0.4 but lacks its SDK, /opt/net/sdk");
+        let compiler = root.path().join("opt/net/sdk/8.0.204/Roslyn/bincore");
+        std::fs::create_dir_all(&compiler).unwrap();
+        std::fs::write(compiler.join("csc.dll"), "").unwrap();
+        assert_eq!(said(text), Ok(("8.0.4".to_owned(), vec![PathBuf::from("/opt/net")])));
+        for unclear in ["", "Microsoft.NETCore.App", "Microsoft.NETCore.App 3.1.2 [/]", "3.1.2"] {
+            assert_eq!(said(unclear).unwrap_err(), "does not say what it is", "{unclear}");
+        }
+    }
+}
