@@ -11,6 +11,7 @@ use chasen_spi::{
     Invoker, ReadyContainer, RunFailure, RunReport, StartFailure, StartRequest, StartedContainer,
 };
 use chasen_telemetry::clock;
+use tokio::sync::Notify;
 
 /// A domain whose containers are nothing but a number.
 #[derive(Debug, Default)]
@@ -22,7 +23,8 @@ pub struct NullDomain {
 impl Invoker for NullDomain {
     async fn start(&self, request: StartRequest) -> Result<StartedContainer, StartFailure> {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
-        let container = Arc::new(NullContainer { id, slots: request.action.limits.concurrency });
+        let slots = request.action.limits.concurrency;
+        let container = Arc::new(NullContainer { id, slots, retired: Notify::new() });
         Ok(StartedContainer { container, init_started_at: clock::now(), init_time: Duration::ZERO })
     }
 
@@ -36,6 +38,7 @@ impl Invoker for NullDomain {
 struct NullContainer {
     id: u64,
     slots: u32,
+    retired: Notify,
 }
 
 #[async_trait]
@@ -71,8 +74,35 @@ impl ReadyContainer for NullContainer {
     }
 
     async fn gone(&self) {
-        std::future::pending().await
+        self.retired.notified().await;
     }
 
-    fn retire(&self) {}
+    fn retire(&self) {
+        self.retired.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicBool;
+
+    use chasen_spi::memory::invocation;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn containers_go_when_their_action_has_a_newer_state() {
+        let first = Arc::new(invocation("guest", "a", "null", "{}"));
+        let request = StartRequest {
+            key: first.key(),
+            action: Arc::clone(&first.action),
+            first: Arc::clone(&first),
+            siblings: 0,
+            needed: Arc::new(AtomicBool::new(true)),
+        };
+        let container = NullDomain::default().start(request).await.unwrap().container;
+        assert!(tokio::time::timeout(Duration::ZERO, container.gone()).await.is_err());
+        container.retire();
+        container.gone().await;
+    }
 }
