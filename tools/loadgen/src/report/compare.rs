@@ -2,6 +2,7 @@
 
 use super::text::number;
 use super::{Report, html};
+use crate::target::printable;
 
 /// One figure of both.
 #[derive(Debug, Clone, PartialEq)]
@@ -46,8 +47,9 @@ impl Comparison {
     #[must_use]
     pub fn to_text(&self) -> String {
         let Self { before, after, rows } = self;
-        let mut text =
-            format!("before: {}, {}\nafter:  {}, {}\n", before.title, before.made, after.title, after.made);
+        // Who knows whose reports these are?
+        let name = |report: &Report| format!("{}, {}", printable(&report.title), printable(&report.made));
+        let mut text = format!("before: {}\nafter:  {}\n", name(before), name(after));
         if before.pace != after.pace {
             text += &format!("the runs differ: {} / {}\n", before.pace.line(), after.pace.line());
         }
@@ -78,7 +80,7 @@ mod tests {
         let (before, mut after) = (sample(), sample());
         after.rate = 750.0;
         after.pace.clients = 9;
-        after.title = "<i>".to_owned();
+        after.title = "<i>\u{1b}[2J".to_owned();
         let comparison = Comparison::new(before, after);
         assert_eq!(comparison.rows.first().and_then(|row| row.ratio), Some(1.5));
         let text = comparison.to_text();
@@ -86,6 +88,7 @@ mod tests {
             text.contains("1.500") && text.contains("p99.99 ms") && text.contains("the runs differ"),
             "{text}"
         );
+        assert!(!text.contains('\u{1b}'), "{text}");
         let page = comparison.to_html();
         assert!(page.contains("&lt;i&gt;") && page.matches("class=\"line s1\"").count() == 3, "{page}");
     }
