@@ -6,6 +6,7 @@ use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::Command;
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::Instant;
 
 use chasen_testkit::{Finished, GUEST, Node, PATIENCE, Process, Signal, chasen, node, run};
 use serde_json::{Value, json};
@@ -228,7 +229,8 @@ fn interrupted_twice() {
     let mut process = Process::start(command, &folder.path().join("log"));
     while !paths.recv_timeout(PATIENCE).unwrap().contains("/activations/") {}
     // Two signals of one sort may become one: until it ends, it is asked to.
-    while !process.has_ended() {
+    let begun = Instant::now();
+    while !process.has_ended() && begun.elapsed() < PATIENCE {
         process.signal(Signal::INT);
         std::thread::yield_now();
     }
