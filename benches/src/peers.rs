@@ -1,7 +1,7 @@
 //! The same closed loop against others: plain servers, and platforms of the registries, which are installed into a
 //! folder of the user's cache. Runs only when it is asked for.
 
-use std::net::{TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread::sleep;
@@ -20,6 +20,14 @@ use crate::{Failure, kinds, node_http};
 const REPETITIONS: usize = 3;
 /// The release of workerd that is installed.
 const WORKERD: &str = "workerd@1.20261117.1";
+/// The release of wasmtime that is built: the newest for this project's compiler.
+const WASMTIME: &str = "48.0.8";
+/// What `wasmtime serve` needs of it, its allocator for many instances included.
+const WASMTIME_FEATURES: &str =
+    "serve,run,component-model,cranelift,parallel-compilation,pooling-allocator,wat";
+/// Calls that an instance of wasmtime answers before it is dropped: its own default, and as good as any number.
+const FRESH: u32 = 1;
+const REUSED: u32 = 1_000_000_000;
 const SOURCES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/peers");
 /// Longest start of a server, and pause between two looks.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -67,11 +75,14 @@ pub(crate) fn run(report: &mut Report) -> Result<(), Failure> {
         peers.push(Peer { name, host: node.host.clone(), action, _plain: None, best: (0.0, 0.0, 0.0) });
     }
     let cache = cache()?;
+    let wasmtime = installed_wasmtime(&cache).map_err(|why| why.to_string());
     for (name, start) in [
         ("plain hyper", Box::new(Plain::hyper) as Box<dyn Fn() -> Result<Plain, Failure>>),
         ("plain Node.js", Box::new(node_http::server)),
         ("plain Go", Box::new(|| go(&cache))),
         ("workerd", Box::new(|| workerd(&cache))),
+        ("wasmtime serve, fresh instances", Box::new(|| serve(&wasmtime, FRESH))),
+        ("wasmtime serve, reused instances", Box::new(|| serve(&wasmtime, REUSED))),
     ] {
         match start() {
             Ok(plain) => peers.push(Peer::new(name, plain)),
@@ -116,12 +127,57 @@ fn workerd(cache: &Path) -> Result<Plain, Failure> {
                 .arg(WORKERD),
         )?;
     }
-    // It does not say where it listens: the port was free a moment ago.
+    listening(|address| {
+        let mut command = Command::new(program);
+        command.arg("serve").arg(format!("{SOURCES}/workerd.capnp"));
+        command.arg(format!("--socket-addr=http={address}"));
+        command
+    })
+}
+
+/// Where wasmtime's program is. It comes as source: the first time it is compiled, which cargo tells about on stderr.
+fn installed_wasmtime(cache: &Path) -> Result<PathBuf, Failure> {
+    let root = cache.join(format!("wasmtime-{WASMTIME}"));
+    let program = root.join("bin/wasmtime");
+    if program.exists() {
+        return Ok(program);
+    }
+    // Kept when it is interrupted, so that the next run goes on with it.
+    let build = cache.join("wasmtime-build");
+    eprintln!("wasmtime {WASMTIME} is compiled, this once: about ten minutes of processor time");
+    let done = Command::new("cargo")
+        .args(["install", "wasmtime-cli", "--version", WASMTIME, "--locked"])
+        .args(["--no-default-features", "--features", WASMTIME_FEATURES, "--root"])
+        .arg(&root)
+        .arg("--target-dir")
+        .arg(&build)
+        .stdin(Stdio::null())
+        .status()
+        .map_err(|error| format!("cargo: {error}"))?;
+    if !done.success() {
+        return Err("cargo could not install wasmtime-cli: what it says is above".into());
+    }
+    std::fs::remove_dir_all(build)?;
+    Ok(program)
+}
+
+/// `wasmtime serve` as it is by default, but for the calls that one instance answers.
+fn serve(wasmtime: &Result<PathBuf, String>, calls: u32) -> Result<Plain, Failure> {
+    let program = wasmtime.as_ref().map_err(String::as_str)?;
+    listening(|address| {
+        let mut command = Command::new(program);
+        command.arg("serve").arg(format!("--addr={address}"));
+        command.arg(format!("--max-instance-reuse-count={calls}"));
+        command.arg(format!("{SOURCES}/component.wat"));
+        command
+    })
+}
+
+/// A server that is told where to listen: at a port that was free a moment ago.
+fn listening(command: impl FnOnce(SocketAddr) -> Command) -> Result<Plain, Failure> {
     let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
-    let mut command = Command::new(program);
-    command.arg("serve").arg(format!("{SOURCES}/workerd.capnp")).arg(format!("--socket-addr=http={address}"));
-    command.stdin(Stdio::null()).stdout(Stdio::null());
-    let plain = Plain::at(command.spawn()?, address.to_string());
+    let child = command(address).stdin(Stdio::null()).stdout(Stdio::null()).spawn()?;
+    let plain = Plain::at(child, address.to_string());
     let begun = Instant::now();
     while TcpStream::connect(address).is_err() {
         if begun.elapsed() > PATIENCE {
