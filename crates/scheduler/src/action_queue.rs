@@ -4,7 +4,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use chasen_entity::{ActionKey, ExecutableAction, Invocation, Millis};
+use chasen_entity::{
+    ActionKey, ExecutableAction, Invocation, Millis, Outcome, Response, Revision, error_text,
+};
 use chasen_spi::{Invoker, ReadyContainer, Rejection, Scaling, StartFailure, StartRequest};
 use chasen_telemetry::task;
 use parking_lot::Mutex;
@@ -262,7 +264,11 @@ impl ActionQueue {
     async fn start(self: Arc<Self>, domain: Arc<dyn Invoker>, request: StartRequest) {
         let revision = request.action.revision;
         let kind = request.action.exec.kind.clone();
-        match domain.start(request).await {
+        let mut witness = StartWitness { queue: &self, revision, armed: true };
+        let started = domain.start(request).await;
+        witness.armed = false;
+        drop(witness);
+        match started {
             Ok(started) => {
                 let container = started.container;
                 let id = container.id();
@@ -288,6 +294,25 @@ impl ActionQueue {
                 }
                 self.step(Event::StartFailed { revision }, Some(failure));
             }
+        }
+    }
+}
+
+/// Tells the queue of a start whose task panics: whoever waits for it would wait for nothing.
+struct StartWitness<'a> {
+    queue: &'a Arc<ActionQueue>,
+    revision: Revision,
+    armed: bool,
+}
+
+impl Drop for StartWitness<'_> {
+    fn drop(&mut self) {
+        if self.armed && std::thread::panicking() {
+            let failure = StartFailure::Provision {
+                response: Response::error(Outcome::WhiskError, error_text::NOT_PROVISIONED),
+                reason: "the start broke off".to_owned(),
+            };
+            self.queue.step(Event::StartFailed { revision: self.revision }, Some(failure));
         }
     }
 }

@@ -208,3 +208,44 @@ impl Shared {
         self.surroundings.load.is_full(&invocation.identity.namespace.name, &self.config)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use async_trait::async_trait;
+    use chasen_entity::{Outcome, error_text};
+    use chasen_spi::memory::{MemoryEventLog, invocation};
+    use chasen_spi::{NoLock, StartFailure, StartRequest, StartedContainer};
+
+    use super::*;
+
+    /// A domain with a mistake in it.
+    struct Mistaken;
+
+    #[async_trait]
+    impl Invoker for Mistaken {
+        async fn start(&self, _request: StartRequest) -> Result<StartedContainer, StartFailure> {
+            panic!("a mistake")
+        }
+
+        fn cold_start_estimate(&self, _kind: &str) -> Duration {
+            Duration::ZERO
+        }
+
+        async fn close(&self) {}
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_waits_for_a_start_that_broke_off() {
+        let router = KindRouter::new().route(|_, _| true, Arc::new(Mistaken));
+        let log = Arc::new(MemoryEventLog::default());
+        let scheduler = Scheduler::new(SchedulerConfig::default(), router, log, Arc::new(NoLock));
+        let begun = Instant::now();
+        for _ in 0..2 {
+            let record = scheduler.invoke(invocation("guest", "a", "k:1", "{}")).unwrap().await;
+            assert_eq!(record.response.outcome, Outcome::WhiskError);
+            assert!(record.response.result.as_ref().unwrap().as_str().contains(error_text::NOT_PROVISIONED));
+        }
+        assert!(begun.elapsed() < Duration::from_secs(1));
+        assert_eq!(scheduler.queues(), 0);
+    }
+}
