@@ -102,10 +102,10 @@ namespace Chasen
                             throw new Channel.BrokenException($"frames of kind {frame.Kind} are not for a launcher");
                     }
                 }
-                catch (Refusal refusal)
+                catch (Exception error) when (error is Refusal || Text.IsUnreadable(error))
                 {
                     kind = Channel.DeveloperError;
-                    text = Text.OfError(refusal.Message);
+                    text = Text.OfError(error.Message);
                 }
                 channel.Write(kind, frame.ActivationId, text);
             }
@@ -113,15 +113,7 @@ namespace Chasen
 
         private static JsonElement Parse(byte[] payload)
         {
-            JsonElement message;
-            try
-            {
-                message = Text.Parse(payload);
-            }
-            catch (JsonException error)
-            {
-                throw new Refusal(error.Message);
-            }
+            JsonElement message = Text.Parse(payload);
             return message.ValueKind == JsonValueKind.Object ? message : throw new Refusal(NoObject);
         }
 

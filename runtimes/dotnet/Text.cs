@@ -1,3 +1,4 @@
+using System;
 using System.Globalization;
 using System.IO;
 using System.Text;
@@ -24,6 +25,10 @@ namespace Chasen
 
         /// <summary>The one value of a text.</summary>
         internal static JsonElement Parse(byte[] text) => JsonDocument.Parse(text, Reading).RootElement;
+
+        /// <summary>What reading throws where a text is no JSON, and later where a name or a text in it is no Unicode.</summary>
+        internal static bool IsUnreadable(Exception error) =>
+            error is System.Text.Json.JsonException || error is InvalidOperationException;
 
         /// <summary>Texts as they are, null as nothing, everything else as compact JSON.</summary>
         internal static string Of(JsonElement value)
@@ -70,10 +75,12 @@ namespace Chasen
         internal static string OfError(string text)
         {
             var bytes = new MemoryStream();
+            // The writer takes no halves of characters, which messages of functions may have.
+            byte[] whole = Encoding.UTF8.GetBytes(text);
             using (var writer = new Utf8JsonWriter(bytes, Compact))
             {
                 writer.WriteStartObject();
-                writer.WriteString("error", text);
+                writer.WriteString("error", whole);
                 writer.WriteEndObject();
             }
             return Encoding.UTF8.GetString(bytes.GetBuffer(), 0, (int)bytes.Length);

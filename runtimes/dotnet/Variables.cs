@@ -17,7 +17,14 @@ namespace Chasen
         {
             foreach (JsonProperty variable in variables.EnumerateObject())
             {
-                Set(variable.Name, Text.Of(variable.Value));
+                try
+                {
+                    Set(variable.Name, Text.Of(variable.Value));
+                }
+                catch (Exception error) when (Text.IsUnreadable(error))
+                {
+                    // Half a character.
+                }
             }
         }
 
