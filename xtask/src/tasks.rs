@@ -172,8 +172,10 @@ fn install_modules(chasen: &Path, folder: &Path) -> Result<(), String> {
 /// The launcher of the dotnet kinds, with the SDK that the platform's recipe brings: into the folder that the scenarios
 /// keep it in.
 fn build_dotnet_launcher(chasen: &Path, folder: &Path) -> Result<(), String> {
-    const FILES: [&str; 10] = [
+    const FILES: [&str; 12] = [
         "build.sh",
+        "csc",
+        "sdk.sh",
         "openssl.c",
         "Assemblies.cs",
         "Channel.cs",

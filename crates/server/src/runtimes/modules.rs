@@ -72,6 +72,8 @@ const JAVA: &[(&str, &str)] = &[
 /// What the launcher of the dotnet kinds is built from, as that of the java kinds.
 const DOTNET: &[(&str, &str)] = &[
     ("build.sh", include_str!("../../../../runtimes/dotnet/build.sh")),
+    ("csc", include_str!("../../../../runtimes/dotnet/csc")),
+    ("sdk.sh", include_str!("../../../../runtimes/dotnet/sdk.sh")),
     ("openssl.c", include_str!("../../../../runtimes/dotnet/openssl.c")),
     ("Assemblies.cs", include_str!("../../../../runtimes/dotnet/Assemblies.cs")),
     ("Channel.cs", include_str!("../../../../runtimes/dotnet/Channel.cs")),
