@@ -13,6 +13,7 @@ pub(crate) fn scenarios() -> Vec<Scenario> {
         Scenario::new("throttles::invocations_per_minute_are_counted", rate),
         Scenario::new("throttles::invocations_in_flight_are_counted", concurrency),
         Scenario::new("throttles::overload_is_refused_at_once", overload),
+        Scenario::new("throttles::an_action_at_its_own_bound_is_no_overload", own_bound),
     ]
 }
 
@@ -89,4 +90,23 @@ async fn overload() {
     assert_eq!(refused.status.as_u16(), 503, "{}", refused.text());
     assert!(refused.json()["error"].is_string() && refused.json()["code"].is_string(), "{}", refused.text());
     assert_eq!(node.anonymous().get("/ping").await.unwrap().status.as_u16(), 200);
+}
+
+/// Whose own bound holds an action has asked for too much; the node has not too little.
+async fn own_bound() {
+    let node = node().set("limits.concurrent-invocations", "unlimited");
+    let node = node.set("server.drain-timeout", "1 s").start();
+    let client = node.client();
+    Function::native("sleeps", SLEEPS).limit("instances", 1).put(&client).await;
+    let large = json!({"text": "x".repeat(1_000_000)});
+    // Until its container serves, the queue may be full for another reason.
+    let refused = eventually("the queue is full and the container serves", async || {
+        let reply = client.invoke("sleeps", &large, false).await.unwrap();
+        (reply.status.as_u16() == 429).then_some(reply)
+    })
+    .await;
+    let text = refused.json()["error"].as_str().unwrap_or_default().to_owned();
+    assert!(text.starts_with("Too many concurrent requests in flight (count: "), "{text}");
+    assert!(text.ends_with(", allowed: 1)."), "{text}");
+    assert_throttled(&refused, &text);
 }
