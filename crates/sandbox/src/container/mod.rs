@@ -384,10 +384,14 @@ impl Container for SandboxContainer {
     }
 
     async fn stop(&self) {
-        if let Err(error) = self.parts.cell.kill().await {
-            tracing::warn!(container = self.name(), %error, "the end of a sandbox was not seen");
+        let ended = self.parts.cell.kill().await;
+        let lease = self.lease.lock().take();
+        match ended {
+            Ok(_) => lease.into_iter().for_each(Lease::give_back),
+            Err(error) => {
+                tracing::warn!(container = self.name(), %error, "the end of a sandbox was not seen");
+            }
         }
-        self.lease.lock().take();
         self.layer.lock().take();
     }
 }

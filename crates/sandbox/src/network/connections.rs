@@ -3,6 +3,7 @@
 //! The kernel remembers a connection for up to days, and would hand its late packets to the next
 //! holder of the address.
 
+use std::collections::HashSet;
 use std::net::Ipv4Addr;
 
 use super::error::NetworkError;
@@ -17,18 +18,16 @@ const TUPLE_IP: u16 = 1;
 const TUPLE_IPV4_SOURCE: u16 = 1;
 const ID: u16 = 12;
 const ZONE: u16 = 18;
-const FILTER: u16 = 25;
-const FILTER_ORIGINAL: u16 = 1;
-const FILTER_SOURCE: u32 = 1;
 /// Their acknowledgements fit a socket's default buffer.
 const AT_ONCE: usize = 128;
 
-/// Deletes every connection that `source` opened.
-pub(super) fn forget(socket: &mut Socket, source: Ipv4Addr) -> Result<(), NetworkError> {
+/// Deletes every connection that one of `sources` opened.
+pub(super) fn forget(socket: &mut Socket, sources: &HashSet<Ipv4Addr>) -> Result<(), NetworkError> {
     let mut deletions = Vec::new();
-    socket.ask(&list(source), |_, body| {
+    let list = Message::new((SUBSYSTEM << 8) | GET, DUMP, &HEADER, &Attributes::new());
+    socket.ask(&Step::new("list the connections of sandboxes", list), |_, body| {
         let entry = body.get(HEADER.len()..).unwrap_or_default();
-        if is_from(entry, source) {
+        if source(entry).is_some_and(|source| sources.contains(&source)) {
             deletions.push(delete(entry));
         }
     })?;
@@ -40,15 +39,6 @@ pub(super) fn forget(socket: &mut Socket, source: Ipv4Addr) -> Result<(), Networ
         }
     }
     Ok(())
-}
-
-fn list(source: Ipv4Addr) -> Step {
-    let address = Attributes::new().bytes(TUPLE_IPV4_SOURCE, &source.octets());
-    let wanted = Attributes::new()
-        .nest(TUPLE_ORIGINAL, Attributes::new().nest(TUPLE_IP, address))
-        .nest(FILTER, Attributes::new().u32(FILTER_ORIGINAL, FILTER_SOURCE));
-    let message = Message::new((SUBSYSTEM << 8) | GET, DUMP, &HEADER, &wanted);
-    Step::new("list the connections of a sandbox", message)
 }
 
 /// Names one entry of the list by what makes it unique.
@@ -64,13 +54,11 @@ fn delete(entry: &[u8]) -> Step {
     Step::new("forget a connection of a sandbox", message)
 }
 
-/// Checks again what the kernel was asked to filter: a deletion must not hit a stranger.
-fn is_from(entry: &[u8], source: Ipv4Addr) -> bool {
+/// Who opened the connection.
+fn source(entry: &[u8]) -> Option<Ipv4Addr> {
     let inner = |bytes, wanted| attributes(bytes).find_map(|(kind, value)| (kind == wanted).then_some(value));
-    inner(entry, TUPLE_ORIGINAL)
-        .and_then(|tuple| inner(tuple, TUPLE_IP))
-        .and_then(|addresses| inner(addresses, TUPLE_IPV4_SOURCE))
-        .is_some_and(|found| *found == source.octets())
+    let addresses = inner(inner(entry, TUPLE_ORIGINAL)?, TUPLE_IP)?;
+    inner(addresses, TUPLE_IPV4_SOURCE)?.first_chunk::<4>().map(|octets| Ipv4Addr::from(*octets))
 }
 
 #[cfg(test)]
@@ -86,11 +74,10 @@ mod tests {
     }
 
     #[test]
-    fn only_entries_of_the_source_match() {
-        let source = Ipv4Addr::new(100, 64, 0, 2);
-        assert!(is_from(entry(source).as_bytes(), source));
-        assert!(!is_from(entry(Ipv4Addr::new(100, 64, 0, 3)).as_bytes(), source));
-        assert!(!is_from(&[], source));
+    fn who_opened_a_connection_is_read_from_its_entry() {
+        let opener = Ipv4Addr::new(100, 64, 0, 2);
+        assert_eq!(source(entry(opener).as_bytes()), Some(opener));
+        assert_eq!(source(&[]), None);
     }
 
     #[test]

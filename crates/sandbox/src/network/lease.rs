@@ -1,7 +1,7 @@
 //! A sandbox's hold on its network namespace.
 
 use std::net::Ipv4Addr;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 
 use super::pool::{Pool, Prepared};
@@ -10,31 +10,40 @@ use super::pool::{Pool, Prepared};
 /// it; its address goes to another sandbox only after its link is gone.
 #[derive(Debug)]
 pub struct Lease {
-    namespace: OwnedFd,
-    slot: u16,
-    address: Ipv4Addr,
+    prepared: Arc<Prepared>,
     pool: Arc<Pool>,
+    /// Whether nobody is in it any more.
+    is_left: bool,
 }
 
 impl Lease {
-    pub(super) fn new(prepared: Prepared, pool: Arc<Pool>) -> Self {
-        let Prepared { namespace, slot, address } = prepared;
-        Self { namespace, slot, address, pool }
+    pub(super) fn new(prepared: Arc<Prepared>, pool: Arc<Pool>) -> Self {
+        Self { prepared, pool, is_left: false }
     }
 
     /// The namespace, for `setns` with `CLONE_NEWNET`.
     pub fn fd(&self) -> BorrowedFd<'_> {
-        self.namespace.as_fd()
+        self.prepared.namespace.as_fd()
     }
 
     /// The sandbox's address on its `eth0`.
     pub fn address(&self) -> Ipv4Addr {
-        self.address
+        self.prepared.address
+    }
+
+    /// Gives it back when every process of the sandbox is gone. If nothing has passed and nothing is left behind it is as
+    /// good as new, and serves another sandbox; else it ends as if it were dropped.
+    pub fn give_back(mut self) {
+        self.is_left = true;
     }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.pool.retire(self.slot);
+        if self.is_left {
+            self.pool.give_back(Arc::clone(&self.prepared));
+        } else {
+            self.pool.retire(self.prepared.slot);
+        }
     }
 }

@@ -159,15 +159,20 @@ impl Maker {
         Ok(())
     }
 
-    /// Removes the network of sandbox number `slot`, and what the kernel remembers of its
-    /// connections: the next holder of the address must not receive their answers.
+    /// Removes the network of sandbox number `slot`.
     pub(super) fn remove(&mut self, slot: u16) -> Result<(), NetworkError> {
         match self.links.run(&[link::remove(&self.names.pair(slot))]) {
             // The namespace died with its processes and took the pair along.
-            Err(error) if error.is_absent() => {}
-            removed => removed?,
+            Err(error) if error.is_absent() => Ok(()),
+            removed => removed,
         }
-        connections::forget(&mut self.filter, self.block.address(slot))
+    }
+
+    /// Removes what the kernel remembers of the connections of sandboxes that have ended: the next holder of an address
+    /// must not receive their answers.
+    pub(super) fn forget(&mut self, slots: &[u16]) -> Result<(), NetworkError> {
+        let sources = slots.iter().map(|slot| self.block.address(*slot)).collect();
+        connections::forget(&mut self.filter, &sources)
     }
 
     /// Lets the links by which sandboxes leave the machine now forward.

@@ -11,6 +11,7 @@
 
 mod block;
 mod connections;
+mod counters;
 mod demand;
 mod error;
 mod forwarding;

@@ -1,10 +1,10 @@
-//! A new network namespace, and a socket that speaks for it.
+//! Network namespaces: new ones with a socket that speaks for them, and visits.
 
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::thread;
 
-use nix::sched::{CloneFlags, unshare};
+use nix::sched::{CloneFlags, setns, unshare};
 
 use super::error::NetworkError;
 use super::netlink::Socket;
@@ -46,15 +46,32 @@ impl AsFd for Namespace {
 
 /// Runs `work` in a new network namespace, which ends with it unless `work` holds it.
 pub(super) fn inside<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T, NetworkError> {
+    aside(|| {
+        unshare(CloneFlags::CLONE_NEWNET)
+            .map_err(|error| NetworkError::kernel("make a network namespace", error.into()))?;
+        Ok(work())
+    })
+}
+
+/// Runs `work` in `namespace`.
+pub(super) fn visit<T: Send>(
+    namespace: BorrowedFd<'_>,
+    work: impl FnOnce() -> T + Send,
+) -> Result<T, NetworkError> {
+    aside(|| {
+        setns(namespace, CloneFlags::CLONE_NEWNET)
+            .map_err(|error| NetworkError::kernel("enter a network namespace", error.into()))?;
+        Ok(work())
+    })
+}
+
+/// Runs `work` on a thread of its own.
+fn aside<T: Send>(work: impl FnOnce() -> Result<T, NetworkError> + Send) -> Result<T, NetworkError> {
     let thread_failed = |error| NetworkError::kernel("start a thread for a network namespace", error);
     thread::scope(|scope| {
         let born = thread::Builder::new()
-            .name("network-birth".into())
-            .spawn_scoped(scope, || {
-                unshare(CloneFlags::CLONE_NEWNET)
-                    .map_err(|error| NetworkError::kernel("make a network namespace", error.into()))?;
-                Ok(work())
-            })
+            .name("network-visit".into())
+            .spawn_scoped(scope, work)
             .map_err(thread_failed)?;
         born.join().unwrap_or_else(|_| Err(thread_failed(std::io::Error::other("the thread died"))))
     })

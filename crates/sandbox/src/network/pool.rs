@@ -1,11 +1,12 @@
 //! The stock of prepared namespaces and the thread that keeps it.
 //!
 //! Takers, in any async task, touch the stock under a short lock. One thread does everything that
-//! asks the kernel: what to do next follows from the stock alone ([`Stock::next`]).
+//! asks the kernel: what to do next follows from the stock alone ([`Stock::next`]). A namespace that comes back
+//! as it went serves again: making and removing one costs more than all else of a sandbox's start and end.
 
 use std::collections::VecDeque;
 use std::net::Ipv4Addr;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -13,6 +14,7 @@ use parking_lot::{Condvar, Mutex};
 use tokio::sync::oneshot;
 
 use super::block::{SLOTS, Slots};
+use super::counters::Counters;
 use super::demand::Demand;
 use super::error::NetworkError;
 use super::lease::Lease;
@@ -24,9 +26,16 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const WAITERS: usize = 1024;
 /// Removals go before waiting takers when more than these have piled up.
 const RETIRED: usize = 32;
+/// The connections of removed networks are forgotten together, when they are so many or the first has waited so long:
+/// each time the kernel looks through all that it knows of the whole machine.
+const FORGOTTEN_AT_ONCE: usize = 256;
+const FORGOTTEN_AFTER: Duration = Duration::from_secs(1);
 /// How long the thread leaves a taker alone before it replaces what was taken, unless nothing is left: both would wait for
 /// the same locks of the kernel.
 const QUIET: Duration = Duration::from_millis(20);
+/// How long after the last taker more is kept ready than is wanted: where sandboxes end as fast as others start, what
+/// comes back is what is taken next.
+const SPARE: Duration = Duration::from_secs(1);
 /// How long the thread rests after it failed to prepare a namespace that nobody waited for.
 const REST: Duration = Duration::from_secs(1);
 
@@ -36,32 +45,54 @@ pub(super) struct Prepared {
     pub(super) namespace: OwnedFd,
     pub(super) slot: u16,
     pub(super) address: Ipv4Addr,
+    /// What its counters are as long as nobody uses it; `None` if they cannot be told.
+    pub(super) unused: Option<Counters>,
 }
+
+/// A slot has one network at a time.
+impl PartialEq for Prepared {
+    fn eq(&self, other: &Self) -> bool {
+        self.slot == other.slot
+    }
+}
+
+impl Eq for Prepared {}
 
 type Waiter = oneshot::Sender<Result<Lease, NetworkError>>;
 
 #[derive(Debug)]
 struct Stock {
-    ready: VecDeque<Prepared>,
+    ready: VecDeque<Arc<Prepared>>,
+    /// What ended sandboxes gave back, which may be as good as new.
+    returned: VecDeque<Arc<Prepared>>,
     waiters: VecDeque<Waiter>,
     /// Slots of sandboxes that ended or failed to begin, whose links may still be there.
     retired: VecDeque<u16>,
+    /// Slots whose links are gone, but whose connections the kernel remembers; and since when there are any.
+    remembered: Vec<u16>,
+    remembered_since: Option<Instant>,
     slots: Slots,
     demand: Demand,
     /// Nothing is prepared before this time.
     rest_until: Option<Instant>,
     /// Nothing is prepared before this time while something is ready.
     quiet_until: Option<Instant>,
+    /// Surplus is kept before this time.
+    spare_until: Option<Instant>,
     closed: bool,
 }
 
 /// What the thread does next.
 #[derive(Debug, PartialEq, Eq)]
 enum Next {
+    /// See whether what was given back is as good as new.
+    LookAt(Arc<Prepared>),
     /// Make the network of a slot: for a waiter, else for the stock.
     Make(u16),
     /// Remove the network of a slot.
     Remove(u16),
+    /// Make the kernel forget the connections of these slots.
+    Forget(Vec<u16>),
     /// Tell the first waiter that there is no address left.
     Refuse,
     /// Wait until something changes, or for this long.
@@ -76,34 +107,58 @@ impl Stock {
             return Next::Close;
         }
         self.waiters.retain(|waiter| !waiter.is_closed());
+        if let Some(returned) = self.returned.pop_front() {
+            return Next::LookAt(returned);
+        }
         let crowded = self.retired.len() > RETIRED;
+        let mut forget = self.remembered.len() >= FORGOTTEN_AT_ONCE;
         if !self.waiters.is_empty() && !crowded {
             if let Some(slot) = self.slots.take() {
                 return Next::Make(slot);
             }
             if self.retired.is_empty() {
-                return Next::Refuse;
+                if self.remembered.is_empty() {
+                    return Next::Refuse;
+                }
+                forget = true;
             }
         }
-        if let Some(slot) = self.retired.pop_front() {
+        if !forget && let Some(slot) = self.retired.pop_front() {
             return Next::Remove(slot);
         }
+        let patience = self.remembered_since.map(|since| (since + FORGOTTEN_AFTER).duration_since(now));
+        if forget || patience.is_some_and(|patience| patience.is_zero()) {
+            self.remembered_since = None;
+            return Next::Forget(std::mem::take(&mut self.remembered));
+        }
         let target = self.demand.target(now);
+        let patience = patience.unwrap_or(Duration::MAX);
         if self.ready.len() > target {
+            if let Some(spare) = self.spare_until.map(|until| until.duration_since(now))
+                && !spare.is_zero()
+            {
+                return Next::Wait(spare.min(patience));
+            }
             // The oldest ones stay: they are as good as new.
             return self.ready.pop_back().map_or(Next::Wait(REST), |surplus| Next::Remove(surplus.slot));
         }
         let quiet = self.quiet_until.filter(|_| !self.ready.is_empty());
         let resting = self.rest_until.max(quiet).and_then(|until| until.checked_duration_since(now));
         if let Some(rest) = resting.filter(|rest| !rest.is_zero()) {
-            return Next::Wait(rest);
+            return Next::Wait(rest.min(patience));
         }
         if self.ready.len() < target
             && let Some(slot) = self.slots.take()
         {
             return Next::Make(slot);
         }
-        Next::Wait(self.demand.patience())
+        Next::Wait(self.demand.patience().min(patience))
+    }
+
+    /// The links of a slot are gone.
+    fn removed(&mut self, slot: u16, now: Instant) {
+        self.remembered.push(slot);
+        self.remembered_since.get_or_insert(now);
     }
 }
 
@@ -119,12 +174,16 @@ impl Pool {
     pub(super) fn new(prepared: usize, lazy: bool) -> Arc<Self> {
         let stock = Stock {
             ready: VecDeque::new(),
+            returned: VecDeque::new(),
             waiters: VecDeque::new(),
             retired: VecDeque::new(),
+            remembered: Vec::new(),
+            remembered_since: None,
             slots: Slots::new(),
             demand: Demand::new(prepared, lazy, Instant::now()),
             rest_until: None,
             quiet_until: None,
+            spare_until: None,
             closed: false,
         };
         Arc::new(Self { stock: Mutex::new(stock), changed: Condvar::new() })
@@ -138,9 +197,11 @@ impl Pool {
                 return Err(NetworkError::Closed);
             }
             let ready = stock.ready.pop_front();
-            stock.demand.taken(ready.is_some(), Instant::now());
+            let now = Instant::now();
+            stock.demand.taken(ready.is_some(), now);
+            stock.spare_until = Some(now + SPARE);
             if let Some(prepared) = ready {
-                stock.quiet_until = Some(Instant::now() + QUIET);
+                stock.quiet_until = Some(now + QUIET);
                 self.changed.notify_one();
                 return Ok(Lease::new(prepared, Arc::clone(self)));
             }
@@ -161,6 +222,12 @@ impl Pool {
     /// Gives the slot of an ended sandbox back.
     pub(super) fn retire(&self, slot: u16) {
         self.stock.lock().retired.push_back(slot);
+        self.changed.notify_one();
+    }
+
+    /// Gives back a namespace in which nobody is any more.
+    pub(super) fn give_back(&self, prepared: Arc<Prepared>) {
+        self.stock.lock().returned.push_back(prepared);
         self.changed.notify_one();
     }
 
@@ -187,22 +254,41 @@ impl Pool {
                 }
             };
             match next {
+                Next::LookAt(returned) => self.look_at(returned),
                 Next::Make(slot) => self.make(&mut maker, slot),
                 Next::Remove(slot) => self.remove(&mut maker, slot),
+                Next::Forget(slots) => self.forget(&mut maker, slots),
                 Next::Refuse => self.answer(Err(NetworkError::Exhausted(SLOTS))),
                 Next::Wait(_) => {}
                 Next::Close => {
-                    self.stock.lock().ready.clear();
+                    let mut stock = self.stock.lock();
+                    stock.ready.clear();
+                    stock.returned.clear();
+                    drop(stock);
                     return maker.tear_down();
                 }
             }
         }
     }
 
+    /// What is as good as new serves again; else it goes the way of what was not given back.
+    fn look_at(self: &Arc<Self>, returned: Arc<Prepared>) {
+        let counters = Counters::of(returned.namespace.as_fd()).ok();
+        let is_unused =
+            counters.zip(returned.unused.as_ref()).is_some_and(|(now, first)| now.are_still(first));
+        if is_unused {
+            self.answer(Ok(returned));
+        } else {
+            self.stock.lock().retired.push_back(returned.slot);
+        }
+    }
+
     fn make(self: &Arc<Self>, maker: &mut Maker, slot: u16) {
         match maker.make(slot) {
             Ok(namespace) => {
-                self.answer(Ok(Prepared { namespace, slot, address: maker.address(slot) }));
+                let unused = Counters::of(namespace.as_fd()).ok();
+                let address = maker.address(slot);
+                self.answer(Ok(Arc::new(Prepared { namespace, slot, address, unused })));
             }
             Err(error) => {
                 self.stock.lock().retired.push_back(slot);
@@ -213,7 +299,7 @@ impl Pool {
 
     /// Gives the first waiter who is still there what was made, or the error; without a waiter it
     /// goes to the stock, or to the log.
-    fn answer(self: &Arc<Self>, made: Result<Prepared, NetworkError>) {
+    fn answer(self: &Arc<Self>, made: Result<Arc<Prepared>, NetworkError>) {
         let waiter = {
             let mut stock = self.stock.lock();
             let waiter = std::iter::from_fn(|| stock.waiters.pop_front()).find(|waiter| !waiter.is_closed());
@@ -238,10 +324,23 @@ impl Pool {
 
     fn remove(&self, maker: &mut Maker, slot: u16) {
         match maker.remove(slot) {
-            Ok(()) => self.stock.lock().slots.free(slot),
+            Ok(()) => self.stock.lock().removed(slot, Instant::now()),
             // Nobody gets an address whose old network may still be there.
             Err(error) => {
                 tracing::warn!(%error, address = %maker.address(slot), "an address is lost until the node restarts")
+            }
+        }
+    }
+
+    fn forget(&self, maker: &mut Maker, slots: Vec<u16>) {
+        match maker.forget(&slots) {
+            Ok(()) => {
+                let mut stock = self.stock.lock();
+                slots.into_iter().for_each(|slot| stock.slots.free(slot));
+            }
+            Err(error) => {
+                let count = slots.len();
+                tracing::warn!(%error, count, "addresses are lost until the node restarts");
             }
         }
     }
@@ -262,9 +361,9 @@ mod tests {
         made
     }
 
-    fn prepared(slot: u16) -> Prepared {
+    fn prepared(slot: u16) -> Arc<Prepared> {
         let namespace = std::fs::File::open("/dev/null").unwrap().into();
-        Prepared { namespace, slot, address: Ipv4Addr::UNSPECIFIED }
+        Arc::new(Prepared { namespace, slot, address: Ipv4Addr::UNSPECIFIED, unused: None })
     }
 
     #[test]
@@ -302,6 +401,8 @@ mod tests {
         let _made = wait_for_one(&mut stock);
         stock.retired.push_back(7);
         assert_eq!(stock.next(now), Next::Remove(7));
+        stock.removed(7, now);
+        assert_eq!(stock.next(now), Next::Forget(vec![7]), "at once: somebody needs it");
         assert_eq!(stock.next(now), Next::Refuse);
         stock.slots.free(7);
         assert_eq!(stock.next(now), Next::Make(7));
@@ -323,10 +424,41 @@ mod tests {
         let (mut stock, now) = stock(2);
         stock.quiet_until = Some(now + QUIET);
         assert_eq!(stock.next(now), Next::Make(2));
-        let namespace = OwnedFd::from(std::fs::File::open("/dev/null").unwrap());
-        stock.ready.push_back(Prepared { namespace, slot: 2, address: Ipv4Addr::LOCALHOST });
+        stock.ready.push_back(prepared(2));
         assert_eq!(stock.next(now), Next::Wait(QUIET));
         assert_eq!(stock.next(now + QUIET), Next::Make(3));
+    }
+
+    #[test]
+    fn what_comes_back_is_looked_at_before_anything_is_made() {
+        let (mut stock, now) = stock(0);
+        let _made = wait_for_one(&mut stock);
+        stock.returned.push_back(prepared(9));
+        assert_eq!(stock.next(now), Next::LookAt(prepared(9)));
+        assert_eq!(stock.next(now), Next::Make(2));
+    }
+
+    #[test]
+    fn surplus_goes_when_nobody_has_come_for_a_while() {
+        let (mut stock, now) = stock(0);
+        stock.ready.push_back(prepared(2));
+        stock.spare_until = Some(now + SPARE);
+        assert_eq!(stock.next(now), Next::Wait(SPARE));
+        assert_eq!(stock.next(now + SPARE), Next::Remove(2));
+    }
+
+    #[test]
+    fn connections_are_forgotten_together_and_soon() {
+        let (mut stock, now) = stock(0);
+        stock.removed(2, now);
+        stock.removed(3, now + FORGOTTEN_AFTER / 2);
+        assert_eq!(stock.next(now + FORGOTTEN_AFTER / 2), Next::Wait(FORGOTTEN_AFTER / 2));
+        assert_eq!(stock.next(now + FORGOTTEN_AFTER), Next::Forget(vec![2, 3]));
+        let many: Vec<u16> = (0..256).collect();
+        many.iter().for_each(|slot| stock.removed(*slot, now));
+        stock.retired.push_back(4000);
+        assert_eq!(stock.next(now), Next::Forget(many));
+        assert_eq!(stock.next(now), Next::Remove(4000));
     }
 
     #[test]

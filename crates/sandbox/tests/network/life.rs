@@ -2,11 +2,13 @@
 
 use std::collections::HashSet;
 use std::io::{BufRead as _, BufReader};
-use std::path::Path;
+use std::net::UdpSocket;
+use std::os::fd::AsRawFd as _;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use chasen_sandbox::network::{Network, NetworkConfig, NetworkError, cleanup};
+use chasen_sandbox::network::{Lease, Network, NetworkConfig, NetworkError, cleanup};
 
 use crate::machine::{
     Machine, PORT, PUBLIC, UPLINK, call_tcp, forwards, on_a_machine, say, serve_tcp, within,
@@ -92,6 +94,62 @@ fn nobody_gets_a_used_namespace() {
         wait_until("links stay", || links(&machine.remains()) <= 1 + 64);
         network.close().unwrap();
         assert_eq!(machine.remains(), Vec::<String>::new());
+    });
+}
+
+/// What the kernel calls the namespace.
+fn name(sandbox: &Lease) -> PathBuf {
+    std::fs::read_link(format!("/proc/self/fd/{}", sandbox.fd().as_raw_fd())).unwrap()
+}
+
+#[test]
+fn a_namespace_without_a_trace_serves_again() {
+    on_a_machine(|machine| {
+        let network = machine.open("node", 0);
+        let mut last = None;
+        // One that has just been made may still have the socket by which that was done.
+        wait_until("none serves again", || {
+            let sandbox = take(&network);
+            let one = Some((name(&sandbox), sandbox.address()));
+            sandbox.give_back();
+            std::mem::replace(&mut last, one.clone()) == one
+        });
+        let sandbox = take(&network);
+        assert!(within(sandbox.fd(), || call_tcp(PUBLIC, PORT)).is_ok(), "and works");
+    });
+}
+
+#[test]
+fn a_namespace_with_a_trace_serves_nobody_else() {
+    type Trace = fn() -> Option<UdpSocket>;
+    let traces: [(&str, Trace); 4] = [
+        ("a connection", || call_tcp(PUBLIC, PORT).map(|_| None).unwrap()),
+        ("a packet to itself", || {
+            UdpSocket::bind("127.0.0.1:0").unwrap().send_to(b"x", "127.0.0.1:9").unwrap();
+            None
+        }),
+        ("an attempt to send", || {
+            assert!(UdpSocket::bind("[::]:0").unwrap().send_to(b"x", "[2001:db8::1]:9").is_err());
+            None
+        }),
+        ("a socket", || Some(UdpSocket::bind("0.0.0.0:0").unwrap())),
+    ];
+    on_a_machine(|machine| {
+        let network = machine.open("node", 0);
+        for (what, leave) in traces {
+            let sandbox = take(&network);
+            // Its name is nobody else's for as long as this lives.
+            let held = sandbox.fd().try_clone_to_owned().unwrap();
+            let (used, address) = (name(&sandbox), sandbox.address());
+            let left = within(sandbox.fd(), leave);
+            sandbox.give_back();
+            for _ in 0..3 {
+                let other = take(&network);
+                assert_ne!(name(&other), used, "{what}");
+                assert_ne!(other.address(), address, "{what}");
+            }
+            drop((held, left));
+        }
     });
 }
 
