@@ -11,6 +11,12 @@ use parking_lot::Mutex;
 /// Guess for kinds of which the manifest says nothing.
 const UNKNOWN: Duration = Duration::from_millis(500);
 
+/// What is expected after a start that took `time`, where a mean was `known`: it counts for a quarter.
+#[must_use]
+pub fn smoothed(known: Duration, time: Duration) -> Duration {
+    (known * 3 + time) / 4
+}
+
 /// Estimates by kind.
 #[derive(Debug)]
 pub(crate) struct Estimates {
@@ -33,12 +39,12 @@ impl Estimates {
         Some(Duration::from_millis(manifest.resolve(kind)?.launch.as_ref()?.cold_millis))
     }
 
-    /// Takes a measured start into the mean, with a weight of a quarter where there is one.
+    /// Takes a measured start into the mean; the first one of a kind of which nothing is known is the mean.
     pub(crate) fn measured(&self, kind: &str, time: Duration) {
         let guess = self.guess(kind);
         let mut means = self.means.lock();
         let known = means.get(kind).copied().or(guess);
-        means.insert(kind.to_owned(), known.map_or(time, |mean| (mean * 3 + time) / 4));
+        means.insert(kind.to_owned(), known.map_or(time, |mean| smoothed(mean, time)));
     }
 
     /// Forgets kinds that this manifest does not know, so that what is kept stays bounded.

@@ -15,5 +15,6 @@ pub mod pool;
 mod pressure;
 
 pub use config::InvokerConfig;
+pub use estimate::smoothed;
 pub use invoker::NodeInvoker;
 pub use pressure::KernelPressure;

@@ -246,7 +246,8 @@ impl Node {
             }
             Errand::Evict(container) => {
                 let worth = container.idle_worth(self.estimates.get(&container.spec.kind));
-                if let Some(worth) = worth.filter(|worth| worth.may_go_in(true) != Some(Duration::ZERO)) {
+                let may_go = |worth: &_| self.books.lock().pool.may_go(container.id, worth);
+                if let Some(worth) = worth.filter(|worth| !may_go(worth)) {
                     // It has been used since it was told to be idle.
                     return vec![Event::Idle(vec![(container.id, worth)]), Event::Busy(container.id)];
                 }

@@ -13,11 +13,15 @@
 //!   not get another from it. So a function that calls another one, and waits for it, finds room for that
 //!   other one's first container even where its own kind would have filled the node.
 //! - For a request that does not fit, idle containers go, those of the lowest worth first: uses per minute ×
-//!   cost of a cold start ÷ memory. Stem cells go last. Busy ones never go. Nobody goes if it does not help.
+//!   cost of a cold start ÷ memory. Those of a namespace that holds more than all the others go first, stem cells go last. Busy
+//!   ones never go. Nobody goes if it does not help.
 //! - A container between two calls is not idle for everybody: only for a first container, and only once it has been
 //!   without a call for a tenth of a cold start, or has served ten times as long as its start took. So actions that are
 //!   called in turn replace one another at once, two busy ones share a full node by turns that are worth their cold
 //!   starts, and an action that has a container never takes another one's between two calls.
+//! - What a namespace uses does not go for one that holds more: not for a next container while it was used within the
+//!   last minute, and not for a first one while it was used within a second, or ten cold starts if they take longer, unless
+//!   for a second nothing else is in sight. Whoever holds nothing takes from everybody.
 //! - Who waits owes for the memory that it holds, by time; of two that wait in the same class, the one that owes less
 //!   goes first.
 //! - Containers beyond the first of their action are started so many in a second, and later while the processors are
@@ -31,18 +35,20 @@ mod pacing;
 mod stems;
 #[cfg(test)]
 mod tests;
+mod victims;
 mod waiting;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use chasen_entity::{ActionKey, ByteSize, Manifest};
 
 use accounts::Accounts;
-pub use event::{Appetite, ContainerId, Effect, Event, PoolConfig, Worth};
+pub use event::{Appetite, ContainerId, Effect, Event, PoolConfig, Terms, Worth};
 use pacing::Pacing;
 use stems::Stems;
-use waiting::Waiting;
+use victims::{Candidate, Choice, Taker};
+use waiting::{Presence, Turn, Waiting};
 pub use waiting::{Request, RequestId};
 
 /// Most stem cells that end in one adjustment because their life is over.
@@ -71,6 +77,8 @@ struct Entry {
     since: Duration,
     /// A stem cell that is not what new containers of its kind are.
     stale: bool,
+    /// What it was asked to go for, if it was.
+    terms: Terms,
 }
 
 impl Entry {
@@ -85,6 +93,8 @@ pub struct Pool {
     config: PoolConfig,
     entries: BTreeMap<ContainerId, Entry>,
     used: u64,
+    /// Part of it that is leaving.
+    leaving: u64,
     next: ContainerId,
     waiting: Waiting,
     /// Containers of each action, and what namespaces hold.
@@ -92,6 +102,8 @@ pub struct Pool {
     accounts: Accounts,
     /// Known to be idle, and since when that is known; kept while somebody waits.
     idle: BTreeMap<ContainerId, (Worth, Duration)>,
+    /// Stem cells that are up.
+    cells: BTreeSet<ContainerId>,
     stems: Stems,
     pacing: Pacing,
     due: Option<Duration>,
@@ -105,11 +117,13 @@ impl Pool {
             config,
             entries: BTreeMap::new(),
             used: 0,
+            leaving: 0,
             next: 1,
             waiting: Waiting::default(),
             of_action: HashMap::new(),
             accounts: Accounts::default(),
             idle: BTreeMap::new(),
+            cells: BTreeSet::new(),
             stems: Stems::of(manifest),
             pacing: Pacing::new(config.burst),
             due: None,
@@ -119,7 +133,7 @@ impl Pool {
     /// Which idle containers are to be told.
     #[must_use]
     pub fn appetite(&self) -> Appetite {
-        match self.waiting.any(|request| self.is_first(request)) {
+        match self.waiting.has_first() {
             true => Appetite::Idle,
             false if self.waiting.is_empty() => Appetite::None,
             false => Appetite::Resting,
@@ -140,7 +154,7 @@ impl Pool {
 
     /// Kind and memory of every stem cell that is up.
     pub fn stems(&self) -> impl Iterator<Item = (&str, ByteSize)> {
-        let stems = self.entries.values().filter(|entry| entry.phase == Phase::Stem);
+        let stems = self.cells.iter().filter_map(|id| self.entries.get(id));
         stems.map(|entry| (entry.kind.as_str(), entry.memory))
     }
 
@@ -148,6 +162,13 @@ impl Pool {
     #[must_use]
     pub fn used(&self) -> ByteSize {
         ByteSize::bytes(self.used)
+    }
+
+    /// Whether a container that was asked to go may do so, if this is what it is worth by now.
+    #[must_use]
+    pub fn may_go(&self, id: ContainerId, worth: &Worth) -> bool {
+        let terms = self.entries.get(&id).map_or(Terms::BEST, |entry| entry.terms);
+        worth.may_go_in(terms) == Some(Duration::ZERO)
     }
 
     /// Takes an event in at a time, and adds what is to be done to `effects`.
@@ -163,7 +184,8 @@ impl Pool {
                     return;
                 }
                 let (id, waits) = (request.id, request.waits);
-                self.waiting.push(request, now);
+                let presence = self.presence(&request.key);
+                self.waiting.push(request, presence, now);
                 if !waits {
                     self.serve(now, effects);
                     if !self.waiting.is_empty() {
@@ -174,7 +196,7 @@ impl Pool {
                     return;
                 }
             }
-            Event::Withdrawn(id) => self.waiting.remove(id),
+            Event::Withdrawn(id) => drop(self.waiting.remove(id)),
             Event::Made(id) => {
                 if let Some(entry) = self.entries.get(&id) {
                     self.stems.used(&entry.kind);
@@ -202,9 +224,7 @@ impl Pool {
             Event::Due => {}
             Event::Stopping(id) => {
                 self.idle.remove(&id);
-                if let Some(entry) = self.entries.get_mut(&id) {
-                    entry.phase = Phase::Leaving;
-                }
+                self.set_phase(id, Phase::Leaving);
             }
             Event::Dead { id, failed } => self.forget(id, failed, now),
             Event::Adjust => self.adjust(now, effects),
@@ -227,21 +247,41 @@ impl Pool {
     }
 
     fn enter(&mut self, id: ContainerId, from: &Phase, to: Phase) {
-        if let Some(entry) = self.entries.get_mut(&id)
-            && entry.phase == *from
-        {
-            entry.phase = to;
+        if self.entries.get(&id).is_some_and(|entry| entry.phase == *from) {
+            self.set_phase(id, to);
+        }
+    }
+
+    fn set_phase(&mut self, id: ContainerId, phase: Phase) {
+        let Some(entry) = self.entries.get_mut(&id) else { return };
+        match phase {
+            Phase::Stem => self.cells.insert(id),
+            _ => self.cells.remove(&id),
+        };
+        let leaves = phase == Phase::Leaving;
+        if leaves != (std::mem::replace(&mut entry.phase, phase) == Phase::Leaving) {
+            let memory = entry.memory;
+            self.leaving = match leaves {
+                true => self.leaving.saturating_add(memory.as_bytes()),
+                false => self.leaving.saturating_sub(memory.as_bytes()),
+            };
+            if let Some(key) = &entry.owner {
+                self.accounts.leave(&key.namespace, memory, leaves);
+            }
         }
     }
 
     fn forget(&mut self, id: ContainerId, failed: bool, now: Duration) {
         self.idle.remove(&id);
+        // What is dead is not leaving any more.
+        self.set_phase(id, Phase::Serving);
         let Some(entry) = self.entries.remove(&id) else { return };
         self.used = self.used.saturating_sub(entry.memory.as_bytes());
         match entry.owner {
             Some(key) => {
                 self.accounts.close(&key.namespace, entry.memory, now);
                 count_down(&mut self.of_action, &key);
+                self.waiting.follow(&key, self.presence(&key));
             }
             None if failed => self.stems.failed(&entry.kind, entry.memory),
             None => {}
@@ -262,8 +302,15 @@ impl Pool {
         if let Some(key) = &owner {
             self.own(key, memory, now);
         }
-        let entry =
-            Entry { kind: kind.to_owned(), memory, phase, owner, since: Duration::ZERO, stale: false };
+        let entry = Entry {
+            kind: kind.to_owned(),
+            memory,
+            phase,
+            owner,
+            since: Duration::ZERO,
+            stale: false,
+            terms: Terms::BEST,
+        };
         self.entries.insert(id, entry);
         id
     }
@@ -271,52 +318,51 @@ impl Pool {
     fn own(&mut self, key: &ActionKey, memory: ByteSize, now: Duration) {
         self.accounts.open(&key.namespace, memory, now);
         *self.of_action.entry(key.clone()).or_default() += 1;
+        self.waiting.follow(key, self.presence(key));
     }
 
-    /// Bytes that this request may not take: the reserve, unless it is for a first container. A request that
-    /// would fit into an empty node must be able to fit at some time.
-    fn kept_from(&self, request: &Request) -> u64 {
-        let capacity = self.config.capacity.as_bytes();
-        match self.is_first(request) {
+    fn presence(&self, key: &ActionKey) -> Presence {
+        Presence { namespace: self.accounts.has(&key.namespace), action: self.of_action.contains_key(key) }
+    }
+
+    /// Bytes that are missing for a request, beyond what is free now. A next container may not take the reserve; but a
+    /// request that would fit into an empty node must be able to fit at some time.
+    fn missing(&self, turn: Turn<'_>) -> u64 {
+        let (capacity, wanted) = (self.config.capacity.as_bytes(), turn.request.memory.as_bytes());
+        let kept = match turn.is_first {
             true => 0,
-            false => self.config.reserve.as_bytes().min(capacity.saturating_sub(request.memory.as_bytes())),
-        }
+            false => self.config.reserve.as_bytes().min(capacity.saturating_sub(wanted)),
+        };
+        wanted.saturating_add(kept).saturating_sub(capacity.saturating_sub(self.used))
     }
 
-    /// The request may be older than the end of its siblings: the pool's own count is taken where it is lower.
-    fn is_first(&self, request: &Request) -> bool {
-        request.siblings == 0 || !self.of_action.contains_key(&request.key)
+    fn turn(&self, now: Duration) -> Option<Turn<'_>> {
+        self.waiting.next(|namespace| self.accounts.owed(namespace, now))
     }
 
-    /// Bytes that are missing for a request, beyond what is free now.
-    fn missing(&self, request: &Request) -> u64 {
-        let wanted = request.memory.as_bytes().saturating_add(self.kept_from(request));
-        wanted.saturating_sub(self.config.capacity.as_bytes().saturating_sub(self.used))
-    }
-
-    /// Whose turn it is, and since when it waits.
-    fn next_request(&self, now: Duration) -> Option<(&Request, Duration)> {
-        let owed = |namespace: &_| self.accounts.owed(namespace, now);
-        self.waiting.next(owed, |request| self.is_first(request))
+    /// A stem cell that would do for a request.
+    fn cell_for(&self, request: &Request) -> Option<ContainerId> {
+        let is_alike = |id: &&ContainerId| {
+            let entry = self.entries.get(id);
+            entry.is_some_and(|entry| entry.kind == request.kind && entry.memory == request.memory)
+        };
+        self.cells.iter().find(is_alike).filter(|_| request.image.is_none()).copied()
     }
 
     /// Grants what fits, in order.
     fn serve(&mut self, now: Duration, effects: &mut Vec<Effect>) {
-        while let Some((request, asked)) = self.next_request(now) {
-            let stem = self.entries.iter().find(|(_, entry)| {
-                entry.phase == Phase::Stem && entry.kind == request.kind && entry.memory == request.memory
-            });
-            let stem = stem.filter(|_| request.image.is_none()).map(|(id, _)| *id);
-            let (id, is_first) = (request.id, self.is_first(request));
-            if stem.is_none() && (self.missing(request) > 0 || !self.may_start(is_first, asked, now)) {
+        while let Some(turn) = self.turn(now) {
+            let (id, is_first, since) = (turn.request.id, turn.is_first, turn.since);
+            let stem = self.cell_for(turn.request);
+            if stem.is_none() && (self.missing(turn) > 0 || !self.may_start(is_first, since, now)) {
                 return;
             }
             let Some(request) = self.waiting.take(id) else { return };
             match stem {
                 Some(id) => {
                     self.own(&request.key, request.memory, now);
+                    self.set_phase(id, Phase::Making);
                     if let Some(entry) = self.entries.get_mut(&id) {
-                        entry.phase = Phase::Making;
                         entry.owner = Some(request.key);
                     }
                     effects.push(Effect::Claim(request.id, id));
@@ -345,47 +391,35 @@ impl Pool {
 
     /// Has idle containers go for the next request, if that helps it.
     fn make_room(&mut self, now: Duration, effects: &mut Vec<Effect>) {
-        let Some((request, asked)) = self.next_request(now) else { return };
-        let leaving: u64 = self.memory_of(|entry| entry.phase == Phase::Leaving);
-        let mut missing = self.missing(request).saturating_sub(leaving);
-        let for_first = self.is_first(request);
-        if missing == 0 || !self.may_start(for_first, asked, now) {
+        let Some(turn) = self.turn(now) else { return };
+        let missing = self.missing(turn).saturating_sub(self.leaving);
+        let Turn { request, since, is_first } = turn;
+        let (namespace, memory) = (request.key.namespace.clone(), request.memory.as_bytes());
+        if missing == 0 || !self.may_start(is_first, since, now) {
             return;
         }
-        let mut victims: Vec<(bool, f64, ContainerId, u64)> = Vec::new();
-        let mut sooner: Option<Duration> = None;
-        for (id, entry) in &self.entries {
-            let stem = entry.phase == Phase::Stem;
-            let idle = self.idle.get(id).and_then(|(worth, told)| {
-                let at = told.saturating_add(worth.may_go_in(for_first)?);
-                if at > now {
-                    sooner = Some(sooner.map_or(at, |other| other.min(at)));
-                }
-                (at <= now).then_some(worth)
-            });
-            let worth = idle.map(|worth| worth.score(entry.memory));
-            if let Some(score) = worth.or(stem.then_some(0.0)) {
-                victims.push((stem, score, *id, entry.memory.as_bytes()));
-            }
-        }
-        if victims.iter().map(|(.., memory)| memory).sum::<u64>() < missing {
-            self.due = sooner;
-            return;
-        }
-        victims.sort_by(|a, b| a.0.cmp(&b.0).then(a.1.total_cmp(&b.1)));
-        for (_, _, id, memory) in victims {
-            if missing == 0 {
-                return;
-            }
-            missing = missing.saturating_sub(memory);
-            self.evict(id, effects);
+        let taker = Taker { namespace, is_first, memory, since };
+        let idle = self.idle.iter().filter_map(|(id, (worth, told))| {
+            let entry = self.entries.get(id)?;
+            let owned = Some((&entry.owner.as_ref()?.namespace, worth, *told));
+            Some(Candidate { id: *id, memory: entry.memory.as_bytes(), owned })
+        });
+        let cells = self.cells.iter().filter_map(|id| {
+            Some(Candidate { id: *id, memory: self.entries.get(id)?.memory.as_bytes(), owned: None })
+        });
+        let candidates: Vec<_> = idle.chain(cells).collect();
+        let holds = |namespace: &_| self.accounts.stays(namespace);
+        match victims::choose(&taker, missing, &candidates, holds, now) {
+            Choice::Go(victims) => victims.into_iter().for_each(|(id, terms)| self.evict(id, terms, effects)),
+            Choice::Wait(until) => self.due = until,
         }
     }
 
-    fn evict(&mut self, id: ContainerId, effects: &mut Vec<Effect>) {
+    fn evict(&mut self, id: ContainerId, terms: Terms, effects: &mut Vec<Effect>) {
         self.idle.remove(&id);
+        self.set_phase(id, Phase::Leaving);
         if let Some(entry) = self.entries.get_mut(&id) {
-            entry.phase = Phase::Leaving;
+            entry.terms = terms;
         }
         effects.push(Effect::Evict(id));
     }
@@ -395,12 +429,8 @@ impl Pool {
         let Some(entry) = self.entries.get(&id).filter(|entry| entry.phase == Phase::Serving) else { return };
         let alike = |other: &&Entry| other.owner == entry.owner && other.phase != Phase::Leaving;
         if self.entries.values().filter(alike).count() > keep as usize {
-            self.evict(id, effects);
+            self.evict(id, Terms::BEST, effects);
         }
-    }
-
-    fn memory_of(&self, which: impl Fn(&Entry) -> bool) -> u64 {
-        self.entries.values().filter(|entry| which(entry)).map(|entry| entry.memory.as_bytes()).sum()
     }
 
     /// Makes one stem cell if one is wanted and nothing of a tenant is held up by it.
@@ -427,18 +457,15 @@ impl Pool {
     /// Has stem cells go that are stale or too many; those in the making go when they are up.
     fn trim(&mut self, effects: &mut Vec<Effect>) {
         let mut kept: HashMap<(&str, ByteSize), u32> = HashMap::new();
-        for (id, Entry { kind, memory, phase, stale, .. }) in &mut self.entries {
-            if *phase != Phase::Stem {
-                continue;
-            }
+        let is_over = |id: &&ContainerId| {
+            let Some(Entry { kind, memory, stale, .. }) = self.entries.get(id) else { return false };
             let kept = kept.entry((kind, *memory)).or_default();
-            if *stale || *kept >= self.stems.most(kind, *memory) {
-                *phase = Phase::Leaving;
-                effects.push(Effect::Evict(*id));
-            } else {
-                *kept += 1;
-            }
-        }
+            let is_over = *stale || *kept >= self.stems.most(kind, *memory);
+            *kept += u32::from(!is_over);
+            is_over
+        };
+        let over: Vec<_> = self.cells.iter().filter(is_over).copied().collect();
+        over.into_iter().for_each(|id| self.evict(id, Terms::BEST, effects));
     }
 
     /// Has stem cells go whose life is over, the oldest first and not too many at a time, and takes the demand of the
@@ -452,10 +479,7 @@ impl Pool {
         let mut over: Vec<_> = over.map(|(id, entry)| (entry.since, *id)).collect();
         over.sort_unstable();
         for (_, id) in over.into_iter().take(EXPIRED_AT_ONCE) {
-            if let Some(entry) = self.entries.get_mut(&id) {
-                entry.phase = Phase::Leaving;
-                effects.push(Effect::Evict(id));
-            }
+            self.evict(id, Terms::BEST, effects);
         }
         self.stems.adjust();
     }

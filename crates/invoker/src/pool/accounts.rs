@@ -12,6 +12,8 @@ const MEMORY: f64 = 60.0;
 struct Account {
     containers: usize,
     held: u64,
+    /// Part of it that is leaving.
+    leaving: u64,
     /// MB × seconds, until `at`.
     spent: f64,
     at: Duration,
@@ -55,10 +57,29 @@ impl Accounts {
         }
     }
 
-    /// MB × seconds of late, whole ones; `None` if it has no container.
+    /// A container of it is leaving, or is not any more.
+    pub(super) fn leave(&mut self, namespace: &EntityName, memory: ByteSize, leaves: bool) {
+        let Some(account) = self.0.get_mut(namespace) else { return };
+        account.leaving = match leaves {
+            true => account.leaving.saturating_add(memory.as_bytes()),
+            false => account.leaving.saturating_sub(memory.as_bytes()),
+        };
+    }
+
+    /// True if it has a container.
+    pub(super) fn has(&self, namespace: &EntityName) -> bool {
+        self.0.contains_key(namespace)
+    }
+
+    /// Bytes that it holds, without what is leaving.
+    pub(super) fn stays(&self, namespace: &EntityName) -> u64 {
+        self.0.get(namespace).map_or(0, |account| account.held.saturating_sub(account.leaving))
+    }
+
+    /// MB × seconds of late, whole ones; none if it has no container.
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "never negative, saturates")]
-    pub(super) fn owed(&self, namespace: &EntityName, now: Duration) -> Option<u64> {
-        self.0.get(namespace).map(|account| account.spent(now) as u64)
+    pub(super) fn owed(&self, namespace: &EntityName, now: Duration) -> u64 {
+        self.0.get(namespace).map_or(0, |account| account.spent(now) as u64)
     }
 }
 
@@ -71,12 +92,11 @@ mod tests {
         let mut accounts = Accounts::default();
         let [small, large] = ["small", "large"].map(|name| EntityName::new(name).unwrap());
         let at = Duration::from_secs;
-        assert_eq!(accounts.owed(&small, at(0)), None);
+        assert!(!accounts.has(&small));
         accounts.open(&small, ByteSize::mb(128), at(0));
         accounts.open(&large, ByteSize::mb(512), at(0));
-        let owed = |accounts: &Accounts, seconds| {
-            [&small, &large].map(|name| accounts.owed(name, at(seconds)).unwrap())
-        };
+        let owed =
+            |accounts: &Accounts, seconds| [&small, &large].map(|name| accounts.owed(name, at(seconds)));
         assert_eq!(owed(&accounts, 0), [0, 0]);
         let [a, b] = owed(&accounts, 10);
         assert!(a > 1000 && b / 4 == a, "{a}, {b}");
@@ -86,6 +106,10 @@ mod tests {
         let [a, b] = owed(&accounts, 600);
         assert!(a.abs_diff(b) < 2, "alike for ten minutes: {a}, {b}");
         accounts.close(&small, ByteSize::mb(128), at(600));
-        assert_eq!(accounts.owed(&small, at(600)), None);
+        assert_eq!((accounts.has(&small), accounts.owed(&small, at(600))), (false, 0));
+        accounts.leave(&large, ByteSize::mb(128), true);
+        assert_eq!(accounts.stays(&large), 0);
+        accounts.leave(&large, ByteSize::mb(128), false);
+        assert_eq!(accounts.stays(&large), ByteSize::mb(128).as_bytes());
     }
 }

@@ -75,13 +75,32 @@ pub enum Appetite {
     Idle,
 }
 
-/// Turns that a busy container serves before it has to go between two calls, in cold starts.
+/// Time in cold starts for which a container serves before it has to go between two calls, and for which it may be
+/// without a call, a second at least, before it goes for a first container of a namespace that holds more.
 const TENURE: u32 = 10;
+const SHORTEST_LEAVE: Duration = Duration::from_secs(1);
+
+/// How long a container may be without a call before it goes for a next container of a namespace that holds more.
+const RECENT: Duration = Duration::from_secs(60);
 
 /// Bounds of the time without a call from which a container is idle and not between two calls; it is a tenth of a cold
 /// start.
 const SHORTEST_IDLE: Duration = Duration::from_millis(1);
 const LONGEST_IDLE: Duration = Duration::from_millis(100);
+
+/// For what a container would go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Terms {
+    /// For the first container of an action; else for a next one.
+    pub for_first: bool,
+    /// Its namespace holds less than the one that it would go for.
+    pub from_less: bool,
+}
+
+impl Terms {
+    /// Those on which one may go soonest.
+    pub const BEST: Self = Self { for_first: true, from_less: false };
+}
 
 /// What makes an idle container worth keeping.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -99,15 +118,21 @@ pub struct Worth {
 }
 
 impl Worth {
-    /// How long it is from now until it may go for somebody's first container, or for another one's next.
+    /// How long it is from now until it may go on these terms, if no call comes; `None` if it has to rest first.
     #[must_use]
-    pub fn may_go_in(&self, for_first: bool) -> Option<Duration> {
-        if self.resting {
-            return Some(Duration::ZERO);
+    pub fn may_go_in(&self, terms: Terms) -> Option<Duration> {
+        let after = |idle: Duration| idle.saturating_sub(self.idle);
+        let tenure = self.cold_start.saturating_mul(TENURE);
+        match terms {
+            Terms { for_first: true, from_less: true } => Some(after(tenure.max(SHORTEST_LEAVE))),
+            Terms { for_first: false, from_less: true } => self.resting.then(|| after(RECENT)),
+            _ if self.resting => Some(Duration::ZERO),
+            Terms { for_first: true, from_less: false } => {
+                let idle = after((self.cold_start / 10).clamp(SHORTEST_IDLE, LONGEST_IDLE));
+                Some(idle.min(tenure.saturating_sub(self.age)))
+            }
+            Terms { for_first: false, from_less: false } => None,
         }
-        let idle = (self.cold_start / 10).clamp(SHORTEST_IDLE, LONGEST_IDLE).saturating_sub(self.idle);
-        let tenure = (self.cold_start * TENURE).saturating_sub(self.age);
-        for_first.then(|| idle.min(tenure))
     }
 
     /// Uses per minute × milliseconds of a cold start ÷ MB.
@@ -141,6 +166,6 @@ pub enum Effect {
         /// Memory.
         memory: ByteSize,
     },
-    /// Stop this container if it is idle; say [`Event::Busy`] if it is not.
+    /// Stop this container if it is idle and [`Pool::may_go`](super::Pool::may_go); say [`Event::Busy`] if not.
     Evict(ContainerId),
 }

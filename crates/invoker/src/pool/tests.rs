@@ -7,6 +7,8 @@ use std::time::Duration;
 use chasen_entity::{ActionKey, ByteSize, EntityName, FullyQualifiedName, Manifest};
 use proptest::prelude::*;
 
+mod sharing;
+
 use super::{
     Appetite, ContainerId, EXPIRED_AT_ONCE, Effect, Event, Pacing, Pool, PoolConfig, Request, RequestId,
     Worth,

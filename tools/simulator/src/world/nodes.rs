@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use chasen_entity::{ByteSize, Manifest};
-use chasen_invoker::InvokerConfig;
 use chasen_invoker::container::state::{Effect as Asked, Event as Life};
 use chasen_invoker::pool::{
     Appetite, ContainerId, Effect, Event as PoolEvent, Pool, PoolConfig, Request, Worth,
 };
+use chasen_invoker::{InvokerConfig, smoothed};
 use chasen_spi::{InvokerState, NodeView};
 
 use super::clock::{Planned, Serial};
@@ -120,9 +120,9 @@ impl Node {
         self.estimates.get(kind).copied().unwrap_or_else(|| kinds::guess(kind))
     }
 
-    /// Takes a measured start into the mean, with a weight of a quarter.
+    /// Takes a measured start into the mean.
     pub(super) fn measured(&mut self, kind: &str, time: Micros) {
-        let mean = (self.estimate(kind) * 3 + Duration::from_micros(time)) / 4;
+        let mean = smoothed(self.estimate(kind), Duration::from_micros(time));
         self.estimates.insert(kind.to_owned(), mean);
     }
 
@@ -334,7 +334,10 @@ impl World<'_> {
     /// Has a container go if it is idle still; what the pool is to be told else, the last first.
     fn evict(&mut self, serial: Serial, id: ContainerId) -> Vec<PoolEvent> {
         let worth = self.worth(serial);
-        if let Some(worth) = worth.filter(|worth| worth.may_go_in(true) != Some(Duration::ZERO)) {
+        let Some(node) = self.containers.get(&serial).and_then(|one| self.nodes.get(one.node)) else {
+            return Vec::new();
+        };
+        if let Some(worth) = worth.filter(|worth| !node.pool.may_go(id, worth)) {
             // It has been used since it was told to be idle.
             return vec![PoolEvent::Idle(vec![(id, worth)]), PoolEvent::Busy(id)];
         }

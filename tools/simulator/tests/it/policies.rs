@@ -51,3 +51,20 @@ fn a_node_of_ones_own_is_out_of_the_neighbours_reach() {
     assert_eq!(with.failed, 0, "{with:?}");
     assert!(with.unfairness >= 1.0);
 }
+
+#[test]
+fn who_calls_now_and_then_keeps_its_containers_beside_a_flood() {
+    let quiet = |rate: f64, seed: u64| {
+        let parameters = Parameters { length: Some(24 * SECOND), rate: Some(rate), ..Parameters::default() };
+        let trace = Generated::new(Shape::Neighbour, &parameters, seed);
+        let setup = Setup { check_every: 1000, ..Setup::new(nodes(1, 8192), seed) };
+        let report = simulate(&trace, &Policy::event_driven(), &setup, &mut |_| {}).unwrap();
+        report.namespaces.into_iter().find(|one| one.namespace == "quiet").unwrap()
+    };
+    for seed in 1..4 {
+        let (alone, beside) = (quiet(0.01, seed), quiet(1200.0, seed));
+        let latency = |wait: f64| wait + 20.0;
+        let times = latency(beside.wait_p99) / latency(alone.wait_p99);
+        assert!(times <= 3.0, "seed {seed}: {alone:?} {beside:?}");
+    }
+}
