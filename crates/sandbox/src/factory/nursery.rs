@@ -23,6 +23,11 @@ const MAX_SHAPES: usize = 8;
 const KEPT: Duration = Duration::from_secs(600);
 /// How long after its beginning a start that has not come to its end holds preparations up: they shall not compete.
 const PATIENCE: Duration = Duration::from_millis(100);
+/// How long after the end of the last start nothing is prepared: whoever starts one after the other comes again at once,
+/// and has to wait for the helper then.
+const SETTLED: Duration = Duration::from_millis(3);
+/// Starts of one shape that follow each other sooner than this are a row.
+const ROW: Duration = Duration::from_millis(50);
 /// How long nothing is prepared after that has failed.
 const REST: Duration = Duration::from_secs(1);
 
@@ -74,6 +79,7 @@ struct Stock<C> {
     /// Starts that have not come to their end.
     under_way: usize,
     last_start: Instant,
+    last_end: Option<Instant>,
     rest_until: Option<Instant>,
     closed: bool,
 }
@@ -83,6 +89,8 @@ struct Stall<C> {
     shape: Arc<Shape>,
     cells: VecDeque<C>,
     asked: Instant,
+    /// The last start is one of a row.
+    in_a_row: bool,
 }
 
 /// What is to be done.
@@ -104,6 +112,7 @@ impl<C> Stock<C> {
             stalls: VecDeque::new(),
             under_way: 0,
             last_start: now,
+            last_end: None,
             rest_until: None,
             closed: false,
         }
@@ -121,15 +130,18 @@ impl<C> Stock<C> {
             shape: Arc::new(shape.clone()),
             cells: VecDeque::new(),
             asked: now,
+            in_a_row: false,
         });
+        stall.in_a_row = known.is_some() && now.duration_since(stall.asked) < ROW;
         stall.asked = now;
         self.stalls.push_front(stall);
         self.stalls.front_mut().map(|stall| &mut stall.cells)
     }
 
     /// A start has come to its end.
-    fn end(&mut self) {
+    fn end(&mut self, now: Instant) {
         self.under_way = self.under_way.saturating_sub(1);
+        self.last_end = Some(now);
     }
 
     /// Takes out what does not live any more.
@@ -153,14 +165,20 @@ impl<C> Stock<C> {
         {
             return Next::End(stall.cells);
         }
-        let hold = (self.under_way > 0).then_some(self.last_start + PATIENCE);
+        // The last of a row has taken the last cell: while its runtime comes up there is time for the next one's.
+        let urgent = self.stalls.iter().find(|stall| stall.in_a_row && stall.cells.is_empty());
+        let hold = match self.under_way {
+            _ if urgent.is_some() => None,
+            0 => self.last_end.map(|end| end + SETTLED),
+            _ => Some(self.last_start + PATIENCE),
+        };
         let until = hold.into_iter().chain(self.rest_until).max();
         if let Some(pause) = until.and_then(|until| until.checked_duration_since(now))
             && !pause.is_zero()
         {
             return Next::Wait(pause);
         }
-        match self.stalls.iter().find(|stall| stall.cells.len() < self.wanted) {
+        match urgent.or_else(|| self.stalls.iter().find(|stall| stall.cells.len() < self.wanted)) {
             Some(stall) => Next::Make(Arc::clone(&stall.shape)),
             None => Next::Wait(KEPT),
         }
@@ -192,7 +210,7 @@ pub(crate) struct UnderWay(Arc<Nursery>);
 
 impl Drop for UnderWay {
     fn drop(&mut self) {
-        self.0.stock.lock().end();
+        self.0.stock.lock().end(Instant::now());
         self.0.changed.notify_one();
     }
 }
@@ -316,8 +334,24 @@ mod tests {
         assert_eq!(Stock::<u32>::new(2, now).next(now), Next::Wait(KEPT));
         let mut none = Stock::<u32>::new(0, now);
         assert!(none.begin(&shape("a"), now).is_none());
-        none.end();
-        assert_eq!(none.next(now), Next::Wait(KEPT));
+        none.end(now);
+        assert_eq!(none.next(now + SETTLED), Next::Wait(KEPT));
+    }
+
+    #[test]
+    fn in_a_row_of_starts_the_next_cell_is_made_while_a_runtime_comes_up() {
+        let now = Instant::now();
+        let mut stock = Stock::new(1, now);
+        stock.begin(&shape("a"), now);
+        assert_eq!(stock.next(now), Next::Wait(PATIENCE), "one start is no row");
+        stock.end(now);
+        assert_eq!(stock.next(now), Next::Wait(SETTLED), "another one may follow");
+        stock.begin(&shape("a"), now + ROW / 2);
+        assert_eq!(made(&mut stock, now + ROW / 2).kind, "a");
+        assert_eq!(stock.put(&shape("a"), 1), None);
+        assert_eq!(stock.next(now + ROW / 2), Next::Wait(PATIENCE), "there is one");
+        stock.begin(&shape("a"), now + ROW * 2).unwrap().pop_front();
+        assert_eq!(stock.next(now + ROW * 2), Next::Wait(PATIENCE), "the row has ended");
     }
 
     #[test]
@@ -326,7 +360,7 @@ mod tests {
         let mut stock = Stock::new(2, now);
         assert!(stock.begin(&shape("a"), now).unwrap().is_empty());
         assert_eq!(stock.next(now), Next::Wait(PATIENCE));
-        stock.end();
+        stock.end(now - SETTLED);
         for cell in [1, 2] {
             let shape = made(&mut stock, now);
             assert_eq!(stock.put(&shape, cell), None);
@@ -341,7 +375,7 @@ mod tests {
         let now = Instant::now();
         let mut stock = Stock::new(2, now);
         stock.begin(&shape("a"), now);
-        stock.end();
+        stock.end(now - SETTLED);
         assert_eq!((stock.put(&shape("a"), 1), stock.put(&shape("a"), 2)), (None, None));
         assert_eq!(stock.sort_out(|cell| *cell != 1), [1]);
         assert_eq!(made(&mut stock, now).kind, "a");
@@ -375,13 +409,13 @@ mod tests {
         let mut stock = Stock::new(1, now);
         for number in 0..=MAX_SHAPES {
             stock.begin(&shape(&format!("k{number}")), now);
-            stock.end();
+            stock.end(now - SETTLED);
             assert_eq!(stock.put(&shape(&format!("k{number}")), number), None);
         }
         assert_eq!(stock.next(now), Next::End(VecDeque::from([0])));
         assert_eq!(stock.next(now), Next::Wait(KEPT));
         stock.begin(&shape("k1"), now + KEPT / 2);
-        stock.end();
+        stock.end(now - SETTLED);
         assert_eq!(stock.next(now + KEPT), Next::End(VecDeque::from([2])));
     }
 
@@ -390,7 +424,7 @@ mod tests {
         let now = Instant::now();
         let mut stock = Stock::<u32>::new(1, now);
         stock.begin(&shape("a"), now);
-        stock.end();
+        stock.end(now - SETTLED);
         stock.rest_until = Some(now + REST);
         assert_eq!(stock.next(now), Next::Wait(REST));
         assert_eq!(made(&mut stock, now + REST).kind, "a");
