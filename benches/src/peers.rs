@@ -22,9 +22,9 @@ const REPETITIONS: usize = 3;
 const WORKERD: &str = "workerd@1.20261117.1";
 /// The release of wasmtime that is built: the newest for this project's compiler.
 const WASMTIME: &str = "48.0.8";
-/// What `wasmtime serve` needs of it, its allocator for many instances included.
+/// What `wasmtime serve` needs of it to compile, to read text and to have its allocator for many instances.
 const WASMTIME_FEATURES: &str =
-    "serve,run,component-model,cranelift,parallel-compilation,pooling-allocator,wat";
+    "serve,run,component-model-async,cranelift,parallel-compilation,pooling-allocator,wat";
 /// Calls that an instance of wasmtime answers before it is dropped: its own default, and as good as any number.
 const FRESH: u32 = 1;
 const REUSED: u32 = 1_000_000_000;
