@@ -135,12 +135,12 @@ impl Worth {
         }
     }
 
-    /// Uses per minute × milliseconds of a cold start ÷ MB.
+    /// Uses per minute × milliseconds of a cold start ÷ MB, when this has been known for so long.
     #[must_use]
-    pub fn score(&self, memory: ByteSize) -> f64 {
+    pub fn score(&self, memory: ByteSize, known_for: Duration) -> f64 {
         #[expect(clippy::cast_precision_loss, reason = "a score")]
         let number = |value: u64| value as f64;
-        let minutes = (self.age.as_secs_f64() / 60.0).max(1.0 / 60.0);
+        let minutes = (self.age.saturating_add(known_for).as_secs_f64() / 60.0).max(1.0 / 60.0);
         let megabytes = number(memory.as_mb().max(1));
         number(self.uses) / minutes * self.cold_start.as_secs_f64() * 1000.0 / megabytes
     }

@@ -76,7 +76,7 @@ pub(super) fn choose(
     for (owner, ..) in candidates.iter().filter_map(|one| one.owned) {
         held.entry(owner).or_insert_with(|| holds(owner));
     }
-    let mut round = Round { taker, own: holds(&taker.namespace), held, spares: true };
+    let mut round = Round { taker, own: holds(&taker.namespace), held, spares: true, now };
     let mut picked = round.pick(missing, candidates, |one, terms| sooner.is_now(one.may_go_at(terms)));
     if picked.is_none() && taker.is_first {
         let in_sight = round.pick(missing, candidates, |_, terms| !terms.from_less);
@@ -112,6 +112,7 @@ struct Round<'a> {
     held: Held<'a>,
     /// What those who hold less use is left to them.
     spares: bool,
+    now: Duration,
 }
 
 /// What the owners of candidates hold, in bytes.
@@ -142,7 +143,7 @@ impl<'a> Round<'a> {
             let total: u64 = held.values().sum();
             let ready = left.iter().enumerate();
             let ready = ready.filter(|(_, one)| may_go(one, self.terms(one, &held)));
-            let ranked = ready.map(|(at, one)| (at, one.id, rank(one, &held, total)));
+            let ranked = ready.map(|(at, one)| (at, one.id, rank(one, &held, total, self.now)));
             let next = ranked.min_by(|(_, a, (rank, score)), (_, b, (other, than))| {
                 rank.cmp(other).then(score.total_cmp(than)).then(a.cmp(b))
             });
@@ -159,8 +160,8 @@ impl<'a> Round<'a> {
 }
 
 /// Lowest first.
-fn rank(one: &Candidate<'_>, held: &Held<'_>, total: u64) -> (u8, f64) {
-    let Some((owner, worth, _)) = one.owned else { return (2, 0.0) };
+fn rank(one: &Candidate<'_>, held: &Held<'_>, total: u64, now: Duration) -> (u8, f64) {
+    let Some((owner, worth, told)) = one.owned else { return (2, 0.0) };
     let is_most = held.get(owner).is_some_and(|held| *held > total / 2);
-    (u8::from(!is_most), worth.score(ByteSize::bytes(one.memory)))
+    (u8::from(!is_most), worth.score(ByteSize::bytes(one.memory), now.saturating_sub(told)))
 }

@@ -120,3 +120,23 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_was_told_long_ago_has_grown_old_since() {
+    let mut bench = Bench::new(768, 0, "{}");
+    for action in ["x", "y", "z"] {
+        bench.request("a", action, "k", 256, 0);
+    }
+    for id in 1..=3 {
+        bench.step(Event::Made(id));
+    }
+    bench.request("b", "w", "k", 512, 0);
+    let old = |seconds| Worth { age: Duration::from_secs(seconds), ..worth(1) };
+    assert_eq!(bench.step(Event::Idle(vec![(1, old(0))])), [], "one alone does not help");
+    bench.now = Duration::from_secs(10);
+    assert_eq!(
+        bench.step(Event::Idle(vec![(2, old(2)), (3, old(3))])),
+        [Effect::Evict(1), Effect::Evict(3)],
+        "the oldest have had the fewest calls a minute"
+    );
+}
