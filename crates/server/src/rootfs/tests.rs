@@ -138,7 +138,7 @@ async fn what_cannot_be_built_says_why() {
     let roots = Roots::new(folder.path(), "/nowhere".into());
     let unknown = roots.build("debian-1", None, &bar).await.unwrap_err().to_string();
     assert!(
-        unknown.contains("no recipe 'debian-1'; the recipes are debian-12, debian-13, deno, swift"),
+        unknown.contains("no recipe 'debian-1'; the recipes are debian-12, debian-13, deno, dotnet, swift"),
         "{unknown}"
     );
     let npm = roots.build("deno", None, &bar).await.unwrap_err().to_string();
