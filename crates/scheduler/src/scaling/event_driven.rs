@@ -7,7 +7,7 @@ use chasen_spi::{Decision, Load, Scaling};
 /// Share of the time that a container is busy at a steady pace; what is left absorbs chance.
 const STEADY_USE: f64 = 0.7;
 
-/// A wait that is expected to be shorter than this is not worth a container.
+/// A wait that is expected to be shorter than this, and than a run, is not worth a container.
 const WORTH: Duration = Duration::from_millis(5);
 
 /// Compares the expected wait with a cold start, and keeps as many containers as a steady pace needs.
@@ -51,7 +51,7 @@ impl Scaling for EventDriven {
             let wait = service.as_secs_f64() * to_f64(short) / to_f64(slots);
             if wait < load.cold_estimate.as_secs_f64() {
                 let is_behind = load.starting == 0 && load.present() < self.steady_target(load);
-                return match is_behind && room > 0 && wait >= WORTH.as_secs_f64() {
+                return match is_behind && room > 0 && wait >= WORTH.min(service).as_secs_f64() {
                     true => Decision::Start(1),
                     false => Decision::Wait(load.cold_estimate.saturating_sub(load.waited)),
                 };
@@ -140,8 +140,13 @@ pub(super) mod tests {
                 Decision::Wait(MS(100)),
             ),
             (
-                "a wait that is not worth a container",
+                "short runs, but one container is never at rest",
                 Load { running: 1, service: Some(MS(1)), arrivals: 900.0, ..load() },
+                Decision::Start(1),
+            ),
+            (
+                "a wait that is shorter than a run is not worth a container",
+                Load { running: 3, service: Some(MS(1)), arrivals: 3000.0, ..load() },
                 Decision::Wait(MS(100)),
             ),
         ] {
