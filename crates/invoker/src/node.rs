@@ -285,13 +285,12 @@ impl Node {
         let idle = self.idle_ones();
         let books = self.books.lock();
         let idle = idle.iter().filter_map(|(id, _)| books.containers.get(id));
-        let memory = |containers: u64| ByteSize::bytes(containers);
         NodeView {
             id: self.config.id.clone(),
             state: if is_up { InvokerState::Up } else { InvokerState::Unhealthy },
             memory: self.config.memory,
-            free: memory(self.config.memory.as_bytes().saturating_sub(books.pool.used().as_bytes())),
-            idle: memory(idle.map(|container| container.spec.memory.as_bytes()).sum()),
+            free: ByteSize::bytes(self.config.memory.as_bytes().saturating_sub(books.pool.used().as_bytes())),
+            idle: ByteSize::bytes(idle.map(|container| container.spec.memory.as_bytes()).sum()),
             waiting: books.pool.waiting(),
             labels: self.config.labels.clone(),
             dedicated: self.config.dedicated.clone(),

@@ -12,8 +12,8 @@ pub use two_choices::TwoChoices;
 
 /// Positions of the nodes that may run this.
 ///
-/// A node is passed over if it is down, works for other namespaces, does not take or run the kind, or is smaller than
-/// the container. With labels, only nodes that have them all count; where none has and they are not asked for strictly,
+/// A node is passed over if it is down, works for other namespaces, does not run the kind, or is smaller than the
+/// container. With labels, only nodes that have them all count; where none has and they are not asked for strictly,
 /// nodes without labels do, then the rest. Without labels, nodes that have none go before those that have some.
 fn candidates(need: &Need, nodes: &[NodeView]) -> Result<Vec<usize>, NoNode> {
     let able = || nodes.iter().enumerate().filter(|(_, node)| node.may_run(need));
