@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::{Activation, ActivationId, Invocation, Millis};
+use crate::{Activation, ActivationId, Invocation, Millis, RawJson};
 
 /// One entry of the event log.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,6 +18,13 @@ pub enum Event {
         /// When.
         at: Millis,
     },
+    /// How far work of the controller's own has come: written before its next step takes effect. The last one counts.
+    Progress {
+        /// Which activation.
+        activation_id: ActivationId,
+        /// Whatever its opener needs to go on from here.
+        state: RawJson,
+    },
     /// It ended in this record.
     Finished(Arc<Activation>),
     /// It ended, and no record of it is kept.
@@ -30,7 +37,7 @@ impl Event {
     pub fn activation_id(&self) -> ActivationId {
         match self {
             Self::Accepted(invocation) => invocation.activation_id,
-            Self::Started { activation_id, .. } => *activation_id,
+            Self::Started { activation_id, .. } | Self::Progress { activation_id, .. } => *activation_id,
             Self::Finished(activation) => activation.activation_id,
             Self::Ended(activation_id) => *activation_id,
         }

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    ActivationId, EntityName, ExecutableAction, FullyQualifiedName, Identity, Millis, Parameters, RawJson,
-    StoreLevel, TransactionId,
+    ActivationId, Durability, EntityName, ExecutableAction, FullyQualifiedName, Identity, Millis, Parameters,
+    RawJson, StoreLevel, TransactionId,
 };
 
 /// What happens to work that was started and lost.
@@ -88,8 +88,17 @@ pub struct Invocation {
     /// What happens if it is lost.
     #[serde(default)]
     pub delivery: Delivery,
+    /// What its events outlive.
+    #[serde(default)]
+    pub durability: Durability,
     /// 1 for the first try.
     pub attempt: u32,
+    /// When it is to run, if that is not at once; epoch milliseconds.
+    #[serde(default)]
+    pub due: Option<Millis>,
+    /// Activation that this one repeats.
+    #[serde(default)]
+    pub replay_of: Option<ActivationId>,
     /// Epoch of the owner that accepted it; 0 on a single node.
     #[serde(default)]
     pub epoch: u64,
@@ -124,7 +133,13 @@ struct Stored<'a> {
     #[serde(skip_serializing_if = "StoreLevel::is_always")]
     store: &'a StoreLevel,
     delivery: Delivery,
+    #[serde(skip_serializing_if = "Durability::is_memory")]
+    durability: &'a Durability,
     attempt: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    due: Option<Millis>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    replay_of: Option<ActivationId>,
     epoch: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     trace_context: Option<&'a str>,
@@ -202,7 +217,10 @@ impl Invocation {
             accepted_at: self.accepted_at,
             store: &self.store,
             delivery: self.delivery,
+            durability: &self.durability,
             attempt: self.attempt,
+            due: self.due,
+            replay_of: self.replay_of,
             epoch: self.epoch,
             trace_context: self.trace_context.as_deref(),
         }
@@ -286,7 +304,10 @@ pub(crate) mod tests {
             accepted_at: 1,
             store: StoreLevel::StoreAlways,
             delivery: Delivery::AtMostOnce,
+            durability: Durability::Memory,
             attempt: 1,
+            due: None,
+            replay_of: None,
             epoch: 0,
             trace_context: None,
         }

@@ -6,6 +6,7 @@
 pub mod action;
 pub mod activation;
 pub mod activation_id;
+pub mod durability;
 pub mod error_text;
 pub mod event;
 pub mod exec;
@@ -34,6 +35,7 @@ pub mod version;
 pub use action::{Action, ExecutableAction};
 pub use activation::Activation;
 pub use activation_id::{ActivationId, ById};
+pub use durability::Durability;
 pub use event::Event;
 pub use exec::{Code, Exec};
 pub use fault::{Blame, Fault};

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use chasen_entity::{ActivationId, Event, FullyQualifiedName, Invocation, Version};
+use chasen_entity::{ActivationId, Event, FullyQualifiedName, Invocation, RawJson, Version};
 
 use crate::StoreError;
 
@@ -18,15 +18,22 @@ pub trait EventLog: Send + Sync {
     /// Appends one event. A copy into memory: never waits for a disk. Of a `Finished` event the record is
     /// readable in the activation store when this returns.
     /// Errors: [`StoreError::Full`] when no segment can be made; `Finished` and `Ended` are taken even then, as long
-    /// as their `Accepted` was.
+    /// as their `Accepted` was. [`StoreError::Unavailable`] for an `Accepted` that nobody waits for, or that is to be
+    /// synced, while the disk is too slow or has failed: nothing is accepted then that could not be kept.
     fn append(&self, event: &Event) -> Result<Position, StoreError>;
 
     /// Waits until everything up to this position is on the disk.
     async fn sync(&self, position: Position) -> Result<(), StoreError>;
 
-    /// Activations that an earlier life of the node accepted and did not finish, oldest first, each with
-    /// the attempts that were started. Asked once, at start.
-    fn unfinished(&self) -> Result<Vec<Unfinished>, StoreError>;
+    /// Ids of the activations that an earlier life of the node accepted and did not finish, oldest first: what lies in
+    /// others comes after them. Each is to be taken up once.
+    fn inherited(&self) -> Vec<ActivationId>;
+
+    /// Unfinished work of an earlier life, for whoever asks first. Reads one event, which may wait for the disk.
+    fn take_up(&self, id: &ActivationId) -> Result<TakenUp, StoreError>;
+
+    /// What was accepted, of an activation under way. Reads one event, which may wait for the disk.
+    fn accepted(&self, id: &ActivationId) -> Result<Option<Arc<Invocation>>, StoreError>;
 
     /// Activations that are under way at the moment, accepted and neither finished nor ended: the oldest first, at most
     /// this many. For operators: it reads the events of all that it returns, and must be called where that may block.
@@ -60,4 +67,19 @@ pub struct Unfinished {
     pub invocation: Arc<Invocation>,
     /// Highest attempt that reached a runtime; `None` if none did.
     pub started: Option<u32>,
+    /// State of the last [`Progress`](Event::Progress).
+    pub progress: Option<RawJson>,
+}
+
+/// What became of work that somebody wants to take up.
+#[derive(Debug, Clone)]
+pub enum TakenUp {
+    /// It is the asker's now.
+    Taken(Box<Unfinished>),
+    /// Somebody else has it.
+    Elsewhere,
+    /// It ended and left no record; the log remembers that for as long as what it was a step of is open.
+    EndedWithoutRecord,
+    /// The log knows nothing of it: it was never accepted, or it has its record.
+    Unknown,
 }

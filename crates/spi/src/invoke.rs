@@ -4,9 +4,13 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use chasen_entity::{Activation, Blame, Fault, Invocation, error_text};
+use chasen_entity::{
+    Activation, ActivationId, Blame, Durability, EntityName, Fault, Invocation, Millis, RawJson, error_text,
+};
 
-use crate::BoxFuture;
+use crate::dead_letter::DeadLetter;
+use crate::event_log::Unfinished;
+use crate::{BoxFuture, Position, StoreError};
 
 /// Runs invocations.
 pub trait Invoke: Send + Sync {
@@ -19,8 +23,78 @@ pub trait Invoke: Send + Sync {
     /// dropped before, one that says it was interrupted.
     fn open(&self, invocation: Arc<Invocation>) -> Result<Session, Rejection>;
 
-    /// Like [`open`](Self::open) for work that an earlier life of the node accepted.
-    fn reopen(&self, invocation: Arc<Invocation>) -> Result<Session, Rejection>;
+    /// Takes work that is to run when it is due ([`Invocation::due`]). From `Ok` on it ends in a record: it runs then, or is
+    /// cancelled before. Gives how far the log must be safe before anybody is told.
+    fn schedule(&self, invocation: Arc<Invocation>) -> Result<Position, Rejection>;
+
+    /// Waits until the log is as safe up to this position as work of this durability needs it.
+    fn committed(&self, durability: Durability, position: Position) -> BoxFuture<Result<(), Rejection>>;
+
+    /// Takes up work that an earlier life of the node accepted, for a session that goes on: one of its steps.
+    fn take_up(&self, id: &ActivationId) -> Result<Resumed, Rejection>;
+
+    /// Waits for the end of an activation under way, pending ones included, and gives its record, kept or not; `None` if
+    /// no such activation is under way.
+    fn end_of(&self, id: &ActivationId) -> Option<BoxFuture<Arc<Activation>>>;
+
+    /// Ends an activation of this namespace that is pending, waits, or runs: its record says that it was cancelled. Of a
+    /// session, the step under way ends too.
+    fn cancel(&self, namespace: &EntityName, id: &ActivationId) -> BoxFuture<Result<Cancelled, Rejection>>;
+
+    /// Work that is not due yet, the first to be due first.
+    fn pending(&self, query: &PendingQuery) -> Result<Vec<Arc<Invocation>>, StoreError>;
+
+    /// How much of it matches; `skip` and `limit` are ignored.
+    fn pending_count(&self, query: &PendingQuery) -> u64;
+}
+
+/// A page of work of one namespace that is not due yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PendingQuery {
+    /// Namespace of the callers.
+    pub namespace: EntityName,
+    /// Only that of this action: `[package/]name`.
+    pub name: Option<String>,
+    /// Earliest due time, inclusive.
+    pub since: Option<Millis>,
+    /// Latest due time, inclusive.
+    pub upto: Option<Millis>,
+    /// How many to leave out.
+    pub skip: u64,
+    /// Most to return.
+    pub limit: u64,
+}
+
+/// What became of a wish to end an activation.
+#[derive(Debug, Clone)]
+pub enum Cancelled {
+    /// It has ended in this record.
+    Ended(Arc<Activation>),
+    /// Nothing of that id is under way in the namespace.
+    NotUnderWay,
+}
+
+/// A step of an earlier life, in the hands of what it is a step of.
+pub enum Resumed {
+    /// An action. It runs if it may: what started is delivered at most once, or once more, as it says.
+    Action(Ticket),
+    /// A session, opened again, and how far it had come.
+    Session(Session, Unfinished),
+    /// It ended and left no record.
+    EndedWithoutRecord,
+    /// It was never accepted, or it has its record.
+    Unknown,
+}
+
+/// Does the work of sessions: sequences, compositions, fires. What the scheduler calls when such work is due, or was left
+/// by an earlier life of the node.
+pub trait Sessions: Send + Sync {
+    /// Does the work, from where it stands, in the background.
+    fn take_up(&self, session: Session, work: Unfinished);
+
+    /// An activation was lost as often as it may be and is a dead letter now: fires the trigger that its action names, if
+    /// it names one.
+    fn died(&self, letter: Arc<DeadLetter>);
 }
 
 /// Work that its opener does itself, as the books know it.
@@ -28,8 +102,19 @@ pub type Session = Box<dyn OpenSession>;
 
 /// See [`Session`].
 pub trait OpenSession: Send + Sync {
-    /// Notes that the work begins: from here on it is not begun again after a crash.
+    /// How far the log must be safe before anybody is told that the work was accepted.
+    fn position(&self) -> Position;
+
+    /// Notes that the work begins.
     fn started(&self);
+
+    /// Notes how far it has come, before the step that follows takes effect: after a crash it goes on from there. The step
+    /// makes the note as safe as it is itself, as it is accepted after it.
+    fn progress(&self, state: RawJson);
+
+    /// Resolves when somebody wants the work to end now: it takes no more steps, its step under way is to be cancelled, and
+    /// [`finish`](Self::finish) records that it was cancelled whatever it is given.
+    fn cancelled(&self) -> BoxFuture<()>;
 
     /// Ends it with this record, which is kept if the invocation's store level says so.
     fn finish(self: Box<Self>, record: Activation) -> Arc<Activation>;
@@ -79,12 +164,19 @@ impl Fault for Rejection {
 #[must_use = "await it, or drop it to let it run in the background"]
 pub struct Ticket {
     work: Option<BoxFuture<Arc<Activation>>>,
+    position: Position,
 }
 
 impl Ticket {
-    /// A ticket for this work.
-    pub fn new(work: BoxFuture<Arc<Activation>>) -> Self {
-        Self { work: Some(work) }
+    /// A ticket for this work, accepted in the log by this position.
+    pub fn new(position: Position, work: BoxFuture<Arc<Activation>>) -> Self {
+        Self { work: Some(work), position }
+    }
+
+    /// How far the log must be safe before anybody is told that the work was accepted.
+    #[must_use]
+    pub fn position(&self) -> Position {
+        self.position
     }
 
     /// Lets the work run in the background.
@@ -125,11 +217,14 @@ mod tests {
     async fn dropped_tickets_finish_in_the_background() {
         let (done, finished) = tokio::sync::oneshot::channel();
         let record = Arc::new(activation("guest", "hello", 1));
-        let ticket = Ticket::new(Box::pin(async move {
-            tokio::task::yield_now().await;
-            let _ = done.send(());
-            record
-        }));
+        let ticket = Ticket::new(
+            Position(0),
+            Box::pin(async move {
+                tokio::task::yield_now().await;
+                let _ = done.send(());
+                record
+            }),
+        );
         drop(ticket);
         finished.await.unwrap();
     }

@@ -8,8 +8,10 @@ pub mod artifact_store;
 pub mod attachment_store;
 pub mod conformance;
 pub mod container_factory;
+pub mod dead_letter;
 pub mod entitlement;
 pub mod event_log;
+pub mod idempotency_store;
 pub mod image_store;
 pub mod invoke;
 pub mod invoker;
@@ -27,10 +29,14 @@ pub use activation_store::{ActivationQuery, ActivationStore, RecordVisitor};
 pub use artifact_store::{ArtifactStore, Change, Collection, Document, DocumentId, DocumentQuery};
 pub use attachment_store::AttachmentStore;
 pub use container_factory::{Container, ContainerFactory, ContainerSpec, CreateError, RunReply};
+pub use dead_letter::{DeadLetter, DeadLetterQuery, DeadLetterStore};
 pub use entitlement::{Entitlement, NoGrants, Privilege, Resource};
-pub use event_log::{EventLog, OpenActivation, Position};
+pub use event_log::{EventLog, OpenActivation, Position, TakenUp, Unfinished};
+pub use idempotency_store::{Claim, IdempotencyStore, KeyedRequest};
 pub use image_store::{HeldImage, ImageConfig, ImageStore};
-pub use invoke::{Invoke, OpenSession, Rejection, Session, Ticket};
+pub use invoke::{
+    Cancelled, Invoke, OpenSession, PendingQuery, Rejection, Resumed, Session, Sessions, Ticket,
+};
 pub use invoker::{
     Invoker, ReadyContainer, RunFailure, RunReport, StartFailure, StartRequest, StartedContainer,
 };

@@ -8,7 +8,7 @@ use chasen_entity::action::Texts;
 use chasen_entity::exec::Exec;
 use chasen_entity::invocation::{Delivery, TRIGGER};
 use chasen_entity::{
-    ActionLimits, Activation, ActivationId, ExecutableAction, FullyQualifiedName, Invocation, Outcome,
+    ActionLimits, Activation, ActivationId, Durability, ExecutableAction, FullyQualifiedName, Invocation, Outcome,
     Parameters, RawJson, Response, Revision, Role, RuleLink, Status, Trigger, error_text,
 };
 use chasen_spi::event_log::Unfinished;
@@ -60,6 +60,9 @@ pub(crate) fn begin(call: &Call<'_>, fire: Fire) -> Result<ActivationId, Rejecti
         store: store_level(&controller.config, &identity, false, call.extra_logging()),
         delivery: Delivery::AtMostOnce,
         attempt: 1,
+        durability: Durability::Memory,
+        due: None,
+        replay_of: None,
         epoch: 0,
         trace_context: call.trace_context(),
         identity,

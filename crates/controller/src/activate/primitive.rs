@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use chasen_entity::{ActivationId, Invocation, Outcome, Parameters, RawJson, Response, Role};
+use chasen_entity::{ActivationId, Durability, Invocation, Outcome, Parameters, RawJson, Response, Role};
 use chasen_spi::{Rejection, Ticket};
 
 use super::{Request, record, store_level};
@@ -66,6 +66,9 @@ pub(super) fn bare_invocation(controller: &Controller, request: Request, role: R
         store,
         delivery: action.delivery,
         attempt: 1,
+        durability: Durability::Memory,
+        due: None,
+        replay_of: None,
         epoch: 0,
         trace_context: request.trace_context,
         identity,

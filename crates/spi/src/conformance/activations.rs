@@ -46,7 +46,7 @@ pub async fn event_log(log: &dyn EventLog, records: &dyn ActivationStore) {
     visited(records).await;
     caused_ones(log, records).await;
     triggers(log, records).await;
-    assert!(log.unfinished().unwrap().is_empty());
+    assert!(log.inherited().is_empty());
 }
 
 /// Visitors see pages, and no further than they want to.

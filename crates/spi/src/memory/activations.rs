@@ -1,14 +1,14 @@
 //! The event log and the records built from it, in a list.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use chasen_entity::{Activation, ActivationId, Event};
+use chasen_entity::{Activation, ActivationId, Event, Invocation};
 use parking_lot::Mutex;
 
 use super::page;
-use crate::event_log::Unfinished;
+use crate::event_log::{TakenUp, Unfinished};
 use crate::{
     ActivationQuery, ActivationStore, EventLog, OpenActivation, Position, RecordVisitor, StoreError,
 };
@@ -17,6 +17,8 @@ use crate::{
 #[derive(Default)]
 pub struct MemoryEventLog {
     events: Mutex<Vec<Event>>,
+    /// Inherited work that somebody has taken up.
+    taken: Mutex<HashSet<ActivationId>>,
 }
 
 impl MemoryEventLog {
@@ -33,11 +35,16 @@ impl MemoryEventLog {
             let id = event.activation_id();
             match event {
                 Event::Accepted(invocation) => {
-                    open.push(Unfinished { invocation: invocation.clone(), started: None });
+                    open.push(Unfinished { invocation: invocation.clone(), started: None, progress: None });
                 }
                 Event::Started { attempt, .. } => {
                     for work in open.iter_mut().filter(|work| work.invocation.activation_id == id) {
                         work.started = work.started.max(Some(*attempt));
+                    }
+                }
+                Event::Progress { state, .. } => {
+                    for work in open.iter_mut().filter(|work| work.invocation.activation_id == id) {
+                        work.progress = Some(state.clone());
                     }
                 }
                 Event::Finished(_) | Event::Ended(_) => {
@@ -83,8 +90,24 @@ impl EventLog for MemoryEventLog {
         Ok(())
     }
 
-    fn unfinished(&self) -> Result<Vec<Unfinished>, StoreError> {
-        Ok(self.under_way())
+    fn inherited(&self) -> Vec<ActivationId> {
+        self.under_way().iter().map(|work| work.invocation.activation_id).collect()
+    }
+
+    fn take_up(&self, id: &ActivationId) -> Result<TakenUp, StoreError> {
+        let work = self.under_way().into_iter().find(|work| work.invocation.activation_id == *id);
+        let ended = |event: &Event| matches!(event, Event::Ended(ended) if ended == id);
+        Ok(match work {
+            Some(_) if !self.taken.lock().insert(*id) => TakenUp::Elsewhere,
+            Some(work) => TakenUp::Taken(Box::new(work)),
+            None if self.events.lock().iter().any(ended) => TakenUp::EndedWithoutRecord,
+            None => TakenUp::Unknown,
+        })
+    }
+
+    fn accepted(&self, id: &ActivationId) -> Result<Option<Arc<Invocation>>, StoreError> {
+        let work = self.under_way().into_iter().find(|work| work.invocation.activation_id == *id);
+        Ok(work.map(|work| work.invocation))
     }
 
     fn open(&self, most: usize) -> Result<Vec<OpenActivation>, StoreError> {

@@ -58,6 +58,9 @@ pub fn invocation(namespace: &str, action: &str, kind: &str, arguments: &str) ->
         store: StoreLevel::StoreAlways,
         delivery: chasen_entity::invocation::Delivery::AtMostOnce,
         attempt: 1,
+        durability: chasen_entity::Durability::Memory,
+        due: None,
+        replay_of: None,
         epoch: 0,
         trace_context: None,
     }
