@@ -32,8 +32,9 @@ pub(super) fn begin(
 /// The work of a composition that nothing lies around.
 pub(super) fn ticket(work: Work, conductor: Arc<ResolvedAction>) -> Ticket {
     let payload = work.invocation.arguments.clone();
+    let position = work.position();
     let run = run(work, conductor, payload, Counts::default());
-    Ticket::new(Box::pin(async move { run.await.0 }))
+    Ticket::new(position, Box::pin(async move { run.await.0 }))
 }
 
 /// Runs a composition to its record. `counts` is what the compositions around it have run; the result's count on from

@@ -8,8 +8,8 @@ use chasen_entity::action::Texts;
 use chasen_entity::exec::Exec;
 use chasen_entity::invocation::{Delivery, TRIGGER};
 use chasen_entity::{
-    ActionLimits, Activation, ActivationId, Durability, ExecutableAction, FullyQualifiedName, Invocation, Outcome,
-    Parameters, RawJson, Response, Revision, Role, RuleLink, Status, Trigger, error_text,
+    ActionLimits, Activation, ActivationId, Durability, ExecutableAction, FullyQualifiedName, Invocation,
+    Outcome, Parameters, RawJson, Response, Revision, Role, RuleLink, Status, Trigger, error_text,
 };
 use chasen_spi::event_log::Unfinished;
 use chasen_spi::{Privilege, Rejection, Session};
@@ -75,7 +75,7 @@ pub(crate) fn begin(call: &Call<'_>, fire: Fire) -> Result<ActivationId, Rejecti
 
 /// Takes up a fire of an earlier life of the node. One that began is over: some rules may have reacted.
 pub(super) async fn resume(controller: &Arc<Controller>, session: Session, work: Unfinished) {
-    let Unfinished { invocation, started } = work;
+    let Unfinished { invocation, started, .. } = work;
     let trigger = match (started, controller.entities.trigger(&invocation.action.name).await) {
         (None, Ok((trigger, _))) => Some(trigger),
         // What was deleted since then has no rules any more.

@@ -79,7 +79,8 @@ pub(super) fn bare_invocation(controller: &Controller, request: Request, role: R
 fn refuse(controller: &Controller, invocation: Invocation, text: &str) -> Result<Ticket, Rejection> {
     let invocation = Arc::new(invocation);
     let session = controller.invoke.open(invocation.clone())?;
+    let position = session.position();
     let response = Response::error(Outcome::ApplicationError, text);
     let record = session.finish(record::without_run(&invocation, response, clock::now()));
-    Ok(Ticket::new(Box::pin(std::future::ready(record))))
+    Ok(Ticket::new(position, Box::pin(std::future::ready(record))))
 }

@@ -29,8 +29,9 @@ pub(super) fn begin(
 /// The work of a sequence that nothing lies around.
 pub(super) fn ticket(work: Work) -> Ticket {
     let payload = work.invocation.arguments.clone();
+    let position = work.position();
     let run = run(work, payload, 0);
-    Ticket::new(Box::pin(async move { run.await.0 }))
+    Ticket::new(position, Box::pin(async move { run.await.0 }))
 }
 
 /// Runs a sequence to its record. `count` is how many actions the sequences around it have run; the result's counts

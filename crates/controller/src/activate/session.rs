@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use chasen_entity::{Activation, ActivationId, Invocation, RawJson, Role, TransactionId};
-use chasen_spi::{BoxFuture, Rejection, Session};
+use chasen_spi::{BoxFuture, Position, Rejection, Session};
 
 use super::ledger::Ending;
 use super::{Request, primitive, record};
@@ -84,6 +84,11 @@ impl Work {
 
     pub(super) fn id(&self) -> ActivationId {
         self.invocation.activation_id
+    }
+
+    /// How far the log must be safe before anybody is told that it was accepted.
+    pub(super) fn position(&self) -> Position {
+        self.session.position()
     }
 
     /// Notes that the work begins.

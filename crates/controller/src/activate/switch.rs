@@ -34,11 +34,6 @@ impl Switch {
         self.door.open(invocation)
     }
 
-    /// See [`Invoke::reopen`].
-    pub(crate) fn reopen(&self, invocation: Arc<Invocation>) -> Result<Session, Rejection> {
-        self.door.reopen(invocation)
-    }
-
     fn pass(&self, invocation: &Invocation) -> Result<(), Rejection> {
         let refused = self.closed.load(Ordering::Relaxed) && invocation.cause.is_none();
         if refused { Err(Rejection::Draining) } else { Ok(()) }
