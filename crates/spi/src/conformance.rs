@@ -3,17 +3,22 @@
 
 mod activations;
 mod containers;
+mod durable;
 mod entities;
 mod subjects;
 
 pub use activations::event_log;
 pub use containers::{Probe, Sample, Samples, container_factory};
+pub use durable::{dead_letter_store, idempotency_store};
 pub use entities::{artifact_store, attachment_store};
 pub use subjects::subject_store;
 
 #[cfg(test)]
 mod tests {
-    use crate::memory::{MemoryArtifactStore, MemoryAttachmentStore, MemoryEventLog, MemorySubjectStore};
+    use crate::memory::{
+        MemoryArtifactStore, MemoryAttachmentStore, MemoryDeadLetterStore, MemoryEventLog,
+        MemoryIdempotencyStore, MemorySubjectStore,
+    };
 
     #[tokio::test]
     async fn the_memory_references_conform() {
@@ -22,5 +27,7 @@ mod tests {
         let log = MemoryEventLog::default();
         super::event_log(&log, &log).await;
         super::subject_store(&MemorySubjectStore::default()).await;
+        super::dead_letter_store(&MemoryDeadLetterStore::default()).await;
+        super::idempotency_store(&MemoryIdempotencyStore::default(), 1_000_000).await;
     }
 }

@@ -18,6 +18,24 @@ pub struct DeadLetter {
     pub died_at: Millis,
 }
 
+impl DeadLetter {
+    /// Namespace of the caller, which the letter belongs to.
+    #[must_use]
+    pub fn namespace(&self) -> &EntityName {
+        &self.invocation.identity.namespace.name
+    }
+
+    /// `[package/]name` of the action.
+    #[must_use]
+    pub fn name(&self) -> String {
+        let action = &self.invocation.action.name;
+        match action.path.package_name() {
+            Some(package) => format!("{package}/{}", action.name),
+            None => action.name.to_string(),
+        }
+    }
+}
+
 /// A page of dead letters of one namespace, the newest first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeadLetterQuery {

@@ -5,6 +5,9 @@ use chasen_entity::{ActivationId, EntityName, Millis};
 
 use crate::StoreError;
 
+/// How long a key is kept, in milliseconds: 24 hours.
+pub const KEPT: Millis = 24 * 3600 * 1000;
+
 /// A request that carries a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyedRequest {

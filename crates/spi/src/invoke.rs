@@ -41,6 +41,9 @@ pub trait Invoke: Send + Sync {
     /// session, the step under way ends too.
     fn cancel(&self, namespace: &EntityName, id: &ActivationId) -> BoxFuture<Result<Cancelled, Rejection>>;
 
+    /// An activation of this namespace that was accepted and has not ended. Reads one event, which may wait for the disk.
+    fn under_way(&self, namespace: &EntityName, id: &ActivationId) -> Result<Option<UnderWay>, StoreError>;
+
     /// Work that is not due yet, the first to be due first.
     fn pending(&self, query: &PendingQuery) -> Result<Vec<Arc<Invocation>>, StoreError>;
 
@@ -65,6 +68,15 @@ pub struct PendingQuery {
     pub limit: u64,
 }
 
+/// An activation that was accepted and has not ended.
+#[derive(Debug, Clone)]
+pub struct UnderWay {
+    /// What was accepted.
+    pub invocation: Arc<Invocation>,
+    /// True if it is not due yet.
+    pub is_pending: bool,
+}
+
 /// What became of a wish to end an activation.
 #[derive(Debug, Clone)]
 pub enum Cancelled {
@@ -80,6 +92,8 @@ pub enum Resumed {
     Action(Ticket),
     /// A session, opened again, and how far it had come.
     Session(Session, Unfinished),
+    /// Somebody else has it in hand.
+    Elsewhere,
     /// It ended and left no record.
     EndedWithoutRecord,
     /// It was never accepted, or it has its record.
@@ -116,8 +130,9 @@ pub trait OpenSession: Send + Sync {
     /// [`finish`](Self::finish) records that it was cancelled whatever it is given.
     fn cancelled(&self) -> BoxFuture<()>;
 
-    /// Ends it with this record, which is kept if the invocation's store level says so.
-    fn finish(self: Box<Self>, record: Activation) -> Arc<Activation>;
+    /// Ends it with this record, which is kept if the invocation's store level says so. Gives the record, and how far the
+    /// log must be safe before a caller who waits for it is answered.
+    fn finish(self: Box<Self>, record: Activation) -> (Arc<Activation>, Position);
 }
 
 /// Why an invocation was not taken. Nothing was recorded.

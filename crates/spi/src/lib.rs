@@ -35,7 +35,7 @@ pub use event_log::{EventLog, OpenActivation, Position, TakenUp, Unfinished};
 pub use idempotency_store::{Claim, IdempotencyStore, KeyedRequest};
 pub use image_store::{HeldImage, ImageConfig, ImageStore};
 pub use invoke::{
-    Cancelled, Invoke, OpenSession, PendingQuery, Rejection, Resumed, Session, Sessions, Ticket,
+    Cancelled, Invoke, OpenSession, PendingQuery, Rejection, Resumed, Session, Sessions, Ticket, UnderWay,
 };
 pub use invoker::{
     Invoker, ReadyContainer, RunFailure, RunReport, StartFailure, StartRequest, StartedContainer,

@@ -2,6 +2,7 @@
 
 mod activations;
 mod containers;
+mod durable;
 mod entities;
 mod subjects;
 
@@ -12,6 +13,7 @@ use chasen_entity::{
 
 pub use activations::MemoryEventLog;
 pub use containers::{MemoryContainerFactory, Notes, invocation};
+pub use durable::{MemoryDeadLetterStore, MemoryIdempotencyStore};
 pub use entities::{MemoryArtifactStore, MemoryAttachmentStore};
 pub use subjects::{MemoryEntitlement, MemorySubjectStore};
 
