@@ -16,9 +16,11 @@ use rustix::io::Errno;
 use serde::Deserialize;
 use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe;
+use tokio::runtime::Handle;
 use tokio::sync::{Mutex as AsyncMutex, oneshot};
 
 use super::Broken;
+use super::awake::{Habit, Wait};
 use super::collector::Body;
 use super::frames::{Frame, Frames};
 
@@ -55,6 +57,7 @@ pub struct Connection {
     writing: AsyncMutex<()>,
     reading: AsyncMutex<Incoming>,
     exchanges: Mutex<Exchanges>,
+    habit: Habit,
 }
 
 /// What comes from the launcher.
@@ -110,6 +113,7 @@ impl Connection {
             writing: AsyncMutex::default(),
             reading: AsyncMutex::new(Incoming { socket: incoming, frames: Frames::new(), keep }),
             exchanges: Mutex::default(),
+            habit: Habit::new(&Handle::current()),
         })
     }
 
@@ -171,7 +175,9 @@ impl Connection {
             let _turn = self.writing.lock().await;
             self.write(kind, id, payload).await?;
         }
+        let wait = self.habit.wait();
         if let Ok(mut incoming) = self.reading.try_lock() {
+            self.look(&mut incoming, &wait)?;
             return self.read_until(&mut incoming, *id).await;
         }
         let mut receiver = match self.fall_asleep(*id)? {
@@ -188,6 +194,30 @@ impl Connection {
                 }
                 self.read_until(&mut incoming, *id).await
             }
+        }
+    }
+
+    /// Reads what comes at once, without sleeping.
+    fn look(&self, incoming: &mut Incoming, wait: &Wait<'_>) -> Result<(), Broken> {
+        let read = wait.look(|| {
+            let room = incoming.frames.room();
+            // Without room a read would look like the end.
+            if room.is_empty() {
+                return None;
+            }
+            match rustix::io::read(&self.socket, room) {
+                Err(Errno::AGAIN | Errno::INTR) => None,
+                read => Some(read),
+            }
+        });
+        match read {
+            None => Ok(()),
+            Some(Ok(0)) => Err(Broken::Closed),
+            Some(Ok(count)) => {
+                incoming.frames.filled(count);
+                Ok(())
+            }
+            Some(Err(error)) => Err(io::Error::from(error).into()),
         }
     }
 

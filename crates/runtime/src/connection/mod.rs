@@ -3,6 +3,7 @@
 //! The task that runs an activation does the reading and writing itself. Whatever arrives was possibly written by
 //! the function and not by its launcher: it is bounded, checked, and never trusted to come at all.
 
+mod awake;
 mod collector;
 mod framed;
 mod frames;
