@@ -380,13 +380,14 @@ impl Pool {
         }
     }
 
-    /// Whether a container may be started now that was asked for at a time; if not, it is due later.
+    /// Whether a container may be started now that was asked for at a time; if not, it is due later, or never.
     fn may_start(&mut self, is_first: bool, asked: Duration, now: Duration) -> bool {
-        let at = if is_first { now } else { self.pacing.next(asked, now) };
-        if at > now {
-            self.due = Some(at);
+        let at = if is_first { Some(now) } else { self.pacing.next(asked, now) };
+        let later = at.filter(|at| *at > now);
+        if later.is_some() {
+            self.due = later;
         }
-        at <= now
+        at.is_some_and(|at| at <= now)
     }
 
     /// Has idle containers go for the next request, if that helps it.

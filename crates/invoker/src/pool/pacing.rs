@@ -8,7 +8,7 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(1);
 /// A bucket of starts, and whether the processors are under pressure.
 #[derive(Debug)]
 pub(super) struct Pacing {
-    /// Starts in a second, and at once; `None` does not count.
+    /// Starts in a second, and at once; `None` does not count, 0 allows none ever.
     most: Option<u32>,
     tokens: f64,
     at: Duration,
@@ -25,10 +25,13 @@ impl Pacing {
         self.is_pressed = is_pressed;
     }
 
-    /// When a start may happen that was asked for at a time: not before `now`.
-    pub(super) fn next(&mut self, asked: Duration, now: Duration) -> Duration {
+    /// When a start may happen that was asked for at a time, not before `now`; `None` is never.
+    pub(super) fn next(&mut self, asked: Duration, now: Duration) -> Option<Duration> {
+        if self.most == Some(0) {
+            return None;
+        }
         let calm = if self.is_pressed { asked + PATIENCE } else { now };
-        self.token_at(now).max(calm).max(now)
+        Some(self.token_at(now).max(calm).max(now))
     }
 
     /// A start happens.
@@ -39,7 +42,7 @@ impl Pacing {
 
     fn token_at(&mut self, now: Duration) -> Duration {
         let Some(most) = self.most else { return now };
-        let rate = f64::from(most.max(1));
+        let rate = f64::from(most);
         let passed = now.saturating_sub(self.at);
         self.at = now;
         self.tokens = (self.tokens + passed.as_secs_f64() * rate).min(rate);
@@ -59,28 +62,35 @@ mod tests {
     fn as_many_starts_at_once_as_in_a_second_and_then_one_by_one() {
         let mut pacing = Pacing::new(Some(50));
         for _ in 0..50 {
-            assert_eq!(pacing.next(MS(0), MS(0)), MS(0));
+            assert_eq!(pacing.next(MS(0), MS(0)), Some(MS(0)));
             pacing.take(MS(0));
         }
-        let next = pacing.next(MS(0), MS(0));
+        let next = pacing.next(MS(0), MS(0)).unwrap();
         assert!((MS(19)..=MS(20)).contains(&next), "{next:?}");
-        assert_eq!(pacing.next(MS(0), next), next, "and then it is there");
+        assert_eq!(pacing.next(MS(0), next), Some(next), "and then it is there");
         pacing.take(next);
-        assert!(pacing.next(MS(0), next) > next);
-        assert_eq!(pacing.next(MS(0), MS(5000)), MS(5000));
+        assert!(pacing.next(MS(0), next) > Some(next));
+        assert_eq!(pacing.next(MS(0), MS(5000)), Some(MS(5000)));
         for _ in 0..50 {
             pacing.take(MS(5000));
         }
-        assert!(pacing.next(MS(0), MS(5000)) > MS(5000), "what is not used does not pile up");
+        assert!(pacing.next(MS(0), MS(5000)) > Some(MS(5000)), "what is not used does not pile up");
+    }
+
+    #[test]
+    fn no_starts_are_none_ever() {
+        let mut pacing = Pacing::new(Some(0));
+        assert_eq!(pacing.next(MS(0), MS(0)), None);
+        assert_eq!(pacing.next(MS(0), MS(100_000)), None);
     }
 
     #[test]
     fn pressure_holds_starts_up_for_a_second_at_most() {
         let mut pacing = Pacing::new(None);
         pacing.press(true);
-        assert_eq!(pacing.next(MS(100), MS(200)), MS(1100));
-        assert_eq!(pacing.next(MS(100), MS(1100)), MS(1100));
+        assert_eq!(pacing.next(MS(100), MS(200)), Some(MS(1100)));
+        assert_eq!(pacing.next(MS(100), MS(1100)), Some(MS(1100)));
         pacing.press(false);
-        assert_eq!(pacing.next(MS(100), MS(200)), MS(200));
+        assert_eq!(pacing.next(MS(100), MS(200)), Some(MS(200)));
     }
 }

@@ -236,6 +236,18 @@ fn next_containers_take_turns_with_what_runs_and_first_ones_do_not() {
 }
 
 #[test]
+fn without_a_burst_every_action_has_one_container() {
+    let config =
+        PoolConfig { capacity: ByteSize::mb(8192), reserve: ByteSize::mb(0), quiet_below: 1, burst: Some(0) };
+    let mut bench = Bench { pool: Pool::new(config, &Manifest::default()), now: Duration::ZERO, requests: 0 };
+    assert_eq!(bench.request("a", "x", "k", 128, 0).len(), 1);
+    assert_eq!(bench.request("a", "x", "k", 128, 1), [], "it has one");
+    bench.now = Duration::from_secs(3600);
+    assert_eq!((bench.step(Event::Due), bench.pool.due()), (vec![], None), "and gets no other");
+    assert_eq!(bench.request("a", "y", "k", 128, 0).len(), 1, "a first one is not held up by those who wait");
+}
+
+#[test]
 fn who_does_not_wait_is_told_at_once() {
     let mut bench = Bench::new(512, 0, "{}");
     let impatient = |bench: &mut Bench, memory| {

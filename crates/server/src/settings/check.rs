@@ -80,6 +80,9 @@ impl Settings {
                 format!("node.dedicated-namespaces: '{name}' cannot be the name of a namespace")
             });
         }
+        reader.require(self.scheduler.cpu_pressure.0.is_none_or(|percent| percent <= 100), || {
+            "scheduler.cpu-pressure is larger than 100 percent, which never comes: write unlimited".to_owned()
+        });
         reader.require(self.sandbox.prepared_networks <= MAX_PREPARED_NETWORKS, || {
             format!(
                 "sandbox.prepared-networks is larger than {MAX_PREPARED_NETWORKS}, which no start can use up"

@@ -277,9 +277,9 @@ impl Settings {
                 policy: reader.value("scheduler.policy", SchedulingPolicy::EventDriven,
                     "When containers are started, and where, unless a namespace or an action says. `sharding` is OpenWhisk's, for comparison."),
                 burst: reader.value("scheduler.burst", Bound(Some(50)),
-                    "Containers that a node starts in a second, and at once, beyond the first one of their action; first ones do not count."),
+                    "Containers that a node starts in a second, and at once, beyond the first one of their action; first ones do not count. With 0 every action has one."),
                 cpu_pressure: reader.value("scheduler.cpu-pressure", Bound(Some(80)),
-                    "Share of a second, in percent, in which work had to wait for a processor: from there on, containers beyond the first one of their action are started up to a second later."),
+                    "Share of a second, in percent, in which work had to wait for a processor, at most 100: from there on, containers beyond the first one of their action are started up to a second later."),
             },
             limits: Limits {
                 invocations_per_minute: reader.value("limits.invocations-per-minute", Bound(None),
