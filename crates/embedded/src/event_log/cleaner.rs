@@ -7,10 +7,10 @@
 use chasen_entity::ActivationId;
 use std::sync::Arc;
 
-use super::Shared;
-use super::record::{Header, Kind};
+use super::record::{self, Header, Kind};
 use super::segment::Segment;
 use super::state::{Spare, State};
+use super::{Shared, payload};
 use crate::activations::tail::{Source, TailRecord};
 
 impl Shared {
@@ -76,21 +76,35 @@ impl Shared {
         self.commit.commit(self)
     }
 
+    /// Appends everything of one open work again, in one piece: a crash leaves it here, there or in both places, and is
+    /// read the same.
     fn move_one(&self, number: u64, id: &ActivationId) -> bool {
         let mut state = self.state.lock();
         let Some(open) = state.ledger.open.get(id).filter(|open| open.accepted.segment() == number) else {
             return true;
         };
-        let (accepted, time, started) = (open.accepted.clone(), open.time, open.started);
-        if !self.has_spare(&mut state, accepted.len()) {
+        let open = open.clone();
+        let mut this = Vec::new();
+        if let Err(error) = payload::write_cause(id, &mut this) {
+            tracing::error!(%id, %error, "open work stays where it is");
             return false;
         }
-        let header = Header { kind: Kind::Accepted, attempt: 0, time, id: *id };
-        let moved = state.append(&header, accepted.bytes()).is_some();
-        started.is_none_or(|(attempt, time)| {
-            let header = Header { kind: Kind::Started, attempt, time, id: *id };
-            self.has_spare(&mut state, 0) && state.append(&header, &[]).is_some()
-        }) && moved
+        let header = |kind, number, time, id| Header { kind, number, time, id };
+        let (time, rank) = open.place;
+        let progress =
+            open.progress.iter().map(|state| (header(Kind::Progress, 0, time, *id), state.bytes(), None));
+        let started =
+            open.started.map(|(attempt, at)| (header(Kind::Started, attempt, at, *id), &[][..], None));
+        let ended = open.ended.iter().map(|step| (header(Kind::Ended, 0, time, *step), &this[..], Some(*id)));
+        let events: Vec<_> = [(header(Kind::Accepted, rank, time, *id), open.accepted.bytes(), None)]
+            .into_iter()
+            .chain(progress)
+            .chain(started)
+            .chain(ended)
+            .collect();
+        let total = events.iter().map(|(_, payload, _)| record::length(payload.len())).sum();
+        self.has_spare(&mut state, total)
+            && events.iter().all(|(header, payload, cause)| state.append(header, payload, *cause).is_some())
     }
 
     /// Makes the active segment one with room for this much payload, if that takes no waiting.

@@ -15,7 +15,14 @@ pub(super) struct Ledger {
     pub(super) books: BTreeMap<u64, Book>,
     /// Accepted and not finished.
     pub(super) open: ById<Open>,
+    /// Steps of open work that ended without a record.
+    ended: ById<()>,
+    /// Place of the newest accepted event.
+    newest: Place,
 }
+
+/// Time and rank of an accepted event: the order in which work came.
+pub(super) type Place = (Millis, u32);
 
 /// What a segment holds.
 pub(super) struct Book {
@@ -24,19 +31,40 @@ pub(super) struct Book {
     pub(super) used: usize,
     /// Finished events that are in no file of records yet.
     pub(super) unwritten: usize,
-    /// Bytes of accepted events of open work.
+    /// Bytes of open work whose accepted events are in it. What else there is of that work lies after them, so that a
+    /// segment without any can go once the ones before it have gone.
     pub(super) open_bytes: usize,
 }
 
 /// Work that was accepted and has not finished.
+#[derive(Clone)]
 pub(super) struct Open {
     /// The accepted event.
     pub(super) accepted: Slice,
-    /// Time of it.
-    pub(super) time: Millis,
+    /// Its place.
+    pub(super) place: Place,
     /// Highest attempt that was started, and when.
     pub(super) started: Option<(u32, Millis)>,
+    /// The last progress event.
+    pub(super) progress: Option<Slice>,
+    /// What it is a step of. Of work of an earlier life it is known once that was taken up.
+    pub(super) cause: Option<ActivationId>,
+    /// Its steps that ended without a record. There are as many as it may have steps at most.
+    pub(super) ended: Vec<ActivationId>,
+    /// It is of an earlier life, and nobody has taken it up.
+    pub(super) is_inherited: bool,
 }
+
+impl Open {
+    /// Bytes that its events take; the started one, smaller than any accepted one, does not count.
+    fn bytes(&self) -> usize {
+        let progress = self.progress.as_ref().map_or(0, |slice| record::length(slice.len()));
+        record::length(self.accepted.len()) + progress + self.ended.len() * record::length(ENDED)
+    }
+}
+
+/// Bytes in the payload of an ended event that names a cause.
+pub(super) const ENDED: usize = 34;
 
 impl Ledger {
     /// Enters a segment.
@@ -44,33 +72,71 @@ impl Ledger {
         self.books.insert(segment.number(), Book { segment, used, unwritten: 0, open_bytes: 0 });
     }
 
-    /// Notes a record that was appended, now or in an earlier life.
-    pub(super) fn note(&mut self, header: &Header, slice: &Slice) {
-        match header.kind {
-            Kind::Accepted => {
-                // The same work twice is work that was moved to the log's end: what was started of it stays so.
-                let started = self.open.get(&header.id).and_then(|older| older.started);
-                self.forget(&header.id);
-                if let Some(book) = self.books.get_mut(&slice.segment()) {
-                    book.open_bytes += record::length(slice.len());
-                }
-                self.open.insert(header.id, Open { accepted: slice.clone(), time: header.time, started });
-            }
-            Kind::Started => {
-                if let Some(open) = self.open.get_mut(&header.id) {
-                    open.started = open.started.max(Some((header.attempt, header.time)));
-                }
-            }
-            Kind::Finished | Kind::Ended => self.forget(&header.id),
+    /// The place of work that is accepted now: after all others, whatever the clock says.
+    pub(super) fn next_place(&self, now: Millis) -> Place {
+        let (time, rank) = self.newest;
+        match rank.checked_add(1) {
+            _ if now > time => (now, 0),
+            Some(rank) => (time, rank),
+            None => (time + 1, 0),
         }
     }
 
-    /// Takes work out of the open.
-    pub(super) fn forget(&mut self, id: &ActivationId) {
-        let Some(open) = self.open.remove(id) else { return };
-        if let Some(book) = self.books.get_mut(&open.accepted.segment()) {
-            book.open_bytes = book.open_bytes.saturating_sub(record::length(open.accepted.len()));
+    /// Notes a record that was appended, now or in an earlier life. `cause` is what it is a step of, as far as its
+    /// accepted or ended event tells.
+    pub(super) fn note(&mut self, header: &Header, slice: &Slice, cause: Option<ActivationId>) {
+        let id = &header.id;
+        match header.kind {
+            Kind::Accepted => {
+                let place = (header.time, header.number);
+                self.newest = self.newest.max(place);
+                // The same work twice is work that was moved to the log's end: what is known of it stays so.
+                let moved = match self.take(id) {
+                    Some(older) => Open { accepted: slice.clone(), place, ..older },
+                    None => Open {
+                        accepted: slice.clone(),
+                        place,
+                        started: None,
+                        progress: None,
+                        cause,
+                        ended: Vec::new(),
+                        is_inherited: false,
+                    },
+                };
+                self.put(header.id, moved);
+            }
+            Kind::Started => {
+                let attempt = Some((header.number, header.time));
+                self.change(id, |open| open.started = open.started.max(attempt));
+            }
+            Kind::Progress => self.change(id, |open| open.progress = Some(slice.clone())),
+            Kind::Finished => self.forget(id),
+            Kind::Ended => {
+                self.forget(id);
+                let Some(cause) = cause.filter(|cause| self.open.contains_key(cause)) else { return };
+                if self.ended.insert(*id, ()).is_none() {
+                    self.change(&cause, |open| open.ended.push(*id));
+                }
+            }
         }
+    }
+
+    /// Takes work out of the open, and what is remembered for its sake.
+    pub(super) fn forget(&mut self, id: &ActivationId) {
+        let Some(open) = self.take(id) else { return };
+        for step in &open.ended {
+            self.ended.remove(step);
+        }
+    }
+
+    /// True if this was a step of open work and ended without a record.
+    pub(super) fn has_ended(&self, id: &ActivationId) -> bool {
+        self.ended.contains_key(id)
+    }
+
+    /// Work of an earlier life that nobody has taken up.
+    pub(super) fn inherited(&self) -> impl Iterator<Item = (Place, ActivationId)> {
+        self.open.iter().filter(|(_, open)| open.is_inherited).map(|(id, open)| (open.place, *id))
     }
 
     /// A finished event waits to be written to a file of records.
@@ -102,8 +168,38 @@ impl Ledger {
         kept > 2 * open + 2 * segment_bytes
     }
 
-    /// Open work whose accepted event lies in this segment.
+    /// Open work whose accepted event lies in this segment, in the order of its coming.
     pub(super) fn open_in(&self, segment: u64) -> Vec<ActivationId> {
-        self.open.iter().filter(|(_, open)| open.accepted.segment() == segment).map(|(id, _)| *id).collect()
+        let here = self.open.iter().filter(|(_, open)| open.accepted.segment() == segment);
+        let mut found: Vec<_> = here.map(|(id, open)| (open.place, *id)).collect();
+        found.sort_unstable();
+        found.into_iter().map(|(_, id)| id).collect()
+    }
+
+    fn change(&mut self, id: &ActivationId, change: impl FnOnce(&mut Open)) {
+        let Some(open) = self.open.get_mut(id) else { return };
+        let before = open.bytes();
+        change(open);
+        let after = open.bytes();
+        if before != after
+            && let Some(book) = self.books.get_mut(&open.accepted.segment())
+        {
+            book.open_bytes = (book.open_bytes + after).saturating_sub(before);
+        }
+    }
+
+    fn take(&mut self, id: &ActivationId) -> Option<Open> {
+        let open = self.open.remove(id)?;
+        if let Some(book) = self.books.get_mut(&open.accepted.segment()) {
+            book.open_bytes = book.open_bytes.saturating_sub(open.bytes());
+        }
+        Some(open)
+    }
+
+    fn put(&mut self, id: ActivationId, open: Open) {
+        if let Some(book) = self.books.get_mut(&open.accepted.segment()) {
+            book.open_bytes += open.bytes();
+        }
+        self.open.insert(id, open);
     }
 }

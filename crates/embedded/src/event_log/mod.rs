@@ -33,9 +33,8 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use chasen_entity::{ActivationId, Event};
-use chasen_spi::event_log::Unfinished;
-use chasen_spi::{EventLog, OpenActivation, Position, StoreError};
+use chasen_entity::{ActivationId, Event, Invocation};
+use chasen_spi::{EventLog, OpenActivation, Position, StoreError, TakenUp, Unfinished};
 use chasen_telemetry::clock;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
@@ -47,7 +46,7 @@ use commit::Commit;
 use payload::Payloads;
 pub(crate) use segment::Slice;
 use segment::{Segment, SegmentWriter};
-use state::{Spare, State};
+use state::{Fate, Spare, State};
 
 /// Smallest segment that makes sense.
 const LEAST_SEGMENT: usize = 64 << 10;
@@ -67,8 +66,6 @@ thread_local! {
 pub(crate) struct Log {
     shared: Arc<Shared>,
     threads: Mutex<Vec<JoinHandle<()>>>,
-    /// Open work of an earlier life, oldest first.
-    inherited: Vec<ActivationId>,
 }
 
 struct Shared {
@@ -99,8 +96,6 @@ impl Log {
         let mut recovered = recovery::recover(folder, written, &tail)?;
         let recorded: Vec<_> = recovered.ledger.open.keys().copied().filter(|id| is_recorded(id)).collect();
         recorded.iter().for_each(|id| recovered.ledger.forget(id));
-        let mut inherited: Vec<_> = recovered.ledger.open.iter().map(|(id, open)| (open.time, *id)).collect();
-        inherited.sort_unstable();
         let active = Segment::create(folder, recovered.next_number, segment_bytes, clock::now())
             .map_err(OpenError::io("make a segment of the event log in", folder))?;
         let shared = Arc::new(Shared {
@@ -119,8 +114,7 @@ impl Log {
             background::spawn("log-spare", move || spare::run(&maker))?,
             background::spawn("log-sync", move || syncer.commit.run(&syncer))?,
         ];
-        let inherited = inherited.into_iter().map(|(_, id)| id).collect();
-        Ok(Self { shared, threads: Mutex::new(threads), inherited })
+        Ok(Self { shared, threads: Mutex::new(threads) })
     }
 
     /// Notes that these records are safe in files of records, and removes segments that nobody needs.
@@ -169,31 +163,53 @@ impl EventLog for Log {
         self.shared.commit.wait(position).await
     }
 
-    fn unfinished(&self) -> Result<Vec<Unfinished>, StoreError> {
-        let mut unfinished = Vec::new();
-        for id in &self.inherited {
-            let (accepted, started) = match self.shared.state.lock().ledger.open.get(id) {
-                Some(open) => (open.accepted.clone(), open.started),
-                None => continue,
-            };
-            match self.shared.payloads.invocation(accepted.bytes()) {
-                Ok(invocation) => unfinished.push(Unfinished {
-                    invocation: Arc::new(invocation),
-                    started: started.map(|(attempt, _)| attempt),
-                }),
-                Err(error) => {
-                    tracing::error!(%id, %error, "accepted work cannot be read and is given up");
-                    self.shared.state.lock().ledger.forget(id);
+    fn inherited(&self) -> Vec<ActivationId> {
+        let mut inherited: Vec<_> = self.shared.state.lock().ledger.inherited().collect();
+        inherited.sort_unstable();
+        inherited.into_iter().map(|(_, id)| id).collect()
+    }
+
+    fn take_up(&self, id: &ActivationId) -> Result<TakenUp, StoreError> {
+        let (accepted, started, progress) = {
+            let mut state = self.shared.state.lock();
+            match state.fate(id) {
+                Fate::Open(open) if !open.is_inherited => return Ok(TakenUp::Elsewhere),
+                Fate::Open(open) => {
+                    open.is_inherited = false;
+                    (open.accepted.clone(), open.started, open.progress.clone())
                 }
+                Fate::EndedWithoutRecord => return Ok(TakenUp::EndedWithoutRecord),
+                Fate::Unknown => return Ok(TakenUp::Unknown),
             }
+        };
+        let read = || -> Result<_, StoreError> {
+            let invocation = self.shared.payloads.invocation(accepted.bytes())?;
+            let progress = progress.map(|state| payload::progress(state.bytes())).transpose()?;
+            Ok((Arc::new(invocation), progress))
+        };
+        let (invocation, progress) = read().inspect_err(|error| {
+            tracing::error!(%id, %error, "accepted work cannot be read and is given up");
+            self.shared.state.lock().ledger.forget(id);
+        })?;
+        if let Some(open) = self.shared.state.lock().ledger.open.get_mut(id) {
+            open.cause = invocation.cause;
         }
-        Ok(unfinished)
+        let started = started.map(|(attempt, _)| attempt);
+        Ok(TakenUp::Taken(Box::new(Unfinished { invocation, started, progress })))
+    }
+
+    fn accepted(&self, id: &ActivationId) -> Result<Option<Arc<Invocation>>, StoreError> {
+        let accepted = match self.shared.state.lock().fate(id) {
+            Fate::Open(open) => open.accepted.clone(),
+            Fate::EndedWithoutRecord | Fate::Unknown => return Ok(None),
+        };
+        self.shared.payloads.invocation(accepted.bytes()).map(|invocation| Some(Arc::new(invocation)))
     }
 
     fn open(&self, most: usize) -> Result<Vec<OpenActivation>, StoreError> {
         let mut oldest: Vec<_> = {
             let state = self.shared.state.lock();
-            state.under_way().map(|(id, open)| (open.time, *id)).collect()
+            state.under_way().map(|(id, open)| (open.place, *id)).collect()
         };
         oldest.sort_unstable();
         oldest.truncate(most);
@@ -216,20 +232,23 @@ impl EventLog for Log {
 
 impl Shared {
     fn append(&self, event: &Event, buffer: &mut Vec<u8>) -> Result<Position, StoreError> {
-        let header = self.payloads.encode(event, clock::now(), buffer)?;
+        let mut header = self.payloads.encode(event, clock::now(), buffer)?;
         let entry = match event {
             Event::Finished(record) => Some(Entry::of(record)),
             Event::Accepted(_) if self.tail.is_full() => return Err(too_slow()),
-            Event::Accepted(_) | Event::Started { .. } | Event::Ended(_) => None,
+            Event::Accepted(_) | Event::Started { .. } | Event::Progress { .. } | Event::Ended(_) => None,
         };
         let mut state = self.state.lock();
         if let (Event::Accepted(_), Spare::Failed(why)) = (event, &state.spare) {
             return Err(StoreError::Full(why.clone()));
         }
-        if let Err(error) = self.make_room(&mut state, buffer.len()) {
+        // The end of a step may name its cause.
+        let room = buffer.len().max(ledger::ENDED);
+        if let Err(error) = self.make_room(&mut state, room) {
             return self.hold(&mut state, event, entry, error);
         }
-        let slice = state.append(&header, buffer).ok_or_else(no_room)?;
+        let cause = state.complete(event, &mut header, buffer)?;
+        let slice = state.append(&header, buffer, cause).ok_or_else(no_room)?;
         if let Some(entry) = entry {
             state.ledger.await_writing(&slice);
             // Under the log's lock, so that the tail has the order of the log.
@@ -307,15 +326,19 @@ impl Shared {
         let mut buffer = Vec::new();
         while let Some(event) = state.held.pop_front() {
             buffer.clear();
-            let header = match self.payloads.encode(&event, clock::now(), &mut buffer) {
-                Ok(header) => header,
+            let encoded = self.payloads.encode(&event, clock::now(), &mut buffer).and_then(|mut header| {
+                let cause = state.complete(&event, &mut header, &mut buffer)?;
+                Ok((header, cause))
+            });
+            let (header, cause) = match encoded {
+                Ok(encoded) => encoded,
                 Err(error) => {
                     tracing::error!(id = %event.activation_id(), %error, "a record is lost");
                     continue;
                 }
             };
             let room = self.has_spare(state, buffer.len());
-            let Some(slice) = room.then(|| state.append(&header, &buffer)).flatten() else {
+            let Some(slice) = room.then(|| state.append(&header, &buffer, cause)).flatten() else {
                 state.held.push_front(event);
                 return;
             };

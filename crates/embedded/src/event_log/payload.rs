@@ -5,7 +5,8 @@ use std::sync::Arc;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use chasen_entity::{
-    Activation, AuthKey, Event, FullyQualifiedName, Identity, Invocation, Millis, RawJson, Version,
+    Activation, ActivationId, AuthKey, Event, FullyQualifiedName, Identity, Invocation, Millis, RawJson,
+    Version,
 };
 use chasen_spi::StoreError;
 use serde::{Deserialize, Serialize};
@@ -48,16 +49,20 @@ impl Payloads {
         let header = match event {
             Event::Accepted(invocation) => {
                 self.write_accepted(invocation, buffer)?;
-                Header { kind: Kind::Accepted, attempt: 0, time: now, id }
+                Header { kind: Kind::Accepted, number: 0, time: now, id }
             }
             Event::Started { attempt, at, .. } => {
-                Header { kind: Kind::Started, attempt: *attempt, time: *at, id }
+                Header { kind: Kind::Started, number: *attempt, time: *at, id }
+            }
+            Event::Progress { state, .. } => {
+                buffer.extend_from_slice(state.as_str().as_bytes());
+                Header { kind: Kind::Progress, number: 0, time: now, id }
             }
             Event::Finished(record) => {
                 write(buffer, record.as_ref())?;
-                Header { kind: Kind::Finished, attempt: 0, time: now, id }
+                Header { kind: Kind::Finished, number: 0, time: now, id }
             }
-            Event::Ended(_) => Header { kind: Kind::Ended, attempt: 0, time: now, id },
+            Event::Ended(_) => Header { kind: Kind::Ended, number: 0, time: now, id },
         };
         if buffer.len() > MOST {
             let length = buffer.len();
@@ -115,6 +120,21 @@ impl Payloads {
 /// Reads the record of an activation.
 pub(crate) fn activation(payload: &[u8]) -> Result<Activation, StoreError> {
     read(payload)
+}
+
+/// Reads a progress event.
+pub(super) fn progress(payload: &[u8]) -> Result<RawJson, StoreError> {
+    RawJson::parse(payload).map_err(|error| corrupt(&error.to_string()))
+}
+
+/// The payload of an ended event of a step: what it is a step of.
+pub(super) fn write_cause(cause: &ActivationId, buffer: &mut Vec<u8>) -> Result<(), StoreError> {
+    write(buffer, cause)
+}
+
+/// Reads what [`write_cause`] wrote.
+pub(super) fn cause(payload: &[u8]) -> Option<ActivationId> {
+    read(payload).ok()
 }
 
 /// Reads of an accepted invocation only what runs.

@@ -5,9 +5,12 @@
 //! | word | bits 0–31 | bits 32–63 |
 //! |---|---|---|
 //! | 0 | bytes of payload | CRC-32, started with the segment's number, of the length, words 1–4 and the payload |
-//! | 1 | kind: 1 accepted, 2 started, 3 finished, 4 ended | attempt of a started event, else 0 |
-//! | 2 | time of the append, epoch milliseconds | |
+//! | 1 | kind: 1 accepted, 2 started, 3 finished, 4 ended, 5 progress | attempt of a started event, rank of an accepted one, else 0 |
+//! | 2 | time, epoch milliseconds | |
 //! | 3, 4 | bytes of the activation id | |
+//!
+//! Time and rank of accepted events grow with every one, whatever the clock does: they are the order in which work came,
+//! also of work that was moved to the log's end later.
 //!
 //! Word 0 is written last, so a record that is there in part never checks out. Where nothing was written there are
 //! zeros. A payload is JSON or empty and holds no zero byte, so no tenant can put into an argument what looks like
@@ -31,24 +34,27 @@ pub(super) enum Kind {
     Started,
     /// The payload is a record of an activation.
     Finished,
-    /// No payload: it ended, and no record of it is kept.
+    /// It ended, and no record of it is kept. The payload is the id of what it was a step of, if that was open.
     Ended,
+    /// The payload is a state of the work; the last one counts.
+    Progress,
 }
 
 impl Kind {
+    const ALL: [Self; 5] = [Self::Accepted, Self::Started, Self::Finished, Self::Ended, Self::Progress];
+
     fn number(self) -> u64 {
         match self {
             Self::Accepted => 1,
             Self::Started => 2,
             Self::Finished => 3,
             Self::Ended => 4,
+            Self::Progress => 5,
         }
     }
 
     fn of(number: u32) -> Option<Self> {
-        [Self::Accepted, Self::Started, Self::Finished, Self::Ended]
-            .into_iter()
-            .find(|kind| kind.number() == u64::from(number))
+        Self::ALL.into_iter().find(|kind| kind.number() == u64::from(number))
     }
 }
 
@@ -56,9 +62,9 @@ impl Kind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Header {
     pub(super) kind: Kind,
-    /// Try of a started event, else 0.
-    pub(super) attempt: u32,
-    /// When it was appended.
+    /// Attempt of a started event, rank of an accepted one, else 0.
+    pub(super) number: u32,
+    /// When it was appended, or happened.
     pub(super) time: Millis,
     pub(super) id: ActivationId,
 }
@@ -87,7 +93,7 @@ pub(super) fn length(payload: usize) -> usize {
 /// The five words before a payload, which is at most `u32::MAX` bytes long.
 pub(super) fn encode(header: &Header, payload: &[u8], segment: u64) -> [u64; 5] {
     let id = u128::from_le_bytes(header.id.to_bytes());
-    let first = header.kind.number() | u64::from(header.attempt) << 32;
+    let first = header.kind.number() | u64::from(header.number) << 32;
     let words = [first, header.time, low_half(id), low_half(id >> 64)];
     let length = u32::try_from(payload.len()).unwrap_or(u32::MAX);
     let sum = checksum(segment, length, words, payload);
@@ -119,7 +125,7 @@ fn decode(bytes: &[u8], offset: usize, segment: u64) -> Option<Record> {
         return None;
     }
     let id = ActivationId::from_bytes((u128::from(third) | u128::from(fourth) << 64).to_le_bytes());
-    Some(Record { offset, header: Header { kind, attempt: low(first >> 32), time: second, id }, payload })
+    Some(Record { offset, header: Header { kind, number: low(first >> 32), time: second, id }, payload })
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "the low half is asked for")]
@@ -226,10 +232,12 @@ mod tests {
     }
 
     fn any_record() -> impl Strategy<Value = (Header, Vec<u8>)> {
-        let header = (0..4usize, any::<u32>(), any::<u64>(), any::<[u8; 16]>()).prop_map(
-            |(kind, attempt, time, id)| {
-                let kind = [Kind::Accepted, Kind::Started, Kind::Finished, Kind::Ended][kind];
-                Header { kind, attempt, time, id: ActivationId::from_bytes(id) }
+        let header = (0..5usize, any::<u32>(), any::<u64>(), any::<[u8; 16]>()).prop_map(
+            |(kind, number, time, id)| Header {
+                kind: Kind::ALL[kind],
+                number,
+                time,
+                id: ActivationId::from_bytes(id),
             },
         );
         (header, prop::collection::vec(1..=255u8, 0..300))
@@ -294,7 +302,7 @@ mod tests {
     #[test]
     fn damage_is_told_from_the_end() {
         let header =
-            Header { kind: Kind::Started, attempt: 1, time: 2, id: ActivationId::from_bytes([3; 16]) };
+            Header { kind: Kind::Started, number: 1, time: 2, id: ActivationId::from_bytes([3; 16]) };
         let mut bytes = Vec::new();
         (0..3).for_each(|_| write(&mut bytes, &header, b"x"));
         let one = length(1);

@@ -31,7 +31,10 @@ pub(super) fn recover(folder: &Path, checkpoint: Position, tail: &Tail) -> Resul
         let Some((segment, used)) = cut(&path, number)? else { continue };
         ledger.enter(segment.clone(), used);
         read(&segment, checkpoint, tail, &mut ledger);
+        // What was read only to be known is not to stay in memory.
+        segment.release(used);
     }
+    ledger.open.values_mut().for_each(|open| open.is_inherited = true);
     Ok(Recovered { ledger, next_number: last + 1 })
 }
 
@@ -85,7 +88,8 @@ fn read(segment: &Arc<Segment>, checkpoint: Position, tail: &Tail, ledger: &mut 
 
 fn keep(segment: &Arc<Segment>, record: &Record, checkpoint: Position, tail: &Tail, ledger: &mut Ledger) {
     let Some(slice) = Slice::of(segment, record.payload.clone()) else { return };
-    ledger.note(&record.header, &slice);
+    let cause = (record.header.kind == Kind::Ended).then(|| payload::cause(slice.bytes())).flatten();
+    ledger.note(&record.header, &slice, cause);
     if record.header.kind != Kind::Finished || slice.end() <= checkpoint {
         return;
     }

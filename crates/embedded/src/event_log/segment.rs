@@ -22,9 +22,10 @@ use crate::files;
 
 /// Bytes before the first record.
 pub(super) const PREAMBLE: usize = 64;
-/// Version of the format, of segments and of what is in them. The second one added [`record::Kind::Ended`], which a
-/// reader of the first would take for damage; otherwise they are the same.
-pub(super) const VERSION: u32 = 2;
+/// Version of the format, of segments and of what is in them. Each one added what a reader of the one before would take
+/// for damage, and is otherwise the same: the second [`record::Kind::Ended`], the third [`record::Kind::Progress`] and
+/// ranks of accepted events.
+pub(super) const VERSION: u32 = 3;
 /// Most bytes of a segment: positions inside one are 32 bits wide.
 pub(super) const MOST: usize = 1 << 30;
 
@@ -359,7 +360,7 @@ mod tests {
     use super::*;
 
     fn header() -> Header {
-        Header { kind: Kind::Finished, attempt: 0, time: 5, id: ActivationId::from_bytes([1; 16]) }
+        Header { kind: Kind::Finished, number: 0, time: 5, id: ActivationId::from_bytes([1; 16]) }
     }
 
     #[test]
@@ -401,7 +402,7 @@ mod tests {
             bytes.resize(PREAMBLE, 0);
             check(&bytes)
         };
-        assert_eq!([1, VERSION].map(of_version), [Some(Preamble::Known), Some(Preamble::Known)]);
+        assert_eq!([1, 2, VERSION].map(of_version), [(); 3].map(|()| Some(Preamble::Known)));
         assert_eq!(of_version(VERSION + 1), Some(Preamble::Newer(VERSION + 1)));
     }
 }

@@ -4,10 +4,11 @@ use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 
 use chasen_entity::{ActivationId, Event};
-use chasen_spi::Position;
+use chasen_spi::{Position, StoreError};
 
 use super::ledger::{Ledger, Open};
-use super::record::Header;
+use super::payload;
+use super::record::{Header, Kind};
 use super::segment::{Segment, SegmentWriter, Slice};
 
 /// The log's state.
@@ -36,6 +37,16 @@ pub(super) enum Spare {
     Failed(String),
 }
 
+/// What the log knows of an activation.
+pub(super) enum Fate<'a> {
+    /// It is under way.
+    Open(&'a mut Open),
+    /// It was a step of something open, and left no record.
+    EndedWithoutRecord,
+    /// It was never accepted, or is over.
+    Unknown,
+}
+
 impl State {
     /// The log that goes on in this segment.
     pub(super) fn new(active: SegmentWriter, mut ledger: Ledger) -> Self {
@@ -53,14 +64,55 @@ impl State {
         }
     }
 
-    /// Appends a record to the active segment; `None` if it has no room.
-    pub(super) fn append(&mut self, header: &Header, payload: &[u8]) -> Option<Slice> {
+    /// Appends a record to the active segment; `None` if it has no room. `cause` is what it is a step of, if it tells.
+    pub(super) fn append(
+        &mut self,
+        header: &Header,
+        payload: &[u8],
+        cause: Option<ActivationId>,
+    ) -> Option<Slice> {
         let slice = self.active.append(header, payload)?;
-        self.ledger.note(header, &slice);
-        if !self.held.is_empty() {
+        self.ledger.note(header, &slice, cause);
+        if !self.held.is_empty() && matches!(header.kind, Kind::Finished | Kind::Ended) {
             self.held.retain(|held| held.activation_id() != header.id);
         }
         Some(slice)
+    }
+
+    /// Adds to an event what only the log knows: the place of accepted work, the cause of a step that ends. Gives what it
+    /// is a step of.
+    pub(super) fn complete(
+        &self,
+        event: &Event,
+        header: &mut Header,
+        payload: &mut Vec<u8>,
+    ) -> Result<Option<ActivationId>, StoreError> {
+        match event {
+            Event::Accepted(invocation) => {
+                (header.time, header.number) = self.ledger.next_place(header.time);
+                Ok(invocation.cause)
+            }
+            Event::Ended(id) => {
+                let cause = self.ledger.open.get(id).and_then(|open| open.cause);
+                let cause = cause.filter(|cause| self.ledger.open.contains_key(cause));
+                cause.iter().try_for_each(|cause| payload::write_cause(cause, payload))?;
+                Ok(cause)
+            }
+            Event::Started { .. } | Event::Progress { .. } | Event::Finished(_) => Ok(None),
+        }
+    }
+
+    /// What is known of an activation.
+    pub(super) fn fate(&mut self, id: &ActivationId) -> Fate<'_> {
+        match self.held.iter().find(|held| held.activation_id() == *id) {
+            Some(Event::Ended(_)) => return Fate::EndedWithoutRecord,
+            Some(_) => return Fate::Unknown,
+            None => {}
+        }
+        if self.ledger.has_ended(id) {
+            return Fate::EndedWithoutRecord;
+        }
+        self.ledger.open.get_mut(id).map_or(Fate::Unknown, Fate::Open)
     }
 
     /// Work that is accepted and has not ended, be it that its end has no room yet.
