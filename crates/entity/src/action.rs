@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    ActionLimits, Exec, FullyQualifiedName, Location, Millis, Parameters, RawJson, Revision,
+    ActionLimits, Exec, FullyQualifiedName, Location, Millis, NetworkPolicy, Parameters, RawJson, Revision,
     SchedulingPolicy, Version,
 };
 
@@ -75,6 +75,8 @@ pub struct ActionTexts {
     pub run: String,
     /// True if functions of it get the caller's key.
     pub provides_api_key: bool,
+    /// What it narrows its namespace's network policy to; nowhere, if what it asks for is no policy.
+    pub network: Option<NetworkPolicy>,
 }
 
 impl Clone for Texts {
@@ -110,6 +112,7 @@ impl ExecutableAction {
                 kind: RawJson::from_value(&self.exec.kind),
                 limits: RawJson::from_value(&self.limits),
                 provides_api_key: self.provides_api_key(),
+                network: NetworkPolicy::asked_by(&self.annotations).unwrap_or(Some(NetworkPolicy::None)),
             })
         })
     }

@@ -2,6 +2,7 @@
 
 mod admin;
 mod compositions;
+pub mod network;
 mod packages;
 mod rules;
 pub mod runtime;
@@ -88,6 +89,9 @@ pub const ACTION_NOT_FETCHED: &str = "Action could not be fetched.";
 pub const NOT_UNLOCKED: &str = "Failed to unlock parameters.";
 /// Result of work that was started but whose end the platform did not see.
 pub const INTERRUPTED: &str = "The activation was interrupted before its result was known.";
+
+/// Result of work that was ended because somebody wanted it to.
+pub const CANCELLED: &str = "The activation was cancelled.";
 
 /// Last log line after a developer error.
 pub const LOGS_AFTER_DEVELOPER_ERROR: &str =

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    ActivationId, Durability, EntityName, ExecutableAction, FullyQualifiedName, Identity, Millis, Parameters,
-    RawJson, StoreLevel, TransactionId,
+    ActivationId, Durability, EntityName, ExecutableAction, FullyQualifiedName, Identity, Millis,
+    NetworkPolicy, Parameters, RawJson, StoreLevel, TransactionId,
 };
 
 /// What happens to work that was started and lost.
@@ -145,7 +145,8 @@ struct Stored<'a> {
     trace_context: Option<&'a str>,
 }
 
-/// What containers and queues are kept by: who calls, which action, and the environment that it was initialised with.
+/// What containers and queues are kept by: who calls, which action, the environment that it was initialised with, and
+/// where it may connect to.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ActionKey {
     /// Namespace of the caller.
@@ -154,6 +155,8 @@ pub struct ActionKey {
     pub action: FullyQualifiedName,
     /// [`Invocation::environment`].
     pub environment: Option<Arc<str>>,
+    /// [`Invocation::network`].
+    pub network: NetworkPolicy,
 }
 
 impl Role {
@@ -172,6 +175,18 @@ impl Invocation {
             namespace: self.identity.namespace.name.clone(),
             action: self.action.name.clone(),
             environment: self.environment.clone(),
+            network: self.network(),
+        }
+    }
+
+    /// Where the function may connect to. A container that was made with one policy serves no other.
+    #[must_use]
+    pub fn network(&self) -> NetworkPolicy {
+        match (&self.identity.limits.network, &self.action.texts().network) {
+            (None, None) => NetworkPolicy::Internet,
+            (Some(namespace), None) => namespace.clone(),
+            (None, Some(own)) => own.clone(),
+            (Some(namespace), Some(own)) => namespace.narrowed(own),
         }
     }
 

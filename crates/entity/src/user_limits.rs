@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error_text;
 use crate::limits::Range;
-use crate::{ByteSize, LimitBounds, SchedulingPolicy};
+use crate::{ByteSize, LimitBounds, NetworkPolicy, SchedulingPolicy};
 
 /// Limits of one namespace, as its limits document says. What is absent follows the platform's.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -73,6 +73,9 @@ pub struct UserLimits {
     /// What its blocking calls are answered that do not end in time, where they do not say so themselves.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub blocking_timeout_status: Option<TimeoutStatus>,
+    /// Where its functions may connect to, if their action does not narrow that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub network: Option<NetworkPolicy>,
 }
 
 /// The status of a blocking call whose activation does not end in time; a number in documents.
@@ -109,7 +112,7 @@ impl TryFrom<u16> for TimeoutStatus {
 
 impl UserLimits {
     /// Names of all fields, in the order that documents are shown in.
-    pub const FIELDS: [&'static str; 21] = [
+    pub const FIELDS: [&'static str; 22] = [
         "invocationsPerMinute",
         "concurrentInvocations",
         "firesPerMinute",
@@ -131,6 +134,7 @@ impl UserLimits {
         "maxActionInstances",
         "schedulingPolicy",
         "blockingTimeoutStatus",
+        "network",
     ];
 
     /// These limits, and where they say nothing, those.
@@ -163,6 +167,7 @@ impl UserLimits {
             max_action_instances: self.max_action_instances.or(other.max_action_instances),
             scheduling_policy: self.scheduling_policy.or(other.scheduling_policy),
             blocking_timeout_status: self.blocking_timeout_status.or(other.blocking_timeout_status),
+            network: self.network.or(other.network),
         }
     }
 
@@ -199,6 +204,7 @@ mod tests {
             "warmedContainerKeepingCount": 15, "warmedContainerKeepingTimeout": "16 minutes", "maxActionInstances": 17,
             "schedulingPolicy": "event-driven",
             "blockingTimeoutStatus": 504,
+            "network": "allow:a.example:443",
         })
     }
 

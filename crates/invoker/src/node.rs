@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
 
 use chasen_entity::exec::BLACKBOX;
-use chasen_entity::{ByteSize, Manifest};
+use chasen_entity::{ByteSize, Manifest, NetworkPolicy};
 use chasen_spi::{
     AttachmentStore, ContainerFactory, ContainerSpec, InvokerState, NodeView, Patience, Runtimes,
     StartFailure, StartRequest,
@@ -167,7 +167,12 @@ impl Node {
     ) -> Result<Grant, StartFailure> {
         let exec = &request.action.exec;
         let memory = ByteSize::mb(u64::from(request.action.limits.memory));
-        let spec = ContainerSpec { kind: exec.kind.clone(), image: exec.image.clone(), memory };
+        let spec = ContainerSpec {
+            kind: exec.kind.clone(),
+            image: exec.image.clone(),
+            memory,
+            network: request.key.network.clone(),
+        };
         let (grant, granted) = oneshot::channel();
         let id = {
             let mut books = self.books.lock();
@@ -418,7 +423,8 @@ impl Books {
             // The pool goes on to count it: a closing node must not be asked for another one in its place.
             Effect::CreateStem { .. } if node.is_closing() => None,
             Effect::CreateStem { id, kind, memory } => {
-                Some(Errand::Stem(self.open(id, ContainerSpec { kind, image: None, memory }, node)))
+                let network = NetworkPolicy::Internet;
+                Some(Errand::Stem(self.open(id, ContainerSpec { kind, image: None, memory, network }, node)))
             }
             Effect::Evict(id) => self.containers.get(&id).cloned().map(Errand::Evict),
         }

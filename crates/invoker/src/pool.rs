@@ -41,7 +41,7 @@ mod waiting;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
-use chasen_entity::{ActionKey, ByteSize, Manifest};
+use chasen_entity::{ActionKey, ByteSize, Manifest, NetworkPolicy};
 
 use accounts::Accounts;
 pub use event::{Appetite, ContainerId, Effect, Event, PoolConfig, Terms, Worth};
@@ -340,13 +340,14 @@ impl Pool {
         self.waiting.next(|namespace| self.accounts.owed(namespace, now))
     }
 
-    /// A stem cell that would do for a request.
+    /// A stem cell that would do for a request: it was made with a way to the internet.
     fn cell_for(&self, request: &Request) -> Option<ContainerId> {
         let is_alike = |id: &&ContainerId| {
             let entry = self.entries.get(id);
             entry.is_some_and(|entry| entry.kind == request.kind && entry.memory == request.memory)
         };
-        self.cells.iter().find(is_alike).filter(|_| request.image.is_none()).copied()
+        let would_do = request.image.is_none() && request.key.network == NetworkPolicy::Internet;
+        self.cells.iter().find(is_alike).filter(|_| would_do).copied()
     }
 
     /// Grants what fits, in order.
@@ -371,7 +372,9 @@ impl Pool {
                     if !is_first {
                         self.pacing.take(now);
                     }
-                    self.stems.cold_start(&request.kind, request.memory);
+                    if request.key.network == NetworkPolicy::Internet {
+                        self.stems.cold_start(&request.kind, request.memory);
+                    }
                     let key = Some(request.key);
                     let id = self.reserve(&request.kind, request.memory, Phase::Making, key, now);
                     effects.push(Effect::Create(request.id, id));

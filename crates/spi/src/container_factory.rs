@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use chasen_entity::response::Answer;
-use chasen_entity::{ActionLimits, ByteSize, ExecutableAction, Invocation, Millis, ResourceUse, error_text};
+use chasen_entity::{ActionLimits, ByteSize, ExecutableAction, Invocation, Millis, NetworkPolicy, ResourceUse, error_text};
 
 /// What a new container is for.
 #[derive(Debug, Clone)]
@@ -16,6 +16,8 @@ pub struct ContainerSpec {
     pub image: Option<String>,
     /// Memory bound.
     pub memory: ByteSize,
+    /// Where its functions may connect to. A factory that cannot keep to it makes no container.
+    pub network: NetworkPolicy,
 }
 
 /// Why a container could not be made.

@@ -2,7 +2,7 @@
 
 pub mod shapes;
 
-use chasen_entity::{ActionKey, ByteSize, EntityName, EntityPath, FullyQualifiedName};
+use chasen_entity::{ActionKey, ByteSize, EntityName, EntityPath, FullyQualifiedName, NetworkPolicy};
 
 /// Time in a simulation: microseconds since its beginning.
 pub type Micros = u64;
@@ -31,7 +31,7 @@ impl Action {
     pub fn new(namespace: &str, name: &str, kind: &str, memory: ByteSize) -> Option<Self> {
         let namespace = EntityName::new(namespace)?;
         let action = FullyQualifiedName::new(EntityPath::root(&namespace), EntityName::new(name)?);
-        let key = ActionKey { namespace, action, environment: None };
+        let key = ActionKey { namespace, action, environment: None, network: NetworkPolicy::Internet };
         Some(Self { key, kind: kind.to_owned(), memory, concurrency: 1, blocking: true })
     }
 }

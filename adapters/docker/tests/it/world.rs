@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use chasen_docker::{DockerConfig, DockerFactory, PullPolicy};
 use chasen_entity::exec::BLACKBOX;
 use chasen_entity::manifest::Manifest;
-use chasen_entity::{ByteSize, ExecutableAction, Invocation, PayloadLimits};
+use chasen_entity::{ByteSize, ExecutableAction, Invocation, NetworkPolicy, PayloadLimits};
 use chasen_spi::container_factory::InitCode;
 use chasen_spi::memory::invocation;
 use chasen_spi::{Container, ContainerFactory, ContainerSpec, CreateError, RunReply, Runtimes};
@@ -103,12 +103,12 @@ pub(crate) fn factory(daemon: &Daemon) -> DockerFactory {
 
 /// A container of an image.
 pub(crate) fn of_image(image: &str) -> ContainerSpec {
-    ContainerSpec { kind: BLACKBOX.to_owned(), image: Some(image.to_owned()), memory: ByteSize::mb(128) }
+    ContainerSpec { kind: BLACKBOX.to_owned(), image: Some(image.to_owned()), memory: ByteSize::mb(128), network: NetworkPolicy::Internet }
 }
 
 /// A container of a kind.
 pub(crate) fn of_kind(kind: &str) -> ContainerSpec {
-    ContainerSpec { kind: kind.to_owned(), image: None, memory: ByteSize::mb(128) }
+    ContainerSpec { kind: kind.to_owned(), image: None, memory: ByteSize::mb(128), network: NetworkPolicy::Internet }
 }
 
 /// A container with an action.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chasen_entity::{ActionKey, ByteSize, EntityName, FullyQualifiedName, Manifest};
+use chasen_entity::{ActionKey, ByteSize, EntityName, FullyQualifiedName, Manifest, NetworkPolicy};
 use proptest::prelude::*;
 
 mod sharing;
@@ -30,6 +30,7 @@ fn key(namespace: &str, action: &str) -> ActionKey {
         namespace: EntityName::new(namespace).unwrap(),
         action: FullyQualifiedName::parse(&format!("{namespace}/{action}")).unwrap(),
         environment: None,
+        network: NetworkPolicy::Internet,
     }
 }
 
@@ -310,6 +311,27 @@ fn stem_cells_come_after_the_first_use_and_are_claimed_and_replaced() {
         bench.step(Event::Dead { id: failing, failed: true });
     }
     assert!(bench.pool.next < 16, "creations that fail are not tried for ever");
+}
+
+#[test]
+fn stem_cells_have_a_way_to_the_internet_and_serve_nobody_without() {
+    let mut bench = Bench::new(2048, 0, STEMS);
+    bench.request("a", "x", "nodejs:20", 256, 0);
+    bench.step(Event::Made(1));
+    bench.step(Event::StemUp(2));
+    bench.step(Event::StemUp(3));
+    let key = ActionKey { network: NetworkPolicy::None, ..key("a", "x") };
+    let closed = Request {
+        id: 99,
+        key,
+        kind: "nodejs:20".to_owned(),
+        image: None,
+        memory: ByteSize::mb(256),
+        siblings: 0,
+        waits: true,
+    };
+    let effects = bench.step(Event::Requested(closed));
+    assert!(matches!(effects.as_slice(), [Effect::Create(99, _), ..]), "{effects:?}");
 }
 
 #[test]

@@ -197,7 +197,7 @@ impl Waiting {
 mod tests {
     use std::collections::HashSet;
 
-    use chasen_entity::FullyQualifiedName;
+    use chasen_entity::{FullyQualifiedName, NetworkPolicy};
     use proptest::prelude::*;
 
     use super::*;
@@ -248,6 +248,7 @@ mod tests {
             namespace: EntityName::new(&namespace).unwrap(),
             action: FullyQualifiedName::parse(&action).unwrap(),
             environment: None,
+            network: NetworkPolicy::Internet,
         }
     }
 

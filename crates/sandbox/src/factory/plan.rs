@@ -393,14 +393,14 @@ fn text(path: &Path) -> Result<String, CreateError> {
 
 #[cfg(test)]
 mod tests {
-    use chasen_entity::ByteSize;
     use chasen_entity::manifest::Manifest;
+    use chasen_entity::{ByteSize, NetworkPolicy};
     use chasen_spi::Runtimes;
 
     use super::*;
 
     fn blackbox(image: &str) -> ContainerSpec {
-        ContainerSpec { kind: BLACKBOX.to_owned(), image: Some(image.to_owned()), memory: ByteSize::mb(256) }
+        ContainerSpec { kind: BLACKBOX.to_owned(), image: Some(image.to_owned()), memory: ByteSize::mb(256), network: NetworkPolicy::Internet }
     }
 
     fn config() -> SandboxConfig {
@@ -430,7 +430,7 @@ mod tests {
     #[tokio::test]
     async fn kinds_without_a_launcher_are_not_runnable() {
         let planner = Planner::new(Interpreters::default(), Vec::new(), None);
-        let spec = ContainerSpec { kind: "swift:5".to_owned(), image: None, memory: ByteSize::mb(256) };
+        let spec = ContainerSpec { kind: "swift:5".to_owned(), image: None, memory: ByteSize::mb(256), network: NetworkPolicy::Internet };
         let error = planner.plan(&config(), &spec).await.unwrap_err();
         assert!(matches!(&error, CreateError::NotRunnable(text) if text.contains("'swift:5'")), "{error}");
     }

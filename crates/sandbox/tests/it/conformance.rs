@@ -1,8 +1,8 @@
 //! The sandbox as one container factory among others.
 
-use chasen_entity::ByteSize;
 use chasen_entity::exec::BLACKBOX;
 use chasen_entity::manifest::Manifest;
+use chasen_entity::{ByteSize, NetworkPolicy};
 use chasen_spi::conformance::{Sample, Samples, container_factory};
 use chasen_spi::{ContainerFactory, ContainerSpec, CreateError};
 use libtest_mimic::Trial;
@@ -26,7 +26,7 @@ async fn conforms() {
         config.runtimes.replace(Manifest::parse(&text.replace(r#""runtimes":{"#, &family)).unwrap());
     })
     .await;
-    let spec = |kind: &str| ContainerSpec { kind: kind.to_owned(), image: None, memory: ByteSize::mb(128) };
+    let spec = |kind: &str| ContainerSpec { kind: kind.to_owned(), image: None, memory: ByteSize::mb(128), network: NetworkPolicy::Internet };
     let node = |code: &str| Sample { kind: NODE.to_owned(), image: None, code: Some(code.to_owned()) };
     let mut samples = Samples {
         shell: Sample { kind: BLACKBOX.to_owned(), image: Some(NATIVE.to_owned()), code: None },

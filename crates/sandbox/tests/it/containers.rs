@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use chasen_entity::ByteSize;
 use chasen_entity::manifest::Manifest;
 use chasen_entity::response::Answer;
+use chasen_entity::{ByteSize, NetworkPolicy};
 use chasen_sandbox::helper::Mode;
 use chasen_sandbox::network::NetworkConfig;
 use chasen_spi::container_factory::{ContainerFactory, ContainerSpec};
@@ -299,6 +299,7 @@ async fn leftovers() {
         kind: "blackbox".to_owned(),
         image: Some(NATIVE.to_owned()),
         memory: ByteSize::mb(128),
+        network: NetworkPolicy::Internet,
     };
     assert!(world.factory.create(&spec).await.is_err(), "a closed factory makes nothing");
 }
@@ -441,7 +442,7 @@ async fn changing_kinds() {
         let renamed = world.start(Draft::new("nodejs:20x", "function main(args) { return args }")).await;
         assert_eq!(renamed.unwrap().result(r#"{"a":2}"#).await, r#"{"a":2}"#);
     }
-    let spec = ContainerSpec { kind: NODE.to_owned(), image: None, memory: ByteSize::mb(128) };
+    let spec = ContainerSpec { kind: NODE.to_owned(), image: None, memory: ByteSize::mb(128), network: NetworkPolicy::Internet };
     assert!(world.factory.create(&spec).await.is_err());
     world.factory.close().await;
     assert!(!world.factory.is_up());
@@ -456,7 +457,7 @@ async fn not_runnable() {
     })
     .await;
     let begun = Instant::now();
-    let spec = ContainerSpec { kind: NODE.to_owned(), image: None, memory: ByteSize::mb(128) };
+    let spec = ContainerSpec { kind: NODE.to_owned(), image: None, memory: ByteSize::mb(128), network: NetworkPolicy::Internet };
     let error = world.factory.create(&spec).await.err().unwrap().to_string();
     assert!(error.contains("node 4711") && error.contains("install it with: "), "{error}");
     assert!(begun.elapsed() < Duration::from_secs(20));

@@ -10,7 +10,7 @@ use chasen_entity::manifest::Manifest;
 use chasen_entity::response::Answer;
 use chasen_entity::{
     ActionLimits, ByteSize, EntityName, EntityPath, Exec, ExecutableAction, FullyQualifiedName, Invocation,
-    Parameters, PayloadLimits, Response, TransactionId, Version,
+    NetworkPolicy, Parameters, PayloadLimits, Response, TransactionId, Version,
 };
 use chasen_sandbox::factory::{SandboxConfig, SandboxFactory};
 use chasen_spi::container_factory::{
@@ -134,6 +134,7 @@ impl World {
             kind: if draft.is_image() { BLACKBOX.to_owned() } else { draft.kind.to_owned() },
             image: draft.is_image().then(|| draft.kind.to_owned()),
             memory: ByteSize::mb(u64::from(draft.limits.memory)),
+            network: NetworkPolicy::Internet,
         };
         assert!(self.factory.serves(&spec.kind, spec.image.as_deref()));
         let container = self.factory.create(&spec).await?;

@@ -10,7 +10,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use chasen_entity::exec::Code;
 use chasen_entity::response::Answer;
 use chasen_entity::{
-    ByteSize, ExecutableAction, Invocation, Outcome, Parameter, PayloadLimits, RawJson, Response, error_text,
+    ByteSize, ExecutableAction, Invocation, NetworkPolicy, Outcome, Parameter, PayloadLimits, RawJson,
+    Response, error_text,
 };
 
 use crate::container_factory::InitCode;
@@ -119,6 +120,7 @@ impl Suite<'_> {
             kind: sample.kind.clone(),
             image: sample.image.clone(),
             memory: ByteSize::mb(u64::from(action.limits.memory)),
+            network: NetworkPolicy::Internet,
         };
         assert!(self.factory.serves(&spec.kind, spec.image.as_deref()), "{spec:?}");
         let container = self.factory.create(&spec).await.unwrap_or_else(|error| panic!("{spec:?}: {error}"));

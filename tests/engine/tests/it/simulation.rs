@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chasen_entity::{ActionKey, ByteSize, EntityName, FullyQualifiedName};
+use chasen_entity::{ActionKey, ByteSize, EntityName, FullyQualifiedName, NetworkPolicy};
 use chasen_invoker::container::state::{Effect as Todo, Event as Life, State, step};
 use chasen_invoker::pool::{Appetite, Effect as Order, Event as PoolEvent, Pool, PoolConfig, Request, Worth};
 use chasen_scheduler::queue::{Admission, Bounds, Effects, Event, Place, Queue, Shape, Slot, Turn};
@@ -489,6 +489,7 @@ impl Action {
             namespace: EntityName::new(namespace).unwrap(),
             action: FullyQualifiedName::parse(&format!("{namespace}/x{index}")).unwrap(),
             environment: None,
+            network: NetworkPolicy::Internet,
         };
         let slots = [1, 3][index % 2];
         let memory = [128, 256, 512][index % 3];
