@@ -31,11 +31,15 @@ pub(crate) struct Database {
 }
 
 impl Database {
-    /// Serves the file that this connection writes.
-    pub(crate) fn serve(path: &Path, mut connection: Connection) -> Result<Arc<Self>, OpenError> {
+    /// Serves the file that this connection writes, with a thread of this name.
+    pub(crate) fn serve(
+        path: &Path,
+        mut connection: Connection,
+        thread: &'static str,
+    ) -> Result<Arc<Self>, OpenError> {
         let queue = Arc::new(Queue::default());
         let jobs = queue.clone();
-        let thread = background::spawn("entities-write", move || {
+        let thread = background::spawn(thread, move || {
             while let Some(job) = jobs.next() {
                 job(&mut connection);
             }
@@ -64,6 +68,14 @@ impl Database {
         let (job, outcome) = transaction(work);
         self.queue.push(job)?;
         outcome.await.map_err(|_| closed())?
+    }
+
+    /// Queues work that makes its own transaction. It is as bounded as who submits it.
+    pub(crate) fn submit(
+        &self,
+        job: impl FnOnce(&mut Connection) + Send + 'static,
+    ) -> Result<(), StoreError> {
+        self.queue.push(Box::new(job))
     }
 
     /// [`Database::write`] for threads outside the runtime.

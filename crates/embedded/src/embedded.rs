@@ -5,7 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chasen_entity::ByteSize;
-use chasen_spi::{ActivationStore, ArtifactStore, AttachmentStore, EventLog, SubjectStore};
+use chasen_spi::{
+    ActivationStore, ArtifactStore, AttachmentStore, DeadLetterStore, EventLog, IdempotencyStore,
+    SubjectStore,
+};
 
 use crate::activations::Activations;
 use crate::activations::catalog::{Catalog, Retention};
@@ -13,8 +16,10 @@ use crate::activations::tail::{self, Tail};
 use crate::attachments::Attachments;
 use crate::background::Background;
 use crate::database::Database;
+use crate::dead_letters::DeadLetters;
 use crate::entities::Entities;
 use crate::event_log::Log;
+use crate::idempotency::Idempotency;
 use crate::lock::NodeLock;
 use crate::node_key::NodeKey;
 use crate::subjects::{self, Subjects};
@@ -59,6 +64,8 @@ pub struct Embedded {
     attachments: Attachments,
     log: Arc<Log>,
     activations: Arc<Activations>,
+    dead_letters: Arc<DeadLetters>,
+    idempotency: Arc<Idempotency>,
 }
 
 impl Embedded {
@@ -78,11 +85,24 @@ impl Embedded {
         let catalog = Arc::new(Catalog::open(&folder.join("activations"), retention)?);
         let tail = Arc::new(Tail::new(tail::MOST));
         let segment_bytes = usize::try_from(config.segment_bytes.as_bytes()).unwrap_or(usize::MAX);
+        let dead_letters = Arc::new(DeadLetters::open(folder, key.clone())?);
+        let idempotency = Arc::new(Idempotency::open(folder)?);
         let is_recorded = |id: &_| catalog.holds(id).unwrap_or(false);
         let log = Arc::new(Log::open(&folder.join("events"), segment_bytes, key, tail.clone(), is_recorded)?);
         let activations = Arc::new(Activations::open(tail, catalog, log.clone())?);
         let entities = Arc::new(Entities::new(database.clone(), attachments.clone()));
-        Ok(Self { lock, _sweep: sweep, database, entities, subjects, attachments, log, activations })
+        Ok(Self {
+            lock,
+            _sweep: sweep,
+            database,
+            entities,
+            subjects,
+            attachments,
+            log,
+            activations,
+            dead_letters,
+            idempotency,
+        })
     }
 
     /// Writes down where the node listens, once that is known.
@@ -120,6 +140,18 @@ impl Embedded {
         self.activations.clone()
     }
 
+    /// Work that was given up.
+    #[must_use]
+    pub fn dead_letter_store(&self) -> Arc<dyn DeadLetterStore> {
+        self.dead_letters.clone()
+    }
+
+    /// Keys of requests.
+    #[must_use]
+    pub fn idempotency_store(&self) -> Arc<dyn IdempotencyStore> {
+        self.idempotency.clone()
+    }
+
     /// Brings everything to the disk and frees the folder. Whoever still holds a store gets errors from it.
     pub async fn close(self) {
         if let Err(error) = tokio::task::spawn_blocking(move || drop(self)).await {
@@ -133,6 +165,8 @@ impl Drop for Embedded {
         self.log.refuse();
         self.activations.close();
         self.log.close();
+        self.dead_letters.close();
+        self.idempotency.close();
         self.database.close();
     }
 }

@@ -5,6 +5,8 @@
 //! | `node.lock` | which node uses the folder | [`lock`] |
 //! | `node.key` | key that secrets are sealed with | `node_key` |
 //! | `entities.db` | entities, subjects, limits | `entities`, [`Subjects`] |
+//! | `dead-letters.db` | work that was given up | `dead_letters` |
+//! | `idempotency.db` | keys of requests | `idempotency` |
 //! | `attachments/ab/<sha256>` | code | `attachments` |
 //! | `events/<number>.log` | what happened to activations | `event_log` |
 //! | `activations/<created>.db` | records of activations, a file per time segment | `activations` |
@@ -16,10 +18,12 @@ mod activations;
 mod attachments;
 mod background;
 mod database;
+mod dead_letters;
 mod embedded;
 mod entities;
 mod event_log;
 mod files;
+mod idempotency;
 pub mod lock;
 mod node_key;
 mod open_error;

@@ -25,7 +25,7 @@ use crate::sqlite::{self, integer, store_error, unsigned};
 use crate::{OpenError, files};
 
 /// Name of the file that entities and subjects share.
-const FILE: &str = "entities.db";
+pub(crate) const FILE: &str = "entities.db";
 /// Counter that every write of this store moves.
 const GENERATION: &str = "subject-generation";
 /// Which key the secrets were sealed with.
@@ -182,7 +182,7 @@ pub(crate) fn open_database(data_dir: &Path, key: &NodeKey) -> Result<Arc<Databa
     if stored != key.fingerprint() {
         return Err(OpenError::WrongKey { file: key.file().to_owned() });
     }
-    Database::serve(&path, connection)
+    Database::serve(&path, connection, "entities-write")
 }
 
 fn counter(connection: &Connection, name: &str) -> Result<u64, StoreError> {

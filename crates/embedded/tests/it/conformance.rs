@@ -1,6 +1,7 @@
 //! What every implementation of the sockets must do.
 
 use chasen_spi::conformance;
+use chasen_spi::idempotency_store::KEPT;
 
 use crate::fixture::open;
 
@@ -15,6 +16,9 @@ async fn the_embedded_engines_conform() {
         }
         conformance::attachment_store(&*node.attachment_store()).await;
         conformance::subject_store(&*node.subject_store()).await;
+        conformance::dead_letter_store(&*node.dead_letter_store()).await;
+        // Keys of the first life are kept: the second one comes days later.
+        conformance::idempotency_store(&*node.idempotency_store(), 1_000_000 + round * 10 * KEPT).await;
         node.close().await;
     }
 }
