@@ -33,9 +33,18 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// # Panics
 /// When the namespaces cannot be made, and when the test panics.
 pub fn on_a_machine(test: impl FnOnce() + Send) {
+    on_a_machine_beside(|| {}, test);
+}
+
+/// The same beside one more service of the internet: `host` runs there, before the test, and may listen on any port
+/// of [`PUBLIC`] but 80, on threads that it starts.
+///
+/// # Panics
+/// As [`on_a_machine`], and when the host panics.
+pub fn on_a_machine_beside(host: impl FnOnce() + Send + 'static, test: impl FnOnce() + Send) {
     thread::scope(|scope| {
         let machine = scope.spawn(|| {
-            let internet = build();
+            let internet = build(host);
             test();
             drop(internet);
         });
@@ -89,7 +98,7 @@ pub fn network_remains() -> Vec<String> {
 }
 
 /// Makes the machine of this thread and its internet; that one lives as long as the sender.
-fn build() -> mpsc::Sender<()> {
+fn build(host: impl FnOnce() + Send + 'static) -> mpsc::Sender<()> {
     let (born, birth) = mpsc::channel();
     let (life, end) = mpsc::channel::<()>();
     let (linked, ready) = mpsc::channel();
@@ -100,6 +109,7 @@ fn build() -> mpsc::Sender<()> {
         born.send(gettid()).expect("the machine waits");
         ready.recv().expect("the machine makes the link");
         answer();
+        host();
         done.send(()).expect("the machine waits");
         let _ = end.recv();
     });
