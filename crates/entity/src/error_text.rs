@@ -2,6 +2,7 @@
 
 mod admin;
 mod compositions;
+mod durable;
 pub mod network;
 mod packages;
 mod rules;
@@ -12,6 +13,7 @@ use crate::ByteSize;
 
 pub use admin::*;
 pub use compositions::*;
+pub use durable::*;
 pub use packages::*;
 pub use rules::*;
 pub use web::*;
@@ -46,6 +48,10 @@ pub const REQUEST_TOO_LARGE: &str = "Request too large";
 pub const REQUEST_TIMEOUT: &str = "The server timed out waiting for the request.";
 /// 501, text/plain: a method that HTTP does not know.
 pub const UNKNOWN_METHOD: &str = "Unsupported HTTP method";
+/// 501, text/plain: a transfer coding that is not `chunked` by itself.
+pub const UNKNOWN_TRANSFER_CODING: &str = "The only transfer coding that is understood is 'chunked'";
+/// 400, text/plain: HTTP/1.1 without `Host`, with several, or with another one than the target's.
+pub const HOST_UNCLEAR: &str = "A request must have one 'Host' header, and the host of its target must be the same";
 /// 400: create without exec.
 pub const EXEC_UNDEFINED: &str = "exec undefined";
 /// 400: invocation sets a parameter that the action declares final.
@@ -273,6 +279,26 @@ pub fn too_many_requests(count: u64, allowed: u64) -> String {
 #[must_use]
 pub fn too_many_concurrent(count: u64, allowed: u64) -> String {
     format!("Too many concurrent requests in flight (count: {count}, allowed: {allowed}).")
+}
+
+/// 429: work that is not due yet.
+#[must_use]
+pub fn too_many_pending(count: u64, allowed: u64) -> String {
+    format!(
+        "Too many scheduled activations are pending (count: {count}, allowed: {allowed}); try again when some have run, or cancel some."
+    )
+}
+
+/// Reason of a 400: annotation `delivery`. `value` is the JSON text that was given.
+#[must_use]
+pub fn unknown_delivery(value: &str) -> String {
+    format!("{value} is not a delivery; there are at-most-once, at-least-once.")
+}
+
+/// Reason of a 400: annotation `max-attempts`. `value` is the JSON text that was given.
+#[must_use]
+pub fn bad_max_attempts(value: &str, most: u32) -> String {
+    format!("{value} is not a number of attempts; it must be an integer from 1 to {most}.")
 }
 
 /// Result of a run over its time limit.

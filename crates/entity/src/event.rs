@@ -18,11 +18,11 @@ pub enum Event {
         /// When.
         at: Millis,
     },
-    /// How far work of the controller's own has come: written before its next step takes effect. The last one counts.
+    /// How far it has come: written before its next step takes effect. The last one counts.
     Progress {
         /// Which activation.
         activation_id: ActivationId,
-        /// Whatever its opener needs to go on from here.
+        /// Whatever is needed to go on from here, by who does the work.
         state: RawJson,
     },
     /// It ended in this record.

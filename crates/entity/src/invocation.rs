@@ -6,21 +6,11 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::delivery::Delivery;
 use crate::{
     ActivationId, Durability, EntityName, ExecutableAction, FullyQualifiedName, Identity, Millis,
     NetworkPolicy, Parameters, RawJson, StoreLevel, TransactionId,
 };
-
-/// What happens to work that was started and lost.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Delivery {
-    /// It ends in a whisk-error record; it never runs twice.
-    #[default]
-    AtMostOnce,
-    /// It runs again.
-    AtLeastOnce,
-}
 
 /// What an invocation is to the platform.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

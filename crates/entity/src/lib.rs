@@ -6,6 +6,7 @@
 pub mod action;
 pub mod activation;
 pub mod activation_id;
+pub mod delivery;
 pub mod durability;
 pub mod error_text;
 pub mod event;
@@ -36,6 +37,7 @@ pub mod version;
 pub use action::{Action, ExecutableAction};
 pub use activation::Activation;
 pub use activation_id::{ActivationId, ById};
+pub use delivery::{Delivery, max_attempts};
 pub use durability::Durability;
 pub use event::Event;
 pub use exec::{Code, Exec};

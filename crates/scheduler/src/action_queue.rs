@@ -5,7 +5,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use chasen_entity::{
-    ActionKey, ExecutableAction, Invocation, Millis, Outcome, Response, Revision, error_text,
+    ActionKey, ActivationId, ExecutableAction, Invocation, Millis, Outcome, Response, Revision, error_text,
 };
 use chasen_spi::{Invoker, ReadyContainer, Rejection, Scaling, StartFailure, StartRequest};
 use chasen_telemetry::task;
@@ -41,13 +41,16 @@ pub(crate) enum Grant {
     Slot(HeldSlot),
     /// No container can be started.
     Failed(Arc<StartFailure>),
+    /// Somebody wanted it to end.
+    Cancelled,
     /// The node stops.
     Cut,
 }
 
 /// Someone in the queue.
 pub(crate) struct Waiter {
-    grant: oneshot::Sender<Grant>,
+    /// `None` for one that has been given something and leaves.
+    grant: Option<oneshot::Sender<Grant>>,
     number: u64,
     invocation: Arc<Invocation>,
 }
@@ -170,7 +173,7 @@ impl ActionQueue {
             }
             Some(Admission::Wait { number }) => {
                 let (grant, receiver) = oneshot::channel();
-                let waiter = Waiter { grant, number, invocation: Arc::clone(invocation) };
+                let waiter = Waiter { grant: Some(grant), number, invocation: Arc::clone(invocation) };
                 let outbox = self.advance(&mut state, Event::Queued { waiter, number, bytes });
                 drop(state);
                 let _burden = self.node.load.add(invocation);
@@ -192,6 +195,16 @@ impl ActionQueue {
     /// Gives everything up that waits.
     pub(crate) fn cut(self: &Arc<Self>) {
         self.step(Event::Cut, None);
+    }
+
+    /// Ends the activation of this id, if it waits or runs here.
+    pub(crate) fn cancel(&self, id: &ActivationId) {
+        let mut state = self.state.lock();
+        let waiter = state.queue.waiters().find(|waiter| waiter.invocation.activation_id == *id);
+        if let Some(grant) = waiter.and_then(|waiter| waiter.grant.take()) {
+            // It leaves by itself.
+            drop(grant.send(Grant::Cancelled));
+        }
     }
 
     fn now(&self) -> Millis {
@@ -219,12 +232,12 @@ impl ActionQueue {
             let newer = runs.as_ref().and_then(|action| newer(action, &invocation));
             let held = HeldSlot::new(self, slot, number, newer);
             // Somebody who left in the meantime drops the slot here, which frees it.
-            drop(grant.send(Grant::Slot(held)));
+            drop(grant.map(|grant| grant.send(Grant::Slot(held))));
         }
         let failure = failure.map(Arc::new);
         for waiter in effects.failed {
-            let grant = failure.as_ref().map_or(Grant::Cut, |failure| Grant::Failed(Arc::clone(failure)));
-            drop(waiter.grant.send(grant));
+            let outcome = failure.as_ref().map_or(Grant::Cut, |failure| Grant::Failed(Arc::clone(failure)));
+            drop(waiter.grant.map(|grant| grant.send(outcome)));
         }
         for container in effects.retired {
             container.retire();

@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
-use chasen_entity::{Activation, Event, Invocation};
+use chasen_entity::{Activation, ActivationId, Event, Invocation};
+use chasen_spi::event_log::TakenUp;
 use chasen_spi::parameter_lock::unlock_invocation;
+use chasen_spi::{Position, StoreError};
 use chasen_telemetry::clock;
 
 use crate::record::Ending;
@@ -22,22 +24,55 @@ impl Shared {
         }
     }
 
-    /// Writes the record of an end.
-    pub(crate) fn record(&self, invocation: &Invocation, ending: Ending) -> Arc<Activation> {
+    /// Writes the record of an end; says how far the log must be safe for it to be.
+    pub(crate) fn record(
+        &self,
+        invocation: &Invocation,
+        ending: Ending,
+    ) -> (Arc<Activation>, Option<Position>) {
         self.keep(invocation, ending.into_record(invocation, clock::now()))
     }
 
     /// Writes a record, or, where the invocation's store level does not keep it, only that there is none.
-    pub(crate) fn keep(&self, invocation: &Invocation, record: Activation) -> Arc<Activation> {
+    pub(crate) fn keep(
+        &self,
+        invocation: &Invocation,
+        record: Activation,
+    ) -> (Arc<Activation>, Option<Position>) {
         let record = Arc::new(record);
         let event = match invocation.store.keeps(record.response.outcome) {
             true => Event::Finished(Arc::clone(&record)),
             false => Event::Ended(invocation.activation_id),
         };
-        if let Err(error) = self.log.append(&event) {
+        let position = self.log.append(&event);
+        if let Err(error) = &position {
             tracing::error!(activation = %invocation.activation_id, %error, "a record could not be written");
         }
-        record
+        self.ends.tell(&record);
+        (record, position.ok())
+    }
+
+    /// Waits until the record of a synced call is safe that somebody waits for. A step's is made safe by the start of
+    /// the next.
+    pub(crate) async fn safe_for_its_caller(&self, invocation: &Invocation, position: Option<Position>) {
+        if invocation.durability.is_memory() || !invocation.blocking || invocation.cause.is_some() {
+            return;
+        }
+        let Some(position) = position else { return };
+        if let Err(error) = self.log.sync(position).await {
+            tracing::error!(activation = %invocation.activation_id, %error, "a record is not on the disk");
+        }
+    }
+
+    /// Ends a step of an earlier life, if nobody has taken it up: what it was a step of is over.
+    pub(crate) fn end_left_step(&self, id: &ActivationId) {
+        match self.log.take_up(id) {
+            Ok(TakenUp::Taken(work)) => {
+                self.record(&work.invocation, Ending::interrupted(clock::now()));
+            }
+            Ok(TakenUp::Elsewhere | TakenUp::EndedWithoutRecord | TakenUp::Unknown) => {}
+            Err(error) => unreadable(id, &error),
+        }
     }
 
     /// The invocation as functions get it: with nothing locked. The error is its end.
@@ -52,4 +87,9 @@ impl Shared {
             Box::new(Ending::not_unlocked(clock::now()))
         })
     }
+}
+
+/// Accepted work whose event cannot be read. Nothing can be done for it but to say so.
+pub(crate) fn unreadable(id: &ActivationId, error: &StoreError) {
+    tracing::error!(activation = %id, %error, "accepted work cannot be read");
 }

@@ -1,7 +1,10 @@
 //! Bounds of the scheduler.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
+
+use chasen_entity::Millis;
 
 use crate::Policies;
 
@@ -27,8 +30,14 @@ pub struct SchedulerConfig {
     pub max_starting: usize,
     /// When containers are started, and where. Default: the platform's own policies.
     pub policies: Arc<Policies>,
-    /// Most activations of an earlier life that are under way at a time. Default 64.
+    /// Most activations that are taken up at a time: of an earlier life, or because they are due. Default 256.
     pub max_recovering: usize,
+    /// Most activations of one namespace that are not due yet. Default 100 000.
+    pub max_pending_namespace: usize,
+    /// Most activations of the node that are not due yet. Default 1 000 000.
+    pub max_pending_node: usize,
+    /// What says when work is due. Default: the machine's clock.
+    pub clock: WallClock,
 }
 
 impl Default for SchedulerConfig {
@@ -43,7 +52,38 @@ impl Default for SchedulerConfig {
             max_wait_non_blocking: Duration::from_secs(15 * 60),
             max_starting: 16,
             policies: Arc::default(),
-            max_recovering: 64,
+            max_recovering: 256,
+            max_pending_namespace: 100_000,
+            max_pending_node: 1_000_000,
+            clock: WallClock::default(),
         }
+    }
+}
+
+/// A clock that may be set forth and back, in epoch milliseconds.
+#[derive(Clone)]
+pub struct WallClock(Arc<dyn Fn() -> Millis + Send + Sync>);
+
+impl WallClock {
+    /// A clock that is read so.
+    #[must_use]
+    pub fn new(read: impl Fn() -> Millis + Send + Sync + 'static) -> Self {
+        Self(Arc::new(read))
+    }
+
+    pub(crate) fn now(&self) -> Millis {
+        (self.0)()
+    }
+}
+
+impl Default for WallClock {
+    fn default() -> Self {
+        Self::new(chasen_telemetry::clock::now)
+    }
+}
+
+impl fmt::Debug for WallClock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("WallClock")
     }
 }

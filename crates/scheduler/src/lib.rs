@@ -12,12 +12,19 @@
 
 mod action_queue;
 mod books;
+mod cancel;
 mod config;
+mod due;
+mod ends;
+mod fate;
 mod fleet;
 mod gate;
+mod invoke;
 mod kind_router;
+mod letter;
 mod load;
 mod null_domain;
+mod pending;
 pub mod placement;
 pub mod policy;
 pub mod queue;
@@ -27,8 +34,9 @@ mod run;
 pub mod scaling;
 mod scheduler;
 mod session;
+mod start;
 
-pub use config::SchedulerConfig;
+pub use config::{SchedulerConfig, WallClock};
 pub use fleet::Fleet;
 pub use kind_router::KindRouter;
 pub use null_domain::NullDomain;

@@ -121,6 +121,11 @@ impl<C: Clone, W> Queue<C, W> {
         self.waiting.front().map(|waiting| &waiting.waiter)
     }
 
+    /// Everybody who waits, in turn.
+    pub fn waiters(&mut self) -> impl Iterator<Item = &mut W> {
+        self.waiting.iter_mut().map(|waiting| &mut waiting.waiter)
+    }
+
     /// How many wait.
     #[must_use]
     pub fn queued(&self) -> usize {

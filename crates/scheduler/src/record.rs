@@ -6,7 +6,7 @@ use chasen_entity::resource_use::{self, RUN_TIME, START_KIND};
 use chasen_entity::{
     Activation, Invocation, Millis, Outcome, Parameters, ResourceUse, Response, StartKind, error_text,
 };
-use chasen_spi::{RunReport, StartFailure};
+use chasen_spi::{Rejection, RunReport, StartFailure};
 
 /// Annotations that a record has at most: room for them is made at once.
 const MOST_ANNOTATIONS: usize = 13;
@@ -91,8 +91,9 @@ impl Ending {
         Self::without_run(Response::error(Outcome::WhiskError, error_text::NOT_UNLOCKED), now)
     }
 
-    /// Its kind is not among those of the platform any more.
-    pub(crate) fn unsupported(kind: &str, now: Millis) -> Self {
+    /// It was accepted, and has no place any more: its kind may not be among those of the platform.
+    pub(crate) fn not_placed(why: &Rejection, now: Millis) -> Self {
+        let Rejection::NoDomain(kind) = why else { return Self::not_provisioned(now) };
         Self::without_run(Response::error(Outcome::DeveloperError, &error_text::unsupported_kind(kind)), now)
     }
 
@@ -104,6 +105,21 @@ impl Ending {
     /// The platform does not know its end, or stopped it.
     pub(crate) fn interrupted(now: Millis) -> Self {
         Self::without_run(Response::error(Outcome::WhiskError, error_text::INTERRUPTED), now)
+    }
+
+    /// Somebody wanted it to end.
+    pub(crate) fn cancelled(now: Millis) -> Self {
+        Self::without_run(Response::error(Outcome::ApplicationError, error_text::CANCELLED), now)
+    }
+
+    /// It ran, and was ended because somebody wanted it.
+    pub(crate) fn cancel(self) -> Self {
+        Self { response: Response::error(Outcome::ApplicationError, error_text::CANCELLED), ..self }
+    }
+
+    /// The record of work that its opener has ended because somebody wanted it to.
+    pub(crate) fn cancelled_session(record: Activation) -> Activation {
+        Activation { response: Response::error(Outcome::ApplicationError, error_text::CANCELLED), ..record }
     }
 
     /// It ran, and the platform stopped it: what the runtime said is about its container's end.

@@ -2,105 +2,173 @@
 
 use std::sync::Arc;
 
-use chasen_entity::Invocation;
-use chasen_entity::invocation::Delivery;
-use chasen_spi::Rejection;
-use chasen_spi::event_log::Unfinished;
+use chasen_entity::{Activation, ActivationId, Delivery, Invocation};
+use chasen_spi::event_log::{TakenUp, Unfinished};
+use chasen_spi::{Position, Rejection, Sessions, StoreError};
 use chasen_telemetry::{clock, task};
-use tokio::sync::Semaphore;
+use tokio::sync::OwnedSemaphorePermit;
 
 use crate::Scheduler;
+use crate::books::unreadable;
+use crate::fate;
+use crate::gate::Inside;
 use crate::queue::Turn;
 use crate::record::Ending;
 use crate::run::{Place, Run};
+use crate::scheduler::Shared;
+use crate::session::OpenWork;
+use crate::start::Start;
 
-/// Tries of work that is delivered at least once; a node that goes down each time must not do so forever.
-const MAX_ATTEMPTS: u32 = 10;
+/// Pieces of work that are read at a time.
+const READ_AT_ONCE: usize = 64;
 
-/// What to do with one piece of work.
-#[derive(Debug, PartialEq, Eq)]
-enum Fate {
-    /// Run it as this try.
-    Run(u32),
-    /// Its end is not known and it must not run again.
-    Interrupted,
-}
-
-fn fate(work: &Unfinished) -> Fate {
-    match (work.started, work.invocation.delivery) {
-        _ if work.invocation.cause.is_some() => Fate::Interrupted,
-        (None, _) => Fate::Run(work.invocation.attempt),
-        (Some(attempt), Delivery::AtLeastOnce) if attempt < MAX_ATTEMPTS => Fate::Run(attempt + 1),
-        (Some(_), _) => Fate::Interrupted,
-    }
-}
+/// Work that was read, in the order of its coming.
+type Read = Vec<(ActivationId, Result<Option<Arc<Invocation>>, StoreError>)>;
 
 impl Scheduler {
-    /// Takes up what the event log knows to be unfinished, in the background and a bounded number at a time:
-    /// what never started runs; what did ends in a whisk error, unless it is delivered at least once. Steps of other
-    /// work end in a whisk error in any case: what they were steps of is over, or begins again with steps of its own.
+    /// Takes up what the log knows to be unfinished, in the background and a bounded number at a time, the oldest
+    /// first; and says who does the work of sessions, now and when such work is due. To be called once.
     ///
-    /// Work of other roles than [`Role::Action`](chasen_entity::Role) is whoever's who opens such work, and given
-    /// back: each is to be taken up with [`Invoke::reopen`](chasen_spi::Invoke::reopen), and done if it has neither
-    /// started nor a cause; else ended as interrupted, which dropping its session does.
-    #[must_use = "what is given back is unfinished still"]
-    pub fn recover(&self, unfinished: Vec<Unfinished>) -> Vec<Unfinished> {
-        let (mine, others): (Vec<_>, Vec<_>) =
-            unfinished.into_iter().partition(|work| work.invocation.role.is_action());
-        if mine.is_empty() {
-            return others;
+    /// What never started runs, or waits until it is due. What did ends as interrupted, or, delivered at least once, is
+    /// tried again as often as its action says. Sessions go to their opener. A step whose session is open is left to
+    /// that, and ends as interrupted if the session ends without it; so does a step whose session is over.
+    pub fn recover(&self, opener: &Arc<dyn Sessions>) {
+        if self.shared.opener.set(Arc::downgrade(opener)).is_err() {
+            return;
         }
-        let total = mine.len();
-        let mut again = Vec::new();
-        for work in mine {
-            match fate(&work) {
-                Fate::Run(attempt) if attempt == work.invocation.attempt => again.push(work.invocation),
-                Fate::Run(attempt) => {
-                    again.push(Arc::new(Invocation { attempt, ..Invocation::clone(&work.invocation) }));
+        let inherited = self.shared.log.inherited();
+        if inherited.is_empty() {
+            return;
+        }
+        tracing::info!(total = inherited.len(), "unfinished activations of an earlier life");
+        drop(task::spawn("recovery", take_all_up(Arc::clone(&self.shared), inherited)));
+    }
+}
+
+async fn take_all_up(shared: Arc<Shared>, inherited: Vec<ActivationId>) {
+    for ids in inherited.chunks(READ_AT_ONCE) {
+        let (log, ids) = (Arc::clone(&shared.log), ids.to_vec());
+        let read = move || ids.into_iter().map(|id| (id, log.accepted(&id))).collect::<Read>();
+        let found = match tokio::task::spawn_blocking(read).await {
+            Ok(found) => found,
+            Err(error) => {
+                tracing::error!(%error, "unfinished work could not be read and stays in the log");
+                continue;
+            }
+        };
+        for (id, found) in found {
+            match found {
+                Ok(Some(invocation)) => {
+                    if shared.is_left_to_session(&invocation) {
+                        continue;
+                    }
+                    let Ok(permit) = Arc::clone(&shared.taking_up).acquire_owned().await else { return };
+                    // While the node drains, the rest stays in the log for the next start.
+                    if shared.gate.is_draining() {
+                        return;
+                    }
+                    shared.take_left_up(&id, permit);
                 }
-                Fate::Interrupted => {
-                    self.shared.record(&work.invocation, Ending::interrupted(clock::now()));
-                }
+                // Somebody ended it meanwhile.
+                Ok(None) => {}
+                Err(error) => unreadable(&id, &error),
             }
         }
-        tracing::info!(total, again = again.len(), "unfinished activations of an earlier life");
-        drop(task::spawn("recovery", self.clone().run_again(again)));
-        others
+    }
+}
+
+impl Shared {
+    /// True if it is a step of a session that is open.
+    fn is_left_to_session(&self, invocation: &Invocation) -> bool {
+        invocation.cause.is_some_and(|cause| self.sessions.leave_step(&cause, invocation.activation_id))
     }
 
-    async fn run_again(self, invocations: Vec<Arc<Invocation>>) {
-        let permits = Arc::new(Semaphore::new(self.shared.config.max_recovering.max(1)));
-        for invocation in invocations {
-            let Ok(permit) = Arc::clone(&permits).acquire_owned().await else { return };
-            // While the node drains, the rest stays in the log for the next start.
-            let Some(inside) = self.shared.gate.enter(&invocation) else { return };
-            match self.place_again(&invocation) {
-                Ok((invocation, place)) => {
-                    let run = Run::new(Arc::clone(&self.shared), invocation, place, inside);
-                    drop(task::spawn("recovered activation", async move {
-                        run.finish().await;
-                        drop(permit);
-                    }));
-                }
-                Err(ending) => {
-                    self.shared.record(&invocation, *ending);
-                }
+    /// Takes up what was left, unless somebody has.
+    fn take_left_up(self: &Arc<Self>, id: &ActivationId, permit: OwnedSemaphorePermit) {
+        let work = match self.log.take_up(id) {
+            Ok(TakenUp::Taken(work)) => *work,
+            Ok(TakenUp::Elsewhere | TakenUp::EndedWithoutRecord | TakenUp::Unknown) => return,
+            Err(error) => return unreadable(id, &error),
+        };
+        let invocation = &work.invocation;
+        if invocation.cause.is_some() {
+            // What it was a step of is over.
+            self.record(invocation, Ending::interrupted(clock::now()));
+            return;
+        }
+        if let Some(due) = invocation.due
+            && work.started.is_none()
+            && due > self.config.clock.now()
+        {
+            return self.keep_until(invocation, due);
+        }
+        self.begin(work, permit);
+    }
+
+    /// Begins work that was left, or that is due and that nobody has begun.
+    pub(crate) fn begin(self: &Arc<Self>, work: Unfinished, permit: OwnedSemaphorePermit) {
+        // While the node drains, it stays in the log.
+        let Some(inside) = self.gate.enter(&work.invocation) else { return };
+        if !work.invocation.role.is_action() {
+            self.hand_over(work, inside, permit);
+        } else if let Ok(run) = self.resume(work, inside) {
+            drop(task::spawn("activation taken up", async move {
+                run.permitted(permit).finish().await;
+            }));
+        }
+    }
+
+    /// The run of work that was left, or the record that it has now.
+    pub(crate) fn resume(self: &Arc<Self>, work: Unfinished, inside: Inside) -> Result<Run, Arc<Activation>> {
+        let left = &work.invocation;
+        let placed = match fate::begun(&work, self.log.lost_nothing()) {
+            None => self.place_again(left),
+            Some(_) if left.delivery == Delivery::AtMostOnce => {
+                Err(Box::new(Ending::interrupted(clock::now())))
             }
+            Some(attempt) => {
+                let lost = Arc::new(Invocation { attempt, ..Invocation::clone(left) });
+                self.unlocked(&lost).map(|lost| (lost, Place::Lost))
+            }
+        };
+        match placed {
+            Ok((invocation, place)) => {
+                let start = Start::new(&invocation);
+                Ok(Run::new(Arc::clone(self), invocation, place, start, inside))
+            }
+            Err(ending) => Err(self.record(left, *ending).0),
+        }
+    }
+
+    /// Gives a session of an earlier life, or one that is due, to whoever does such work.
+    fn hand_over(self: &Arc<Self>, work: Unfinished, inside: Inside, permit: OwnedSemaphorePermit) {
+        let invocation = Arc::clone(&work.invocation);
+        let session = OpenWork::new(Arc::clone(self), invocation, Position(0), inside, Some(permit));
+        // Nobody who does it: dropped, it is recorded as interrupted.
+        if let Some(opener) = self.opener.get().and_then(std::sync::Weak::upgrade) {
+            opener.take_up(Box::new(session), work);
         }
     }
 
     fn place_again(&self, invocation: &Arc<Invocation>) -> Result<(Arc<Invocation>, Place), Box<Ending>> {
-        let invocation = self.shared.unlocked(invocation)?;
-        match self.shared.place(&invocation, Turn::LastAnyway) {
+        let invocation = self.unlocked(invocation)?;
+        match self.place(&invocation, Turn::LastAnyway) {
             Ok(place) => Ok((invocation, place)),
             Err(rejection) => {
                 let activation = invocation.activation_id;
-                tracing::warn!(%activation, %rejection, "recovered work cannot run");
-                Err(Box::new(match rejection {
-                    Rejection::NoDomain(kind) => Ending::unsupported(&kind, clock::now()),
-                    _ => Ending::not_provisioned(clock::now()),
-                }))
+                tracing::warn!(%activation, %rejection, "accepted work cannot run");
+                Err(Box::new(Ending::not_placed(&rejection, clock::now())))
             }
         }
+    }
+
+    /// True if the log may keep this much more work that is not due.
+    pub(crate) fn has_room_for_pending(&self, invocation: &Invocation) -> Result<(), Rejection> {
+        let (own, all) = self.calendar.counts(invocation);
+        let allowed = self.config.max_pending_namespace;
+        if own >= allowed {
+            return Err(Rejection::TooManyPending { pending: own as u64, allowed: allowed as u64 });
+        }
+        if all >= self.config.max_pending_node { Err(Rejection::Overloaded) } else { Ok(()) }
     }
 }

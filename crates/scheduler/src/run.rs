@@ -6,16 +6,22 @@ use std::time::Duration;
 use chasen_entity::{Activation, Invocation};
 use chasen_spi::Rejection;
 use chasen_telemetry::clock;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use crate::action_queue::{Arrival, Grant, HeldSlot, Waiting, upgraded};
+use crate::fate::{self, Fate};
 use crate::gate::Inside;
 use crate::queue::Turn;
 use crate::record::{Beginning, Ending};
 use crate::scheduler::Shared;
+use crate::start::Start;
 
 /// Fresh containers that may end between their initialisation and a run before the action is to blame.
 const MAX_EARLY_ENDS: u32 = 3;
+
+/// How long nobody looks whether work is still to wait: for its next try, or for the disk.
+pub(crate) const LOOK: Duration = Duration::from_millis(500);
 
 /// Where an invocation stands.
 pub(crate) enum Place {
@@ -23,6 +29,10 @@ pub(crate) enum Place {
     Slot(HeldSlot),
     /// It waits for one.
     Queue(Waiting),
+    /// It waits for its turn to be tried again.
+    Later(Instant),
+    /// An earlier life began it, and its end is not known.
+    Lost,
 }
 
 /// See the module.
@@ -30,7 +40,20 @@ pub(crate) struct Run {
     shared: Arc<Shared>,
     invocation: Arc<Invocation>,
     place: Place,
+    start: Start,
+    /// Of one that is taken up: its place among those that are taken up at the same time.
+    permit: Option<OwnedSemaphorePermit>,
     _inside: Inside,
+}
+
+/// How a try ended.
+enum Try {
+    /// Its end is known.
+    Over(Ending),
+    /// It began, and its end is not known. What is known of it is this.
+    Lost(Ending),
+    /// It did not begin and does not in this life of the node.
+    Left,
 }
 
 impl Run {
@@ -38,46 +61,51 @@ impl Run {
         shared: Arc<Shared>,
         invocation: Arc<Invocation>,
         place: Place,
+        start: Start,
         inside: Inside,
     ) -> Self {
-        Self { shared, invocation, place, _inside: inside }
+        Self { shared, invocation, place, start, permit: None, _inside: inside }
+    }
+
+    /// The same, with a place among those that are taken up at the same time.
+    pub(crate) fn permitted(self, permit: OwnedSemaphorePermit) -> Self {
+        Self { permit: Some(permit), ..self }
     }
 
     /// Runs it and writes its record.
     pub(crate) async fn finish(self) -> Arc<Activation> {
-        let Self { shared, mut invocation, mut place, _inside } = self;
+        let Self { shared, mut invocation, mut place, mut start, permit, _inside } = self;
         let mut witness = Witness { shared: &shared, invocation: Arc::clone(&invocation), armed: true };
-        let deadline = Instant::now() + shared.longest_wait(&invocation);
-        let initialisation = Duration::from_millis(u64::from(invocation.action.limits.timeout));
-        let mut early_ends = 0;
-        let ending = loop {
-            let mut slot = match place {
-                Place::Slot(slot) => slot,
-                Place::Queue(_) if shared.gate.is_cut() => break Ending::interrupted(clock::now()),
-                Place::Queue(waiting) => match waiting.granted(deadline, initialisation).await {
-                    Some(Grant::Slot(slot)) => slot,
-                    Some(Grant::Failed(failure)) => {
-                        break Ending::not_started(&invocation, &failure, clock::now());
+        let (ending, letter) = loop {
+            match shared.attempt(&mut invocation, place, start).await {
+                Try::Over(ending) => break (Some(ending), None),
+                Try::Left => break (None, None),
+                Try::Lost(ending) => match fate::of_lost(&invocation, invocation.attempt) {
+                    Fate::Interrupted => break (Some(ending), None),
+                    Fate::Again(..) if shared.gate.is_draining() => break (None, None),
+                    Fate::Again(attempt, pause) => {
+                        invocation = Arc::new(Invocation { attempt, ..Invocation::clone(&invocation) });
+                        (place, start) = (Place::Later(Instant::now() + pause), Start::new(&invocation));
                     }
-                    Some(Grant::Cut) => break Ending::interrupted(clock::now()),
-                    None => break Ending::not_provisioned(clock::now()),
+                    Fate::Dead => match shared.write_letter(&invocation).await {
+                        Some(letter) => break (Some(ending), Some(letter)),
+                        None => break (None, None),
+                    },
                 },
-            };
-            invocation = upgraded(&invocation, slot.newer());
-            match shared.run_on(slot, &invocation).await {
-                Ok(ending) => break ending,
-                Err(slot) => {
-                    early_ends += u32::from(slot.init_time().is_some());
-                    place = match shared.exchange(slot, &invocation) {
-                        Ok(_) if early_ends >= MAX_EARLY_ENDS => break Ending::exited(clock::now()),
-                        Ok(next) => next,
-                        Err(_) => break Ending::not_provisioned(clock::now()),
-                    };
-                }
             }
         };
         witness.armed = false;
-        shared.record(&invocation, ending)
+        drop(permit);
+        let Some(ending) = ending else {
+            // It stays in the log for the next life of the node. Whoever waits is told what is known here.
+            return Arc::new(Ending::interrupted(clock::now()).into_record(&invocation, clock::now()));
+        };
+        let (record, position) = shared.record(&invocation, ending);
+        if let Some(letter) = letter {
+            shared.tell_of(letter);
+        }
+        shared.safe_for_its_caller(&invocation, position).await;
+        record
     }
 }
 
@@ -86,8 +114,86 @@ impl Shared {
         if invocation.blocking { self.config.max_wait_blocking } else { self.config.max_wait_non_blocking }
     }
 
+    /// Tries it once: waits for a slot, and runs it there.
+    async fn attempt(&self, invocation: &mut Arc<Invocation>, mut place: Place, mut start: Start) -> Try {
+        let id = invocation.activation_id;
+        let begin = if let Place::Later(at) = place { at } else { Instant::now() };
+        let deadline = begin + self.longest_wait(invocation);
+        let initialisation = Duration::from_millis(u64::from(invocation.action.limits.timeout));
+        let mut early_ends = 0;
+        loop {
+            if self.ends.is_cancelled(&id) {
+                return Try::Over(Ending::cancelled(clock::now()));
+            }
+            let mut slot = match place {
+                Place::Slot(slot) => slot,
+                Place::Lost => return Try::Lost(Ending::interrupted(clock::now())),
+                Place::Queue(_) | Place::Later(_) if self.gate.is_cut() => return self.cut(invocation),
+                Place::Later(at) => {
+                    if self.gate.is_draining() {
+                        return Try::Left;
+                    }
+                    let now = Instant::now();
+                    if now < at {
+                        tokio::time::sleep_until(at.min(now + LOOK)).await;
+                        place = Place::Later(at);
+                        continue;
+                    }
+                    place = match self.place(invocation, Turn::LastAnyway) {
+                        Ok(next) => next,
+                        Err(rejection) => return Try::Over(Ending::not_placed(&rejection, clock::now())),
+                    };
+                    continue;
+                }
+                Place::Queue(waiting) => {
+                    match start.wait(self, invocation, waiting, deadline, initialisation).await {
+                        Some(Grant::Slot(slot)) => slot,
+                        Some(Grant::Failed(failure)) => {
+                            return Try::Over(Ending::not_started(invocation, &failure, clock::now()));
+                        }
+                        Some(Grant::Cancelled) => return Try::Over(Ending::cancelled(clock::now())),
+                        Some(Grant::Cut) => return self.cut(invocation),
+                        None => return Try::Over(Ending::not_provisioned(clock::now())),
+                    }
+                }
+            };
+            if !start.is_safe(self, invocation).await {
+                // The disk does not keep it: the slot is for others meanwhile.
+                drop(slot);
+                if Instant::now() >= deadline {
+                    return Try::Over(Ending::not_provisioned(clock::now()));
+                }
+                place = Place::Later(Instant::now() + LOOK);
+                continue;
+            }
+            *invocation = upgraded(invocation, slot.newer());
+            match self.run_on(slot, invocation).await {
+                Ok(end) => return end,
+                Err(slot) => {
+                    early_ends += u32::from(slot.init_time().is_some());
+                    place = match self.exchange(slot, invocation) {
+                        Ok(_) if early_ends >= MAX_EARLY_ENDS => {
+                            return Try::Over(Ending::exited(clock::now()));
+                        }
+                        Ok(next) => next,
+                        Err(_) => return Try::Over(Ending::not_provisioned(clock::now())),
+                    };
+                }
+            }
+        }
+    }
+
+    /// The end of work that is cut off before it began. Where nobody waits for it, and it is no step of other work, it
+    /// runs in the next life of the node.
+    fn cut(&self, invocation: &Invocation) -> Try {
+        match invocation.blocking || invocation.cause.is_some() {
+            true => Try::Over(Ending::interrupted(clock::now())),
+            false => Try::Left,
+        }
+    }
+
     /// Runs it on this slot; gives the slot back if its container went away before anything was sent.
-    async fn run_on(&self, slot: HeldSlot, invocation: &Invocation) -> Result<Ending, HeldSlot> {
+    async fn run_on(&self, slot: HeldSlot, invocation: &Invocation) -> Result<Try, HeldSlot> {
         let started = || self.started(invocation);
         let report = slot.container().run(invocation, &started).await;
         let Ok(report) = report else { return Err(slot) };
@@ -96,7 +202,12 @@ impl Shared {
         let lives = report.container_lives;
         slot.release(report.duration, lives);
         let ending = Ending::ran(invocation, report, beginning);
-        Ok(if self.gate.is_cut() && !lives { ending.cut_off() } else { ending })
+        Ok(match lives {
+            true => Try::Over(ending),
+            false if self.ends.is_cancelled(&invocation.activation_id) => Try::Over(ending.cancel()),
+            false if self.gate.is_cut() => Try::Lost(ending.cut_off()),
+            false => Try::Over(ending),
+        })
     }
 
     fn exchange(&self, slot: HeldSlot, invocation: &Arc<Invocation>) -> Result<Place, Rejection> {

@@ -1,17 +1,20 @@
 //! The scheduler: takes invocations in and sees them through to their record.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
-use chasen_entity::{ActionKey, Event, Invocation, Role};
-use chasen_spi::{EventLog, Invoke, Invoker, ParameterLock, Rejection, Session, Ticket};
+use chasen_entity::{ActionKey, Invocation};
+use chasen_spi::{DeadLetterStore, EventLog, Invoker, ParameterLock, Rejection, Sessions};
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use crate::action_queue::{ActionQueue, Arrival, Queues, Surroundings};
+use crate::due::Calendar;
+use crate::ends::Ends;
 use crate::gate::Gate;
 use crate::queue::{Bounds, Turn};
-use crate::run::{Place, Run};
-use crate::session::OpenWork;
+use crate::run::Place;
+use crate::session::OpenSessions;
 use crate::{KindRouter, SchedulerConfig};
 
 /// How long a drain waits for records of work that it has just cut off.
@@ -28,25 +31,51 @@ pub(crate) struct Shared {
     pub(crate) router: KindRouter,
     pub(crate) log: Arc<dyn EventLog>,
     pub(crate) lock: Arc<dyn ParameterLock>,
+    pub(crate) letters: Arc<dyn DeadLetterStore>,
     pub(crate) gate: Arc<Gate>,
     pub(crate) surroundings: Surroundings,
-    queues: Arc<Queues>,
+    pub(crate) ends: Arc<Ends>,
+    /// Work that its opener does itself.
+    pub(crate) sessions: OpenSessions,
+    /// Work that is not due yet.
+    pub(crate) calendar: Calendar,
+    /// Places of work that is taken up: of an earlier life, or because it is due.
+    pub(crate) taking_up: Arc<Semaphore>,
+    /// Who does the work of sessions, once that is known.
+    pub(crate) opener: OnceLock<Weak<dyn Sessions>>,
+    pub(crate) queues: Arc<Queues>,
 }
 
 impl Scheduler {
     /// A scheduler that hands work to the router's domains and writes what happens to the log. Locked parameters stay
-    /// locked in the log, and are unlocked for what runs.
+    /// locked in the log, and are unlocked for what runs. What is lost as often as it may be becomes a dead letter.
     #[must_use]
     pub fn new(
         config: SchedulerConfig,
         router: KindRouter,
         log: Arc<dyn EventLog>,
         lock: Arc<dyn ParameterLock>,
+        letters: Arc<dyn DeadLetterStore>,
     ) -> Self {
         let queues: Arc<Queues> = Arc::default();
         let surroundings =
             Surroundings { origin: Instant::now(), load: Arc::default(), queues: Arc::downgrade(&queues) };
-        let shared = Shared { config, router, log, lock, gate: Arc::default(), surroundings, queues };
+        let taking_up = Arc::new(Semaphore::new(config.max_recovering.max(1)));
+        let shared = Shared {
+            config,
+            router,
+            log,
+            lock,
+            letters,
+            gate: Arc::default(),
+            surroundings,
+            ends: Arc::default(),
+            sessions: OpenSessions::default(),
+            calendar: Calendar::default(),
+            taking_up,
+            opener: OnceLock::new(),
+            queues,
+        };
         Self { shared: Arc::new(shared) }
     }
 
@@ -99,56 +128,9 @@ impl Scheduler {
     }
 }
 
-impl Invoke for Scheduler {
-    fn invoke(&self, invocation: Invocation) -> Result<Ticket, Rejection> {
-        if let Some(name) = opened_as(&invocation.role) {
-            return Err(Rejection::NoDomain(name.to_owned()));
-        }
-        let accepted = Arc::new(invocation);
-        let inside = self.shared.gate.enter(&accepted).ok_or(Rejection::Draining)?;
-        let invocation = match self.shared.unlocked(&accepted) {
-            Ok(invocation) => invocation,
-            Err(ending) => {
-                self.shared.log.append(&Event::Accepted(Arc::clone(&accepted)))?;
-                let record = self.shared.record(&accepted, *ending);
-                return Ok(Ticket::new(Box::pin(std::future::ready(record))));
-            }
-        };
-        let place = self.shared.place(&invocation, self.shared.turn(&invocation))?;
-        self.shared.log.append(&Event::Accepted(accepted))?;
-        let run = Run::new(Arc::clone(&self.shared), invocation, place, inside);
-        Ok(Ticket::new(Box::pin(run.finish())))
-    }
-
-    fn open(&self, invocation: Arc<Invocation>) -> Result<Session, Rejection> {
-        // A step is part of work that was let in when there was room.
-        if invocation.cause.is_none() && self.shared.is_full(&invocation) {
-            return Err(Rejection::Overloaded);
-        }
-        let inside = self.shared.gate.enter(&invocation).ok_or(Rejection::Draining)?;
-        self.shared.log.append(&Event::Accepted(Arc::clone(&invocation)))?;
-        Ok(Box::new(OpenWork::new(Arc::clone(&self.shared), invocation, inside)))
-    }
-
-    fn reopen(&self, invocation: Arc<Invocation>) -> Result<Session, Rejection> {
-        let inside = self.shared.gate.enter(&invocation).ok_or(Rejection::Draining)?;
-        Ok(Box::new(OpenWork::new(Arc::clone(&self.shared), invocation, inside)))
-    }
-}
-
 /// True if it was let in before, and must not be refused now.
 fn is_accepted(turn: Turn) -> bool {
     matches!(turn, Turn::LastAnyway | Turn::Again(_))
-}
-
-/// What work is called that no domain does: whoever opens it does it.
-fn opened_as(role: &Role) -> Option<&'static str> {
-    match role {
-        Role::Action => None,
-        Role::Sequence => Some("sequence"),
-        Role::Composition => Some("composition"),
-        Role::Fire { .. } => Some("trigger"),
-    }
 }
 
 impl Shared {
@@ -178,7 +160,7 @@ impl Shared {
     }
 
     /// A step is part of work that was let in when there was room, and whoever does not wait has time.
-    fn turn(&self, invocation: &Invocation) -> Turn {
+    pub(crate) fn turn(&self, invocation: &Invocation) -> Turn {
         let limit = Duration::from_millis(u64::from(invocation.action.limits.timeout));
         match invocation.blocking && invocation.cause.is_none() {
             true => Turn::InTime(limit.min(self.config.max_wait_blocking)),
@@ -204,7 +186,7 @@ impl Shared {
         self.router.domain(exec).ok_or_else(|| Rejection::NoDomain(exec.kind.clone()))
     }
 
-    fn is_full(&self, invocation: &Invocation) -> bool {
+    pub(crate) fn is_full(&self, invocation: &Invocation) -> bool {
         self.surroundings.load.is_full(&invocation.identity.namespace.name, &self.config)
     }
 }
@@ -214,7 +196,7 @@ mod tests {
     use async_trait::async_trait;
     use chasen_entity::{Outcome, error_text};
     use chasen_spi::memory::{MemoryEventLog, invocation};
-    use chasen_spi::{NoLock, StartFailure, StartRequest, StartedContainer};
+    use chasen_spi::{Invoke, NoLock, StartFailure, StartRequest, StartedContainer};
 
     use super::*;
 

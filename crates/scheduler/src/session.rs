@@ -1,49 +1,153 @@
 //! Work that its opener does itself: sequences, compositions, fires, and what ends before it reaches a container.
 //! The scheduler keeps its books: it is inside until it has its record, and has one whatever becomes of its opener.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use chasen_entity::{Activation, Invocation};
-use chasen_spi::OpenSession;
+use chasen_entity::{Activation, ActivationId, Event, Invocation, RawJson};
+use chasen_spi::{BoxFuture, OpenSession, Position};
 use chasen_telemetry::clock;
+use parking_lot::Mutex;
+use tokio::sync::{OwnedSemaphorePermit, watch};
 
 use crate::gate::Inside;
 use crate::load::Burden;
 use crate::record::Ending;
 use crate::scheduler::Shared;
 
+/// Sessions that are open, by id.
+#[derive(Default)]
+pub(crate) struct OpenSessions {
+    of: Mutex<HashMap<ActivationId, OpenOne>>,
+}
+
+struct OpenOne {
+    cancelled: watch::Sender<bool>,
+    /// Steps of it that an earlier life left, and that it may still take up.
+    steps: Vec<ActivationId>,
+}
+
+impl OpenSessions {
+    /// Notes a step that an earlier life left; false if the session is not open.
+    pub(crate) fn leave_step(&self, session: &ActivationId, step: ActivationId) -> bool {
+        let mut of = self.of.lock();
+        let Some(open) = of.get_mut(session) else { return false };
+        open.steps.push(step);
+        true
+    }
+
+    /// Tells a session that somebody wants its end; false if it is not open.
+    pub(crate) fn cancel(&self, session: &ActivationId) -> bool {
+        let of = self.of.lock();
+        let Some(open) = of.get(session) else { return false };
+        open.cancelled.send_replace(true);
+        true
+    }
+}
+
 /// See the module.
 pub(crate) struct OpenWork {
     shared: Arc<Shared>,
     invocation: Arc<Invocation>,
+    position: Position,
+    cancelled: watch::Receiver<bool>,
     is_over: bool,
     _burden: Burden,
+    /// Of one that is taken up: its place among those that are taken up at the same time.
+    _permit: Option<OwnedSemaphorePermit>,
     // Last: whoever waits for it to leave finds its record.
     _inside: Inside,
 }
 
 impl OpenWork {
-    pub(crate) fn new(shared: Arc<Shared>, invocation: Arc<Invocation>, inside: Inside) -> Self {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        invocation: Arc<Invocation>,
+        position: Position,
+        inside: Inside,
+        permit: Option<OwnedSemaphorePermit>,
+    ) -> Self {
         let burden = shared.surroundings.load.add(&invocation);
-        Self { shared, invocation, is_over: false, _burden: burden, _inside: inside }
+        let sender = watch::Sender::new(false);
+        let cancelled = sender.subscribe();
+        let open = OpenOne { cancelled: sender, steps: Vec::new() };
+        shared.sessions.of.lock().insert(invocation.activation_id, open);
+        Self {
+            shared,
+            invocation,
+            position,
+            cancelled,
+            is_over: false,
+            _burden: burden,
+            _permit: permit,
+            _inside: inside,
+        }
+    }
+
+    /// Takes it out of the open ones. Steps that nobody has taken up have nobody any more who could.
+    fn close(&mut self) {
+        self.is_over = true;
+        let open = self.shared.sessions.of.lock().remove(&self.invocation.activation_id);
+        for step in open.map(|open| open.steps).unwrap_or_default() {
+            self.shared.end_left_step(&step);
+        }
+    }
+
+    fn is_cancelled(&self) -> bool {
+        *self.cancelled.borrow()
     }
 }
 
 impl OpenSession for OpenWork {
+    fn position(&self) -> Position {
+        self.position
+    }
+
     fn started(&self) {
         self.shared.started(&self.invocation);
     }
 
-    fn finish(mut self: Box<Self>, record: Activation) -> Arc<Activation> {
-        self.is_over = true;
-        self.shared.keep(&self.invocation, record)
+    fn progress(&self, state: RawJson) {
+        let activation_id = self.invocation.activation_id;
+        if let Err(error) = self.shared.log.append(&Event::Progress { activation_id, state }) {
+            tracing::error!(activation = %activation_id, %error, "how far it has come could not be recorded");
+        }
+    }
+
+    fn cancelled(&self) -> BoxFuture<()> {
+        let mut cancelled = self.cancelled.clone();
+        Box::pin(async move {
+            if cancelled.wait_for(|cancelled| *cancelled).await.is_err() {
+                // It has ended, and nobody can wish for it any more.
+                std::future::pending::<()>().await;
+            }
+        })
+    }
+
+    fn finish(mut self: Box<Self>, record: Activation) -> (Arc<Activation>, Position) {
+        self.close();
+        let record = match self.is_cancelled() {
+            true => Ending::cancelled_session(record),
+            false => record,
+        };
+        let (record, position) = self.shared.keep(&self.invocation, record);
+        (record, position.unwrap_or(self.position))
     }
 }
 
 impl Drop for OpenWork {
     fn drop(&mut self) {
-        if !self.is_over {
-            self.shared.record(&self.invocation, Ending::interrupted(clock::now()));
+        if self.is_over {
+            return;
         }
+        // What is cut off while nobody waits for it goes on in the next life.
+        if self.shared.gate.is_cut() && !self.invocation.blocking && !self.is_cancelled() {
+            self.shared.sessions.of.lock().remove(&self.invocation.activation_id);
+            return;
+        }
+        self.close();
+        let now = clock::now();
+        let ending = if self.is_cancelled() { Ending::cancelled(now) } else { Ending::interrupted(now) };
+        self.shared.record(&self.invocation, ending);
     }
 }

@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use chasen_client::Client;
 use chasen_controller::admin::{Admin, AdminCredentials};
-use chasen_embedded::{Embedded, EmbeddedConfig, OpenError, ParameterKeyError, ParameterKeys};
+use chasen_embedded::{Embedded, EmbeddedConfig, OpenError, ParameterKeyError};
 use chasen_sandbox::factory::OpenError as SandboxError;
 use chasen_sandbox::interpreter::FORGET_MISSING;
-use chasen_spi::{Invoker, Runtimes, StoreError};
+use chasen_spi::{Invoker, Runtimes, Sessions, StoreError};
 use chasen_telemetry::task;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -102,7 +102,7 @@ impl Node {
         let manifest = kept.start()?;
         let manifest = if settings.node.null_kind { wiring::with_null_kind(manifest) } else { manifest };
         let runtimes = Runtimes::new(manifest);
-        let keys = ParameterKeys::new(&settings.parameter_storage.keys())?;
+        let keys = stores.parameter_keys(&settings.parameter_storage.keys())?;
         if settings.sandbox.insecure_process {
             tracing::warn!(
                 "functions run as plain processes: they are NOT isolated from this machine and each other"
@@ -118,7 +118,6 @@ impl Node {
         // Before anybody asks: what was accepted in an earlier life may be of such a kind.
         runtimes.offer(sandboxes.optional_kinds().await);
         let docker = docker::open(settings, &folder, runtimes.clone()).await;
-        let unfinished = stores.event_log().unfinished()?;
         let parts = Parts::wire(settings, stores, keys, runtimes, sandboxes, docker);
         let (stopping, _) = watch::channel(false);
         let (admin_listener, credentials, announced) = admin_door(settings, &folder).await?;
@@ -126,8 +125,8 @@ impl Node {
         node.open_doors(listener)?;
         node.open_admin_door(admin_listener, kept, credentials);
         node.look_for_kinds();
-        let others = node.parts.scheduler.recover(unfinished);
-        node.parts.controller.recover(others);
+        let opener: Arc<dyn Sessions> = node.parts.controller.clone();
+        node.parts.scheduler.recover(&opener);
         tracing::info!(%address, data = %folder.display(), version = env!("CARGO_PKG_VERSION"), "the node takes work");
         Ok(node)
     }

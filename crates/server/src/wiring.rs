@@ -72,7 +72,8 @@ impl Parts {
         let fleet = Fleet::new(vec![Arc::new(invoker.clone())], policies.clone(), clock::now());
         router = router.route(move |kind, _| serving.serves(kind), Arc::new(fleet));
         let config = SchedulerConfig { policies, ..SchedulerConfig::default() };
-        let scheduler = Scheduler::new(config, router, stores.event_log(), keys.clone());
+        let (log, letters) = (stores.event_log(), stores.dead_letter_store());
+        let scheduler = Scheduler::new(config, router, log, keys.clone(), letters);
         let controller = Controller::new(chasen_controller::Parts {
             artifacts: stores.artifact_store(),
             attachments: stores.attachment_store(),

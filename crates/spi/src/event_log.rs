@@ -29,6 +29,12 @@ pub trait EventLog: Send + Sync {
     /// others comes after them. Each is to be taken up once.
     fn inherited(&self) -> Vec<ActivationId>;
 
+    /// True if everything that an earlier life of the node appended is certain to be here, synced or not: the machine has
+    /// not gone down since.
+    fn lost_nothing(&self) -> bool {
+        false
+    }
+
     /// Unfinished work of an earlier life, for whoever asks first. Reads one event, which may wait for the disk.
     fn take_up(&self, id: &ActivationId) -> Result<TakenUp, StoreError>;
 
@@ -67,7 +73,7 @@ pub struct Unfinished {
     pub invocation: Arc<Invocation>,
     /// Highest attempt that reached a runtime; `None` if none did.
     pub started: Option<u32>,
-    /// State of the last [`Progress`](Event::Progress).
+    /// State of the last [`Progress`](Event::Progress): of a session its opener's, of an action the scheduler's.
     pub progress: Option<RawJson>,
 }
 

@@ -149,6 +149,14 @@ pub enum Rejection {
         /// How many of them may run at once.
         allowed: u64,
     },
+    /// The namespace has as much work that is not due yet as it may have.
+    #[error("{}", error_text::too_many_pending(*pending, *allowed))]
+    TooManyPending {
+        /// Activations that are not due.
+        pending: u64,
+        /// How many of them there may be.
+        allowed: u64,
+    },
     /// The node is draining.
     #[error("this node is shutting down")]
     Draining,
@@ -164,7 +172,7 @@ impl Fault for Rejection {
     fn blame(&self) -> Blame {
         match self {
             Self::NotRecorded(_) => Blame::Backend,
-            Self::OverOwnLimit { .. } => Blame::Caller,
+            Self::OverOwnLimit { .. } | Self::TooManyPending { .. } => Blame::Caller,
             Self::Overloaded | Self::Draining | Self::NoDomain(_) => Blame::Platform,
         }
     }

@@ -1,0 +1,105 @@
+//! What becomes of work that is taken up, or whose try was lost. Pure.
+
+use std::time::Duration;
+
+use chasen_entity::{Delivery, Invocation};
+use chasen_spi::event_log::Unfinished;
+
+use crate::start::announced;
+
+/// Longest time before the next try.
+const LONGEST: Duration = Duration::from_secs(60);
+
+/// What becomes of work whose try was lost: it began, and its end is not known.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// It runs again as this try when this time is over.
+    Again(u32, Duration),
+    /// It must not run again.
+    Interrupted,
+    /// It was tried as often as it may be.
+    Dead,
+}
+
+/// The try that an earlier life has begun of this work, if it has. A start that was announced counts as begun where the
+/// log may have lost what came after it.
+pub(crate) fn begun(work: &Unfinished, lost_nothing: bool) -> Option<u32> {
+    let announced = work.progress.as_ref().and_then(announced).filter(|_| !lost_nothing);
+    work.started.max(announced)
+}
+
+/// What becomes of work whose try of this number was lost.
+pub(crate) fn of_lost(invocation: &Invocation, attempt: u32) -> Fate {
+    match invocation.delivery {
+        Delivery::AtMostOnce => Fate::Interrupted,
+        Delivery::AtLeastOnce if attempt < invocation.action.max_attempts() => {
+            Fate::Again(attempt.saturating_add(1), pause(invocation, attempt))
+        }
+        Delivery::AtLeastOnce => Fate::Dead,
+    }
+}
+
+/// Time between a lost try and the next: from one second, twice as long each time, and up to a quarter less, so that
+/// what was lost together does not come again together.
+fn pause(invocation: &Invocation, attempt: u32) -> Duration {
+    let whole = Duration::from_secs(1 << attempt.saturating_sub(1).min(6)).min(LONGEST);
+    let dice = invocation
+        .activation_id
+        .digits()
+        .as_str()
+        .bytes()
+        .fold(attempt, |dice, digit| dice.wrapping_mul(31).wrapping_add(u32::from(digit)));
+    whole.saturating_sub(whole / 4 * (dice % 1000) / 1000)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use chasen_spi::memory::invocation;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn work(delivery: Delivery) -> Invocation {
+        Invocation { delivery, ..invocation("guest", "a", "k:1", "{}") }
+    }
+
+    #[test]
+    fn what_is_delivered_once_never_runs_again() {
+        assert_eq!(of_lost(&work(Delivery::AtMostOnce), 1), Fate::Interrupted);
+        assert!(matches!(of_lost(&work(Delivery::AtLeastOnce), 2), Fate::Again(3, _)));
+        assert_eq!(of_lost(&work(Delivery::AtLeastOnce), 3), Fate::Dead);
+    }
+
+    #[test]
+    fn an_announced_start_counts_where_its_sequel_may_be_lost() {
+        let left = |started, announced: Option<u32>| Unfinished {
+            invocation: Arc::new(work(Delivery::AtMostOnce)),
+            started,
+            progress: announced.as_ref().map(chasen_entity::RawJson::from_value),
+        };
+        for (started, announced, lost_nothing, expected) in [
+            (None, None, false, None),
+            (None, Some(1), true, None),
+            (None, Some(1), false, Some(1)),
+            (Some(1), Some(1), true, Some(1)),
+            (Some(1), Some(2), true, Some(1)),
+            (Some(1), Some(2), false, Some(2)),
+        ] {
+            let found = begun(&left(started, announced), lost_nothing);
+            assert_eq!(found, expected, "{started:?} {announced:?} {lost_nothing}");
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn pauses_grow_within_their_bounds(attempt in 1u32..200) {
+            let pause = pause(&work(Delivery::AtLeastOnce), attempt);
+            let whole = Duration::from_secs(1u64 << (attempt - 1).min(40)).min(LONGEST);
+            prop_assert!(pause <= whole && pause >= whole * 3 / 4, "{:?} of {:?}", pause, whole);
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! How starts of synced work reach the disk before the first byte reaches a runtime, without a slot that waits for the
+//! disk: a start is announced, and the announcement brought to the disk, when the turn is near. Work of other
+//! durability passes by.
+
+use chasen_entity::{Event, Invocation, RawJson};
+use chasen_spi::Position;
+use std::time::Duration;
+use tokio::time::Instant;
+
+use crate::action_queue::{Grant, Waiting};
+use crate::scheduler::Shared;
+
+/// How far the start of one try has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Start {
+    /// Nothing need be on the disk.
+    Free,
+    /// To be announced.
+    Coming,
+    /// Announced by this position of the log.
+    Announced(Position),
+    /// The announcement is on the disk.
+    Safe,
+}
+
+impl Start {
+    /// Of a try that has not been announced.
+    pub(crate) fn new(invocation: &Invocation) -> Self {
+        if invocation.durability.is_memory() { Self::Free } else { Self::Coming }
+    }
+
+    /// Announces it, if that is needed; the position that makes it safe.
+    pub(crate) fn announce(&mut self, shared: &Shared, invocation: &Invocation) -> Option<Position> {
+        if *self == Self::Coming {
+            let state = announcement(invocation.attempt);
+            match shared.log.append(&Event::Progress { activation_id: invocation.activation_id, state }) {
+                Ok(position) => *self = Self::Announced(position),
+                Err(error) => {
+                    tracing::warn!(activation = %invocation.activation_id, %error, "a start waits for the log");
+                }
+            }
+        }
+        match self {
+            Self::Announced(position) => Some(*position),
+            Self::Free | Self::Coming | Self::Safe => None,
+        }
+    }
+
+    /// Waits for a slot; meanwhile, when its turn is near, the announcement is on its way to the disk.
+    pub(crate) async fn wait(
+        &mut self,
+        _shared: &Shared,
+        _invocation: &Invocation,
+        waiting: Waiting,
+        deadline: Instant,
+        initialisation: Duration,
+    ) -> Option<Grant> {
+        waiting.granted(deadline, initialisation).await
+    }
+
+    /// Waits until the announcement is on the disk; false if it could not be brought there.
+    pub(crate) async fn is_safe(&mut self, shared: &Shared, invocation: &Invocation) -> bool {
+        match self {
+            Self::Free | Self::Safe => true,
+            Self::Coming | Self::Announced(_) => {
+                let Some(position) = self.announce(shared, invocation) else { return false };
+                match shared.log.sync(position).await {
+                    Ok(()) => {
+                        *self = Self::Safe;
+                        true
+                    }
+                    Err(error) => {
+                        tracing::warn!(activation = %invocation.activation_id, %error, "a start waits for the disk");
+                        false
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// What the log says of a start that is announced: the try's number.
+fn announcement(attempt: u32) -> RawJson {
+    RawJson::from_value(&attempt)
+}
+
+/// The try whose start is announced by this.
+pub(crate) fn announced(state: &RawJson) -> Option<u32> {
+    state.read().ok()
+}
