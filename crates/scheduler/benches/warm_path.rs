@@ -6,11 +6,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use chasen_entity::{Event, Invocation};
+use chasen_entity::{ActivationId, Event, Invocation};
 use chasen_scheduler::{KindRouter, NullDomain, Scheduler, SchedulerConfig};
-use chasen_spi::event_log::Unfinished;
-use chasen_spi::memory::invocation;
-use chasen_spi::{EventLog, Invoke, NoLock, OpenActivation, Position, StoreError};
+use chasen_spi::memory::{MemoryDeadLetterStore, invocation};
+use chasen_spi::{EventLog, Invoke, NoLock, OpenActivation, Position, StoreError, TakenUp};
 
 const WARM_UP: u32 = 20_000;
 const ROUNDS: u32 = 300_000;
@@ -29,8 +28,16 @@ impl EventLog for NoLog {
         Ok(())
     }
 
-    fn unfinished(&self) -> Result<Vec<Unfinished>, StoreError> {
-        Ok(Vec::new())
+    fn inherited(&self) -> Vec<ActivationId> {
+        Vec::new()
+    }
+
+    fn take_up(&self, _id: &ActivationId) -> Result<TakenUp, StoreError> {
+        Ok(TakenUp::Unknown)
+    }
+
+    fn accepted(&self, _id: &ActivationId) -> Result<Option<Arc<Invocation>>, StoreError> {
+        Ok(None)
     }
 
     fn open(&self, _most: usize) -> Result<Vec<OpenActivation>, StoreError> {
@@ -44,7 +51,8 @@ impl EventLog for NoLog {
 
 fn scheduler() -> Scheduler {
     let router = KindRouter::new().route(|kind, _| kind == "null", Arc::new(NullDomain::default()));
-    Scheduler::new(SchedulerConfig::default(), router, Arc::new(NoLog), Arc::new(NoLock))
+    let letters = Arc::new(MemoryDeadLetterStore::default());
+    Scheduler::new(SchedulerConfig::default(), router, Arc::new(NoLog), Arc::new(NoLock), letters)
 }
 
 async fn run(scheduler: &Scheduler, example: &Invocation, rounds: u32) -> Duration {

@@ -14,7 +14,8 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::load::{self, Burden, NodeLoad};
-use crate::queue::{Admission, Bounds, Effects, Event, Queue, Shape, Slot, Turn};
+use crate::queue::{Admission, Bounds, Effects, Event, Place, Queue, Shape, Slot, Turn};
+use crate::runs::{Runs, Seat, split};
 
 type Container = Arc<dyn ReadyContainer>;
 
@@ -51,6 +52,8 @@ pub(crate) enum Grant {
 pub(crate) struct Waiter {
     /// `None` for one that has been given something and leaves.
     grant: Option<oneshot::Sender<Grant>>,
+    /// Of synced work: what says that its turn is near.
+    near: Option<oneshot::Sender<()>>,
     number: u64,
     invocation: Arc<Invocation>,
 }
@@ -78,6 +81,7 @@ pub(crate) struct ActionQueue {
 
 struct State {
     queue: Queue<Container, Waiter>,
+    runs: Runs,
     /// The newest known state of the action, and who runs it.
     action: Arc<ExecutableAction>,
     domain: Arc<dyn Invoker>,
@@ -88,6 +92,8 @@ struct State {
 /// What is to be done outside the lock, as it was decided inside.
 struct Outbox {
     effects: Effects<Container, Waiter>,
+    /// Of those who got slots, in their order.
+    seats: Vec<Seat>,
     order: Option<StartOrder>,
     /// The state of the action that the assigned slots run.
     runs: Option<Arc<ExecutableAction>>,
@@ -104,6 +110,10 @@ struct StartOrder {
 }
 
 impl State {
+    fn seat(&mut self, id: ActivationId, place: Place) -> Seat {
+        self.runs.enter(id, place, self.action.limits.concurrency > 1)
+    }
+
     fn order(&self, count: u32) -> Option<StartOrder> {
         let first = &self.queue.head()?.invocation;
         let others = self.queue.containers().saturating_sub(count as usize);
@@ -129,7 +139,8 @@ impl ActionQueue {
         node: Surroundings,
     ) -> Self {
         let queue = Queue::new(shape(&action, domain.as_ref(), scaling), bounds);
-        let state = Mutex::new(State { queue, action, domain, needed: Arc::default() });
+        let state =
+            Mutex::new(State { queue, runs: Runs::default(), action, domain, needed: Arc::default() });
         Self { key, node, state }
     }
 
@@ -168,21 +179,34 @@ impl ActionQueue {
         match admission {
             Some(Admission::Run { slot, number }) => {
                 let newer = newer(&state.action, invocation);
+                let seat = state.seat(invocation.activation_id, slot.place);
                 drop(state);
-                Arrival::Run(HeldSlot::new(self, slot, number, newer))
+                Arrival::Run(HeldSlot::new(self, slot, seat, number, newer))
             }
             Some(Admission::Wait { number }) => {
                 let (grant, receiver) = oneshot::channel();
-                let waiter = Waiter { grant: Some(grant), number, invocation: Arc::clone(invocation) };
+                let (tell, near) = match invocation.durability.is_memory() {
+                    true => (None, None),
+                    false => split(oneshot::channel()),
+                };
+                let waiter =
+                    Waiter { grant: Some(grant), near: tell, number, invocation: Arc::clone(invocation) };
                 let outbox = self.advance(&mut state, Event::Queued { waiter, number, bytes });
                 drop(state);
                 let _burden = self.node.load.add(invocation);
                 self.perform(outbox, None);
-                Arrival::Wait(Waiting { queue: Arc::clone(self), number, receiver, settled: false, _burden })
+                Arrival::Wait(Waiting {
+                    queue: Arc::clone(self),
+                    number,
+                    receiver,
+                    near,
+                    settled: false,
+                    _burden,
+                })
             }
             Some(Admission::Full) => {
                 drop(state);
-                self.perform(Outbox { effects, order: None, runs: None }, None);
+                self.perform(Outbox { effects, seats: Vec::new(), order: None, runs: None }, None);
                 Arrival::Full(Rejection::Overloaded)
             }
             Some(Admission::OverOwnLimit { in_flight, allowed }) => {
@@ -198,12 +222,30 @@ impl ActionQueue {
     }
 
     /// Ends the activation of this id, if it waits or runs here.
-    pub(crate) fn cancel(&self, id: &ActivationId) {
+    ///
+    /// A container that it has for itself is killed. One that it shares takes no more work and ends when the others are
+    /// done; it is let go of.
+    pub(crate) fn cancel(self: &Arc<Self>, id: &ActivationId) {
         let mut state = self.state.lock();
-        let waiter = state.queue.waiters().find(|waiter| waiter.invocation.activation_id == *id);
-        if let Some(grant) = waiter.and_then(|waiter| waiter.grant.take()) {
+        let inner = &mut *state;
+        if let Some(waiter) = inner.queue.waiters().find(|waiter| waiter.invocation.activation_id == *id) {
             // It leaves by itself.
-            drop(grant.send(Grant::Cancelled));
+            drop(waiter.grant.take().map(|grant| grant.send(Grant::Cancelled)));
+            return;
+        }
+        let Some(running) = inner.runs.find(id) else { return };
+        let Some((container, together)) = inner.queue.at(running.place) else { return };
+        let stop = running.stop.take();
+        let gone = Event::Gone { id: running.place.container() };
+        let outbox = self.advance(&mut state, gone);
+        drop(state);
+        self.perform(outbox, None);
+        if together <= 1 {
+            container.kill();
+        } else {
+            container.retire();
+            // It may be over by now.
+            let _ = stop.map(|stop| stop.send(()));
         }
     }
 
@@ -221,16 +263,25 @@ impl ActionQueue {
         state.queue.step(event, self.now(), &mut effects);
         state.needed.store(state.queue.queued() > 0, Ordering::Release);
         let runs = (!effects.assigned.is_empty()).then(|| Arc::clone(&state.action));
+        let assigned = effects.assigned.iter();
+        let seats =
+            assigned.map(|(waiter, slot)| state.seat(waiter.invocation.activation_id, slot.place)).collect();
+        for waiter in state.queue.upcoming() {
+            // Who has left does not listen.
+            let _ = waiter.near.take().map(|near| near.send(()));
+        }
         let order = if effects.starts > 0 { state.order(effects.starts) } else { None };
-        Outbox { effects, order, runs }
+        Outbox { effects, seats, order, runs }
     }
 
     /// Does what a step asked for: who gets a slot may be running before this returns.
     fn perform(self: &Arc<Self>, outbox: Outbox, failure: Option<StartFailure>) {
-        let Outbox { effects, order, runs } = outbox;
-        for (Waiter { grant, number, invocation }, slot) in effects.assigned {
+        let Outbox { effects, seats, order, runs } = outbox;
+        for ((Waiter { grant, number, invocation, .. }, slot), seat) in
+            effects.assigned.into_iter().zip(seats)
+        {
             let newer = runs.as_ref().and_then(|action| newer(action, &invocation));
-            let held = HeldSlot::new(self, slot, number, newer);
+            let held = HeldSlot::new(self, slot, seat, number, newer);
             // Somebody who left in the meantime drops the slot here, which frees it.
             drop(grant.map(|grant| grant.send(Grant::Slot(held))));
         }
@@ -334,6 +385,7 @@ impl Drop for StartWitness<'_> {
 pub(crate) struct HeldSlot {
     queue: Arc<ActionQueue>,
     slot: Slot<Container>,
+    seat: Seat,
     number: u64,
     newer: Option<Arc<ExecutableAction>>,
     freed: bool,
@@ -343,10 +395,17 @@ impl HeldSlot {
     fn new(
         queue: &Arc<ActionQueue>,
         slot: Slot<Container>,
+        seat: Seat,
         number: u64,
         newer: Option<Arc<ExecutableAction>>,
     ) -> Self {
-        Self { queue: Arc::clone(queue), slot, number, newer, freed: false }
+        Self { queue: Arc::clone(queue), slot, seat, number, newer, freed: false }
+    }
+
+    /// What resolves when the run is to be let go of, which goes on by itself then. `None` where its container is ended
+    /// instead, because nobody shares it.
+    pub(crate) fn stopped(&mut self) -> Option<oneshot::Receiver<()>> {
+        self.seat.stopped.take()
     }
 
     /// The state of the action that it runs, if that is newer than what was asked for.
@@ -380,7 +439,12 @@ impl HeldSlot {
 
     fn free(&mut self, service: Option<Duration>, lives: bool) {
         self.freed = true;
-        self.queue.step(Event::Released { place: self.slot.place, service, lives }, None);
+        let outbox = {
+            let mut state = self.queue.state.lock();
+            state.runs.leave(&self.seat);
+            self.queue.advance(&mut state, Event::Released { place: self.slot.place, service, lives })
+        };
+        self.queue.perform(outbox, None);
     }
 }
 
@@ -397,11 +461,17 @@ pub(crate) struct Waiting {
     queue: Arc<ActionQueue>,
     number: u64,
     receiver: oneshot::Receiver<Grant>,
+    near: Option<oneshot::Receiver<()>>,
     settled: bool,
     _burden: Burden,
 }
 
 impl Waiting {
+    /// Of synced work: what resolves when its turn is near.
+    pub(crate) fn near(&mut self) -> Option<oneshot::Receiver<()>> {
+        self.near.take()
+    }
+
     /// Waits for a grant; `None` when the time is over. While containers are in the making at the deadline, there is
     /// `initialisation` more of it: else an initialisation that takes all its time would be told as a long wait.
     pub(crate) async fn granted(mut self, deadline: Instant, initialisation: Duration) -> Option<Grant> {

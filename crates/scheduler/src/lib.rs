@@ -31,6 +31,7 @@ pub mod queue;
 mod record;
 mod recovery;
 mod run;
+mod runs;
 pub mod scaling;
 mod scheduler;
 mod session;

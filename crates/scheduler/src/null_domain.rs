@@ -80,6 +80,10 @@ impl ReadyContainer for NullContainer {
     fn retire(&self) {
         self.retired.notify_one();
     }
+
+    fn kill(&self) {
+        self.retire();
+    }
 }
 
 #[cfg(test)]

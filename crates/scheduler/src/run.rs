@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use chasen_entity::{Activation, Invocation};
 use chasen_spi::Rejection;
-use chasen_telemetry::clock;
+use chasen_telemetry::{clock, task};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
@@ -115,7 +115,12 @@ impl Shared {
     }
 
     /// Tries it once: waits for a slot, and runs it there.
-    async fn attempt(&self, invocation: &mut Arc<Invocation>, mut place: Place, mut start: Start) -> Try {
+    async fn attempt(
+        self: &Arc<Self>,
+        invocation: &mut Arc<Invocation>,
+        mut place: Place,
+        mut start: Start,
+    ) -> Try {
         let id = invocation.activation_id;
         let begin = if let Place::Later(at) = place { at } else { Instant::now() };
         let deadline = begin + self.longest_wait(invocation);
@@ -193,7 +198,27 @@ impl Shared {
     }
 
     /// Runs it on this slot; gives the slot back if its container went away before anything was sent.
-    async fn run_on(&self, slot: HeldSlot, invocation: &Invocation) -> Result<Try, HeldSlot> {
+    async fn run_on(
+        self: &Arc<Self>,
+        mut slot: HeldSlot,
+        invocation: &Arc<Invocation>,
+    ) -> Result<Try, HeldSlot> {
+        let Some(stopped) = slot.stopped() else { return self.run_alone(slot, invocation).await };
+        let (shared, own) = (Arc::clone(self), Arc::clone(invocation));
+        let mut run = Box::pin(async move { shared.run_alone(slot, &own).await });
+        tokio::select! {
+            biased;
+            outcome = &mut run => outcome,
+            Ok(()) = stopped => {
+                // Others are in its container: it goes on to its end there, and nobody hears of that.
+                drop(task::spawn("run that nobody wants", async move { drop(run.await) }));
+                Ok(Try::Over(Ending::cancelled(clock::now())))
+            }
+        }
+    }
+
+    /// The same, where a run is ended by the end of its container.
+    async fn run_alone(&self, slot: HeldSlot, invocation: &Invocation) -> Result<Try, HeldSlot> {
         let started = || self.started(invocation);
         let report = slot.container().run(invocation, &started).await;
         let Ok(report) = report else { return Err(slot) };

@@ -195,7 +195,7 @@ impl Shared {
 mod tests {
     use async_trait::async_trait;
     use chasen_entity::{Outcome, error_text};
-    use chasen_spi::memory::{MemoryEventLog, invocation};
+    use chasen_spi::memory::{MemoryDeadLetterStore, MemoryEventLog, invocation};
     use chasen_spi::{Invoke, NoLock, StartFailure, StartRequest, StartedContainer};
 
     use super::*;
@@ -220,7 +220,8 @@ mod tests {
     async fn nobody_waits_for_a_start_that_broke_off() {
         let router = KindRouter::new().route(|_, _| true, Arc::new(Mistaken));
         let log = Arc::new(MemoryEventLog::default());
-        let scheduler = Scheduler::new(SchedulerConfig::default(), router, log, Arc::new(NoLock));
+        let letters = Arc::new(MemoryDeadLetterStore::default());
+        let scheduler = Scheduler::new(SchedulerConfig::default(), router, log, Arc::new(NoLock), letters);
         let begun = Instant::now();
         for _ in 0..2 {
             let record = scheduler.invoke(invocation("guest", "a", "k:1", "{}")).unwrap().await;

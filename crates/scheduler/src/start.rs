@@ -2,9 +2,10 @@
 //! disk: a start is announced, and the announcement brought to the disk, when the turn is near. Work of other
 //! durability passes by.
 
+use std::time::Duration;
+
 use chasen_entity::{Event, Invocation, RawJson};
 use chasen_spi::Position;
-use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::action_queue::{Grant, Waiting};
@@ -49,13 +50,29 @@ impl Start {
     /// Waits for a slot; meanwhile, when its turn is near, the announcement is on its way to the disk.
     pub(crate) async fn wait(
         &mut self,
-        _shared: &Shared,
-        _invocation: &Invocation,
-        waiting: Waiting,
+        shared: &Shared,
+        invocation: &Invocation,
+        mut waiting: Waiting,
         deadline: Instant,
         initialisation: Duration,
     ) -> Option<Grant> {
-        waiting.granted(deadline, initialisation).await
+        let Some(near) = waiting.near().filter(|_| *self == Self::Coming) else {
+            return waiting.granted(deadline, initialisation).await;
+        };
+        let granted = waiting.granted(deadline, initialisation);
+        tokio::pin!(granted);
+        tokio::select! {
+            biased;
+            grant = &mut granted => return grant,
+            Ok(()) = near => {}
+        }
+        tokio::select! {
+            biased;
+            grant = &mut granted => return grant,
+            // What failed is tried again when it has its slot.
+            _ = self.is_safe(shared, invocation) => {}
+        }
+        granted.await
     }
 
     /// Waits until the announcement is on the disk; false if it could not be brought there.

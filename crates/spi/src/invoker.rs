@@ -107,6 +107,9 @@ pub trait ReadyContainer: Send + Sync {
 
     /// Takes no more work and stops when the running calls have ended.
     fn retire(&self);
+
+    /// Stops at once, whatever runs in it: those calls end as lost.
+    fn kill(&self);
 }
 
 /// What came of a run that reached the runtime.

@@ -112,6 +112,10 @@ impl ReadyContainer for Serving {
     fn retire(&self) {
         self.handle.pooled.apply(Event::Retired);
     }
+
+    fn kill(&self) {
+        self.handle.pooled.apply(Event::Killed);
+    }
 }
 
 impl Handle {
