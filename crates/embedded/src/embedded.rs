@@ -18,10 +18,12 @@ use crate::background::Background;
 use crate::database::Database;
 use crate::dead_letters::DeadLetters;
 use crate::entities::Entities;
-use crate::event_log::Log;
+use crate::event_log::{Log, LogConfig};
+use crate::faults::Faults;
 use crate::idempotency::Idempotency;
 use crate::lock::NodeLock;
-use crate::node_key::NodeKey;
+use crate::node_key::{KeyFile, NodeKey};
+use crate::parameter_keys::{ParameterKeyError, ParameterKeys, ParameterKeysConfig};
 use crate::subjects::{self, Subjects};
 use crate::{OpenError, files};
 
@@ -38,10 +40,16 @@ pub struct EmbeddedConfig {
     pub max_bytes: ByteSize,
     /// Size of a segment of the event log, at least 64 KB and at most 1 GB. Two are allocated while the node runs.
     pub segment_bytes: ByteSize,
+    /// Work that nobody waits for, and work that is to be synced, is refused while bringing an event to the disk takes
+    /// longer than this.
+    pub slow_commit: Duration,
+    /// What is to go wrong, for tests.
+    #[cfg(any(test, feature = "faults"))]
+    pub faults: Faults,
 }
 
 impl EmbeddedConfig {
-    /// The defaults: a week, 10 GB, segments of 64 MB.
+    /// The defaults: a week, 10 GB, segments of 64 MB, 50 ms.
     #[must_use]
     pub fn new(data_dir: impl Into<PathBuf>) -> Self {
         Self {
@@ -50,6 +58,9 @@ impl EmbeddedConfig {
             retention: Duration::from_secs(7 * 24 * 3600),
             max_bytes: ByteSize::mb(10 * 1024),
             segment_bytes: ByteSize::mb(64),
+            slow_commit: Duration::from_millis(50),
+            #[cfg(any(test, feature = "faults"))]
+            faults: Faults::default(),
         }
     }
 }
@@ -66,6 +77,7 @@ pub struct Embedded {
     activations: Arc<Activations>,
     dead_letters: Arc<DeadLetters>,
     idempotency: Arc<Idempotency>,
+    parameter_key: KeyFile,
 }
 
 impl Embedded {
@@ -77,6 +89,7 @@ impl Embedded {
         let lock = NodeLock::acquire(folder, &config.address)?;
         let key = Arc::new(NodeKey::open(folder)?);
         let database = subjects::open_database(folder, &key)?;
+        let parameter_key = subjects::open_parameter_key(folder)?;
         let subjects = Arc::new(Subjects::new(database.clone(), key.clone())?);
         let attachments = Attachments::open(&folder.join("attachments"))?;
         let sweep = attachments.keep_swept(database.clone())?;
@@ -84,12 +97,20 @@ impl Embedded {
         let retention = Retention { age: config.retention, size: config.max_bytes };
         let catalog = Arc::new(Catalog::open(&folder.join("activations"), retention)?);
         let tail = Arc::new(Tail::new(tail::MOST));
-        let segment_bytes = usize::try_from(config.segment_bytes.as_bytes()).unwrap_or(usize::MAX);
+        #[cfg(any(test, feature = "faults"))]
+        let faults = config.faults.clone();
+        #[cfg(not(any(test, feature = "faults")))]
+        let faults = Faults;
+        let log_config = LogConfig {
+            segment_bytes: usize::try_from(config.segment_bytes.as_bytes()).unwrap_or(usize::MAX),
+            slow: config.slow_commit,
+            faults: faults.clone(),
+        };
         let dead_letters = Arc::new(DeadLetters::open(folder, key.clone())?);
         let idempotency = Arc::new(Idempotency::open(folder)?);
         let is_recorded = |id: &_| catalog.holds(id).unwrap_or(false);
-        let log = Arc::new(Log::open(&folder.join("events"), segment_bytes, key, tail.clone(), is_recorded)?);
-        let activations = Arc::new(Activations::open(tail, catalog, log.clone())?);
+        let log = Arc::new(Log::open(&folder.join("events"), log_config, key, tail.clone(), is_recorded)?);
+        let activations = Arc::new(Activations::open(tail, catalog, log.clone(), faults)?);
         let entities = Arc::new(Entities::new(database.clone(), attachments.clone()));
         Ok(Self {
             lock,
@@ -102,6 +123,7 @@ impl Embedded {
             activations,
             dead_letters,
             idempotency,
+            parameter_key,
         })
     }
 
@@ -150,6 +172,11 @@ impl Embedded {
     #[must_use]
     pub fn idempotency_store(&self) -> Arc<dyn IdempotencyStore> {
         self.idempotency.clone()
+    }
+
+    /// What parameters are locked with: as configured, with the folder's own key beside.
+    pub fn parameter_keys(&self, config: &ParameterKeysConfig) -> Result<ParameterKeys, ParameterKeyError> {
+        Ok(ParameterKeys::new(config)?.with_node(&self.parameter_key.bytes, config))
     }
 
     /// Brings everything to the disk and frees the folder. Whoever still holds a store gets errors from it.

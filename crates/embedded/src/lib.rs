@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | `node.lock` | which node uses the folder | [`lock`] |
 //! | `node.key` | key that secrets are sealed with | `node_key` |
+//! | `parameters.key` | key that parameters are locked with where nobody gave one | [`ParameterKeys`] |
 //! | `entities.db` | entities, subjects, limits | `entities`, [`Subjects`] |
 //! | `dead-letters.db` | work that was given up | `dead_letters` |
 //! | `idempotency.db` | keys of requests | `idempotency` |
@@ -22,6 +23,10 @@ mod dead_letters;
 mod embedded;
 mod entities;
 mod event_log;
+#[cfg(any(test, feature = "faults"))]
+pub mod faults;
+#[cfg(not(any(test, feature = "faults")))]
+mod faults;
 mod files;
 mod idempotency;
 pub mod lock;

@@ -17,6 +17,7 @@ use rusqlite::Connection;
 
 use super::segment::Segment;
 use super::tail::TailRecord;
+use crate::faults::Faults;
 use crate::{OpenError, files};
 
 /// A file spans this part of what is kept, in time and in size: that exact expiry is.
@@ -163,7 +164,12 @@ impl Filing {
     }
 
     /// Writes records. They are on the disk after. Doing it again changes nothing.
-    pub(super) fn write(&mut self, records: &[Arc<TailRecord>], now: Millis) -> Result<(), OpenError> {
+    pub(super) fn write(
+        &mut self,
+        records: &[Arc<TailRecord>],
+        now: Millis,
+        faults: &Faults,
+    ) -> Result<(), OpenError> {
         let mut fresh = Vec::with_capacity(records.len());
         let older: Vec<_> = self.catalog.newest_first().into_iter().skip(1).collect();
         for record in records {
@@ -178,7 +184,10 @@ impl Filing {
         }
         let (segment, connection) = self.newest(now)?;
         let segment = segment.clone();
-        segment.write(connection, &fresh).map_err(|source| self.refused(&segment, source))
+        faults
+            .store()
+            .and_then(|()| segment.write(connection, &fresh))
+            .map_err(|source| self.refused(&segment, source))
     }
 
     /// Begins a new file if it is time to, and opens the newest one.

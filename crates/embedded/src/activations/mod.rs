@@ -26,6 +26,7 @@ use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
 use crate::event_log::{Log, payload};
+use crate::faults::Faults;
 use crate::{OpenError, background};
 use catalog::Catalog;
 use segment::Segment;
@@ -44,9 +45,15 @@ pub(crate) struct Activations {
 
 impl Activations {
     /// The records in this tail and these files; moves them from the one to the other.
-    pub(crate) fn open(tail: Arc<Tail>, catalog: Arc<Catalog>, log: Arc<Log>) -> Result<Self, OpenError> {
+    pub(crate) fn open(
+        tail: Arc<Tail>,
+        catalog: Arc<Catalog>,
+        log: Arc<Log>,
+        faults: Faults,
+    ) -> Result<Self, OpenError> {
         let (source, target) = (tail.clone(), catalog.clone());
-        let writer = background::spawn("records-write", move || writer::run(&source, &target, &log))?;
+        let writer =
+            background::spawn("records-write", move || writer::run(&source, &target, &log, &faults))?;
         Ok(Self { tail, catalog, reads: Semaphore::new(READERS), writer: Mutex::new(Some(writer)) })
     }
 

@@ -100,6 +100,8 @@ struct Index {
     /// The log went on to another segment: there may be one to remove.
     rolled: bool,
     ending: bool,
+    /// Why records cannot be written to files at the moment.
+    stuck: Option<String>,
 }
 
 /// What the writer of records gets from [`Tail::next_batch`].
@@ -141,6 +143,20 @@ impl Tail {
     /// True while no new work may be accepted.
     pub(crate) fn is_full(&self) -> bool {
         self.index.lock().by_id.len() >= self.most
+    }
+
+    /// Notes whether records can be written to files.
+    pub(crate) fn set_stuck(&self, why: Option<String>) {
+        self.index.lock().stuck = why;
+    }
+
+    /// Why work that can be refused is refused, if it is: its records could not be filed now.
+    pub(crate) fn refusal(&self) -> Option<StoreError> {
+        self.index.lock().stuck.as_ref().map(|why| {
+            StoreError::Unavailable(format!(
+                "records cannot be written to their files: {why}; try again later"
+            ))
+        })
     }
 
     /// The record of this id.

@@ -8,6 +8,7 @@ use chasen_telemetry::clock;
 use super::catalog::{Catalog, Filing};
 use super::tail::{Batch, Tail};
 use crate::event_log::Log;
+use crate::faults::Faults;
 
 /// How long the first record of a batch waits for others.
 const LINGER: Duration = Duration::from_millis(500);
@@ -15,7 +16,7 @@ const LINGER: Duration = Duration::from_millis(500);
 const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 
 /// Writes until the tail ends, and expires what is too old or too much.
-pub(super) fn run(tail: &Tail, catalog: &Arc<Catalog>, log: &Log) {
+pub(super) fn run(tail: &Tail, catalog: &Arc<Catalog>, log: &Log, faults: &Faults) {
     let mut filing = Filing::new(catalog.clone());
     let mut retry = RETRY.0;
     loop {
@@ -28,9 +29,10 @@ pub(super) fn run(tail: &Tail, catalog: &Arc<Catalog>, log: &Log) {
             log.clean();
             continue;
         }
-        match filing.write(&records, clock::now()) {
+        match filing.write(&records, clock::now(), faults) {
             Ok(()) => {
                 tail.remove(&records);
+                tail.set_stuck(None);
                 log.written(&records);
                 retry = RETRY.0;
             }
@@ -41,6 +43,7 @@ pub(super) fn run(tail: &Tail, catalog: &Arc<Catalog>, log: &Log) {
             Err(error) => {
                 tracing::error!(%error, "records cannot be written to their file; they stay in the event log for now");
                 filing.recover(&error);
+                tail.set_stuck(Some(error.to_string()));
                 tail.pause(retry);
                 retry = (retry * 2).min(RETRY.1);
             }

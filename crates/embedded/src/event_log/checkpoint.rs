@@ -4,6 +4,7 @@
 //! means that records are written again, with the same outcome; it never leads.
 
 use std::fs::File;
+use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
@@ -11,7 +12,7 @@ use chasen_spi::Position;
 
 use crate::{OpenError, files};
 
-const FILE: &str = "checkpoint";
+pub(super) const FILE: &str = "checkpoint";
 const MAGIC: u64 = u64::from_le_bytes(*b"CHASENCP");
 
 /// The file.
@@ -33,6 +34,12 @@ impl Checkpoint {
         let [magic, position, sum] = words.map(u64::from_le_bytes);
         let known = read.is_ok() && magic == MAGIC && sum == checksum(position);
         Ok((Self { file }, Position(if known { position } else { 0 })))
+    }
+
+    /// Brings it to the disk. That is never needed, and tells how quick the disk is.
+    pub(super) fn sync(&self) -> io::Result<()> {
+        self.file.write_all_at(&MAGIC.to_le_bytes(), 0)?;
+        self.file.sync_data()
     }
 
     /// Notes that every record up to here is written.

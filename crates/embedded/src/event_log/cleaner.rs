@@ -8,7 +8,7 @@ use chasen_entity::ActivationId;
 use std::sync::Arc;
 
 use super::record::{self, Header, Kind};
-use super::segment::Segment;
+use super::segment::{PREAMBLE, Segment};
 use super::state::{Spare, State};
 use super::{Shared, payload};
 use crate::activations::tail::{Source, TailRecord};
@@ -107,10 +107,18 @@ impl Shared {
             && events.iter().all(|(header, payload, cause)| state.append(header, payload, *cause).is_some())
     }
 
+    /// True if a segment of the usual size holds a record with this much payload.
+    pub(super) fn is_for_any(&self, payload: usize) -> bool {
+        record::length(payload) <= self.segment_bytes - PREAMBLE
+    }
+
     /// Makes the active segment one with room for this much payload, if that takes no waiting.
     pub(super) fn has_spare(&self, state: &mut State, payload: usize) -> bool {
         if state.active.fits(payload) {
             return true;
+        }
+        if !self.is_for_any(payload) {
+            return false;
         }
         match std::mem::replace(&mut state.spare, Spare::Wanted) {
             Spare::Ready(next) => {

@@ -1,115 +1,203 @@
 //! Group commit: one thread brings the log to the disk for everybody who waits.
+//!
+//! Whoever waits joins a round: the one under way if that covers its events, else the next one. A commit thus wakes those
+//! it satisfies and nobody else. Commits begin [`PACE`] apart at least, so that on a quick disk a round gathers many.
+//!
+//! A failed commit is not tried again on the same files: what the disk dropped is not known, and the kernel may call the
+//! next sync of it a success. The log goes on in another segment, what may be lost is written again there (`rewrite`), and
+//! that is synced, once a second until it works.
 
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use chasen_spi::{Position, StoreError};
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::watch;
 
 use super::Shared;
+use super::health::{Change, Health, Sample};
+
+/// Shortest time from the beginning of one commit to that of the next.
+const PACE: Duration = Duration::from_micros(500);
+/// How often a disk that is too slow or has failed is tried.
+const PROBE: Duration = Duration::from_secs(1);
 
 /// How far the log is on the disk, and who wants it further.
 pub(super) struct Commit {
-    wanted: Mutex<Wanted>,
+    rounds: Mutex<Rounds>,
     asked: Condvar,
-    reached: watch::Sender<Reached>,
+    /// Held by the one commit under way.
+    turn: Mutex<()>,
+    /// The disk's health allows no work that can be refused; see [`Commit::refusal`].
+    refuses: AtomicBool,
 }
 
-#[derive(Default)]
-struct Wanted {
-    upto: u64,
+struct Rounds {
+    /// Everything before this is on the disk.
+    reached: Position,
+    /// How far the commit under way goes, and who waits for it.
+    current: Option<(Position, Round)>,
+    /// Who waits for the next one.
+    next: Option<Round>,
+    health: Health,
     ending: bool,
 }
 
-#[derive(Debug, Clone, Default)]
-struct Reached {
-    upto: u64,
-    /// Set once the disk failed. What it dropped is not known, so nothing is promised any more.
-    failure: Option<Arc<str>>,
-}
-
-impl Default for Commit {
-    fn default() -> Self {
-        Self {
-            wanted: Mutex::default(),
-            asked: Condvar::new(),
-            reached: watch::Sender::new(Reached::default()),
-        }
-    }
-}
+/// Those who wait for one commit, and what they are told.
+type Round = watch::Sender<Option<Result<(), StoreError>>>;
 
 impl Commit {
+    /// Of a log whose disk is too slow if a commit takes longer than this.
+    pub(super) fn new(slow: Duration) -> Self {
+        let rounds = Rounds {
+            reached: Position(0),
+            current: None,
+            next: None,
+            health: Health::new(slow),
+            ending: false,
+        };
+        Self {
+            rounds: Mutex::new(rounds),
+            asked: Condvar::new(),
+            turn: Mutex::default(),
+            refuses: false.into(),
+        }
+    }
+
     /// Waits until the log is on the disk up to here. Dropping the future abandons the wait, not the commit.
     pub(super) async fn wait(&self, position: Position) -> Result<(), StoreError> {
-        let mut reached = self.reached.subscribe();
-        if reached.borrow().upto < position.0 {
-            let mut wanted = self.wanted.lock();
-            wanted.upto = wanted.upto.max(position.0);
-            if wanted.ending {
-                return Err(closed());
+        let mut told = {
+            let mut rounds = self.rounds.lock();
+            if rounds.reached >= position {
+                return Ok(());
             }
-            self.asked.notify_one();
+            match &rounds.current {
+                Some((upto, round)) if *upto >= position => round.subscribe(),
+                _ if rounds.ending => return Err(closed()),
+                _ => {
+                    let next = rounds.next.get_or_insert_with(|| {
+                        self.asked.notify_one();
+                        watch::Sender::new(None)
+                    });
+                    next.subscribe()
+                }
+            }
+        };
+        let told = told.wait_for(Option::is_some).await.map_err(|_| closed())?;
+        told.clone().unwrap_or_else(|| Err(closed()))
+    }
+
+    /// Why work that can be refused is refused at the moment.
+    pub(super) fn refusal(&self) -> Option<StoreError> {
+        if !self.refuses.load(Ordering::Relaxed) {
+            return None;
         }
-        let outcome =
-            reached.wait_for(|reached| reached.upto >= position.0 || reached.failure.is_some()).await;
-        let outcome = outcome.map_err(|_| closed())?;
-        match &outcome.failure {
-            Some(failure) if outcome.upto < position.0 => Err(StoreError::Unavailable(failure.to_string())),
-            _ => Ok(()),
-        }
+        self.rounds.lock().health.refusal()
     }
 
     /// Commits until the end is asked for.
     pub(super) fn run(&self, shared: &Shared) {
-        while self.wait_for_demand() {
-            // A failure is kept for those who wait.
-            let _ = self.commit(shared);
+        let mut last = None;
+        while self.wait_for_demand(last) {
+            last = Some(Instant::now());
+            // A failure is told to those who wait.
+            self.commit(shared);
         }
     }
 
     /// Brings everything that was appended by now to the disk; false if that failed.
     pub(super) fn commit(&self, shared: &Shared) -> bool {
-        let (end, unsynced) = {
-            let state = shared.state.lock();
-            (state.end(), state.unsynced())
+        let _turn = self.turn.lock();
+        let round = self.rounds.lock().next.take().unwrap_or_else(|| watch::Sender::new(None));
+        let begun = Instant::now();
+        let end = match self.rounds.lock().health.has_failed() {
+            true => shared.rewrite(),
+            false => Ok(shared.state.lock().end()),
         };
-        let outcome = unsynced.iter().try_for_each(|(segment, used)| segment.sync(*used));
-        self.reached.send_modify(|reached| match &outcome {
-            // After a failure nothing more is known to be there.
-            Ok(()) if reached.failure.is_none() => reached.upto = reached.upto.max(end.0),
-            Ok(()) => {}
-            Err(error) => {
-                tracing::error!(%error, "the event log cannot be brought to the disk");
-                let text = format!(
-                    "the disk failed to keep the event log: {error}; check the disk, then restart the node"
-                );
-                reached.failure.get_or_insert_with(|| text.into());
-            }
+        let outcome = end.and_then(|end| {
+            self.rounds.lock().current = Some((end, round.clone()));
+            shared.sync_all()?;
+            shared.faults.committed(end);
+            Ok(end)
         });
-        outcome.is_ok()
+        self.note(begun.elapsed(), &outcome);
+        let is_committed = outcome.is_ok();
+        round.send_replace(Some(outcome.map(drop)));
+        is_committed
     }
 
     /// Lets the thread end after what it is doing.
     pub(super) fn end(&self) {
-        self.wanted.lock().ending = true;
+        self.rounds.lock().ending = true;
         self.asked.notify_all();
     }
 
-    fn wait_for_demand(&self) -> bool {
-        let mut wanted = self.wanted.lock();
+    /// How far the log is known to be on the disk.
+    #[cfg(test)]
+    pub(super) fn reached(&self) -> Position {
+        self.rounds.lock().reached
+    }
+
+    fn note(&self, took: Duration, outcome: &Result<Position, StoreError>) {
+        let mut rounds = self.rounds.lock();
+        rounds.current = None;
+        let sample = match outcome {
+            Ok(end) => {
+                rounds.reached = rounds.reached.max(*end);
+                Sample::Took(took)
+            }
+            Err(error) => Sample::Failed(error.to_string()),
+        };
+        match rounds.health.step(sample) {
+            Some(Change::Refuses(why)) => {
+                tracing::error!(why, "work that nobody waits for, and work that is to be synced, is refused");
+            }
+            Some(Change::Recovers) => {
+                tracing::info!("the disk keeps the event log again; all work is accepted")
+            }
+            None => {}
+        }
+        self.refuses.store(!rounds.health.is_good(), Ordering::Relaxed);
+        // Whoever commits, the thread tries again in time.
+        self.asked.notify_one();
+    }
+
+    /// Waits until somebody waits for a commit, or a disk that is not well is to be tried; false at the end.
+    fn wait_for_demand(&self, last: Option<Instant>) -> bool {
+        let mut rounds = self.rounds.lock();
         loop {
-            if wanted.ending {
+            if rounds.ending {
                 return false;
             }
-            let (reached, failed) = {
-                let reached = self.reached.borrow();
-                (reached.upto, reached.failure.is_some())
+            let pause = match (&rounds.next, rounds.health.is_good()) {
+                (Some(_), _) if !rounds.health.has_failed() => Some(PACE),
+                (_, false) => Some(PROBE),
+                (_, true) => None,
             };
-            if !failed && wanted.upto > reached {
-                return true;
+            let due = pause.map(|pause| last.map_or_else(Instant::now, |last| last + pause));
+            match due {
+                Some(due) if due <= Instant::now() => return true,
+                Some(due) => drop(self.asked.wait_until(&mut rounds, due)),
+                None => self.asked.wait(&mut rounds),
             }
-            self.asked.wait(&mut wanted);
         }
+    }
+}
+
+impl Shared {
+    /// Brings everything to the disk that is not there. If that is nothing, a few bytes of no meaning: how quick the disk is
+    /// is to be seen by them.
+    fn sync_all(&self) -> Result<(), StoreError> {
+        let unsynced = self.state.lock().unsynced();
+        let outcome = match unsynced.is_empty() {
+            true => self.faults.sync().and_then(|()| self.checkpoint.sync()),
+            false => unsynced.iter().try_for_each(|(segment, used)| segment.sync(*used)),
+        };
+        outcome.map_err(|error| {
+            StoreError::Unavailable(format!(
+                "the disk failed to keep the event log: {error}; it is tried again every second, check the disk of the data folder"
+            ))
+        })
     }
 }
 

@@ -9,19 +9,27 @@
 //! | `record`, `segment`, `payload` | the form on disk |
 //! | `ledger`, `state` | what is needed, where the log ends |
 //! | `spare`, `commit`, `cleaner` | next segment, disk, removal |
+//! | `admission`, `health`, `rewrite` | what is refused when, a disk that is slow, one that has failed |
 //! | `recovery`, `checkpoint` | the next life |
+//! | `copy` | backups and checks, beside a node that writes |
 //!
-//! A full disk: the next segment cannot be made, so no new work is accepted, while all of the active segment is
-//! left for what accepted work still has to say. Should even that be used up, the ends of accepted work stay in
-//! memory, their records readable, until there is room.
+//! A full disk: the next segment cannot be made, so nothing is accepted that nobody waits for or that is to be synced, and
+//! what is left of the active segment is for those who wait, up to a part that is for what accepted work still has to say.
+//! Should even that be used up, the ends of accepted work stay in memory, their records readable, until there is room.
 
+mod admission;
 mod checkpoint;
 mod cleaner;
 mod commit;
+pub(crate) mod copy;
+mod health;
+#[cfg(any(test, feature = "faults"))]
+mod late;
 mod ledger;
 pub(crate) mod payload;
 mod record;
 mod recovery;
+mod rewrite;
 mod segment;
 mod spare;
 mod state;
@@ -39,12 +47,17 @@ use chasen_telemetry::clock;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use crate::activations::tail::{Entry, Source, Tail, TailRecord};
+use crate::faults::Faults;
 use crate::node_key::NodeKey;
 use crate::{OpenError, background, files};
 use checkpoint::Checkpoint;
 use commit::Commit;
 use payload::Payloads;
+/// Name of the file that says how far the log's records are in files of records.
+pub(crate) const CHECKPOINT: &str = checkpoint::FILE;
 pub(crate) use segment::Slice;
+#[cfg(any(test, feature = "faults"))]
+pub(crate) use segment::segments_in;
 use segment::{Segment, SegmentWriter};
 use state::{Fate, Spare, State};
 
@@ -66,6 +79,8 @@ thread_local! {
 pub(crate) struct Log {
     shared: Arc<Shared>,
     threads: Mutex<Vec<JoinHandle<()>>>,
+    #[cfg(any(test, feature = "faults"))]
+    late: late::Late,
 }
 
 struct Shared {
@@ -78,6 +93,17 @@ struct Shared {
     spare_changed: Condvar,
     commit: Commit,
     checkpoint: Checkpoint,
+    faults: Faults,
+}
+
+/// How a log is opened.
+pub(crate) struct LogConfig {
+    /// Bytes of a segment.
+    pub(crate) segment_bytes: usize,
+    /// The disk is too slow if a commit takes longer.
+    pub(crate) slow: Duration,
+    /// What is to go wrong.
+    pub(crate) faults: Faults,
 }
 
 impl Log {
@@ -85,18 +111,19 @@ impl Log {
     /// record in a file already: then it has ended, whatever the log lost of it.
     pub(crate) fn open(
         folder: &Path,
-        segment_bytes: usize,
+        config: LogConfig,
         key: Arc<NodeKey>,
         tail: Arc<Tail>,
         is_recorded: impl Fn(&ActivationId) -> bool,
     ) -> Result<Self, OpenError> {
         files::create_folder(folder)?;
+        let LogConfig { segment_bytes, slow, faults } = config;
         let segment_bytes = segment_bytes.clamp(LEAST_SEGMENT, segment::MOST);
         let (checkpoint, written) = Checkpoint::open(folder)?;
-        let mut recovered = recovery::recover(folder, written, &tail)?;
+        let mut recovered = recovery::recover(folder, written, &tail, &faults)?;
         let recorded: Vec<_> = recovered.ledger.open.keys().copied().filter(|id| is_recorded(id)).collect();
         recorded.iter().for_each(|id| recovered.ledger.forget(id));
-        let active = Segment::create(folder, recovered.next_number, segment_bytes, clock::now())
+        let active = Segment::create(folder, recovered.next_number, segment_bytes, clock::now(), &faults)
             .map_err(OpenError::io("make a segment of the event log in", folder))?;
         let shared = Arc::new(Shared {
             folder: folder.to_owned(),
@@ -106,15 +133,21 @@ impl Log {
             state: Mutex::new(State::new(active, recovered.ledger)),
             spare_wanted: Condvar::new(),
             spare_changed: Condvar::new(),
-            commit: Commit::default(),
+            commit: Commit::new(slow),
             checkpoint,
+            faults,
         });
         let (maker, syncer) = (shared.clone(), shared.clone());
         let threads = vec![
             background::spawn("log-spare", move || spare::run(&maker))?,
             background::spawn("log-sync", move || syncer.commit.run(&syncer))?,
         ];
-        Ok(Self { shared, threads: Mutex::new(threads) })
+        Ok(Self {
+            shared,
+            threads: Mutex::new(threads),
+            #[cfg(any(test, feature = "faults"))]
+            late: late::Late::default(),
+        })
     }
 
     /// Notes that these records are safe in files of records, and removes segments that nobody needs.
@@ -148,6 +181,10 @@ impl Log {
 #[async_trait]
 impl EventLog for Log {
     fn append(&self, event: &Event) -> Result<Position, StoreError> {
+        #[cfg(any(test, feature = "faults"))]
+        if self.shared.faults.lies() {
+            return self.late.append(&self.shared, event);
+        }
         BUFFER.with_borrow_mut(|buffer| {
             buffer.clear();
             let outcome = self.shared.append(event, buffer);
@@ -159,6 +196,10 @@ impl EventLog for Log {
     }
 
     async fn sync(&self, position: Position) -> Result<(), StoreError> {
+        #[cfg(any(test, feature = "faults"))]
+        if self.shared.faults.lies() {
+            return Ok(());
+        }
         let position = if position == NOWHERE { self.shared.end_with_held()? } else { position };
         self.shared.commit.wait(position).await
     }
@@ -232,15 +273,14 @@ impl EventLog for Log {
 
 impl Shared {
     fn append(&self, event: &Event, buffer: &mut Vec<u8>) -> Result<Position, StoreError> {
-        let mut header = self.payloads.encode(event, clock::now(), buffer)?;
+        let mut header = self.payloads.encode(event, self.faults.now(clock::now()), buffer)?;
         let entry = match event {
             Event::Finished(record) => Some(Entry::of(record)),
-            Event::Accepted(_) if self.tail.is_full() => return Err(too_slow()),
             Event::Accepted(_) | Event::Started { .. } | Event::Progress { .. } | Event::Ended(_) => None,
         };
         let mut state = self.state.lock();
-        if let (Event::Accepted(_), Spare::Failed(why)) = (event, &state.spare) {
-            return Err(StoreError::Full(why.clone()));
+        if let Event::Accepted(invocation) = event {
+            self.admit(&state, invocation)?;
         }
         // The end of a step may name its cause.
         let room = buffer.len().max(ledger::ENDED);
@@ -267,7 +307,7 @@ impl Shared {
             if self.has_spare(state, payload) {
                 return Ok(());
             }
-            if record::length(payload) > self.segment_bytes - segment::PREAMBLE {
+            if !self.is_for_any(payload) {
                 return self.roll_to_large(state, payload);
             }
             if let Spare::Failed(why) = &state.spare {
@@ -283,7 +323,7 @@ impl Shared {
     fn roll_to_large(&self, state: &mut State, payload: usize) -> Result<(), StoreError> {
         let bytes = segment::PREAMBLE + record::length(payload);
         let number = state.next_number;
-        let large = Segment::create(&self.folder, number, bytes, clock::now())
+        let large = Segment::create(&self.folder, number, bytes, clock::now(), &self.faults)
             .map_err(|error| StoreError::Full(format!("no room for an event of {payload} bytes: {error}")))?;
         state.next_number += 1;
         if let Spare::Ready(overtaken) = std::mem::replace(&mut state.spare, Spare::Wanted) {
@@ -384,13 +424,6 @@ impl Shared {
     }
 }
 
-fn too_slow() -> StoreError {
-    StoreError::Unavailable(
-        "records are written more slowly than work arrives; the disk of the data folder is too slow or full"
-            .to_owned(),
-    )
-}
-
 fn no_room() -> StoreError {
     StoreError::Unavailable(
         "no segment of the event log could be made in time; the disk is too slow".to_owned(),
@@ -405,7 +438,12 @@ mod tests {
 
     fn log(folder: &Path, tail: &Arc<Tail>) -> Log {
         let key = Arc::new(NodeKey::open(folder).unwrap());
-        Log::open(&folder.join("events"), LEAST_SEGMENT, key, tail.clone(), |_| false).unwrap()
+        let config = LogConfig {
+            segment_bytes: LEAST_SEGMENT,
+            slow: Duration::from_secs(60),
+            faults: Faults::default(),
+        };
+        Log::open(&folder.join("events"), config, key, tail.clone(), |_| false).unwrap()
     }
 
     fn finished() -> Event {

@@ -20,7 +20,7 @@ pub(super) const MOST: usize = 256 << 20;
 const REMEMBERED: usize = 1024;
 
 /// Writes and reads payloads.
-pub(super) struct Payloads {
+pub(crate) struct Payloads {
     key: Arc<NodeKey>,
     /// Stored forms of callers by where they lie in memory: sealing each once is enough, and a hundred times cheaper.
     sealed: papaya::HashMap<usize, Sealed>,
@@ -34,7 +34,7 @@ struct Sealed {
 }
 
 impl Payloads {
-    pub(super) fn new(key: Arc<NodeKey>) -> Self {
+    pub(crate) fn new(key: Arc<NodeKey>) -> Self {
         Self { key, sealed: papaya::HashMap::new() }
     }
 
@@ -132,9 +132,10 @@ pub(super) fn write_cause(cause: &ActivationId, buffer: &mut Vec<u8>) -> Result<
     write(buffer, cause)
 }
 
-/// Reads what [`write_cause`] wrote.
-pub(super) fn cause(payload: &[u8]) -> Option<ActivationId> {
-    read(payload).ok()
+/// What the activation of an event is a step of, as far as its ended event tells.
+pub(super) fn cause_of(header: &Header, payload: &[u8]) -> Option<ActivationId> {
+    let tells = header.kind == Kind::Ended && !payload.is_empty();
+    tells.then(|| read(payload).ok()).flatten()
 }
 
 /// Reads of an accepted invocation only what runs.

@@ -14,6 +14,7 @@ use super::record::{Found, Kind, Record, Scan};
 use super::segment::{PREAMBLE, Preamble, Segment, Slice, VERSION, segments_in};
 use crate::OpenError;
 use crate::activations::tail::{Entry, Source, Tail};
+use crate::faults::Faults;
 
 /// What was found.
 pub(super) struct Recovered {
@@ -23,12 +24,17 @@ pub(super) struct Recovered {
 }
 
 /// Reads every segment in the folder. Records that lie after the checkpoint go into the tail.
-pub(super) fn recover(folder: &Path, checkpoint: Position, tail: &Tail) -> Result<Recovered, OpenError> {
+pub(super) fn recover(
+    folder: &Path,
+    checkpoint: Position,
+    tail: &Tail,
+    faults: &Faults,
+) -> Result<Recovered, OpenError> {
     let mut ledger = Ledger::default();
     let mut last = checkpoint.0 >> 32;
     for (number, path) in segments_in(folder).map_err(OpenError::io("read the folder", folder))? {
         last = last.max(number);
-        let Some((segment, used)) = cut(&path, number)? else { continue };
+        let Some((segment, used)) = cut(&path, number, faults)? else { continue };
         ledger.enter(segment.clone(), used);
         read(&segment, checkpoint, tail, &mut ledger);
         // What was read only to be known is not to stay in memory.
@@ -39,8 +45,8 @@ pub(super) fn recover(folder: &Path, checkpoint: Position, tail: &Tail) -> Resul
 }
 
 /// Cuts a file after its last whole record and maps what is left; removes it if that is nothing.
-fn cut(path: &Path, number: u64) -> Result<Option<(Arc<Segment>, usize)>, OpenError> {
-    let open = || Segment::open(path, number).map_err(OpenError::io("open", path));
+fn cut(path: &Path, number: u64, faults: &Faults) -> Result<Option<(Arc<Segment>, usize)>, OpenError> {
+    let open = || Segment::open(path, number, faults).map_err(OpenError::io("open", path));
     let used = open()?.map_or(Ok(PREAMBLE), |segment| whole_records(&segment, path))?;
     if used == PREAMBLE {
         crate::files::remove(path).map_err(OpenError::io("remove", path))?;
@@ -63,7 +69,7 @@ fn whole_records(segment: &Segment, path: &Path) -> Result<usize, OpenError> {
         }
         Preamble::Known | Preamble::Blank => {}
     }
-    let mut scan = Scan::new(segment.contents().unwrap_or_default(), PREAMBLE, segment.number());
+    let mut scan = Scan::new(segment.contents(), PREAMBLE, segment.number());
     scan.by_ref().for_each(drop);
     if scan.is_torn() {
         tracing::info!(file = %path.display(), at = scan.end(), "the log ends in an unfinished append; it is cut off");
@@ -72,7 +78,7 @@ fn whole_records(segment: &Segment, path: &Path) -> Result<usize, OpenError> {
 }
 
 fn read(segment: &Arc<Segment>, checkpoint: Position, tail: &Tail, ledger: &mut Ledger) {
-    let bytes = segment.contents().unwrap_or_default();
+    let bytes = segment.contents();
     for found in Scan::new(bytes, PREAMBLE, segment.number()) {
         match found {
             Found::Damage(range) => tracing::error!(
@@ -88,8 +94,7 @@ fn read(segment: &Arc<Segment>, checkpoint: Position, tail: &Tail, ledger: &mut 
 
 fn keep(segment: &Arc<Segment>, record: &Record, checkpoint: Position, tail: &Tail, ledger: &mut Ledger) {
     let Some(slice) = Slice::of(segment, record.payload.clone()) else { return };
-    let cause = (record.header.kind == Kind::Ended).then(|| payload::cause(slice.bytes())).flatten();
-    ledger.note(&record.header, &slice, cause);
+    ledger.note(&record.header, &slice, payload::cause_of(&record.header, slice.bytes()));
     if record.header.kind != Kind::Finished || slice.end() <= checkpoint {
         return;
     }

@@ -18,6 +18,7 @@ use memmap2::{MmapOptions, MmapRaw, UncheckedAdvice};
 use rustix::fs::FallocateFlags;
 
 use super::record::{self, ALIGNMENT, HEADER, Header};
+use crate::faults::{Faults, Moment};
 use crate::files;
 
 /// Bytes before the first record.
@@ -39,8 +40,11 @@ pub(super) struct Segment {
     path: PathBuf,
     file: File,
     map: MmapRaw,
+    /// Bytes written. They never change again; of a file of an earlier life it is all of them.
+    written: AtomicUsize,
     /// A writer may add records.
     grows: bool,
+    faults: Faults,
     /// Bytes known to be on the disk.
     synced: AtomicUsize,
     /// The file's name and size are known to be on the disk.
@@ -60,6 +64,24 @@ pub(super) enum Preamble {
     Damaged,
 }
 
+impl Preamble {
+    /// What the preamble at the beginning of these bytes says, of a segment of this number.
+    pub(super) fn of(bytes: &[u8], number: u64) -> Self {
+        let Some(bytes) = bytes.get(..PREAMBLE) else { return Self::Blank };
+        if bytes.iter().all(|byte| *byte == 0) {
+            return Self::Blank;
+        }
+        let mut words = bytes.chunks_exact(8).filter_map(|word| word.try_into().ok().map(u64::from_le_bytes));
+        let words = [(); 5].map(|()| words.next().unwrap_or_default());
+        let [magic, version, found, made, sum] = words;
+        if magic == MAGIC && sum == preamble_sum([magic, version, found, made]) && found == number {
+            let version = u32::try_from(version).unwrap_or(u32::MAX);
+            return if version > VERSION { Self::Newer(version) } else { Self::Known };
+        }
+        Self::Damaged
+    }
+}
+
 impl Segment {
     /// Name of the file of a number.
     pub(super) fn path(folder: &Path, number: u64) -> PathBuf {
@@ -73,9 +95,15 @@ impl Segment {
     }
 
     /// Makes a segment with room for this many bytes, preamble included, and the writer of it.
-    pub(super) fn create(folder: &Path, number: u64, bytes: usize, now: u64) -> io::Result<SegmentWriter> {
+    pub(super) fn create(
+        folder: &Path,
+        number: u64,
+        bytes: usize,
+        now: u64,
+        faults: &Faults,
+    ) -> io::Result<SegmentWriter> {
         let path = Self::path(folder, number);
-        let made = Self::make(&path, number, bytes);
+        let made = faults.room().and_then(|()| Self::make(&path, number, bytes, faults));
         let segment = match made {
             Ok(segment) => Arc::new(segment),
             Err(error) => {
@@ -86,10 +114,11 @@ impl Segment {
         for (index, word) in preamble(number, now).into_iter().enumerate() {
             segment.store(index * 8, word);
         }
+        segment.written.store(PREAMBLE, Ordering::Release);
         Ok(SegmentWriter { segment, next: PREAMBLE })
     }
 
-    fn make(path: &Path, number: u64, bytes: usize) -> io::Result<Self> {
+    fn make(path: &Path, number: u64, bytes: usize, faults: &Faults) -> io::Result<Self> {
         let file = files::private().create(true).truncate(true).open(path)?;
         allocate(&file, bytes as u64)?;
         let map = MmapOptions::new().len(bytes).map_raw(&file)?;
@@ -98,14 +127,16 @@ impl Segment {
             path: path.to_owned(),
             file,
             map,
+            written: 0.into(),
             grows: true,
+            faults: faults.clone(),
             synced: 0.into(),
             placed: false.into(),
         })
     }
 
     /// Maps a file of an earlier life. `None` if it has not even room for a preamble.
-    pub(super) fn open(path: &Path, number: u64) -> io::Result<Option<Arc<Self>>> {
+    pub(super) fn open(path: &Path, number: u64, faults: &Faults) -> io::Result<Option<Arc<Self>>> {
         let file = files::private().open(path)?;
         let bytes = usize::try_from(file.metadata()?.len()).unwrap_or(usize::MAX).min(MOST);
         if bytes < PREAMBLE {
@@ -118,7 +149,9 @@ impl Segment {
             path,
             file,
             map,
+            written: bytes.into(),
             grows: false,
+            faults: faults.clone(),
             synced: 0.into(),
             placed: false.into(),
         })))
@@ -129,29 +162,17 @@ impl Segment {
         self.number
     }
 
-    /// Everything in it; only of an earlier life's.
-    pub(super) fn contents(&self) -> Option<&[u8]> {
-        // SAFETY: the map lives as long as `self` and is as long as it says. Nobody writes to it: this process
-        // mapped it read-only, and the lock on the data folder keeps other nodes out.
-        (!self.grows).then(|| unsafe { std::slice::from_raw_parts(self.map.as_ptr(), self.map.len()) })
+    /// Everything that was written to it by now.
+    pub(super) fn contents(&self) -> &[u8] {
+        let written = self.written.load(Ordering::Acquire).min(self.map.len());
+        // SAFETY: the map lives as long as `self` and has this many bytes at least. They do not change: the writer adds
+        // behind them only and says so after it has, and the lock on the data folder keeps other nodes out.
+        unsafe { std::slice::from_raw_parts(self.map.as_ptr(), written) }
     }
 
     /// What its preamble says.
     pub(super) fn preamble(&self) -> Preamble {
-        let Some(bytes) = self.contents().and_then(|bytes| bytes.get(..PREAMBLE)) else {
-            return Preamble::Blank;
-        };
-        if bytes.iter().all(|byte| *byte == 0) {
-            return Preamble::Blank;
-        }
-        let mut words = bytes.chunks_exact(8).filter_map(|word| word.try_into().ok().map(u64::from_le_bytes));
-        let words = [(); 5].map(|()| words.next().unwrap_or_default());
-        let [magic, version, number, made, sum] = words;
-        if magic == MAGIC && sum == preamble_sum([magic, version, number, made]) && number == self.number {
-            let version = u32::try_from(version).unwrap_or(u32::MAX);
-            return if version > VERSION { Preamble::Newer(version) } else { Preamble::Known };
-        }
-        Preamble::Damaged
+        Preamble::of(self.contents(), self.number)
     }
 
     /// Bytes from here on are not needed: the file is cut, its map stays and must not be read beyond.
@@ -169,12 +190,30 @@ impl Segment {
         self.placed.load(Ordering::Acquire) && self.synced.load(Ordering::Acquire) >= end
     }
 
+    /// Bytes known to be on the disk, the preamble among them in any case.
+    pub(super) fn synced(&self) -> usize {
+        self.synced.load(Ordering::Acquire).max(PREAMBLE)
+    }
+
+    /// Nothing before `end` needs to be brought to the disk any more.
+    pub(super) fn settle(&self, end: usize) {
+        self.placed.store(true, Ordering::Release);
+        self.synced.fetch_max(end, Ordering::AcqRel);
+    }
+
+    /// Brings the file's name and size to the disk, so that a sync is left with its contents.
+    pub(super) fn place(&self) -> io::Result<()> {
+        self.file.sync_all()?;
+        self.path.parent().map_or(Ok(()), files::sync_folder)?;
+        self.placed.store(true, Ordering::Release);
+        Ok(())
+    }
+
     /// Brings everything before `end` to the disk.
     pub(super) fn sync(&self, end: usize) -> io::Result<()> {
+        self.faults.sync()?;
         if !self.placed.load(Ordering::Acquire) {
-            self.file.sync_all()?;
-            self.path.parent().map_or(Ok(()), files::sync_folder)?;
-            self.placed.store(true, Ordering::Release);
+            self.place()?;
         } else {
             let from = self.synced.load(Ordering::Acquire) & !(PAGE - 1);
             let end = end.min(self.map.len());
@@ -182,6 +221,7 @@ impl Segment {
                 self.map.flush_range(from, end - from)?;
             }
         }
+        self.faults.synced();
         self.synced.fetch_max(end, Ordering::AcqRel);
         Ok(())
     }
@@ -255,9 +295,14 @@ impl SegmentWriter {
         position(self.segment.number, self.next)
     }
 
+    /// Bytes that are left.
+    pub(super) fn left(&self) -> usize {
+        self.segment.map.len() - self.next
+    }
+
     /// True if a record with this much payload fits.
     pub(super) fn fits(&self, payload: usize) -> bool {
-        record::length(payload) <= self.segment.map.len() - self.next
+        record::length(payload) <= self.left()
     }
 
     /// Appends a record; `None` if it does not fit. Gives the payload's place.
@@ -267,6 +312,9 @@ impl SegmentWriter {
         }
         let [front, words @ ..] = record::encode(header, payload, self.segment.number);
         let start = self.next + HEADER;
+        let faults = &self.segment.faults;
+        faults.write(Moment::Before);
+        let payload = faults.torn(payload);
         // SAFETY: `fits` says that the range lies inside the map. Nobody else writes, for there is one writer and
         // it is borrowed mutably; nobody reads it, for slices are given out below, after the write.
         unsafe {
@@ -276,8 +324,11 @@ impl SegmentWriter {
         for (index, word) in (1usize..).zip(words) {
             self.segment.store(self.next + index * 8, word);
         }
+        faults.write(Moment::Torn);
         self.segment.store(self.next, front);
         self.next += record::length(payload.len());
+        self.segment.written.store(self.next, Ordering::Release);
+        faults.write(Moment::After);
         Slice::new(self.segment.clone(), start..start + payload.len())
     }
 }
@@ -304,7 +355,7 @@ impl Slice {
 
     /// A payload in a file of an earlier life.
     pub(super) fn of(segment: &Arc<Segment>, range: Range<usize>) -> Option<Self> {
-        segment.contents()?.get(range.clone())?;
+        segment.contents().get(range.clone())?;
         Self::new(segment.clone(), range)
     }
 
@@ -342,7 +393,7 @@ impl Slice {
 }
 
 /// Segments in a folder, by number, smallest first. Other files are left alone.
-pub(super) fn segments_in(folder: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
+pub(crate) fn segments_in(folder: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
@@ -366,7 +417,7 @@ mod tests {
     #[test]
     fn what_is_appended_is_there_at_once_and_later() {
         let folder = tempfile::tempdir().unwrap();
-        let mut writer = Segment::create(folder.path(), 3, 4096, 1).unwrap();
+        let mut writer = Segment::create(folder.path(), 3, 4096, 1, &Faults::default()).unwrap();
         let slice = writer.append(&header(), b"{}").unwrap();
         assert_eq!((slice.bytes(), slice.segment()), (b"{}".as_slice(), 3));
         assert_eq!(slice.end(), writer.position());
@@ -374,12 +425,12 @@ mod tests {
         writer.segment().sync(writer.used()).unwrap();
         writer.segment().release(writer.used());
         assert_eq!(slice.bytes(), b"{}", "released memory is read again");
-        assert_eq!(writer.segment().contents(), None, "one that grows is read by slices only");
+        assert_eq!(writer.segment().contents().len(), writer.used(), "no more than was written");
 
         let [(number, path)] = &segments_in(folder.path()).unwrap()[..] else { panic!("one segment") };
-        let again = Segment::open(path, *number).unwrap().unwrap();
+        let again = Segment::open(path, *number, &Faults::default()).unwrap().unwrap();
         assert_eq!(again.preamble(), Preamble::Known);
-        let found: Vec<_> = Scan::new(again.contents().unwrap(), PREAMBLE, 3).collect();
+        let found: Vec<_> = Scan::new(again.contents(), PREAMBLE, 3).collect();
         assert_eq!(found.len(), 8);
         assert!(matches!(&found[0], Found::Record(record) if record.header == header()));
     }
@@ -390,7 +441,7 @@ mod tests {
         let check = |bytes: &[u8]| {
             let path = Segment::path(folder.path(), 9);
             fs::write(&path, bytes).unwrap();
-            Segment::open(&path, 9).unwrap().map(|segment| segment.preamble())
+            Segment::open(&path, 9, &Faults::default()).unwrap().map(|segment| segment.preamble())
         };
         assert_eq!(check(&[1; 20]), None);
         assert_eq!(check(&[0; 100]), Some(Preamble::Blank));

@@ -3,6 +3,7 @@
 //! When the disk is full it says so to the state (no new work is accepted then) and tries again every second:
 //! room that appears is found without a restart.
 
+use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -19,7 +20,7 @@ const RETRY: Duration = Duration::from_secs(1);
 pub(super) fn run(shared: &Arc<Shared>) {
     let mut complained = false;
     while let Some(number) = wait_for_demand(shared) {
-        match Segment::create(&shared.folder, number, shared.segment_bytes, clock::now()) {
+        match make(shared, number) {
             Ok(spare) => {
                 if std::mem::take(&mut complained) {
                     tracing::info!("the event log has room again; work is accepted");
@@ -37,6 +38,14 @@ pub(super) fn run(shared: &Arc<Shared>) {
         }
         shared.spare_changed.notify_all();
     }
+}
+
+/// Makes a spare whose name and size are on the disk.
+fn make(shared: &Shared, number: u64) -> io::Result<SegmentWriter> {
+    let spare = Segment::create(&shared.folder, number, shared.segment_bytes, clock::now(), &shared.faults)?;
+    let placed = shared.faults.sync().and_then(|()| spare.segment().place());
+    placed.inspect_err(|_| discard(&spare))?;
+    Ok(spare)
 }
 
 /// Waits until a spare is to be made and gives its number; `None` when the log is closed.

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use chasen_entity::{ActivationId, Event};
 
-use crate::fixture::{events, newest, open, record};
+use crate::fixture::{events, newest, open, record, take_up_all};
 
 const FOLDER: &str = "CHASEN_CRASH_FOLDER";
 const ROUNDS: u64 = 12;
@@ -114,10 +114,7 @@ async fn nothing_appended_is_lost() {
             assert!(records.get("guest", id).await.unwrap().is_some(), "round {round}: record {id} is lost");
         }
         finished.extend(ended_now);
-        let unfinished: HashMap<_, _> = node
-            .event_log()
-            .unfinished()
-            .unwrap()
+        let unfinished: HashMap<_, _> = take_up_all(&*node.event_log())
             .into_iter()
             .map(|open| (open.invocation.activation_id, open.started.is_some()))
             .collect();

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use chasen_entity::{ActivationId, Event};
 use chasen_spi::{Position, StoreError};
 
-use crate::fixture::{SECRET, events, eventually, files, invocation, newest, open, record};
+use crate::fixture::{SECRET, events, eventually, files, invocation, newest, open, record, take_up_all};
 
 fn started(activation_id: ActivationId, attempt: u32) -> Event {
     Event::Started { activation_id, attempt, at: 7 }
@@ -26,12 +26,12 @@ async fn what_is_unfinished_is_known_after_a_restart() {
     }
     log.append(&started(work[2].activation_id, 1)).unwrap();
     log.append(&Event::Finished(record(work[2].activation_id, 1))).unwrap();
-    assert!(log.unfinished().unwrap().is_empty(), "only an earlier life's work counts");
+    assert!(log.inherited().is_empty(), "only an earlier life's work counts");
     node.close().await;
 
     for _ in 0..2 {
         let node = open(folder.path());
-        let unfinished = node.event_log().unfinished().unwrap();
+        let unfinished = take_up_all(&*node.event_log());
         let found: Vec<_> = unfinished.iter().map(|open| (&open.invocation, open.started)).collect();
         assert_eq!(
             found,
@@ -41,13 +41,13 @@ async fn what_is_unfinished_is_known_after_a_restart() {
         node.close().await;
     }
     let node = open(folder.path());
-    for open in node.event_log().unfinished().unwrap() {
+    for open in take_up_all(&*node.event_log()) {
         node.event_log().append(&Event::Finished(record(open.invocation.activation_id, 2))).unwrap();
     }
-    assert!(node.event_log().unfinished().unwrap().is_empty());
+    assert!(node.event_log().inherited().is_empty());
     node.close().await;
     let node = open(folder.path());
-    assert!(node.event_log().unfinished().unwrap().is_empty());
+    assert!(node.event_log().inherited().is_empty());
     assert_eq!(node.activation_store().count(&newest(0)).await, Ok(4));
     node.close().await;
 }
@@ -113,7 +113,7 @@ async fn an_event_larger_than_a_segment_gets_its_own() {
     node.event_log().sync(after).await.unwrap();
     node.close().await;
     let node = open(folder.path());
-    let unfinished = node.event_log().unfinished().unwrap();
+    let unfinished = take_up_all(&*node.event_log());
     assert_eq!(unfinished.len(), 3);
     assert!(unfinished[1].invocation == accepted);
     node.close().await;
@@ -139,7 +139,7 @@ async fn segments_go_when_their_work_is_done_even_if_some_stays_open() {
     log.append(&Event::Accepted(again.clone())).unwrap();
     node.close().await;
     let node = open(folder.path());
-    let unfinished = node.event_log().unfinished().unwrap();
+    let unfinished = take_up_all(&*node.event_log());
     let found: Vec<_> = unfinished.iter().map(|open| (&open.invocation, open.started)).collect();
     assert_eq!(found, [(&stays, Some(2)), (&again, None)], "moved, not lost");
     assert_eq!(node.activation_store().count(&newest(0)).await, Ok(4000));
@@ -170,13 +170,13 @@ async fn work_that_ends_without_a_record_leaves_nothing() {
             log.append(&Event::Ended(inherited.activation_id)).unwrap();
         }
     }
-    assert!(log.unfinished().unwrap().is_empty() && log.open_count() == 0);
+    assert!(log.inherited().is_empty() && log.open_count() == 0);
     eventually("segments are removed", async || files(&events_folder, ".log").len() <= 3).await;
     assert_eq!(node.activation_store().get("guest", &ended[0]).await, Ok(None));
     assert_eq!(node.activation_store().count(&newest(0)).await, Ok(0));
     node.close().await;
     let node = open(folder.path());
-    assert!(node.event_log().unfinished().unwrap().is_empty(), "in the next life too");
+    assert!(node.event_log().inherited().is_empty(), "in the next life too");
     node.close().await;
 }
 

@@ -7,7 +7,7 @@ use chasen_embedded::{Embedded, EmbeddedConfig};
 use chasen_entity::{
     ActionLimits, Activation, ActivationId, AuthKey, ByteSize, Event, Identity, Invocation, Parameters,
 };
-use chasen_spi::{ActivationQuery, memory};
+use chasen_spi::{ActivationQuery, EventLog, TakenUp, Unfinished, memory};
 
 /// The secret half of every caller's key.
 pub(crate) const SECRET: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
@@ -49,6 +49,15 @@ pub(crate) fn record(activation_id: ActivationId, start: u64) -> Arc<Activation>
     annotations.set("timeout", &false);
     let plain = memory::activation("guest", "hello", start);
     Arc::new(Activation { activation_id, annotations, ..plain })
+}
+
+/// Takes up all that an earlier life left.
+pub(crate) fn take_up_all(log: &dyn EventLog) -> Vec<Unfinished> {
+    let take_up = |id| match log.take_up(id).unwrap() {
+        TakenUp::Taken(work) => *work,
+        other => panic!("{id} is {other:?}"),
+    };
+    log.inherited().iter().map(take_up).collect()
 }
 
 /// Everything of the guest, newest first, up to this many.

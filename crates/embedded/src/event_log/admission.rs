@@ -1,0 +1,41 @@
+//! What is accepted, and what is refused before anything of it could be lost.
+
+use chasen_entity::{Durability, Invocation};
+use chasen_spi::StoreError;
+
+use super::Shared;
+use super::state::{Spare, State};
+
+/// This part of a segment is left for what accepted work still has to say, once there is no next one.
+const RESERVE: usize = 4;
+
+impl Shared {
+    /// Refuses new work that cannot be kept as it is to be kept. Steps of work that is open are taken: that was accepted
+    /// as a whole.
+    pub(super) fn admit(&self, state: &State, work: &Invocation) -> Result<(), StoreError> {
+        if work.cause.is_some_and(|cause| state.ledger.open.contains_key(&cause)) {
+            return Ok(());
+        }
+        if self.tail.is_full() {
+            return Err(StoreError::Unavailable(
+                "records are written more slowly than work arrives; the disk of the data folder is too slow or full"
+                    .to_owned(),
+            ));
+        }
+        if let Spare::Failed(why) = &state.spare {
+            let may_use_the_rest = !is_deferrable(work) && state.active.left() > self.segment_bytes / RESERVE;
+            return if may_use_the_rest { Ok(()) } else { Err(StoreError::Full(why.clone())) };
+        }
+        if is_deferrable(work)
+            && let Some(refusal) = self.commit.refusal().or_else(|| self.tail.refusal())
+        {
+            return Err(refusal);
+        }
+        Ok(())
+    }
+}
+
+/// True for work that its sender can send again later, or that would have to wait for the disk.
+fn is_deferrable(work: &Invocation) -> bool {
+    !work.blocking || work.durability == Durability::Synced
+}
