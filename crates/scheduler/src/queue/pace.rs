@@ -7,6 +7,9 @@ use chasen_entity::Millis;
 /// Time in which a sample loses all but a third of its weight, in milliseconds.
 const MEMORY: f64 = 10_000.0;
 
+/// The same for arrivals of late: after a rest the long memory still knows little of a crowd that has come.
+const SHORT_MEMORY: f64 = 1000.0;
+
 /// Shortest time that a rate is taken over, in milliseconds: two arrivals at once are no rate.
 const SHORTEST: f64 = 1000.0;
 
@@ -14,19 +17,40 @@ const SHORTEST: f64 = 1000.0;
 #[derive(Debug, Default)]
 pub(super) struct Pace {
     at: Option<Millis>,
-    /// Milliseconds that were looked at.
-    seen: f64,
-    arrivals: f64,
+    arrivals: Rate,
+    of_late: Rate,
     runs: f64,
     /// Seconds of all runs.
     time: f64,
+}
+
+/// How much came in the time that was looked at.
+#[derive(Debug, Default)]
+struct Rate {
+    /// Milliseconds.
+    seen: f64,
+    count: f64,
+}
+
+impl Rate {
+    fn pass(&mut self, passed: f64, memory: f64) -> f64 {
+        let kept = (-passed / memory).exp();
+        self.seen = self.seen * kept + memory * (1.0 - kept);
+        self.count *= kept;
+        kept
+    }
+
+    fn per_second(&self) -> f64 {
+        self.count * 1000.0 / self.seen.max(SHORTEST)
+    }
 }
 
 impl Pace {
     /// An activation has come.
     pub(super) fn arrived(&mut self, now: Millis) {
         self.pass(now);
-        self.arrivals += 1.0;
+        self.arrivals.count += 1.0;
+        self.of_late.count += 1.0;
     }
 
     /// A run has ended that took this long.
@@ -41,9 +65,9 @@ impl Pace {
         (self.runs > 0.0).then(|| Duration::try_from_secs_f64(self.time / self.runs).unwrap_or(Duration::MAX))
     }
 
-    /// Arrivals per second.
+    /// Arrivals per second: of late, or over a longer time if those were more.
     pub(super) fn arrivals(&self) -> f64 {
-        self.arrivals * 1000.0 / self.seen.max(SHORTEST)
+        self.arrivals.per_second().max(self.of_late.per_second())
     }
 
     #[expect(clippy::cast_precision_loss, reason = "milliseconds of an estimate")]
@@ -53,9 +77,8 @@ impl Pace {
         if passed == 0 {
             return;
         }
-        let kept = (-(passed as f64) / MEMORY).exp();
-        self.seen = self.seen * kept + MEMORY * (1.0 - kept);
-        self.arrivals *= kept;
+        let kept = self.arrivals.pass(passed as f64, MEMORY);
+        self.of_late.pass(passed as f64, SHORT_MEMORY);
         // Both lose alike, so that the mean stays; one that says nothing any more is kept as it was.
         if self.runs * kept > f64::EPSILON {
             self.runs *= kept;
@@ -93,7 +116,17 @@ mod tests {
         pace.ran(Duration::from_millis(20), 0);
         pace.arrived(3_600_000);
         assert!(pace.service().unwrap().abs_diff(Duration::from_millis(20)) < Duration::from_micros(1));
-        assert!(pace.arrivals() < 0.2);
+        assert!(pace.arrivals() <= 1.0);
+    }
+
+    #[test]
+    fn a_crowd_after_a_rest_is_known_at_once() {
+        let mut pace = Pace::default();
+        pace.arrived(0);
+        for arrival in 0..1000u64 {
+            pace.arrived(60_000 + arrival);
+        }
+        assert!(pace.arrivals() > 600.0, "after a second: {}", pace.arrivals());
     }
 
     proptest! {
