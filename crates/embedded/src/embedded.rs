@@ -43,9 +43,9 @@ pub struct EmbeddedConfig {
     /// Work that nobody waits for, and work that is to be synced, is refused while bringing an event to the disk takes
     /// longer than this.
     pub slow_commit: Duration,
-    /// What is to go wrong, for tests.
+    /// What is to go wrong; `None` for what the environment says.
     #[cfg(any(test, feature = "faults"))]
-    pub faults: Faults,
+    pub faults: Option<Faults>,
 }
 
 impl EmbeddedConfig {
@@ -60,7 +60,7 @@ impl EmbeddedConfig {
             segment_bytes: ByteSize::mb(64),
             slow_commit: Duration::from_millis(50),
             #[cfg(any(test, feature = "faults"))]
-            faults: Faults::default(),
+            faults: None,
         }
     }
 }
@@ -98,7 +98,7 @@ impl Embedded {
         let catalog = Arc::new(Catalog::open(&folder.join("activations"), retention)?);
         let tail = Arc::new(Tail::new(tail::MOST));
         #[cfg(any(test, feature = "faults"))]
-        let faults = config.faults.clone();
+        let faults = config.faults.clone().map_or_else(Faults::from_env, Ok)?;
         #[cfg(not(any(test, feature = "faults")))]
         let faults = Faults;
         let log_config = LogConfig {

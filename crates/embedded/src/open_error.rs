@@ -43,6 +43,15 @@ pub enum OpenError {
         /// The key file.
         file: PathBuf,
     },
+    /// A key is gone that secrets in the folder were sealed with.
+    #[error(
+        "'{}' is missing, and secrets in this folder were sealed with it; put it back, or create everything anew in a new folder",
+        file.display()
+    )]
+    MissingKey {
+        /// The key file.
+        file: PathBuf,
+    },
     /// The operating system refused.
     #[error("cannot {action} '{}': {source}; check that the folder is writable and the disk has room", path.display())]
     Io {
@@ -61,6 +70,10 @@ pub enum OpenError {
         /// What it said.
         source: StoreError,
     },
+    /// The environment asks for faults that there are not.
+    #[cfg(any(test, feature = "faults"))]
+    #[error(transparent)]
+    Faults(#[from] crate::faults::FaultError),
 }
 
 impl OpenError {

@@ -79,6 +79,8 @@ impl Parts {
             attachments: stores.attachment_store(),
             subjects: stores.subject_store(),
             activations: stores.activation_store(),
+            dead_letters: stores.dead_letter_store(),
+            idempotency: stores.idempotency_store(),
             invoke: Arc::new(scheduler.clone()),
             entitlement: Arc::new(NoGrants),
             parameter_lock: keys,
@@ -106,6 +108,7 @@ pub fn embedded_config(settings: &Settings, folder: &Path, address: String) -> E
         address,
         retention: settings.activations.retention,
         max_bytes: settings.activations.max_bytes,
+        slow_commit: settings.activations.slow_commit,
         ..EmbeddedConfig::new(PathBuf::from(folder))
     }
 }
@@ -191,6 +194,8 @@ fn controller_config(settings: &Settings) -> ControllerConfig {
         default_list_limit: limits.list_default.into(),
         shared_packages_execute_only: settings.packages.shared_execute_only,
         runtimes_whitelist: settings.runtimes.whitelist.clone(),
+        durability_non_blocking: settings.durability.non_blocking,
+        durability_blocking: settings.durability.blocking,
         store_blocking: settings.activations.store_blocking_level,
         store_non_blocking: settings.activations.store_non_blocking_level,
         ..ControllerConfig::default()

@@ -44,6 +44,7 @@ impl Eq for Faults {}
 impl Faults {
     /// The faults that the environment asks for.
     pub fn from_env() -> Result<Self, FaultError> {
+        tracing::warn!("this is a build with faults on purpose: it is for tests, never for work");
         std::env::var(VARIABLE).map_or_else(|_| Ok(Self::default()), |text| Self::parse(&text))
     }
 

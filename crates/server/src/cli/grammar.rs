@@ -15,9 +15,16 @@ use crate::settings::{Layers, Row, Settings, SettingsError};
 const EXIT_CODES: &str =
     "Exit codes: 0 done, 1 what was asked for failed, 2 usage or settings; `run` has its own.";
 
+/// What `--version` says.
+const VERSION: &str = if cfg!(feature = "faults") {
+    concat!(env!("CARGO_PKG_VERSION"), " with faults on purpose: for tests, never for work")
+} else {
+    env!("CARGO_PKG_VERSION")
+};
+
 /// Run functions in reply to events and HTTP requests: Apache OpenWhisk's platform in one binary.
 #[derive(Debug, Parser)]
-#[command(name = "chasen", version, after_help = EXIT_CODES)]
+#[command(name = "chasen", version = VERSION, after_help = EXIT_CODES)]
 pub(super) struct Cli {
     #[command(subcommand)]
     pub(super) command: Command,

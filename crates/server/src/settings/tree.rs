@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use chasen_docker::PullPolicy;
 use chasen_embedded::ParameterKeysConfig;
-use chasen_entity::{ByteSize, LimitBounds, SchedulingPolicy, StoreLevel, UserLimits};
+use chasen_entity::{ByteSize, Durability, LimitBounds, SchedulingPolicy, StoreLevel, UserLimits};
 use chasen_telemetry::log::Format;
 
 use super::check::MAX_EXEC;
@@ -28,6 +28,7 @@ pub struct Settings {
     pub sandbox: Sandbox,
     pub docker: Docker,
     pub activations: Activations,
+    pub durability: Durabilities,
     pub runtimes: Runtimes,
     pub packages: Packages,
     pub parameter_storage: ParameterStorage,
@@ -156,8 +157,17 @@ pub struct Docker {
 pub struct Activations {
     pub retention: Duration,
     pub max_bytes: ByteSize,
+    pub slow_commit: Duration,
     pub store_blocking_level: StoreLevel,
     pub store_non_blocking_level: StoreLevel,
+}
+
+/// What accepted activations outlive.
+#[derive(Debug, Clone)]
+#[allow(missing_docs, reason = "each field is described where its key is declared")]
+pub struct Durabilities {
+    pub non_blocking: Durability,
+    pub blocking: Durability,
 }
 
 /// Kinds of actions.
@@ -398,10 +408,18 @@ impl Settings {
                     "How long records of activations are kept."),
                 max_bytes: reader.value("activations.max-bytes", ByteSize::mb(10 * 1024),
                     "Most disk that records of activations take; the oldest go first."),
+                slow_commit: reader.value("activations.slow-commit", Duration::from_millis(50),
+                    "Work that nobody waits for, and work that is to be synced, is refused with 503 while bringing an event to the disk usually takes longer than this."),
                 store_blocking_level: reader.value("activations.store-blocking-level", StoreLevel::StoreAlways,
                     "Which activations that somebody waits for leave a record."),
                 store_non_blocking_level: reader.value("activations.store-non-blocking-level", StoreLevel::StoreAlways,
                     "Which other activations leave a record."),
+            },
+            durability: Durabilities {
+                non_blocking: reader.value("durability.non-blocking", Durability::Synced,
+                    "What non-blocking invocations and fires of triggers outlive once they are accepted: `memory` the death of the node's process, `synced` a power cut too. The limit `durability` of a namespace wins; the header `X-Chasen-Durability` of a call can ask for more."),
+                blocking: reader.value("durability.blocking", Durability::Memory,
+                    "The same for blocking calls; `synced` ones are answered when their record is on the disk."),
             },
             runtimes: Runtimes {
                 manifest: reader.value("runtimes.manifest", Auto(None),
@@ -414,8 +432,8 @@ impl Settings {
                     "Let packages of other namespaces be executed and not read."),
             },
             parameter_storage: ParameterStorage {
-                current: reader.value("parameter-storage.current", "off".to_owned(),
-                    "What new parameters of actions and packages are locked with before they are stored: `aes-128` or `aes-256`; everything else, and one without its key, leaves them open."),
+                current: reader.value("parameter-storage.current", "node".to_owned(),
+                    "What new parameters of actions and packages are locked with before they are stored: `node`, a key that the node makes and keeps in `parameters.key` of its data folder, unseen by clients; `aes-128` or `aes-256`, keys of yours, which let `GET` show locked values; everything else, and one without its key, leaves them open."),
                 aes_128: reader.value("parameter-storage.aes-128", Secret(None),
                     "Key of 16 bytes. Any key that is given unlocks what it locked, whatever is current."),
                 aes_256: reader.value("parameter-storage.aes-256", Secret(None),
