@@ -8,6 +8,7 @@ pub(crate) mod admission;
 mod conductor;
 pub(crate) mod fire;
 mod ledger;
+mod note;
 mod primitive;
 mod record;
 mod recovery;
@@ -20,8 +21,8 @@ mod switch;
 
 use std::sync::Arc;
 
-use chasen_entity::{ActivationId, Identity, Millis, RawJson, StoreLevel, TransactionId};
-use chasen_spi::{Rejection, Ticket};
+use chasen_entity::{ActivationId, Durability, Identity, Millis, RawJson, StoreLevel, TransactionId};
+use chasen_spi::{Position, Rejection, Ticket};
 
 pub(crate) use self::running::Running;
 pub(crate) use self::session::most_nested;
@@ -34,6 +35,7 @@ use crate::entities::ResolvedAction;
 /// One activation to be.
 #[derive(Debug, Clone)]
 pub(crate) struct Request {
+    pub(crate) id: ActivationId,
     pub(crate) transaction_id: TransactionId,
     /// Who asks; the activation lives in this namespace.
     pub(crate) identity: Arc<Identity>,
@@ -48,6 +50,10 @@ pub(crate) struct Request {
     pub(crate) cause: Option<ActivationId>,
     /// When the request arrived, or the step began; epoch milliseconds.
     pub(crate) arrived: Millis,
+    /// What its events outlive.
+    pub(crate) durability: Durability,
+    /// When it is to run, if not at once; epoch milliseconds.
+    pub(crate) due: Option<Millis>,
     /// W3C `traceparent`.
     pub(crate) trace_context: Option<String>,
     /// True if the record is wanted whatever the store level says.
@@ -66,8 +72,29 @@ pub(crate) fn begin(
     }
 }
 
+/// What the events of an activation outlive: what its namespace or the platform says, or more if the request asks.
+pub(crate) fn durability(
+    config: &ControllerConfig,
+    identity: &Identity,
+    blocking: bool,
+    asked: Option<Durability>,
+) -> Durability {
+    let usual = if blocking { config.durability_blocking } else { config.durability_non_blocking };
+    identity.limits.durability.unwrap_or(usual).max(asked.unwrap_or_default())
+}
+
+/// Hands over an activation that is to run when it is due. Gives how far the log must be safe before anybody is told.
+pub(crate) fn schedule(controller: &Controller, request: Request) -> Result<Position, Rejection> {
+    primitive::schedule(controller, request)
+}
+
 /// Which ends of an activation leave a record.
-fn store_level(config: &ControllerConfig, identity: &Identity, blocking: bool, extra: bool) -> StoreLevel {
+pub(crate) fn store_level(
+    config: &ControllerConfig,
+    identity: &Identity,
+    blocking: bool,
+    extra: bool,
+) -> StoreLevel {
     match (identity.limits.store_activations, extra) {
         (Some(false), _) => StoreLevel::StoreNever,
         (_, true) => StoreLevel::StoreAlways,

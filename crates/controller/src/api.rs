@@ -11,3 +11,4 @@ pub(crate) mod parameters;
 pub(crate) mod put;
 pub(crate) mod rules;
 pub(crate) mod triggers;
+pub(crate) mod wishes;

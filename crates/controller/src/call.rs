@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use chasen_entity::{
-    ActivationId, EntityName, EntityPath, FullyQualifiedName, Millis, RawJson, TransactionId,
+    ActivationId, Durability, EntityName, EntityPath, FullyQualifiedName, Millis, RawJson, TransactionId,
 };
 use http::StatusCode;
 use http::header::{HeaderMap, HeaderName};
@@ -87,6 +87,7 @@ impl Call<'_> {
         blocking: bool,
     ) -> activate::Request {
         activate::Request {
+            id: ActivationId::generate(),
             transaction_id: self.transaction_id.clone(),
             identity: self.caller.identity.clone(),
             action,
@@ -95,9 +96,16 @@ impl Call<'_> {
             blocking,
             cause: None,
             arrived: self.arrived,
+            durability: self.durability(blocking, None),
+            due: None,
             trace_context: self.trace_context(),
             extra_logging: self.extra_logging(),
         }
+    }
+
+    /// What the events of an activation outlive that this request asks for.
+    pub(crate) fn durability(&self, blocking: bool, asked: Option<Durability>) -> Durability {
+        activate::durability(&self.controller.config, &self.caller.identity, blocking, asked)
     }
 
     /// Memory of uploads, as this namespace's.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use chasen_entity::{ActionLimits, ByteSize, LimitBounds, StoreLevel, UserLimits};
+use chasen_entity::{ActionLimits, ByteSize, Durability, LimitBounds, StoreLevel, UserLimits};
 
 /// Bounds and defaults of the REST front. Nothing a client sends is kept or waited for beyond them.
 #[derive(Debug, Clone)]
@@ -41,15 +41,21 @@ pub struct ControllerConfig {
     pub max_uri: usize,
     /// Request line and headers of one request together, in bytes, at least 8192.
     pub max_header_size: usize,
-    /// Connections that a listener has open at the same time; more wait in the kernel's queue.
+    /// Connections that a listener has open at the same time. Beyond it silent ones are closed for new ones, and
+    /// where all are busy, more wait in the kernel's queue.
     pub max_connections: usize,
+    /// Connections that one address, or one /64 network of IPv6, may have open; more are closed at once.
+    pub max_connections_per_address: usize,
     /// Connections that one sandbox may have open to the platform; more are closed at once.
     pub max_connections_per_sandbox: usize,
+    /// Time for a TLS handshake; then the connection is closed.
+    pub handshake_timeout: Duration,
     /// Time from the first byte of a request to the end of its headers; then the connection is closed.
     pub header_timeout: Duration,
     /// Time for a body to arrive; then the request gets a 408.
     pub body_timeout: Duration,
-    /// Time that a connection may be silent between requests, or refuse to take its response.
+    /// Time that a connection may be silent between requests, or refuse to take its response; every 4 KiB that
+    /// it takes are worth a second more.
     pub idle_timeout: Duration,
     /// Longest wait of a blocking invocation, and the default one.
     pub max_blocking_wait: Duration,
@@ -64,6 +70,10 @@ pub struct ControllerConfig {
     pub shared_packages_execute_only: bool,
     /// Kinds that every namespace may use, beside those that its own limits allow; with neither, all.
     pub runtimes_whitelist: Vec<String>,
+    /// What the events of activations outlive that nobody waits for, unless their namespace says otherwise.
+    pub durability_non_blocking: Durability,
+    /// What the events of blocking activations outlive, unless their namespace says otherwise.
+    pub durability_blocking: Durability,
     /// Which blocking activations leave a record.
     pub store_blocking: StoreLevel,
     /// Which other activations leave a record.
@@ -129,7 +139,9 @@ impl Default for ControllerConfig {
             max_uri: 8192,
             max_header_size: 64 * 1024,
             max_connections: 20_000,
+            max_connections_per_address: 10_000,
             max_connections_per_sandbox: 256,
+            handshake_timeout: Duration::from_secs(10),
             header_timeout: Duration::from_secs(30),
             body_timeout: Duration::from_secs(30),
             idle_timeout: Duration::from_secs(70),
@@ -139,6 +151,8 @@ impl Default for ControllerConfig {
             entity_cache: ByteSize::mb(64),
             shared_packages_execute_only: false,
             runtimes_whitelist: Vec::new(),
+            durability_non_blocking: Durability::Synced,
+            durability_blocking: Durability::Memory,
             store_blocking: StoreLevel::StoreAlways,
             store_non_blocking: StoreLevel::StoreAlways,
             build: "2026".to_owned(),

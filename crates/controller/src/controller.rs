@@ -1,20 +1,23 @@
 //! The controller and the parts it is made of.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
-use chasen_entity::Identity;
+use chasen_entity::{Identity, Millis};
 use chasen_spi::{
-    ActivationStore, ArtifactStore, AttachmentStore, Entitlement, Invoke, ParameterLock, Runtimes,
-    SubjectStore,
+    ActivationStore, ArtifactStore, AttachmentStore, DeadLetterStore, Entitlement, IdempotencyStore, Invoke,
+    ParameterLock, Runtimes, SubjectStore,
 };
 
 use crate::activate::Switch;
 use crate::api::info::InfoDocuments;
 use crate::authenticate::Identities;
+use crate::clock;
 use crate::config::ControllerConfig;
 use crate::entities::Entities;
 use crate::entitle::Rights;
+use crate::guessing::Guesses;
+use crate::keys::Keys;
 use crate::throttle::Throttles;
 use crate::turns::Turns;
 use crate::wire::memory::MemoryBound;
@@ -29,6 +32,10 @@ pub struct Parts {
     pub subjects: Arc<dyn SubjectStore>,
     /// Records.
     pub activations: Arc<dyn ActivationStore>,
+    /// Work that was given up.
+    pub dead_letters: Arc<dyn DeadLetterStore>,
+    /// Keys of requests.
+    pub idempotency: Arc<dyn IdempotencyStore>,
     /// The door to every execution.
     pub invoke: Arc<dyn Invoke>,
     /// Rights beyond ownership and sharing.
@@ -43,9 +50,13 @@ pub struct Parts {
 
 /// The REST front. One serves any number of listeners.
 pub struct Controller {
+    /// Itself, for work that goes on in the background.
+    pub(crate) own: Weak<Self>,
     pub(crate) entities: Entities,
     pub(crate) attachments: Arc<dyn AttachmentStore>,
     pub(crate) activations: Arc<dyn ActivationStore>,
+    pub(crate) dead_letters: Arc<dyn DeadLetterStore>,
+    pub(crate) keys: Keys,
     pub(crate) invoke: Switch,
     pub(crate) subjects: Arc<dyn SubjectStore>,
     pub(crate) entitlement: Arc<dyn Entitlement>,
@@ -62,6 +73,9 @@ pub struct Controller {
     /// Memory of what conductors want back when their components have run.
     pub(crate) conductors: MemoryBound,
     pub(crate) turns: Turns,
+    /// When it was made; epoch milliseconds.
+    pub(crate) started_at: Millis,
+    pub(crate) guesses: Guesses,
 }
 
 impl Controller {
@@ -69,8 +83,10 @@ impl Controller {
     #[must_use]
     pub fn new(parts: Parts) -> Arc<Self> {
         let Parts { artifacts, attachments, subjects, activations, invoke, .. } = parts;
+        let Parts { dead_letters, idempotency, .. } = parts;
         let Parts { entitlement, parameter_lock, runtimes, config, .. } = parts;
-        Arc::new(Self {
+        Arc::new_cyclic(|own| Self {
+            own: own.clone(),
             identities: Identities::new(subjects.clone(), config.namespace_limits.clone()),
             throttles: Throttles::new(config.rates),
             entities: Entities::new(artifacts, runtimes.clone(), config.entity_cache),
@@ -79,6 +95,10 @@ impl Controller {
             downloads: MemoryBound::new(config.max_download_memory),
             conductors: MemoryBound::new(config.max_conductor_memory),
             turns: Turns::new(),
+            started_at: clock::now(),
+            dead_letters,
+            keys: Keys::new(idempotency),
+            guesses: Guesses::default(),
             attachments,
             activations,
             invoke: Switch::new(invoke),

@@ -16,6 +16,8 @@ mod config;
 mod controller;
 mod entities;
 mod entitle;
+mod guessing;
+mod keys;
 mod routes;
 mod throttle;
 mod turns;

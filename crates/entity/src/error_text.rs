@@ -51,7 +51,8 @@ pub const UNKNOWN_METHOD: &str = "Unsupported HTTP method";
 /// 501, text/plain: a transfer coding that is not `chunked` by itself.
 pub const UNKNOWN_TRANSFER_CODING: &str = "The only transfer coding that is understood is 'chunked'";
 /// 400, text/plain: HTTP/1.1 without `Host`, with several, or with another one than the target's.
-pub const HOST_UNCLEAR: &str = "A request must have one 'Host' header, and the host of its target must be the same";
+pub const HOST_UNCLEAR: &str =
+    "A request must have one 'Host' header, and the host of its target must be the same";
 /// 400: create without exec.
 pub const EXEC_UNDEFINED: &str = "exec undefined";
 /// 400: invocation sets a parameter that the action declares final.

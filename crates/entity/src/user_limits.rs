@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error_text;
 use crate::limits::Range;
-use crate::{ByteSize, LimitBounds, NetworkPolicy, SchedulingPolicy};
+use crate::{ByteSize, Durability, LimitBounds, NetworkPolicy, SchedulingPolicy};
 
 /// Limits of one namespace, as its limits document says. What is absent follows the platform's.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -73,6 +73,15 @@ pub struct UserLimits {
     /// What its blocking calls are answered that do not end in time, where they do not say so themselves.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub blocking_timeout_status: Option<TimeoutStatus>,
+    /// What the events of its activations outlive, of both those that are waited for and those that are not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub durability: Option<Durability>,
+    /// True if records keep the arguments of their activations, so that they can be replayed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keep_parameters: Option<bool>,
+    /// How many earlier versions of each of its actions are kept; 100 at most.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kept_versions: Option<u32>,
     /// Where its functions may connect to, if their action does not narrow that.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub network: Option<NetworkPolicy>,
@@ -112,7 +121,7 @@ impl TryFrom<u16> for TimeoutStatus {
 
 impl UserLimits {
     /// Names of all fields, in the order that documents are shown in.
-    pub const FIELDS: [&'static str; 22] = [
+    pub const FIELDS: [&'static str; 25] = [
         "invocationsPerMinute",
         "concurrentInvocations",
         "firesPerMinute",
@@ -134,6 +143,9 @@ impl UserLimits {
         "maxActionInstances",
         "schedulingPolicy",
         "blockingTimeoutStatus",
+        "durability",
+        "keepParameters",
+        "keptVersions",
         "network",
     ];
 
@@ -167,6 +179,9 @@ impl UserLimits {
             max_action_instances: self.max_action_instances.or(other.max_action_instances),
             scheduling_policy: self.scheduling_policy.or(other.scheduling_policy),
             blocking_timeout_status: self.blocking_timeout_status.or(other.blocking_timeout_status),
+            durability: self.durability.or(other.durability),
+            keep_parameters: self.keep_parameters.or(other.keep_parameters),
+            kept_versions: self.kept_versions.or(other.kept_versions),
             network: self.network.or(other.network),
         }
     }

@@ -3,8 +3,8 @@
 
 use std::sync::Arc;
 
-use chasen_entity::{ActivationId, Identity, RawJson, error_text};
-use chasen_spi::Privilege;
+use chasen_entity::{ActivationId, Durability, Identity, RawJson, error_text};
+use chasen_spi::{Position, Privilege};
 
 use super::{Request, Running, begin};
 use crate::controller::Controller;
@@ -71,4 +71,15 @@ pub(crate) fn start(
 ) -> Result<(ActivationId, Running), ApiError> {
     let (id, ticket) = begin(controller, request)?;
     Ok((id, Running::new(ticket, permit)))
+}
+
+/// Waits until an accepted activation is as safe as it is to be before anybody is told of it.
+pub(crate) async fn committed(
+    controller: &Controller,
+    id: ActivationId,
+    durability: Durability,
+    position: Position,
+) -> Result<(), ApiError> {
+    let committed = controller.invoke.under_way().committed(durability, position).await;
+    committed.map_err(|why| ApiError::not_known_safe(id, &why))
 }

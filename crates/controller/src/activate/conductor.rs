@@ -7,13 +7,13 @@ use std::sync::Arc;
 
 use chasen_entity::{Activation, ActivationId, FullyQualifiedName, RawJson, Role};
 use chasen_spi::{BoxFuture, Privilege, Rejection, Ticket};
+use futures_util::FutureExt;
 
 pub(super) use self::state::Counts;
 use self::state::{Effect, Event, Frame, State, step};
-use super::Request;
-use super::sequence;
-use super::session::{Step, Work};
+use super::session::{Begun, NextStep, Standing, Step, Work, unless_cancelled};
 use super::sort::Sort;
+use super::{Request, resume, sequence};
 use crate::clock;
 use crate::controller::Controller;
 use crate::entities::{ActionAddress, LoadError, ResolvedAction};
@@ -26,57 +26,82 @@ pub(super) fn begin(
 ) -> Result<(ActivationId, Ticket), Rejection> {
     let conductor = request.action.clone();
     let work = Work::open(controller, request, Role::Composition)?;
-    Ok((work.id(), ticket(work, conductor)))
+    let (id, position) = (work.id(), work.position());
+    let run = run(work, Some(conductor), Counts::default());
+    Ok((id, Ticket::new(position, Box::pin(async move { run.await.0 }))))
 }
 
-/// The work of a composition that nothing lies around.
-pub(super) fn ticket(work: Work, conductor: Arc<ResolvedAction>) -> Ticket {
-    let payload = work.invocation.arguments.clone();
-    let position = work.position();
-    let run = run(work, conductor, payload, Counts::default());
-    Ticket::new(position, Box::pin(async move { run.await.0 }))
-}
-
-/// Runs a composition to its record. `counts` is what the compositions around it have run; the result's count on from
-/// there.
+/// Runs a composition to its record, from where it stands; without a conductor with the one that there is now. `counts`
+/// is what the compositions around it have run; the result's count on from there.
 pub(super) fn run(
     work: Work,
-    conductor: Arc<ResolvedAction>,
-    payload: RawJson,
+    conductor: Option<Arc<ResolvedAction>>,
     counts: Counts,
 ) -> BoxFuture<(Arc<Activation>, Counts)> {
     Box::pin(async move {
-        work.started();
-        let frame = Frame {
-            namespace: work.invocation.identity.namespace.name.clone(),
-            limit: work.controller.config.sequence_length,
+        let conductor = match conductor {
+            Some(conductor) => conductor,
+            None => match resume::action(&work).await {
+                Ok(conductor) => conductor,
+                Err((outcome, text)) => return (resume::end(work, outcome, text).await, counts),
+            },
         };
-        let mut state = State::New(frame, counts);
-        let mut event = Event::Begin(payload);
+        let (mut state, mut effect, mut noted) = match work.standing::<State>() {
+            Standing::New => {
+                let frame = Frame {
+                    namespace: work.invocation.identity.namespace.name.clone(),
+                    limit: work.controller.config.sequence_length,
+                };
+                let begin = Event::Begin(work.invocation.arguments.clone());
+                let (state, effect) = step(State::New(frame, counts), begin, clock::now());
+                (state, effect, None)
+            }
+            Standing::Noted(note) => {
+                let effect = note.state.go_on(note.payload);
+                (note.state, effect, Some(NextStep { id: note.step, may_have_begun: true }))
+            }
+            Standing::Unknown => return (resume::interrupted(work).await, counts),
+        };
+        let mut cancelled = work.cancelled();
+        let mut is_first = noted.is_none();
         let mut component = None;
         loop {
-            let (next, effect) = step(state, event, clock::now());
-            state = next;
-            event = match effect {
+            let event = match effect {
                 Some(Effect::Conduct(payload, counts)) => {
-                    taken(work.run_action(conductor.clone(), payload, counts).await)
+                    let next = noted.take().unwrap_or_else(|| work.note(&state, &payload, is_first));
+                    is_first = false;
+                    let found = Some((&conductor, Sort::Action));
+                    let taken = take(&work, next, found, payload, counts);
+                    taken_event(unless_cancelled(&work, &mut cancelled, next.id, taken).await)
                 }
                 Some(Effect::Find(name)) => match find(&work, &name).await {
                     Ok((action, sort)) => {
-                        component = Some(action);
+                        component = Some((action, sort));
                         Event::Found(sort)
                     }
                     Err(event) => event,
                 },
-                Some(Effect::Run(payload, counts)) => match component.take() {
-                    Some(action) => {
-                        hold(&work, state.held(), run_component(&work, action, payload, counts)).await
-                    }
-                    None => Event::Failed,
-                },
-                Some(Effect::Finish(ending, counts)) => return (work.finish(ending), counts),
+                Some(Effect::Run(payload, counts)) => {
+                    let next = match noted.take() {
+                        Some(next) => {
+                            component = match state.component() {
+                                Some(name) => find(&work, name).await.ok(),
+                                None => None,
+                            };
+                            next
+                        }
+                        None => work.note(&state, &payload, is_first),
+                    };
+                    let action = component.take();
+                    let found = action.as_ref().map(|(action, sort)| (action, *sort));
+                    let taken = take(&work, next, found, payload, counts);
+                    let taken = unless_cancelled(&work, &mut cancelled, next.id, taken);
+                    hold(&work, state.held(), taken.map(taken_event)).await
+                }
+                Some(Effect::Finish(ending, counts)) => return (work.finish(ending).await, counts),
                 None => Event::Failed,
             };
+            (state, effect) = step(state, event, clock::now());
         }
     })
 }
@@ -115,25 +140,37 @@ async fn hold(work: &Work, bytes: usize, meanwhile: impl Future<Output = Event>)
     meanwhile.await
 }
 
-async fn run_component(work: &Work, action: Arc<ResolvedAction>, payload: RawJson, counts: Counts) -> Event {
-    taken(match Sort::of(&action) {
-        Sort::Action => work.run_action(action, payload, counts).await,
-        Sort::Sequence => {
-            let run = |nested| sequence::run(nested, payload, 0);
-            work.run_session(action, Role::Sequence, run).await.counted(counts)
+/// Takes a step of a composition.
+async fn take(
+    work: &Work,
+    next: NextStep,
+    found: Option<(&Arc<ResolvedAction>, Sort)>,
+    payload: RawJson,
+    counts: Counts,
+) -> Step<Counts> {
+    match work.begin(next, found, payload).await {
+        Ok(Begun::Action(ticket, most)) => Work::wait(next.id, ticket, most, counts).await,
+        Ok(Begun::Ended(record)) => {
+            let inside = found.is_some_and(|(_, sort)| sort == Sort::Composition);
+            Step::Ended(record.clone(), if inside { counts.with_steps(record.logs.len()) } else { counts })
         }
-        Sort::Composition => {
-            let conductor = action.clone();
-            let run = |nested| run(nested, conductor, payload, counts);
-            work.run_session(action, Role::Composition, run).await
+        Ok(Begun::Session(nested)) if nested.invocation.role == Role::Sequence => {
+            work.run_inside(sequence::run(nested, 0)).await.counted(counts)
         }
-    })
+        Ok(Begun::Session(nested)) => {
+            let conductor = found.map(|(action, _)| action.clone());
+            work.run_inside(run(nested, conductor, counts)).await
+        }
+        Err(step) => step,
+    }
 }
 
-fn taken(step: Step<Counts>) -> Event {
+fn taken_event(step: Step<Counts>) -> Event {
     match step {
         Step::Ended(record, counts) => Event::Ended(record, counts),
         Step::Late(id) => Event::Late(id),
+        Step::Lost(id) => Event::Lost(id),
+        Step::Cancelled(id) => Event::Cancelled(id),
         Step::TooFar => Event::TooFar,
         Step::Failed => Event::Failed,
     }

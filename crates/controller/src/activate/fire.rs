@@ -12,13 +12,13 @@ use chasen_entity::{
     Outcome, Parameters, RawJson, Response, Revision, Role, RuleLink, Status, Trigger, error_text,
 };
 use chasen_spi::event_log::Unfinished;
-use chasen_spi::{Privilege, Rejection, Session};
+use chasen_spi::{Position, Privilege, Rejection, Resumed, Session, Sessions};
 use chasen_telemetry::task;
 use futures_util::stream::FuturesOrdered;
 use futures_util::{FutureExt, StreamExt};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use super::{Request, admission, store_level};
+use super::{Request, admission, note, store_level};
 use crate::authenticate::Caller;
 use crate::call::Call;
 use crate::clock;
@@ -31,21 +31,35 @@ const AT_ONCE: usize = 32;
 
 /// A trigger about to be fired.
 pub(crate) struct Fire {
+    pub(crate) id: ActivationId,
     pub(crate) trigger: Arc<Trigger>,
     pub(crate) revision: Revision,
     /// What the actions get beneath the payload.
     pub(crate) beneath: Parameters,
     /// An object.
     pub(crate) payload: RawJson,
+    /// What its events outlive, and those of what its rules start.
+    pub(crate) durability: Durability,
 }
 
-/// Begins a fire. From `Ok` on it ends in a record; the rules react in the background.
-pub(crate) fn begin(call: &Call<'_>, fire: Fire) -> Result<ActivationId, Rejection> {
-    let Fire { trigger, revision, beneath, payload } = fire;
+/// A rule and how it reacts to one fire; noted before any of them does.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Reaction {
+    /// `ns/rule`
+    rule: String,
+    action: FullyQualifiedName,
+    /// Id of its activation; `None` for a rule that is inactive.
+    id: Option<ActivationId>,
+}
+
+/// Begins a fire. From `Ok` on it ends in a record; the rules react in the background. Gives how far the log must be
+/// safe before anybody is told.
+pub(crate) fn begin(call: &Call<'_>, fire: Fire) -> Result<Position, Rejection> {
+    let Fire { id, trigger, revision, beneath, payload, durability } = fire;
     let controller = call.controller;
     let identity = call.caller.identity.clone();
     let invocation = Arc::new(Invocation {
-        activation_id: ActivationId::generate(),
+        activation_id: id,
         transaction_id: call.transaction_id.clone(),
         role: Role::Fire { beneath },
         action: Arc::new(executable(&trigger, revision)),
@@ -60,33 +74,57 @@ pub(crate) fn begin(call: &Call<'_>, fire: Fire) -> Result<ActivationId, Rejecti
         store: store_level(&controller.config, &identity, false, call.extra_logging()),
         delivery: Delivery::AtMostOnce,
         attempt: 1,
-        durability: Durability::Memory,
+        durability,
         due: None,
         replay_of: None,
         epoch: 0,
         trace_context: call.trace_context(),
         identity,
     });
-    let id = invocation.activation_id;
     let session = controller.invoke.open(invocation.clone())?;
-    drop(task::spawn("fire", run(controller.clone(), session, invocation, Some(trigger))));
-    Ok(id)
+    let position = session.position();
+    let reactions = reactions(&trigger);
+    session.progress(note::write(&reactions));
+    drop(task::spawn("fire", run(controller.clone(), session, invocation, reactions, false)));
+    Ok(position)
 }
 
-/// Takes up a fire of an earlier life of the node. One that began is over: some rules may have reacted.
+/// Takes up a fire that the scheduler hands back: every rule reacts that has not reacted yet.
 pub(super) async fn resume(controller: &Arc<Controller>, session: Session, work: Unfinished) {
-    let Unfinished { invocation, started, .. } = work;
-    let trigger = match (started, controller.entities.trigger(&invocation.action.name).await) {
-        (None, Ok((trigger, _))) => Some(trigger),
-        // What was deleted since then has no rules any more.
-        (None, Err(LoadError::Missing | LoadError::WrongType)) => None,
-        (Some(_), _) | (None, Err(_)) => {
+    let Unfinished { invocation, started, progress } = work;
+    let noted = match (progress, started) {
+        (Some(progress), _) => note::read(&progress).map(|reactions| (reactions, true)),
+        (None, Some(_)) => Err("it has no note".to_owned()),
+        (None, None) => match controller.entities.trigger(&invocation.action.name).await {
+            Ok((trigger, _)) => Ok((reactions(&trigger), false)),
+            // What was deleted since then has no rules any more.
+            Err(LoadError::Missing | LoadError::WrongType) => Ok((Vec::new(), false)),
+            Err(_) => Err("its trigger cannot be read".to_owned()),
+        },
+    };
+    match noted {
+        Ok((reactions, may_have_begun)) => {
+            if !may_have_begun {
+                session.progress(note::write(&reactions));
+            }
+            run(controller.clone(), session, invocation, reactions, may_have_begun).await;
+        }
+        Err(why) => {
+            tracing::warn!(activation = %invocation.activation_id, why, "a fire cannot go on");
             let response = Response::error(Outcome::WhiskError, error_text::INTERRUPTED);
             session.finish(record(&invocation, response, Vec::new()));
-            return;
         }
+    }
+}
+
+/// How the rules of a trigger react now.
+fn reactions(trigger: &Trigger) -> Vec<Reaction> {
+    let one = |(rule, link): (&String, &RuleLink)| Reaction {
+        rule: rule.clone(),
+        action: link.action.clone(),
+        id: (link.status == Status::Active).then(ActivationId::generate),
     };
-    run(controller.clone(), session, invocation, trigger).await;
+    trigger.rules.iter().flatten().map(one).collect()
 }
 
 /// Lets every rule react and writes the record.
@@ -94,7 +132,8 @@ async fn run(
     controller: Arc<Controller>,
     session: Session,
     invocation: Arc<Invocation>,
-    trigger: Option<Arc<Trigger>>,
+    rules: Vec<Reaction>,
+    may_have_begun: bool,
 ) {
     session.started();
     let arguments = match &invocation.role {
@@ -107,17 +146,21 @@ async fn run(
         controller,
         invocation: &invocation,
         arguments,
+        may_have_begun,
     };
     let mut logs = Vec::new();
     let mut reactions = FuturesOrdered::new();
-    let rules = trigger.as_ref().and_then(|trigger| trigger.rules.as_ref());
-    for (rule, link) in rules.into_iter().flatten() {
+    let mut cancelled = session.cancelled();
+    for rule in &rules {
+        if (&mut cancelled).now_or_never().is_some() {
+            break;
+        }
         if reactions.len() >= AT_ONCE {
             logs.extend(reactions.next().await);
             // Other work gets its turn between the rules of a large trigger.
             tokio::task::yield_now().await;
         }
-        reactions.push_back(fired.react(rule, link));
+        reactions.push_back(fired.react(rule));
     }
     while let Some(line) = reactions.next().await {
         logs.push(line);
@@ -133,6 +176,8 @@ struct Fired<'a> {
     caller: Caller,
     invocation: &'a Invocation,
     arguments: RawJson,
+    /// True if an earlier life of the node may have begun some reactions.
+    may_have_begun: bool,
 }
 
 /// A line in the log of a fire.
@@ -152,20 +197,21 @@ struct Line<'a> {
 }
 
 impl Fired<'_> {
-    /// Lets a rule (`ns/rule`) react, and tells what became of it.
-    async fn react(&self, rule: &str, link: &RuleLink) -> String {
+    /// Lets a rule react, and tells what became of it.
+    async fn react(&self, reaction: &Reaction) -> String {
+        let Reaction { rule, action, id } = reaction;
         let line = |status_code, activation_id, error| {
             let success = status_code == Outcome::Success;
-            let action = link.action.to_string();
+            let action = action.to_string();
             RawJson::from_value(&Line { status_code, success, activation_id, error, rule, action })
         };
-        let line = match link.status {
-            Status::Inactive => {
-                let text = error_text::rule_inactive(rule, &link.action.to_string());
+        let line = match id {
+            None => {
+                let text = error_text::rule_inactive(rule, &action.to_string());
                 line(Outcome::ApplicationError, None, Some(&text))
             }
-            Status::Active => match self.guarded(&link.action).await {
-                Ok(id) => line(Outcome::Success, Some(id), None),
+            Some(id) => match self.guarded(*id, action).await {
+                Ok(()) => line(Outcome::Success, Some(*id), None),
                 Err(error) if error.is_server_error() => {
                     if let Some(cause) = error.cause() {
                         let transaction_id = &self.invocation.transaction_id;
@@ -180,16 +226,44 @@ impl Fired<'_> {
     }
 
     /// A defect in one reaction does not take the others with it.
-    async fn guarded(&self, action: &FullyQualifiedName) -> Result<ActivationId, ApiError> {
-        let activated = AssertUnwindSafe(self.activate(action)).catch_unwind().await;
-        activated.unwrap_or_else(|_| {
+    async fn guarded(&self, id: ActivationId, action: &FullyQualifiedName) -> Result<(), ApiError> {
+        let reacted = async {
+            match self.may_have_begun && self.has_reacted(id).await? {
+                true => Ok(()),
+                false => self.activate(id, action).await,
+            }
+        };
+        AssertUnwindSafe(reacted).catch_unwind().await.unwrap_or_else(|_| {
             tracing::error!(transaction_id = %self.invocation.transaction_id, %action, "a reaction panicked");
             Err(ApiError::internal())
         })
     }
 
+    /// True if an earlier life of the node began this reaction.
+    async fn has_reacted(&self, id: ActivationId) -> Result<bool, ApiError> {
+        let Self { controller, caller, .. } = self;
+        match controller.invoke.under_way().take_up(&id)? {
+            // Nobody waits: the work goes on in the background.
+            Resumed::Action(ticket) => ticket.detach(),
+            Resumed::Session(session, work) => controller.take_up(session, work),
+            Resumed::Elsewhere | Resumed::EndedWithoutRecord => {}
+            Resumed::Unknown => {
+                let identity = &caller.identity;
+                if controller.activations.get(identity.namespace.name.as_str(), &id).await?.is_some() {
+                    return Ok(true);
+                }
+                if !store_level(&controller.config, identity, false, false).is_always() {
+                    // It may have ended without a record: nothing runs twice.
+                    return Err(ApiError::interrupted());
+                }
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     /// Begins an activation of this action, as whoever fired.
-    async fn activate(&self, action: &FullyQualifiedName) -> Result<ActivationId, ApiError> {
+    async fn activate(&self, id: ActivationId, action: &FullyQualifiedName) -> Result<(), ApiError> {
         let Self { controller, caller, invocation, .. } = self;
         let identity = &caller.identity;
         let now = clock::now();
@@ -198,6 +272,7 @@ impl Fired<'_> {
         controller.rights(identity).action(Privilege::Activate, &address).await?.required()?;
         let action = admission::prepare(controller, identity, &address, &self.arguments).await?;
         let request = Request {
+            id,
             transaction_id: invocation.transaction_id.clone(),
             identity: identity.clone(),
             action,
@@ -206,11 +281,13 @@ impl Fired<'_> {
             blocking: false,
             cause: None,
             arrived: now,
+            durability: invocation.durability,
+            due: None,
             trace_context: invocation.trace_context.clone(),
             extra_logging: false,
         };
         // Nobody waits: the work goes on in the background.
-        admission::start(controller, request, permit).map(|(id, _)| id)
+        admission::start(controller, request, permit).map(drop)
     }
 }
 

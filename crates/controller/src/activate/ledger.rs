@@ -1,9 +1,10 @@
 //! What the steps of a session add up to. Pure.
 
 use chasen_entity::{ActionLimits, Activation, ActivationId, Millis, ResourceUse, Response};
+use serde::{Deserialize, Serialize};
 
 /// The steps that a session has taken so far.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Ledger {
     begun: Millis,
     /// Ids of the steps, in their order.
@@ -12,7 +13,24 @@ pub(super) struct Ledger {
     duration: u64,
     /// MB that the largest step had; `None` before the first.
     memory: Option<u32>,
+    #[serde(with = "as_annotations")]
     used: ResourceUse,
+}
+
+/// What was used, written as records tell it.
+mod as_annotations {
+    use chasen_entity::{Parameters, ResourceUse};
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(used: &ResourceUse, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut annotations = Parameters::new();
+        used.annotate(&mut annotations);
+        annotations.serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ResourceUse, D::Error> {
+        Parameters::deserialize(deserializer).map(|annotations| ResourceUse::of(&annotations))
+    }
 }
 
 /// How a session ended.

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use chasen_entity::{ActivationId, Durability, Invocation, Outcome, Parameters, RawJson, Response, Role};
-use chasen_spi::{Rejection, Ticket};
+use chasen_entity::{ActivationId, Invocation, Outcome, Parameters, RawJson, Response, Role};
+use chasen_spi::{Position, Rejection, Ticket};
 
+use super::sort::Sort;
 use super::{Request, record, store_level};
 use crate::clock;
 use crate::controller::Controller;
@@ -24,6 +25,16 @@ pub(super) fn begin(
         None => Ok((id, controller.invoke.invoke(invocation)?)),
         Some(text) => Ok((id, refuse(controller, invocation, &text)?)),
     }
+}
+
+/// Hands the activation, or the session, to the scheduler until it is due.
+pub(super) fn schedule(controller: &Controller, request: Request) -> Result<Position, Rejection> {
+    let invocation = match Sort::of(&request.action) {
+        Sort::Action => invocation(controller, request),
+        Sort::Sequence => bare_invocation(controller, request, Role::Sequence),
+        Sort::Composition => bare_invocation(controller, request, Role::Composition),
+    };
+    controller.invoke.schedule(Arc::new(invocation))
 }
 
 /// The invocation of a request: the payload over the parameters, what is locked still so.
@@ -51,7 +62,7 @@ pub(super) fn bare_invocation(controller: &Controller, request: Request, role: R
     let Request { identity, action, payload, blocking, .. } = request;
     let store = store_level(&controller.config, &identity, blocking, request.extra_logging);
     Invocation {
-        activation_id: ActivationId::generate(),
+        activation_id: request.id,
         transaction_id: request.transaction_id,
         role,
         action: action.executable.clone(),
@@ -66,8 +77,8 @@ pub(super) fn bare_invocation(controller: &Controller, request: Request, role: R
         store,
         delivery: action.delivery,
         attempt: 1,
-        durability: Durability::Memory,
-        due: None,
+        durability: request.durability,
+        due: request.due,
         replay_of: None,
         epoch: 0,
         trace_context: request.trace_context,
@@ -81,6 +92,6 @@ fn refuse(controller: &Controller, invocation: Invocation, text: &str) -> Result
     let session = controller.invoke.open(invocation.clone())?;
     let position = session.position();
     let response = Response::error(Outcome::ApplicationError, text);
-    let record = session.finish(record::without_run(&invocation, response, clock::now()));
+    let (record, _) = session.finish(record::without_run(&invocation, response, clock::now()));
     Ok(Ticket::new(position, Box::pin(std::future::ready(record))))
 }

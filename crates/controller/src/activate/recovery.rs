@@ -1,6 +1,6 @@
 //! Work of the controller's own that the scheduler hands back: due now, or left by an earlier life of the node.
 
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
 use chasen_entity::Role;
 use chasen_spi::event_log::Unfinished;
@@ -10,21 +10,10 @@ use chasen_telemetry::task;
 use super::{fire, resume};
 use crate::controller::Controller;
 
-/// The controller as the scheduler knows it. It does not keep the controller, which keeps the scheduler.
-struct Conducted(Weak<Controller>);
-
-impl Controller {
-    /// Who does the work of sessions.
-    #[must_use]
-    pub fn sessions(self: &Arc<Self>) -> Arc<dyn Sessions> {
-        Arc::new(Conducted(Arc::downgrade(self)))
-    }
-}
-
-impl Sessions for Conducted {
+impl Sessions for Controller {
     fn take_up(&self, session: Session, work: Unfinished) {
         // A session that is dropped says that it was interrupted.
-        let Some(controller) = self.0.upgrade() else { return };
+        let Some(controller) = self.own.upgrade() else { return };
         drop(task::spawn("session", async move {
             match work.invocation.role {
                 Role::Fire { .. } => fire::resume(&controller, session, work).await,

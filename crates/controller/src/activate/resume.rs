@@ -1,4 +1,4 @@
-//! Sequences and compositions that an earlier life of the node accepted and did not finish.
+//! Sequences and compositions that the scheduler hands back: due now, or left by an earlier life of the node.
 
 use std::sync::Arc;
 
@@ -6,45 +6,50 @@ use chasen_entity::{Activation, FullyQualifiedName, Invocation, Outcome, Respons
 use chasen_spi::event_log::Unfinished;
 use chasen_spi::{ActivationQuery, Session};
 
+use super::conductor::{self, Counts};
 use super::ledger::Ledger;
+use super::sequence;
 use super::session::Work;
-use super::{conductor, sequence};
 use crate::clock;
 use crate::controller::Controller;
-use crate::entities::{ActionAddress, LoadError};
+use crate::entities::{ActionAddress, LoadError, ResolvedAction};
 
-/// True for one that cannot go on: what was between its steps is gone.
-pub(super) fn is_interrupted(work: &Unfinished) -> bool {
-    let is_session = matches!(work.invocation.role, Role::Sequence | Role::Composition);
-    is_session && (work.started.is_some() || work.invocation.cause.is_some())
+/// Runs one from where it stands.
+pub(super) async fn resume(controller: &Arc<Controller>, session: Session, unfinished: Unfinished) {
+    let work = Work::handed_back(controller, session, unfinished);
+    if work.invocation.role == Role::Sequence {
+        sequence::run(work, 0).await;
+    } else {
+        conductor::run(work, None, Counts::default()).await;
+    }
 }
 
-/// Runs one that never began. Any other ends with the steps that it took; those that are sessions themselves must have
-/// their records by now.
-pub(super) async fn resume(controller: &Arc<Controller>, session: Session, unfinished: Unfinished) {
-    let interrupted = is_interrupted(&unfinished);
-    let invocation = unfinished.invocation;
-    let work = Work::reopened(controller, invocation.clone(), session);
-    if interrupted {
-        let steps = steps(controller, &invocation).await;
-        end(work, &steps, Outcome::WhiskError, error_text::INTERRUPTED);
-        return;
-    }
-    if invocation.role == Role::Sequence {
-        sequence::ticket(work).await;
-        return;
-    }
-    let found = match address(&invocation) {
-        Some(address) => controller.entities.resolve_action(&address).await,
+/// The conductor of a composition as it is now, or the end of a composition that has none.
+pub(super) async fn action(work: &Work) -> Result<Arc<ResolvedAction>, (Outcome, &'static str)> {
+    let found = match address(&work.invocation) {
+        Some(address) => work.controller.entities.resolve_action(&address).await,
         None => Err(LoadError::Missing),
     };
-    match found {
-        Ok(action) => {
-            conductor::ticket(work, action).await;
-        }
-        Err(LoadError::Missing) => end(work, &[], Outcome::ApplicationError, error_text::ACTION_GONE),
-        Err(_) => end(work, &[], Outcome::WhiskError, error_text::ACTION_NOT_FETCHED),
+    found.map_err(|error| match error {
+        LoadError::Missing => (Outcome::ApplicationError, error_text::ACTION_GONE),
+        _ => (Outcome::WhiskError, error_text::ACTION_NOT_FETCHED),
+    })
+}
+
+/// Ends one of which nobody knows how far it came.
+pub(super) async fn interrupted(work: Work) -> Arc<Activation> {
+    end(work, Outcome::WhiskError, error_text::INTERRUPTED).await
+}
+
+/// Ends one with the steps that have their records.
+pub(super) async fn end(work: Work, outcome: Outcome, text: &str) -> Arc<Activation> {
+    let steps = steps(&work.controller, &work.invocation).await;
+    let begun = steps.first().map_or(work.invocation.accepted_at, |first| first.start);
+    let mut ledger = Ledger::begin(begun);
+    for step in &steps {
+        ledger.ended(step);
     }
+    work.finish(ledger.close(Response::error(outcome, text), clock::now())).await
 }
 
 /// Where the action was invoked: through its binding, if it was reached through one.
@@ -77,13 +82,4 @@ async fn steps(controller: &Controller, invocation: &Invocation) -> Vec<Arc<Acti
     });
     steps.sort_unstable_by_key(|step| step.activation_id);
     steps
-}
-
-fn end(work: Work, steps: &[Arc<Activation>], outcome: Outcome, text: &str) {
-    let begun = steps.first().map_or(work.invocation.accepted_at, |first| first.start);
-    let mut ledger = Ledger::begin(begun);
-    for step in steps {
-        ledger.ended(step);
-    }
-    work.finish(ledger.close(Response::error(outcome, text), clock::now()));
 }

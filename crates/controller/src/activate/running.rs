@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use chasen_entity::Activation;
-use chasen_spi::Ticket;
+use chasen_spi::{Position, Ticket};
 
 use crate::throttle::Permit;
 
@@ -18,6 +18,11 @@ pub(crate) struct Running {
 impl Running {
     pub(crate) fn new(ticket: Ticket, permit: Permit) -> Self {
         Self { ticket: Some(ticket), permit: Some(permit) }
+    }
+
+    /// How far the log must be safe before anybody is told that it was accepted.
+    pub(crate) fn position(&self) -> Position {
+        self.ticket.as_ref().map_or(Position(0), Ticket::position)
     }
 }
 

@@ -8,11 +8,11 @@ use chasen_entity::{Activation, ActivationId, FullyQualifiedName, RawJson, Role}
 use chasen_spi::{BoxFuture, Rejection, Ticket};
 use futures_util::future::join_all;
 
-use self::state::{Component, Effect, Event, State, step};
-use super::Request;
+use self::state::{Component, Effect, Event, Running, State, step};
 use super::conductor::{self, Counts};
-use super::session::{Step, Work};
+use super::session::{Begun, NextStep, Standing, Step, Work, unless_cancelled};
 use super::sort::Sort;
+use super::{Request, resume};
 use crate::clock;
 use crate::controller::Controller;
 use crate::entities::{ActionAddress, LoadError, ResolvedAction};
@@ -23,37 +23,45 @@ pub(super) fn begin(
     request: Request,
 ) -> Result<(ActivationId, Ticket), Rejection> {
     let work = Work::open(controller, request, Role::Sequence)?;
-    Ok((work.id(), ticket(work)))
+    let (id, position) = (work.id(), work.position());
+    let run = run(work, 0);
+    Ok((id, Ticket::new(position, Box::pin(async move { run.await.0 }))))
 }
 
-/// The work of a sequence that nothing lies around.
-pub(super) fn ticket(work: Work) -> Ticket {
-    let payload = work.invocation.arguments.clone();
-    let position = work.position();
-    let run = run(work, payload, 0);
-    Ticket::new(position, Box::pin(async move { run.await.0 }))
-}
-
-/// Runs a sequence to its record. `count` is how many actions the sequences around it have run; the result's counts
-/// on from there.
-pub(super) fn run(work: Work, payload: RawJson, count: u32) -> BoxFuture<(Arc<Activation>, u32)> {
+/// Runs a sequence to its record, from where it stands. `count` is how many actions the sequences around it have run;
+/// the result's counts on from there.
+pub(super) fn run(work: Work, count: u32) -> BoxFuture<(Arc<Activation>, u32)> {
     Box::pin(async move {
-        work.started();
         let actions = look_up(&work.controller, &work.invocation.action.exec.components).await;
         let components = actions.iter().map(component).collect();
-        let mut state = State::New { limit: work.controller.config.sequence_length, count };
-        let mut event = Event::Begin(components, payload);
+        let (mut state, mut effect, mut noted) = match work.standing::<Running>() {
+            Standing::New => {
+                let state = State::New { limit: work.controller.config.sequence_length, count };
+                let begin = Event::Begin(components, work.invocation.arguments.clone());
+                let (state, effect) = step(state, begin, clock::now());
+                (state, effect, None)
+            }
+            Standing::Noted(note) => {
+                let (state, effect) = note.state.go_on(components, note.payload);
+                (state, Some(effect), Some(NextStep { id: note.step, may_have_begun: true }))
+            }
+            Standing::Unknown => return (resume::interrupted(work).await, count),
+        };
+        let mut cancelled = work.cancelled();
+        let mut is_first = noted.is_none();
         loop {
-            let (next, effect) = step(state, event, clock::now());
-            state = next;
-            event = match effect {
-                Some(Effect::Run { component, payload, count }) => match actions.get(component) {
-                    Some(Ok(action)) => run_component(&work, action.clone(), payload, count).await,
-                    _ => Event::Failed,
-                },
-                Some(Effect::Finish(ending, count)) => return (work.finish(ending), count),
-                None => Event::Failed,
+            let event = match (&state, effect) {
+                (State::Running(running), Some(Effect::Run { component, payload, count })) => {
+                    let next = noted.take().unwrap_or_else(|| work.note(running, &payload, is_first));
+                    is_first = false;
+                    let action = actions.get(component).and_then(|found| found.as_ref().ok());
+                    let taken = run_component(&work, next, action, payload, count);
+                    taken_event(unless_cancelled(&work, &mut cancelled, next.id, taken).await)
+                }
+                (_, Some(Effect::Finish(ending, count))) => return (work.finish(ending).await, count),
+                _ => Event::Failed,
             };
+            (state, effect) = step(state, event, clock::now());
         }
     })
 }
@@ -78,22 +86,38 @@ fn component(found: &Result<Arc<ResolvedAction>, LoadError>) -> Component {
     }
 }
 
-async fn run_component(work: &Work, action: Arc<ResolvedAction>, payload: RawJson, count: u32) -> Event {
-    let taken = match Sort::of(&action) {
-        Sort::Action => work.run_action(action, payload, count).await,
-        Sort::Sequence => {
-            work.run_session(action, Role::Sequence, |nested| run(nested, payload, count)).await
+async fn run_component(
+    work: &Work,
+    next: NextStep,
+    action: Option<&Arc<ResolvedAction>>,
+    payload: RawJson,
+    count: u32,
+) -> Step<u32> {
+    let found = action.map(|action| (action, Sort::of(action)));
+    match work.begin(next, found, payload).await {
+        Ok(Begun::Action(ticket, most)) => Work::wait(next.id, ticket, most, count).await,
+        Ok(Begun::Ended(record)) => {
+            let inside =
+                if found.is_some_and(|(_, sort)| sort == Sort::Sequence) { record.logs.len() } else { 0 };
+            Step::Ended(record, count.saturating_add(u32::try_from(inside).unwrap_or(u32::MAX)))
         }
-        Sort::Composition => {
-            let conductor = action.clone();
-            let counts = Counts::default();
-            let run = |nested| conductor::run(nested, conductor, payload, counts);
-            work.run_session(action, Role::Composition, run).await.counted(count)
+        Ok(Begun::Session(nested)) if nested.invocation.role == Role::Sequence => {
+            work.run_inside(run(nested, count)).await
         }
-    };
-    match taken {
+        Ok(Begun::Session(nested)) => {
+            let conductor = action.cloned();
+            work.run_inside(conductor::run(nested, conductor, Counts::default())).await.counted(count)
+        }
+        Err(step) => step,
+    }
+}
+
+fn taken_event(step: Step<u32>) -> Event {
+    match step {
         Step::Ended(record, count) => Event::Ended(record, count),
         Step::Late(id) => Event::Late(id),
+        Step::Lost(id) => Event::Lost(id),
+        Step::Cancelled(id) => Event::Cancelled(id),
         Step::TooFar => Event::TooFar,
         Step::Failed => Event::Failed,
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use chasen_entity::Invocation;
-use chasen_spi::{Invoke, Rejection, Session, Ticket};
+use chasen_spi::{Invoke, Position, Rejection, Session, Ticket};
 
 /// See the module. Steps of work that is under way pass a closed door, and so does work of an earlier life.
 pub(crate) struct Switch {
@@ -28,10 +28,21 @@ impl Switch {
         self.door.invoke(invocation)
     }
 
+    /// See [`Invoke::schedule`].
+    pub(crate) fn schedule(&self, invocation: Arc<Invocation>) -> Result<Position, Rejection> {
+        self.pass(&invocation)?;
+        self.door.schedule(invocation)
+    }
+
     /// See [`Invoke::open`].
     pub(crate) fn open(&self, invocation: Arc<Invocation>) -> Result<Session, Rejection> {
         self.pass(&invocation)?;
         self.door.open(invocation)
+    }
+
+    /// The door for what an operator does not close: waiting, looking, cancelling, going on.
+    pub(crate) fn under_way(&self) -> &dyn Invoke {
+        &*self.door
     }
 
     fn pass(&self, invocation: &Invocation) -> Result<(), Rejection> {

@@ -163,6 +163,35 @@ impl ApiError {
         Self { activation: Some(id), ..Self::refusal(StatusCode::GATEWAY_TIMEOUT, text) }
     }
 
+    /// 422: it is understood and cannot be done.
+    pub(crate) fn unprocessable(text: &'static str) -> Self {
+        Self::refusal(StatusCode::UNPROCESSABLE_ENTITY, text)
+    }
+
+    /// 405: the activation has ended; its record can be read.
+    pub(crate) fn has_ended(id: ActivationId) -> Self {
+        let refusal = Self::refusal(StatusCode::METHOD_NOT_ALLOWED, error_text::has_ended(id));
+        Self { allowed: Some("GET"), ..refusal }
+    }
+
+    /// 500: it was begun, and nobody knows how it ended.
+    pub(crate) fn interrupted() -> Self {
+        Self::refusal(StatusCode::INTERNAL_SERVER_ERROR, error_text::INTERRUPTED)
+    }
+
+    /// 503: an activation was accepted and may be lost with the machine.
+    pub(crate) fn not_known_safe(id: ActivationId, why: &Rejection) -> Self {
+        let refusal = Self::refusal(StatusCode::SERVICE_UNAVAILABLE, error_text::not_known_safe(id));
+        let retry_after = Some(RETRY_UNAVAILABLE);
+        Self { activation: Some(id), cause: Some(why.to_string()), retry_after, ..refusal }
+    }
+
+    /// 503: a bounded thing of this request's kind is full.
+    pub(crate) fn busy(text: &'static str) -> Self {
+        let refusal = Self::refusal(StatusCode::SERVICE_UNAVAILABLE, text);
+        Self { retry_after: Some(RETRY_UNAVAILABLE), ..refusal }
+    }
+
     /// 503: a bounded thing is full.
     pub(crate) fn overloaded() -> Self {
         Self {
@@ -189,6 +218,12 @@ impl ApiError {
     /// True if it is about who calls, not about what is asked.
     pub(crate) fn is_unauthorized(&self) -> bool {
         self.status == StatusCode::UNAUTHORIZED
+    }
+
+    /// True if the credentials that came are nobody's.
+    pub(crate) fn is_wrong_guess(&self) -> bool {
+        self.is_unauthorized()
+            && (self.text == error_text::BAD_CREDENTIALS || self.text == error_text::WRONG_ADMIN)
     }
 
     /// What the operator should know, if anything.
@@ -292,16 +327,20 @@ impl From<LockError> for ApiError {
 /// A platform that takes no work is a 503, whoever is to blame; an action that has all it asks for is a 429.
 impl From<Rejection> for ApiError {
     fn from(rejection: Rejection) -> Self {
+        let text = match rejection {
+            Rejection::NotRecorded(_) => error_text::NOT_RECORDED,
+            _ => error_text::UNAVAILABLE,
+        };
         let cause = match rejection {
             Rejection::Overloaded => return Self::overloaded(),
-            Rejection::OverOwnLimit { .. } => {
+            Rejection::OverOwnLimit { .. } | Rejection::TooManyPending { .. } => {
                 return Self::throttled(rejection.to_string(), RETRY_OVER_OWN_LIMIT);
             }
             Rejection::Draining => None,
             Rejection::NotRecorded(_) | Rejection::NoDomain(_) => Some(rejection.to_string()),
         };
         let retry_after = rejection.retry().then_some(RETRY_UNAVAILABLE);
-        let refusal = Self::refusal(StatusCode::SERVICE_UNAVAILABLE, error_text::UNAVAILABLE);
+        let refusal = Self::refusal(StatusCode::SERVICE_UNAVAILABLE, text);
         Self { cause, retry_after, ..refusal }
     }
 }
@@ -329,7 +368,7 @@ mod tests {
                 "Too many concurrent requests in flight (count: 9, allowed: 2).",
             ),
             (ApiError::from(Rejection::Draining), 503, error_text::UNAVAILABLE),
-            (ApiError::from(Rejection::NotRecorded(unavailable())), 503, error_text::UNAVAILABLE),
+            (ApiError::from(Rejection::NotRecorded(unavailable())), 503, error_text::NOT_RECORDED),
             (ApiError::from(Rejection::NoDomain("k".to_owned())), 503, error_text::UNAVAILABLE),
         ] {
             assert_eq!((error.status.as_u16(), error.text()), (status, text));

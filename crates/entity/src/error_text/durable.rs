@@ -3,8 +3,7 @@
 use crate::ActivationId;
 
 /// 503: nothing that must be recorded is accepted at the moment.
-pub const NOT_RECORDED: &str =
-    "The activation cannot be recorded safely at the moment and was not accepted: nothing runs. Try again later.";
+pub const NOT_RECORDED: &str = "The activation cannot be recorded safely at the moment and was not accepted: nothing runs. Try again later.";
 
 /// 503: accepted, and its record may be lost with the machine.
 #[must_use]
@@ -27,8 +26,7 @@ pub fn bad_key(most: usize) -> String {
 }
 
 /// 422: a key of a client stands for another request.
-pub const KEY_OF_ANOTHER_REQUEST: &str =
-    "The Idempotency-Key was used for another action, trigger or body within the last 24 hours. Use a new key.";
+pub const KEY_OF_ANOTHER_REQUEST: &str = "The Idempotency-Key was used for another action, trigger or body within the last 24 hours. Use a new key.";
 
 /// 503: too many requests with keys at once.
 pub const TOO_MANY_KEYS: &str = "Too many requests with an Idempotency-Key are under way, try again later.";
@@ -55,8 +53,7 @@ pub fn time_out_of_range(most_days: u64) -> String {
 pub const DELAY_AND_AT: &str = "Use either 'delay' or 'at', not both.";
 
 /// 400: nobody can wait for what runs later.
-pub const DUE_AND_BLOCKING: &str =
-    "An invocation with 'delay' or 'at' cannot be blocking: leave 'blocking=true' out and ask for the record later.";
+pub const DUE_AND_BLOCKING: &str = "An invocation with 'delay' or 'at' cannot be blocking: leave 'blocking=true' out and ask for the record later.";
 
 /// 400: a status that lists cannot be asked for.
 #[must_use]

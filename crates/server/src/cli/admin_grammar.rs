@@ -221,6 +221,18 @@ pub(super) struct LimitFlags {
     #[arg(long, value_name = "202|504")]
     #[serde(skip_serializing_if = "Option::is_none")]
     blocking_timeout_status: Option<u16>,
+    /// What accepted activations outlive: the process, or a power cut too
+    #[arg(long, value_name = "memory|synced")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    durability: Option<String>,
+    /// Keep arguments with records, so that activations can be replayed
+    #[arg(long, value_name = "true|false")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    keep_parameters: Option<bool>,
+    /// Earlier versions of each action that are kept, 100 at most
+    #[arg(long, value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kept_versions: Option<u32>,
 }
 
 #[derive(Debug, Subcommand)]

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use chasen_docker::PullPolicy;
 use chasen_entity::manifest::parse_duration_millis;
-use chasen_entity::{ByteSize, SchedulingPolicy, StoreLevel};
+use chasen_entity::{ByteSize, Durability, SchedulingPolicy, StoreLevel};
 use chasen_telemetry::log::Format;
 
 /// Longest duration that a setting can have: far beyond use, near enough to be added to any clock.
@@ -144,6 +144,20 @@ impl Value for Vec<String> {
 }
 
 impl Value for SchedulingPolicy {
+    fn expected() -> String {
+        Self::ALL.map(Self::as_str).join(" or ")
+    }
+
+    fn read(text: &str) -> Option<Self> {
+        Self::parse(text)
+    }
+
+    fn print(&self) -> String {
+        self.as_str().to_owned()
+    }
+}
+
+impl Value for Durability {
     fn expected() -> String {
         Self::ALL.map(Self::as_str).join(" or ")
     }

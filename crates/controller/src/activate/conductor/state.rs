@@ -5,20 +5,32 @@ use std::sync::Arc;
 use chasen_entity::{
     Activation, ActivationId, EntityName, FullyQualifiedName, Millis, Outcome, RawJson, Response, error_text,
 };
+use serde::{Deserialize, Serialize};
 
 use super::answer::{Answer, next_input};
 use crate::activate::ledger::{Ending, Ledger};
 use crate::activate::sort::Sort;
 
 /// What a composition and the compositions in it have run.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(in crate::activate) struct Counts {
     pub(super) components: u32,
     pub(super) conductors: u32,
 }
 
+impl Counts {
+    /// With those of a composition that took so many steps: its conductor and its components in turns.
+    pub(super) fn with_steps(self, steps: usize) -> Self {
+        let steps = u32::try_from(steps).unwrap_or(u32::MAX);
+        Self {
+            components: self.components.saturating_add(steps / 2),
+            conductors: self.conductors.saturating_add(steps.div_ceil(2)),
+        }
+    }
+}
+
 /// What holds for all of a composition.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Frame {
     /// Namespace of the caller, which short names lie in.
     pub(super) namespace: EntityName,
@@ -26,8 +38,8 @@ pub(super) struct Frame {
     pub(super) limit: u32,
 }
 
-/// Where a composition stands.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Where a composition stands. Noted before its conductor or a component runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum State {
     New(Frame, Counts),
     /// The conductor runs.
@@ -40,13 +52,14 @@ pub(super) enum State {
     /// A component runs; what the conductor wants back with its result.
     Component {
         running: Running,
+        name: FullyQualifiedName,
         state: Option<RawJson>,
     },
     Ended,
 }
 
 /// See [`State`].
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Running {
     frame: Frame,
     counts: Counts,
@@ -54,7 +67,7 @@ pub(super) struct Running {
 }
 
 /// What the conductor asked for.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Next {
     name: FullyQualifiedName,
     payload: RawJson,
@@ -76,6 +89,10 @@ pub(super) enum Event {
     Ended(Arc<Activation>, Counts),
     /// What ran took longer than is waited for.
     Late(ActivationId),
+    /// What ran ended in an earlier life of the node, and nobody knows how.
+    Lost(ActivationId),
+    /// Somebody wants it to end; what ran ends, too.
+    Cancelled(Option<ActivationId>),
     /// What was to run would lie too deep, or be one too many.
     TooFar,
     /// What was to run could not be run.
@@ -102,7 +119,7 @@ pub(super) fn step(state: State, event: Event, now: Millis) -> (State, Option<Ef
             Running { frame, counts, ledger: Ledger::begin(now) }.conduct(payload, now)
         }
         (State::Conducting(running), Event::Ended(record, counts)) => running.conducted(&record, counts, now),
-        (State::Component { running, state }, Event::Ended(record, counts)) => {
+        (State::Component { running, state, .. }, Event::Ended(record, counts)) => {
             let mut running = Running { counts, ..running };
             running.ledger.ended(&record);
             running.conduct(next_input(record.response.result.as_ref(), state.as_ref()), now)
@@ -114,7 +131,7 @@ pub(super) fn step(state: State, event: Event, now: Millis) -> (State, Option<Ef
         (State::Finding { running, next }, Event::NotEntitled) => {
             running.tell(&error_text::action_not_entitled(&next.name), next.state.as_ref(), now)
         }
-        (State::Component { running, state }, Event::TooFar) => {
+        (State::Component { running, state, .. }, Event::TooFar) => {
             running.tell(error_text::COMPOSITION_TOO_LONG, state.as_ref(), now)
         }
         (State::Conducting(running), Event::TooFar) => {
@@ -123,6 +140,21 @@ pub(super) fn step(state: State, event: Event, now: Millis) -> (State, Option<Ef
         (State::Conducting(mut running) | State::Component { mut running, .. }, Event::Late(id)) => {
             running.ledger.begun_only(id);
             running.fail(Outcome::WhiskError, &error_text::composition_late(id), now)
+        }
+        (State::Conducting(mut running) | State::Component { mut running, .. }, Event::Lost(id)) => {
+            running.ledger.begun_only(id);
+            running.fail(Outcome::WhiskError, error_text::INTERRUPTED, now)
+        }
+        (
+            State::Conducting(mut running)
+            | State::Component { mut running, .. }
+            | State::Finding { mut running, .. },
+            Event::Cancelled(id),
+        ) => {
+            if let Some(id) = id {
+                running.ledger.begun_only(id);
+            }
+            running.fail(Outcome::ApplicationError, error_text::CANCELLED, now)
         }
         (
             State::Conducting(running) | State::Component { running, .. } | State::Finding { running, .. },
@@ -133,6 +165,23 @@ pub(super) fn step(state: State, event: Event, now: Millis) -> (State, Option<Ef
 }
 
 impl State {
+    /// What is to be done with this payload where it stands; nothing where nothing runs.
+    pub(super) fn go_on(&self, payload: RawJson) -> Option<Effect> {
+        match self {
+            Self::Conducting(running) => Some(Effect::Conduct(payload, running.counts)),
+            Self::Component { running, .. } => Some(Effect::Run(payload, running.counts)),
+            Self::New(..) | Self::Finding { .. } | Self::Ended => None,
+        }
+    }
+
+    /// The component that runs.
+    pub(super) fn component(&self) -> Option<&FullyQualifiedName> {
+        match self {
+            Self::Component { name, .. } => Some(name),
+            _ => None,
+        }
+    }
+
     /// Bytes that wait for the end of a component.
     pub(super) fn held(&self) -> usize {
         match self {
@@ -176,7 +225,7 @@ impl Running {
         // A composition in this one counts by its own steps.
         self.counts.components += u32::from(sort != Sort::Composition);
         let effect = Effect::Run(next.payload, self.counts);
-        (State::Component { running: self, state: next.state }, Some(effect))
+        (State::Component { running: self, name: next.name, state: next.state }, Some(effect))
     }
 
     /// Lets the conductor decide what becomes of a problem.

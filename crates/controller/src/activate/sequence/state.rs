@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use chasen_entity::json::JsonType;
 use chasen_entity::{Activation, ActivationId, Millis, Outcome, RawJson, Response, error_text};
+use serde::{Deserialize, Serialize};
 
 use crate::activate::ledger::{Ending, Ledger};
 use crate::activate::sort::Sort;
@@ -30,11 +31,13 @@ pub(super) enum State {
     Ended,
 }
 
-/// See [`State`].
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// See [`State`]. Noted before each of its components runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Running {
     limit: u32,
     count: u32,
+    /// As they were found when it began, or went on after a crash.
+    #[serde(skip)]
     components: Vec<Component>,
     /// The component that runs.
     at: usize,
@@ -50,6 +53,10 @@ pub(super) enum Event {
     Ended(Arc<Activation>, u32),
     /// Its component took longer than is waited for.
     Late(ActivationId),
+    /// Its component ended in an earlier life of the node, and nobody knows how.
+    Lost(ActivationId),
+    /// Somebody wants it to end; the component that ran ends, too.
+    Cancelled(Option<ActivationId>),
     /// Its component would lie too deep, or be one too many.
     TooFar,
     /// Its component could not be run.
@@ -85,6 +92,16 @@ pub(super) fn step(state: State, event: Event, now: Millis) -> (State, Option<Ef
                 running.ledger.begun_only(id);
                 running.fail(Outcome::WhiskError, &error_text::component_late(id), now)
             }
+            Event::Lost(id) => {
+                running.ledger.begun_only(id);
+                running.fail(Outcome::WhiskError, error_text::INTERRUPTED, now)
+            }
+            Event::Cancelled(id) => {
+                if let Some(id) = id {
+                    running.ledger.begun_only(id);
+                }
+                running.fail(Outcome::ApplicationError, error_text::CANCELLED, now)
+            }
             Event::TooFar => running.fail(Outcome::ApplicationError, error_text::SEQUENCE_TOO_LONG, now),
             Event::Failed => running.fail(Outcome::WhiskError, error_text::SEQUENCE_FAILED, now),
             Event::Begin(..) => (State::Running(running), None),
@@ -94,6 +111,12 @@ pub(super) fn step(state: State, event: Event, now: Millis) -> (State, Option<Ef
 }
 
 impl Running {
+    /// Goes on where it stood, and what is to be done there with this payload.
+    pub(super) fn go_on(self, components: Vec<Component>, payload: RawJson) -> (State, Effect) {
+        let effect = Effect::Run { component: self.at, payload, count: self.count };
+        (State::Running(Self { components, ..self }), effect)
+    }
+
     fn next(mut self, payload: RawJson, now: Millis) -> (State, Option<Effect>) {
         let Some(component) = self.components.get(self.at) else {
             return self.fail(Outcome::WhiskError, error_text::SEQUENCE_FAILED, now);

@@ -1,17 +1,22 @@
 //! Invoking an action: charge, read, resolve, begin, wait.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use chasen_entity::json::JsonType;
-use chasen_entity::{Activation, Outcome, RawJson, TimeoutStatus, error_text};
-use chasen_spi::Privilege;
+use chasen_entity::{Activation, Durability, Millis, Outcome, RawJson, TimeoutStatus, error_text};
+use chasen_spi::{BoxFuture, Position, Privilege};
 use http::StatusCode;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 
-use crate::activate::{Sort, admission};
+use crate::activate::{self, Running, Sort, admission};
+use crate::api::wishes;
 use crate::call::Call;
 use crate::clock;
+use crate::controller::Controller;
 use crate::entities::ActionAddress;
+use crate::keys::{Earlier, Keyed, Once};
+use crate::throttle::Permit;
 use crate::wire::body::{self, RequestBody};
 use crate::wire::error::ApiError;
 use crate::wire::reply::Reply;
@@ -39,12 +44,41 @@ pub(crate) async fn invoke(
     let action = admission::prepare(controller, &caller.identity, &address, &payload).await?;
     // The logs of an action are collected after its answer; those of a session are the ids of its steps.
     let with_logs = Sort::of(&action) != Sort::Action;
-    let request = call.activation(action, payload, options.blocking);
-    let (id, running) = admission::start(controller, request, permit)?;
-    if !options.blocking {
-        drop(running);
-        return call.accepted(id);
-    }
+    let keyed = wishes::key(call.headers)?.map(|key| {
+        let what = format!("action {}", address.qualified());
+        Keyed::new(key, &what, payload.as_str())
+    });
+    let durability = call.durability(options.blocking, options.durability);
+    let usual = call.activation(action, payload, options.blocking);
+    let request = activate::Request { durability, due: options.due, ..usual };
+    let (id, running) = match keyed {
+        None => {
+            let id = request.id;
+            let (position, running) = accept(controller, request, permit)?;
+            let Some(running) = told_of(running, options.blocking) else {
+                admission::committed(controller, id, durability, position).await?;
+                return call.accepted(id);
+            };
+            (id, running)
+        }
+        Some(keyed) => {
+            let accept = |id| {
+                let (position, running) = accept(controller, activate::Request { id, ..request }, permit)?;
+                Ok((position, told_of(running, options.blocking)))
+            };
+            match controller.keys.once(call, keyed, durability, accept).await? {
+                Once::New(id, Some(running)) => (id, running),
+                Once::New(id, None) => return call.accepted(id),
+                Once::Earlier(id, earlier) => match earlier {
+                    Earlier::UnderWay(end) if options.blocking => (id, end),
+                    Earlier::Ended(record) if options.blocking => {
+                        return finished(call, &record, options.result_only, with_logs);
+                    }
+                    _ => return call.accepted(id),
+                },
+            }
+        }
+    };
     match tokio::time::timeout(options.wait, running).await {
         Ok(record) => finished(call, &record, options.result_only, with_logs),
         Err(_) => match options.timeout_status {
@@ -54,12 +88,33 @@ pub(crate) async fn invoke(
     }
 }
 
+/// Begins what is due, and has the scheduler keep what is not. Gives how far the log must be safe before anybody is told,
+/// and what runs already.
+fn accept(
+    controller: &Arc<Controller>,
+    request: activate::Request,
+    permit: Permit,
+) -> Result<(Position, Option<Running>), ApiError> {
+    if request.due.is_some() {
+        return Ok((activate::schedule(controller, request)?, None));
+    }
+    let (_, running) = admission::start(controller, request, permit)?;
+    Ok((running.position(), Some(running)))
+}
+
+/// What a blocking call waits for; everything else goes on in the background from here.
+fn told_of(running: Option<Running>, blocking: bool) -> Option<BoxFuture<Arc<Activation>>> {
+    running.filter(|_| blocking).map(|running| Box::pin(running) as BoxFuture<_>)
+}
+
 /// How the call is to be answered.
 struct Options {
     blocking: bool,
     result_only: bool,
     wait: Duration,
     timeout_status: TimeoutStatus,
+    durability: Option<Durability>,
+    due: Option<Millis>,
 }
 
 impl Options {
@@ -76,7 +131,10 @@ impl Options {
         let asked = timeout_status(call.headers)?;
         let usual = call.caller.identity.limits.blocking_timeout_status;
         let timeout_status = asked.or(usual).unwrap_or_default();
-        Ok(Self { blocking, result_only, wait: Duration::from_millis(wait), timeout_status })
+        let durability = wishes::durability(call.headers)?;
+        let due = wishes::due(call, blocking)?;
+        let wait = Duration::from_millis(wait);
+        Ok(Self { blocking, result_only, wait, timeout_status, durability, due })
     }
 }
 

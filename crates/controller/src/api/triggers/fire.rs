@@ -1,6 +1,6 @@
 //! Firing a trigger: charge, read, look whether a rule waits for it, begin. The rules react afterwards.
 
-use chasen_entity::{FullyQualifiedName, Parameter, Parameters};
+use chasen_entity::{ActivationId, FullyQualifiedName, Parameter, Parameters};
 use chasen_spi::Privilege;
 use http::StatusCode;
 use http::header::{
@@ -8,8 +8,11 @@ use http::header::{
 };
 
 use super::TRIGGERS;
+use crate::activate::admission;
 use crate::activate::fire::{self, Fire};
+use crate::api::wishes::{self, DURABILITY};
 use crate::call::{Call, EXTRA_LOGGING};
+use crate::keys::{Keyed, Once};
 use crate::wire::body::{self, RequestBody};
 use crate::wire::error::ApiError;
 use crate::wire::headers;
@@ -18,13 +21,14 @@ use crate::wire::reply::{Cors, Reply};
 /// The argument that tells an action of the request that fired.
 const HEADERS: &str = "__ow_headers";
 /// What an action is not told: secrets of the caller, and what is about the body or meant for the platform.
-const WITHHELD: [HeaderName; 7] = [
+const WITHHELD: [HeaderName; 8] = [
     AUTHORIZATION,
     PROXY_AUTHORIZATION,
     CONTENT_TYPE,
     CONTENT_LENGTH,
     TRANSFER_ENCODING,
     EXTRA_LOGGING,
+    DURABILITY,
     HeaderName::from_static("timeout-access"),
 ];
 
@@ -54,6 +58,18 @@ pub(crate) async fn fire(
         init: false,
         encryption: None,
     });
-    let fire = Fire { beneath, trigger, revision, payload };
-    call.accepted(fire::begin(call, fire)?)
+    let durability = call.durability(false, wishes::durability(call.headers)?);
+    let keyed =
+        wishes::key(call.headers)?.map(|key| Keyed::new(key, &format!("trigger {name}"), payload.as_str()));
+    let fire = |id| fire::begin(call, Fire { id, beneath, trigger, revision, payload, durability });
+    let Some(keyed) = keyed else {
+        let id = ActivationId::generate();
+        let position = fire(id)?;
+        admission::committed(controller, id, durability, position).await?;
+        return call.accepted(id);
+    };
+    let fire = |id| Ok((fire(id)?, ()));
+    match controller.keys.once(call, keyed, durability, fire).await? {
+        Once::New(id, ()) | Once::Earlier(id, _) => call.accepted(id),
+    }
 }
