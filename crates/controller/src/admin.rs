@@ -25,7 +25,7 @@ pub use self::credentials::AdminCredentials;
 pub use self::error::AdminError;
 pub(crate) use self::routes::route;
 use crate::controller::Controller;
-use crate::wire::server::Door;
+use crate::wire::server::{Door, Entrance};
 
 /// What the operator's door is made of.
 pub struct Admin {
@@ -58,6 +58,8 @@ impl Controller {
         admin: Arc<Admin>,
         shutdown: impl Future<Output = ()>,
     ) {
-        self.listen(listener, Door::Admin(admin), None, shutdown).await;
+        let per_source = self.config.max_connections_per_address;
+        let entrance = Entrance { door: Door::Admin(admin), per_source, tls: None };
+        self.listen(listener, entrance, shutdown).await;
     }
 }

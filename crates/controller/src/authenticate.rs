@@ -144,6 +144,13 @@ fn refused() -> ApiError {
     ApiError::rejection(StatusCode::UNAUTHORIZED, error_text::BAD_CREDENTIALS)
 }
 
+/// True if the headers bring what could be a key.
+pub(crate) fn has_key(headers: &HeaderMap) -> bool {
+    let mut decoded = [0; MAX_ENCODED];
+    let presented = credentials(headers, &mut decoded).ok();
+    presented.and_then(|text| std::str::from_utf8(text).ok()).and_then(AuthKey::parse).is_some()
+}
+
 /// Decodes the credentials of a request: `uuid:key`, unchecked.
 pub(crate) fn credentials<'a>(
     headers: &HeaderMap,

@@ -14,12 +14,14 @@ mod message;
 mod transcode;
 mod vanity;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use chasen_entity::{RawJson, TransactionId, error_text};
 use chasen_spi::Privilege;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use tokio::time::Instant;
 
 use self::address::Extension;
 pub(crate) use self::address::WebAddress;
@@ -29,7 +31,7 @@ use self::export::Export;
 pub(crate) use self::vanity::path;
 use crate::activate::{self, admission};
 use crate::aside;
-use crate::authenticate::Caller;
+use crate::authenticate::{Caller, has_key};
 use crate::call::Call;
 use crate::clock;
 use crate::controller::Controller;
@@ -49,7 +51,7 @@ pub(crate) async fn serve(
     transaction_id: &TransactionId,
 ) -> Result<Reply, ApiError> {
     let arrived = clock::now();
-    let visitor = visitor(controller, &head.headers).await.map_err(ApiError::in_web)?;
+    let visitor = visitor(controller, &head.headers, body.peer()).await.map_err(ApiError::in_web)?;
     let caller = owner(controller, &address).await.map_err(ApiError::in_web)?;
     let query = Query(head.uri.query().unwrap_or_default());
     // The request goes on as a call of the namespace's owner, whoever sent it.
@@ -85,11 +87,22 @@ pub(crate) async fn serve(
     run(call, Run { action, arguments, permit, extension: address.extension, cors }).await
 }
 
-/// Who calls, if its credentials are good; without them a web action is called by nobody in particular.
-async fn visitor(controller: &Controller, headers: &HeaderMap) -> Result<Option<Caller>, ApiError> {
+/// Who calls, if its credentials are good; without them a web action is called by nobody in particular. Credentials
+/// that could be a key of the platform are a guess like any other; an action may have its own ones.
+async fn visitor(
+    controller: &Controller,
+    headers: &HeaderMap,
+    peer: IpAddr,
+) -> Result<Option<Caller>, ApiError> {
+    let begun = Instant::now();
     match controller.identities.authenticate(headers, &controller.throttles).await {
         Ok(caller) => Ok(Some(caller)),
-        Err(error) if error.is_unauthorized() => Ok(None),
+        Err(error) if error.is_unauthorized() => {
+            if error.is_wrong_guess() && has_key(headers) {
+                controller.guesses.hold_back(peer, headers, begun).await;
+            }
+            Ok(None)
+        }
         Err(error) => Err(error),
     }
 }

@@ -4,6 +4,7 @@ pub(crate) mod admission;
 pub(crate) mod body;
 pub(crate) mod connection;
 pub(crate) mod error;
+mod handshake;
 pub(crate) mod headers;
 pub(crate) mod media;
 pub(crate) mod memory;

@@ -1,6 +1,7 @@
 //! Request bodies: bounded in size, in time, and in the memory that all of them hold together.
 
 use std::borrow::Cow;
+use std::net::IpAddr;
 
 use bytes::Bytes;
 use chasen_entity::json::{self, JsonType};
@@ -42,9 +43,19 @@ impl<'a> RequestBody<'a> {
         Self { ended: incoming.is_end_stream(), late: false, incoming, activity }
     }
 
+    /// The address that it comes from.
+    pub(crate) fn peer(&self) -> IpAddr {
+        self.activity.peer()
+    }
+
     /// True if the request said that it has none.
     pub(crate) fn is_absent(&self) -> bool {
         self.ended
+    }
+
+    /// True if its length is known before it comes: there is none, or the request says it.
+    pub(crate) fn has_length(&self) -> bool {
+        self.ended || self.incoming.size_hint().exact().is_some()
     }
 
     /// Bytes that it will have at least.

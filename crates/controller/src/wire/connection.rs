@@ -2,24 +2,30 @@
 //!
 //! A connection is *idle* (between requests, or taking a response), *reading a head*, or *busy* (a request is being
 //! served, which has bounds of its own). The phase is a word that the stream and the service write and that one
-//! lazily re-armed timer per connection reads: a request costs no timer operation.
+//! lazily re-armed timer per connection reads: a request costs no timer operation. Whoever takes a response slowly
+//! is idle until it has taken enough: bytes buy time at [`SLOWEST`], no more.
 
 use std::io;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use futures_util::task::AtomicWaker;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 
 /// Longest time that a closing connection is read from, so that the answer is not lost to a reset.
 const LINGER: Duration = Duration::from_secs(5);
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Phase {
+/// Bytes of a response that a client must take in a second, on the whole.
+const SLOWEST: u64 = 4 * 1024;
+
+/// The order is that in which connections make room for others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Phase {
     Idle,
     Head,
     Busy,
@@ -28,21 +34,60 @@ enum Phase {
 /// Phase of a connection and since when, shared by its stream, its service and its watchdog.
 #[derive(Debug)]
 pub(crate) struct Activity {
+    /// The other end.
+    peer: IpAddr,
     opened: Instant,
     /// Milliseconds since `opened`, then two bits of phase.
     word: AtomicU64,
     unread_body: AtomicBool,
     last: AtomicBool,
+    evicted: AtomicBool,
+    waker: AtomicWaker,
 }
 
 impl Activity {
-    pub(crate) fn new() -> Arc<Self> {
+    pub(crate) fn new(peer: IpAddr) -> Arc<Self> {
         Arc::new(Self {
+            peer,
             opened: Instant::now(),
             word: AtomicU64::new(0),
             unread_body: AtomicBool::new(false),
             last: AtomicBool::new(false),
+            evicted: AtomicBool::new(false),
+            waker: AtomicWaker::new(),
         })
+    }
+
+    /// The address of the other end.
+    pub(crate) fn peer(&self) -> IpAddr {
+        self.peer
+    }
+
+    /// Asks the connection to make room for another one; it stays if a request has come meanwhile.
+    pub(crate) fn evict(&self) {
+        self.evicted.store(true, Ordering::Release);
+        self.waker.wake();
+    }
+
+    /// True if it was asked to make room and nobody is served on it. While somebody is, the question is forgotten.
+    pub(crate) fn is_evicted(&self) -> bool {
+        let asked = self.evicted.load(Ordering::Acquire);
+        let stays = asked && self.silence().is_none();
+        if stays {
+            self.evicted.store(false, Ordering::Release);
+        }
+        asked && !stays
+    }
+
+    /// Ready once the connection was asked to make room; else whoever polls is woken when it is.
+    pub(crate) fn poll_evicted(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.waker.register(cx.waker());
+        if self.is_evicted() { Poll::Ready(()) } else { Poll::Pending }
+    }
+
+    /// Since when nobody is served; `None` while somebody is.
+    pub(crate) fn silence(&self) -> Option<(Phase, Instant)> {
+        Some(self.get()).filter(|(phase, _)| *phase != Phase::Busy)
     }
 
     /// A request is being served.
@@ -75,9 +120,11 @@ impl Activity {
         }
     }
 
-    fn sent(&self) {
-        if self.get().0 == Phase::Idle {
-            self.set(Phase::Idle);
+    fn sent(&self, bytes: usize) {
+        let (phase, since) = self.get();
+        if phase == Phase::Idle {
+            let bought = Duration::from_millis((bytes as u64).saturating_mul(1000) / SLOWEST);
+            self.set_at(Phase::Idle, (since + bought).min(Instant::now()));
         }
     }
 
@@ -102,13 +149,18 @@ impl Activity {
     }
 
     fn set(&self, phase: Phase) {
-        self.word.store(crate::clock::millis(self.opened.elapsed()) << 2 | phase as u64, Ordering::Relaxed);
+        self.set_at(phase, Instant::now());
+    }
+
+    fn set_at(&self, phase: Phase, since: Instant) {
+        let since = crate::clock::millis(since.saturating_duration_since(self.opened));
+        self.word.store(since << 2 | phase as u64, Ordering::Relaxed);
     }
 }
 
 /// A stream that reports its activity, and that reads on for a moment when it is closed over an unread body.
-pub(crate) struct WatchedStream {
-    stream: TcpStream,
+pub(crate) struct WatchedStream<S> {
+    stream: S,
     activity: Arc<Activity>,
     closing: Closing,
 }
@@ -118,13 +170,13 @@ enum Closing {
     Lingering(Pin<Box<Sleep>>),
 }
 
-impl WatchedStream {
-    pub(crate) fn new(stream: TcpStream, activity: Arc<Activity>) -> Self {
+impl<S> WatchedStream<S> {
+    pub(crate) fn new(stream: S, activity: Arc<Activity>) -> Self {
         Self { stream, activity, closing: Closing::Open }
     }
 }
 
-impl AsyncRead for WatchedStream {
+impl<S: AsyncRead + Unpin> AsyncRead for WatchedStream<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -139,11 +191,11 @@ impl AsyncRead for WatchedStream {
     }
 }
 
-impl AsyncWrite for WatchedStream {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for WatchedStream<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let poll = Pin::new(&mut self.stream).poll_write(cx, buf);
-        if poll.is_ready() {
-            self.activity.sent();
+        if let Poll::Ready(Ok(bytes)) = poll {
+            self.activity.sent(bytes);
         }
         poll
     }
@@ -154,8 +206,8 @@ impl AsyncWrite for WatchedStream {
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let poll = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
-        if poll.is_ready() {
-            self.activity.sent();
+        if let Poll::Ready(Ok(bytes)) = poll {
+            self.activity.sent(bytes);
         }
         poll
     }
@@ -199,7 +251,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn phases_have_their_deadlines() {
-        let activity = Activity::new();
+        let activity = Activity::new(IpAddr::from([127, 0, 0, 1]));
         let start = Instant::now();
         assert_eq!(activity.deadline(HEAD, IDLE), Some(start + IDLE));
         tokio::time::advance(Duration::from_secs(1)).await;
@@ -215,12 +267,25 @@ mod tests {
         activity.received();
         assert_eq!(activity.deadline(HEAD, IDLE), None);
         activity.end();
-        tokio::time::advance(Duration::from_secs(1)).await;
-        activity.sent();
-        assert_eq!(
-            activity.deadline(HEAD, IDLE),
-            Some(start + Duration::from_secs(3) + IDLE),
-            "a taken byte does"
-        );
+        tokio::time::advance(Duration::from_secs(10)).await;
+        let (ended, second) = (start + Duration::from_secs(2), Duration::from_secs(1));
+        activity.sent(1);
+        assert_eq!(activity.deadline(HEAD, IDLE), Some(ended + IDLE), "nor does a byte");
+        activity.sent(4096);
+        assert_eq!(activity.deadline(HEAD, IDLE), Some(ended + second + IDLE), "what is taken does");
+        activity.sent(1 << 20);
+        assert_eq!(activity.deadline(HEAD, IDLE), Some(Instant::now() + IDLE), "but not in advance");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_is_served_is_not_asked_to_go() {
+        let activity = Activity::new(IpAddr::from([127, 0, 0, 1]));
+        assert!(!activity.is_evicted());
+        activity.evict();
+        assert!(activity.is_evicted());
+        activity.begin();
+        assert!(!activity.is_evicted());
+        activity.end();
+        assert!(!activity.is_evicted(), "the question is forgotten");
     }
 }

@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::future::poll_fn;
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,16 +12,20 @@ use std::time::Duration;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::server::TlsStream;
 
 use crate::admin::Admin;
 use crate::controller::Controller;
-use crate::wire::admission::{Admission, Place};
+use crate::wire::admission::{Admission, Place, Source};
 use crate::wire::connection::{Activity, WatchedStream};
-use crate::wire::service;
+use crate::wire::{handshake, service};
 
 /// Pause after a failed accept, which means that the process or the machine is out of something.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -36,6 +41,16 @@ pub(crate) enum Door {
     Admin(Arc<Admin>),
 }
 
+/// How a listener lets in.
+#[derive(Clone)]
+pub(crate) struct Entrance {
+    pub(crate) door: Door,
+    /// Connections that one source may have open.
+    pub(crate) per_source: usize,
+    /// What handshakes are made with; plain HTTP without.
+    pub(crate) tls: Option<TlsAcceptor>,
+}
+
 /// Tells connections to end after the request in hand.
 #[derive(Default)]
 struct Drain {
@@ -48,24 +63,40 @@ impl Controller {
     /// when every request in hand has its response. Dropping the future cuts everything. Bounding the drain is the
     /// caller's choice: wrap the call in a timeout from the moment of the shutdown.
     pub async fn serve(self: Arc<Self>, listener: TcpListener, shutdown: impl Future<Output = ()>) {
-        self.listen(listener, Door::Api, None, shutdown).await;
+        let entrance = self.api_entrance(None);
+        self.listen(listener, entrance, shutdown).await;
+    }
+
+    /// The same over TLS. Handshakes are bounded in time and count as connections.
+    pub async fn serve_tls(
+        self: Arc<Self>,
+        listener: TcpListener,
+        tls: Arc<ServerConfig>,
+        shutdown: impl Future<Output = ()>,
+    ) {
+        let entrance = self.api_entrance(Some(tls.into()));
+        self.listen(listener, entrance, shutdown).await;
     }
 
     /// The same for the listener that sandboxes reach, where one address is one tenant's code and gets no more than
     /// its share of connections.
     pub async fn serve_sandboxes(self: Arc<Self>, listener: TcpListener, shutdown: impl Future<Output = ()>) {
-        let per_address = Some(self.config.max_connections_per_sandbox);
-        self.listen(listener, Door::Api, per_address, shutdown).await;
+        let per_source = self.config.max_connections_per_sandbox;
+        let entrance = Entrance { door: Door::Api, per_source, tls: None };
+        self.listen(listener, entrance, shutdown).await;
+    }
+
+    fn api_entrance(&self, tls: Option<TlsAcceptor>) -> Entrance {
+        Entrance { door: Door::Api, per_source: self.config.max_connections_per_address, tls }
     }
 
     pub(crate) async fn listen(
         self: Arc<Self>,
         listener: TcpListener,
-        door: Door,
-        per_address: Option<usize>,
+        entrance: Entrance,
         shutdown: impl Future<Output = ()>,
     ) {
-        let admission = Admission::new(self.config.max_connections, per_address);
+        let admission = Admission::new(self.config.max_connections, entrance.per_source);
         let drain = Arc::new(Drain::default());
         let mut shutdown = pin!(shutdown);
         let mut connections = JoinSet::new();
@@ -73,8 +104,8 @@ impl Controller {
             tokio::select! {
                 () = &mut shutdown => break,
                 Some(ended) = connections.join_next() => report(ended),
-                (stream, place) = accept(&listener, &admission) => {
-                    connections.spawn(connection(self.clone(), door.clone(), stream, place, drain.clone()));
+                accepted = accept(&listener, &admission) => {
+                    connections.spawn(connection(self.clone(), entrance.clone(), accepted, drain.clone()));
                 }
             }
         }
@@ -87,14 +118,20 @@ impl Controller {
     }
 }
 
-/// The next connection that there is room for.
-async fn accept(listener: &TcpListener, admission: &Admission) -> (TcpStream, Place) {
+/// A connection that there is room for.
+struct Accepted {
+    stream: TcpStream,
+    activity: Arc<Activity>,
+    place: Place,
+}
+
+/// The next one.
+async fn accept(listener: &TcpListener, admission: &Admission) -> Accepted {
     loop {
-        let permit = admission.room().await;
         match listener.accept().await {
             Ok((stream, peer)) => {
-                if let Some(place) = admission.admit(permit, peer.ip()) {
-                    return (stream, place);
+                if let Some(accepted) = admit(stream, peer, admission).await {
+                    return accepted;
                 }
                 tracing::debug!(address = %peer.ip(), "a connection too many was closed");
             }
@@ -106,6 +143,13 @@ async fn accept(listener: &TcpListener, admission: &Admission) -> (TcpStream, Pl
     }
 }
 
+async fn admit(stream: TcpStream, peer: SocketAddr, admission: &Admission) -> Option<Accepted> {
+    let activity = Activity::new(peer.ip());
+    let mut place = admission.admit(Source::of(peer.ip()), activity.clone())?;
+    admission.settle(&mut place).await;
+    Some(Accepted { stream, activity, place })
+}
+
 fn report(ended: Result<(), JoinError>) {
     if let Err(error) = ended
         && error.is_panic()
@@ -114,16 +158,51 @@ fn report(ended: Result<(), JoinError>) {
     }
 }
 
-async fn connection(
-    controller: Arc<Controller>,
-    door: Door,
-    stream: TcpStream,
-    place: Place,
-    drain: Arc<Drain>,
-) {
+/// One connection from its handshake to its end.
+async fn connection(controller: Arc<Controller>, entrance: Entrance, accepted: Accepted, drain: Arc<Drain>) {
+    let Accepted { stream, activity, place } = accepted;
+    // Held to the end.
+    let _place = place;
     // Answers are small and awaited: never held back for more. A failure means the peer is gone already.
     let _ = stream.set_nodelay(true);
-    let activity = Activity::new();
+    match &entrance.tls {
+        None => requests(controller, entrance.door, stream, activity, drain).await,
+        Some(tls) => {
+            if let Some(stream) = shaken(&controller, tls, stream, &activity, &drain).await {
+                requests(controller, entrance.door, stream, activity, drain).await;
+            }
+        }
+    }
+}
+
+/// The stream after its handshake, unless that fails, or has to make room, or the node stops.
+async fn shaken(
+    controller: &Controller,
+    tls: &TlsAcceptor,
+    stream: TcpStream,
+    activity: &Activity,
+    drain: &Drain,
+) -> Option<TlsStream<TcpStream>> {
+    let mut told = pin!(drain.told.notified());
+    told.as_mut().enable();
+    if drain.began.load(Ordering::Acquire) {
+        return None;
+    }
+    tokio::select! {
+        shaken = handshake::shake(tls, stream, controller.config.handshake_timeout) => shaken,
+        () = poll_fn(|cx| activity.poll_evicted(cx)) => None,
+        () = told => None,
+    }
+}
+
+/// The requests of a connection.
+async fn requests<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
+    controller: Arc<Controller>,
+    door: Door,
+    stream: S,
+    activity: Arc<Activity>,
+    drain: Arc<Drain>,
+) {
     let (head, idle) = (controller.config.header_timeout, controller.config.idle_timeout);
     let io = TokioIo::new(WatchedStream::new(stream, activity.clone()));
     let service = service_fn(|request| {
@@ -159,6 +238,9 @@ async fn connection(
                 }
             }
         }
+        if activity.poll_evicted(cx).is_ready() {
+            return Poll::Ready(());
+        }
         while watchdog.as_mut().poll(cx).is_ready() {
             let now = Instant::now();
             match activity.deadline(head, idle) {
@@ -171,5 +253,4 @@ async fn connection(
         Poll::Pending
     })
     .await;
-    drop(place);
 }

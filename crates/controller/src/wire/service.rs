@@ -6,10 +6,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 use chasen_entity::{TransactionId, error_text};
 use futures_util::FutureExt;
-use http::header::{CONNECTION, HeaderValue};
-use http::{Method, Request, Response, StatusCode};
+use http::header::{CONNECTION, HOST, HeaderValue, TRANSFER_ENCODING};
+use http::request::Parts;
+use http::{Method, Request, Response, StatusCode, Version};
 use http_body_util::Full;
 use hyper::body::Incoming;
+use tokio::time::Instant;
 
 use crate::controller::Controller;
 use crate::wire::body::RequestBody;
@@ -26,6 +28,7 @@ pub(crate) async fn respond(
     request: Request<Incoming>,
     activity: &Activity,
 ) -> Response<Full<Bytes>> {
+    let arrived = Instant::now();
     let (head, incoming) = request.into_parts();
     let body = RequestBody::new(incoming, activity);
     let sent_id = head.headers.get(REQUEST_ID).and_then(|value| value.to_str().ok());
@@ -41,6 +44,11 @@ pub(crate) async fn respond(
         tracing::error!(%transaction_id, method = %head.method, "a handler panicked");
         Err(ApiError::internal())
     });
+    if let Err(error) = &result
+        && error.is_wrong_guess()
+    {
+        controller.guesses.hold_back(activity.peer(), &head.headers, arrived).await;
+    }
     if let Err(error) = &result
         && let Some(cause) = error.cause()
     {
@@ -64,11 +72,7 @@ pub(crate) async fn respond(
 }
 
 /// What is refused before a request is looked at.
-fn check_protocol(
-    controller: &Controller,
-    head: &http::request::Parts,
-    body: &RequestBody<'_>,
-) -> Result<(), ApiError> {
+fn check_protocol(controller: &Controller, head: &Parts, body: &RequestBody<'_>) -> Result<(), ApiError> {
     let bounds = &controller.config;
     let target = head.uri.path_and_query().map_or(0, |target| target.as_str().len());
     if target > bounds.max_uri {
@@ -84,7 +88,36 @@ fn check_protocol(
     if body.announced() > bounds.max_entity.as_bytes() {
         return Err(ApiError::protocol(StatusCode::BAD_REQUEST, error_text::REQUEST_TOO_LARGE));
     }
+    if !body.has_length() && !is_plainly_chunked(head) {
+        return Err(ApiError::protocol(StatusCode::NOT_IMPLEMENTED, error_text::UNKNOWN_TRANSFER_CODING));
+    }
+    if !is_host_clear(head) {
+        return Err(ApiError::protocol(StatusCode::BAD_REQUEST, error_text::HOST_UNCLEAR));
+    }
     Ok(())
+}
+
+/// True if there is one transfer coding, `chunked`: of others it cannot be said where the body ends, and whoever
+/// stands in front may think otherwise.
+fn is_plainly_chunked(head: &Parts) -> bool {
+    let mut codings = head.headers.get_all(TRANSFER_ENCODING).iter();
+    let first = codings.next().is_some_and(|coding| coding.as_bytes().eq_ignore_ascii_case(b"chunked"));
+    first && codings.next().is_none()
+}
+
+/// True if it is beyond doubt which host is meant.
+fn is_host_clear(head: &Parts) -> bool {
+    let mut hosts = head.headers.get_all(HOST).iter();
+    let (first, second) = (hosts.next(), hosts.next());
+    let same = |host: &HeaderValue| {
+        let target = head.uri.authority();
+        target.is_none_or(|target| target.as_str().as_bytes().eq_ignore_ascii_case(host.as_bytes()))
+    };
+    match (first, second) {
+        (None, _) => head.version != Version::HTTP_11,
+        (Some(host), None) => same(host),
+        (Some(_), Some(_)) => false,
+    }
 }
 
 fn is_known(method: &Method) -> bool {

@@ -16,6 +16,7 @@ mod caches;
 mod client;
 mod compositions;
 mod connections;
+mod doors;
 mod entitlement;
 mod fires;
 mod gated_store;
