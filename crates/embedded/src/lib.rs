@@ -18,6 +18,7 @@
 mod activations;
 mod attachments;
 mod background;
+pub mod backup;
 mod database;
 mod dead_letters;
 mod embedded;

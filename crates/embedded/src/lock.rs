@@ -96,6 +96,21 @@ impl Drop for NodeLock {
     }
 }
 
+/// Who holds a folder at the moment, if somebody does. Changes nothing.
+pub(crate) fn holder_of(folder: &Path) -> Result<Option<Holder>, OpenError> {
+    let path = folder.join(FILE);
+    let file = match File::open(&path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(OpenError::io("open the lock file", &path)(error)),
+    };
+    match file.try_lock() {
+        Ok(()) => Ok(None),
+        Err(TryLockError::WouldBlock) => Ok(Some(holder(&path))),
+        Err(TryLockError::Error(error)) => Err(OpenError::io("lock", &path)(error)),
+    }
+}
+
 fn holder(path: &Path) -> Holder {
     let read = || fs::read_to_string(path).map(|text| Holder::parse(&text)).unwrap_or_default();
     let first = read();

@@ -1,6 +1,7 @@
 //! The key of a node: seals the secrets that lie in its data folder.
 //!
-//! 32 random bytes in `node.key`, readable by the owner alone, made at the first start. Sealing is AES-256-GCM
+//! 32 random bytes in `node.key`, readable by the owner alone, made at the first start ([`KeyFile`], which parameters have
+//! one of, too). Sealing is AES-256-GCM
 //! with a random nonce in front; the context (whose secret it is) is authenticated with it.
 
 use std::fs;
@@ -11,17 +12,66 @@ use aes_gcm::aead::{Aead, KeyInit, Payload};
 use aes_gcm::{Aes256Gcm, Nonce};
 use sha2::{Digest, Sha256};
 
-use crate::{OpenError, files};
+use crate::{OpenError, files, subjects};
 
 /// Name of the key's file.
-const FILE: &str = "node.key";
+pub(crate) const FILE: &str = "node.key";
 const KEY_BYTES: usize = 32;
 const NONCE_BYTES: usize = 12;
+
+/// A file with a key, as it lies in a data folder. Never printed.
+pub(crate) struct KeyFile {
+    /// Where it lies.
+    pub(crate) file: PathBuf,
+    /// What is in it.
+    pub(crate) bytes: [u8; KEY_BYTES],
+}
+
+impl KeyFile {
+    /// Reads a key, making it if there is none and nothing is known to be locked with one (`is_used`, which is asked only
+    /// then). Safe against another process doing the same.
+    pub(crate) fn open(
+        folder: &Path,
+        name: &str,
+        is_used: impl FnOnce() -> Result<bool, OpenError>,
+    ) -> Result<Self, OpenError> {
+        let file = folder.join(name);
+        let mut found = Self::read(&file)?;
+        if found.is_none() && is_used()? {
+            // It may have been made, and used, between the two questions.
+            found = Self::read(&file)?;
+            if found.is_none() {
+                return Err(OpenError::MissingKey { file });
+            }
+        }
+        let bytes = match found {
+            Some(bytes) => bytes,
+            None => create(folder, name, &file).map_err(OpenError::io("create the key", &file))?,
+        };
+        let bytes = bytes.try_into().map_err(|_| OpenError::WrongKey { file: file.clone() })?;
+        Ok(Self { file, bytes })
+    }
+
+    /// The bytes of a key's file, if it is there.
+    pub(crate) fn read(file: &Path) -> Result<Option<Vec<u8>>, OpenError> {
+        match fs::read(file) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(OpenError::io("read the key", file)(error)),
+        }
+    }
+
+    /// Tells keys apart without giving them away.
+    pub(crate) fn fingerprint(&self) -> i64 {
+        let digest = Sha256::digest(self.bytes);
+        i64::from_be_bytes(digest.first_chunk().copied().unwrap_or_default())
+    }
+}
 
 /// The key, ready for use. Never printed.
 pub(crate) struct NodeKey {
     cipher: Aes256Gcm,
-    fingerprint: [u8; 8],
+    fingerprint: i64,
     file: PathBuf,
 }
 
@@ -37,26 +87,18 @@ pub(crate) enum SealError {
 }
 
 impl NodeKey {
-    /// Reads the folder's key, making it if there is none. Safe against another process doing the same.
+    /// Reads the folder's key, or makes it.
     pub(crate) fn open(folder: &Path) -> Result<Self, OpenError> {
-        let file = folder.join(FILE);
-        let bytes = match fs::read(&file) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                create(folder, &file).map_err(OpenError::io("create the key", &file))?
-            }
-            Err(error) => return Err(OpenError::io("read the key", &file)(error)),
-        };
-        let cipher =
-            Aes256Gcm::new_from_slice(&bytes).map_err(|_| OpenError::WrongKey { file: file.clone() })?;
-        let digest = Sha256::digest(&bytes);
-        let fingerprint = digest.first_chunk().copied().unwrap_or_default();
-        Ok(Self { cipher, fingerprint, file })
+        let is_used = || Ok(subjects::fingerprint(folder, subjects::NODE_KEY)?.is_some());
+        let key = KeyFile::open(folder, FILE, is_used)?;
+        let fingerprint = key.fingerprint();
+        let cipher = Aes256Gcm::new(&key.bytes.into());
+        Ok(Self { cipher, fingerprint, file: key.file })
     }
 
     /// Tells keys apart without giving them away.
     pub(crate) fn fingerprint(&self) -> i64 {
-        i64::from_be_bytes(self.fingerprint)
+        self.fingerprint
     }
 
     /// Where the key lies.
@@ -83,10 +125,10 @@ impl NodeKey {
 }
 
 /// Writes a new key beside its place and links it in, so that of two makers one wins and both read the same.
-fn create(folder: &Path, file: &Path) -> io::Result<Vec<u8>> {
+fn create(folder: &Path, name: &str, file: &Path) -> io::Result<Vec<u8>> {
     let mut key = vec![0u8; KEY_BYTES];
     getrandom::fill(&mut key).map_err(io::Error::from)?;
-    let draft = folder.join(format!("{FILE}.{}", std::process::id()));
+    let draft = folder.join(format!("{name}.{}", std::process::id()));
     files::remove(&draft)?;
     let mut written = files::private().create_new(true).open(&draft)?;
     written.write_all(&key)?;

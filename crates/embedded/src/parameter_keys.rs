@@ -3,6 +3,10 @@
 //! A locked value is base64 of: length of the nonce (four bytes, big-endian), nonce, AES-GCM cipher text of the
 //! value's compact JSON, tag of 16 bytes. Nonces are random: 12 bytes for `aes-128`, 128 bytes for `aes-256`. Any
 //! configured key unlocks, whichever is the current one, so keys can be changed while old values stay.
+//!
+//! Where nobody configures anything, values are locked with a key of 32 bytes that the node makes itself and keeps in
+//! `parameters.key`, in the form of `aes-256` under the name `aes-256-node`. That lock is transparent: it guards what lies
+//! on the disk and in copies of it, and clients see nothing of it.
 
 use std::fmt;
 
@@ -17,14 +21,20 @@ use chasen_spi::{LockError, ParameterLock};
 
 const AES_128: &str = "aes-128";
 const AES_256: &str = "aes-256";
+/// The algorithm of the node's own key.
+const AES_256_NODE: &str = "aes-256-node";
+/// What the setting calls it.
+const NODE: &str = "node";
+/// Name of the node's own key's file.
+pub(crate) const FILE: &str = "parameters.key";
 /// Bytes in front of the nonce.
 const PREFIX: usize = 4;
 
 /// What parameters are locked with. Keys are base64; an empty one is none.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct ParameterKeysConfig {
-    /// What new values are locked with: `aes-128` or `aes-256`, in upper or lower case. Everything else, and one without
-    /// its key, leaves them open.
+    /// What new values are locked with: `node`, `aes-128` or `aes-256`, in upper or lower case. Everything else, and one
+    /// without its key, leaves them open.
     pub current: String,
     /// 16 bytes.
     pub aes_128: Option<String>,
@@ -53,6 +63,7 @@ pub struct ParameterKeys {
     current: Option<&'static str>,
     aes_128: Option<AesGcm<Aes128, U12>>,
     aes_256: Option<AesGcm<Aes256, U128>>,
+    node: Option<AesGcm<Aes256, U128>>,
 }
 
 impl fmt::Debug for ParameterKeys {
@@ -62,7 +73,8 @@ impl fmt::Debug for ParameterKeys {
 }
 
 impl ParameterKeys {
-    /// Takes the keys.
+    /// Takes the keys of the configuration; the node's own is [`Embedded::parameter_keys`](crate::Embedded::parameter_keys)'
+    /// to add.
     pub fn new(config: &ParameterKeysConfig) -> Result<Self, ParameterKeyError> {
         let aes_128: Option<AesGcm<Aes128, U12>> = cipher(AES_128, config.aes_128.as_deref())?;
         let aes_256: Option<AesGcm<Aes256, U128>> = cipher(AES_256, config.aes_256.as_deref())?;
@@ -71,7 +83,14 @@ impl ParameterKeys {
             AES_256 if aes_256.is_some() => Some(AES_256),
             _ => None,
         };
-        Ok(Self { current, aes_128, aes_256 })
+        Ok(Self { current, aes_128, aes_256, node: None })
+    }
+
+    /// The keys with the node's own beside those of this configuration.
+    pub(crate) fn with_node(self, key: &[u8; 32], config: &ParameterKeysConfig) -> Self {
+        let is_current = config.current.eq_ignore_ascii_case(NODE);
+        let current = if is_current { Some(AES_256_NODE) } else { self.current };
+        Self { current, node: Some(AesGcm::new(key.into())), ..self }
     }
 
     /// What new values are locked with; `None` if they stay open.
@@ -84,9 +103,10 @@ impl ParameterKeys {
 impl ParameterLock for ParameterKeys {
     fn lock(&self, value: &RawJson) -> Result<Option<(&'static str, RawJson)>, LockError> {
         let value = value.clone().compact();
-        let blob = match (self.current, &self.aes_128, &self.aes_256) {
-            (Some(AES_128), Some(cipher), _) => lock(AES_128, cipher, value.as_str())?,
-            (Some(AES_256), _, Some(cipher)) => lock(AES_256, cipher, value.as_str())?,
+        let blob = match (self.current, &self.aes_128, &self.aes_256, &self.node) {
+            (Some(AES_128), Some(cipher), ..) => lock(AES_128, cipher, value.as_str())?,
+            (Some(AES_256), _, Some(cipher), _) => lock(AES_256, cipher, value.as_str())?,
+            (Some(AES_256_NODE), .., Some(cipher)) => lock(AES_256_NODE, cipher, value.as_str())?,
             _ => return Ok(None),
         };
         Ok(self.current.map(|algorithm| (algorithm, RawJson::from_value(&STANDARD.encode(blob)))))
@@ -96,12 +116,17 @@ impl ParameterLock for ParameterKeys {
         let unreadable = |reason| LockError::Unreadable { algorithm: algorithm.to_owned(), reason };
         let blob = value.read::<String>().ok().and_then(|text| STANDARD.decode(text).ok());
         let blob = || blob.as_deref().ok_or("it is not base64");
-        let text = match (algorithm, &self.aes_128, &self.aes_256) {
-            (AES_128, Some(cipher), _) => blob().and_then(|blob| unlock(cipher, blob)),
-            (AES_256, _, Some(cipher)) => blob().and_then(|blob| unlock(cipher, blob)),
+        let text = match (algorithm, &self.aes_128, &self.aes_256, &self.node) {
+            (AES_128, Some(cipher), ..) => blob().and_then(|blob| unlock(cipher, blob)),
+            (AES_256, _, Some(cipher), _) => blob().and_then(|blob| unlock(cipher, blob)),
+            (AES_256_NODE, .., Some(cipher)) => blob().and_then(|blob| unlock(cipher, blob)),
             _ => return Err(LockError::NoKey(algorithm.to_owned())),
         };
         RawJson::parse(&text.map_err(unreadable)?).map_err(|_| unreadable("it is not JSON"))
+    }
+
+    fn is_transparent(&self, algorithm: &str) -> bool {
+        algorithm == AES_256_NODE
     }
 }
 
@@ -173,6 +198,31 @@ mod tests {
         match outcome {
             Err(LockError::Unreadable { reason, .. }) => reason,
             other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_node_s_own_key_is_used_unless_another_one_is_wanted() {
+        let value = RawJson::parse(PLAIN.as_bytes()).unwrap();
+        for (current, aes_256, algorithm) in [
+            ("node", None, Some(AES_256_NODE)),
+            ("NODE", Some(KEY_256), Some(AES_256_NODE)),
+            ("aes-256", Some(KEY_256), Some(AES_256)),
+            ("aes-256", None, None),
+            ("off", None, None),
+        ] {
+            let config = ParameterKeysConfig {
+                current: current.to_owned(),
+                aes_256: aes_256.map(str::to_owned),
+                ..ParameterKeysConfig::default()
+            };
+            let keys = ParameterKeys::new(&config).unwrap().with_node(&[7; 32], &config);
+            assert_eq!(keys.current(), algorithm, "{current}");
+            let Some((name, locked)) = keys.lock(&value).unwrap() else { continue };
+            assert_eq!(keys.unlock(name, &locked).unwrap(), value.clone().compact());
+            assert_eq!(keys.is_transparent(name), name == AES_256_NODE);
+            let other = ParameterKeys::new(&config).unwrap().with_node(&[8; 32], &config);
+            assert_eq!(other.unlock(name, &locked).is_ok(), name == AES_256);
         }
     }
 

@@ -20,7 +20,8 @@ use sha2::{Digest, Sha256};
 use crate::background::Background;
 use crate::database::Database;
 use crate::entities::{self, count_up};
-use crate::node_key::NodeKey;
+use crate::node_key::{KeyFile, NodeKey};
+use crate::parameter_keys::FILE as PARAMETER_KEY_FILE;
 use crate::sqlite::{self, integer, store_error, unsigned};
 use crate::{OpenError, files};
 
@@ -29,7 +30,9 @@ pub(crate) const FILE: &str = "entities.db";
 /// Counter that every write of this store moves.
 const GENERATION: &str = "subject-generation";
 /// Which key the secrets were sealed with.
-const FINGERPRINT: &str = "key-fingerprint";
+pub(crate) const NODE_KEY: &str = "key-fingerprint";
+/// Which key parameters are locked with that nobody has given one for.
+pub(crate) const PARAMETER_KEY: &str = "parameter-key-fingerprint";
 /// How often changes by other processes are looked for; they are promised within a second.
 const POLL: Duration = Duration::from_millis(500);
 
@@ -172,17 +175,50 @@ fn watch(connection: Connection, generation: Arc<AtomicU64>) -> Result<Backgroun
 pub(crate) fn open_database(data_dir: &Path, key: &NodeKey) -> Result<Arc<Database>, OpenError> {
     let path = data_dir.join(FILE);
     let connection = sqlite::open(&path, entities::MIGRATIONS)?;
+    require_key(&connection, &path, NODE_KEY, key.fingerprint(), key.file())?;
+    Database::serve(&path, connection, "entities-write")
+}
+
+/// Opens the key of a data folder that parameters are locked with where nobody has given one; makes it if there is none.
+/// The folder's database must have been opened before.
+pub(crate) fn open_parameter_key(data_dir: &Path) -> Result<KeyFile, OpenError> {
+    let is_used = || Ok(fingerprint(data_dir, PARAMETER_KEY)?.is_some());
+    let key = KeyFile::open(data_dir, PARAMETER_KEY_FILE, is_used)?;
+    let path = data_dir.join(FILE);
+    let connection = sqlite::open(&path, entities::MIGRATIONS)?;
+    require_key(&connection, &path, PARAMETER_KEY, key.fingerprint(), &key.file)?;
+    Ok(key)
+}
+
+/// Leaves a key's fingerprint in the database, or compares it with the one that is there.
+fn require_key(
+    connection: &Connection,
+    path: &Path,
+    name: &str,
+    fingerprint: i64,
+    file: &Path,
+) -> Result<(), OpenError> {
     let stored: i64 = connection
         .query_row(
             "INSERT INTO counters VALUES (?1, ?2) ON CONFLICT DO UPDATE SET value = value RETURNING value",
-            params![FINGERPRINT, key.fingerprint()],
+            params![name, fingerprint],
             |row| row.get(0),
         )
-        .map_err(|error| OpenError::Store { file: path.clone(), source: store_error(error) })?;
-    if stored != key.fingerprint() {
-        return Err(OpenError::WrongKey { file: key.file().to_owned() });
+        .map_err(|error| OpenError::Store { file: path.to_owned(), source: store_error(error) })?;
+    if stored == fingerprint { Ok(()) } else { Err(OpenError::WrongKey { file: file.to_owned() }) }
+}
+
+/// Fingerprint of the key of this name that secrets in the folder were sealed with; `None` if none were.
+pub(crate) fn fingerprint(data_dir: &Path, name: &str) -> Result<Option<i64>, OpenError> {
+    let path = data_dir.join(FILE);
+    if !path.exists() {
+        return Ok(None);
     }
-    Database::serve(&path, connection, "entities-write")
+    let connection = sqlite::open(&path, entities::MIGRATIONS)?;
+    connection
+        .query_row("SELECT value FROM counters WHERE name = ?1", [name], |row| row.get(0))
+        .optional()
+        .map_err(|error| OpenError::Store { file: path, source: store_error(error) })
 }
 
 fn counter(connection: &Connection, name: &str) -> Result<u64, StoreError> {
@@ -356,6 +392,21 @@ fn limits(connection: &Connection, namespace: &str) -> Result<Option<UserLimits>
         })
     };
     body.map(read).transpose()
+}
+
+/// Subjects whose keys this key does not open.
+pub(crate) fn unreadable(connection: &Connection, key: &NodeKey) -> Result<Vec<String>, StoreError> {
+    let mut statement = connection
+        .prepare("SELECT subject, name, uuid, sealed_key FROM subject_namespaces ORDER BY subject, position")
+        .map_err(store_error)?;
+    let rows = statement.query_map([], Owned::read).map_err(store_error)?;
+    let mut found = Vec::new();
+    for row in rows {
+        let owned = row.map_err(store_error)?;
+        let subject = owned.subject.clone();
+        found.extend(owned.open(key).is_err().then_some(subject));
+    }
+    Ok(found)
 }
 
 fn subject_name(text: &str) -> Result<Subject, StoreError> {

@@ -9,7 +9,7 @@
 
 pub(crate) mod catalog;
 mod listing;
-mod records;
+pub(crate) mod records;
 mod segment;
 pub(crate) mod tail;
 mod tally;

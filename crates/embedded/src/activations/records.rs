@@ -10,7 +10,7 @@ use super::tally;
 use crate::sqlite::{Migrations, integer, unsigned};
 
 /// Schema of a file.
-pub(super) const MIGRATIONS: Migrations = &["
+pub(crate) const MIGRATIONS: Migrations = &["
     CREATE TABLE records (
         id BLOB NOT NULL UNIQUE, namespace TEXT NOT NULL, name TEXT NOT NULL, start INTEGER NOT NULL, body BLOB NOT NULL
     );
