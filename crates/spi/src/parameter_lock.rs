@@ -1,4 +1,5 @@
-//! Parameters at rest: values locked with a key of the platform's, unlocked just before a function gets them.
+//! Parameters at rest: values locked with a key of the platform's, unlocked just before a function gets them, and, where
+//! the lock is transparent, before anybody is shown them.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -13,6 +14,11 @@ pub trait ParameterLock: Send + Sync {
 
     /// The value that was locked with this algorithm.
     fn unlock(&self, algorithm: &str, value: &RawJson) -> Result<RawJson, LockError>;
+
+    /// True for an algorithm that clients learn nothing of: they see and send open values only.
+    fn is_transparent(&self, _algorithm: &str) -> bool {
+        false
+    }
 }
 
 /// Why a value cannot be locked or unlocked. Says nothing about the value.
@@ -58,6 +64,34 @@ pub fn lock_all(lock: &dyn ParameterLock, parameters: Parameters) -> Result<Para
             }
             None => parameter,
         }),
+    };
+    parameters.into_iter().map(one).collect()
+}
+
+/// The parameters as clients may see them: values of transparent algorithms are open. One that cannot be opened is `null`,
+/// with its algorithm beside it.
+pub fn open_transparent(lock: &dyn ParameterLock, parameters: Parameters) -> Parameters {
+    if !parameters.has_locked() {
+        return parameters;
+    }
+    let one = |parameter: Parameter| match &parameter.encryption {
+        Some(algorithm) if lock.is_transparent(algorithm) => match lock.unlock(algorithm, &parameter.value) {
+            Ok(value) => Parameter { value, encryption: None, ..parameter },
+            Err(_) => Parameter { value: RawJson::null(), ..parameter },
+        },
+        _ => parameter,
+    };
+    parameters.into_iter().map(one).collect()
+}
+
+/// The parameters as a client sent them. Transparent algorithms are not for clients to name: their values are open ones.
+pub fn of_client(lock: &dyn ParameterLock, parameters: Parameters) -> Parameters {
+    if !parameters.has_locked() {
+        return parameters;
+    }
+    let one = |parameter: Parameter| Parameter {
+        encryption: parameter.encryption.filter(|algorithm| !lock.is_transparent(algorithm)),
+        ..parameter
     };
     parameters.into_iter().map(one).collect()
 }
@@ -115,7 +149,11 @@ mod tests {
                 "quote" => value.read().unwrap(),
                 other => return Err(LockError::NoKey(other.to_owned())),
             };
-            Ok(RawJson::parse(text.as_bytes()).unwrap())
+            RawJson::parse(text.as_bytes()).map_err(|_| LockError::NoKey(algorithm.to_owned()))
+        }
+
+        fn is_transparent(&self, algorithm: &str) -> bool {
+            algorithm == "quote"
         }
     }
 
@@ -137,6 +175,25 @@ mod tests {
         assert_eq!(open.arguments.as_str(), r#"{"a":{"x":1.50},"b":"mine"}"#);
         assert_eq!(open.init_parameters.get("i").unwrap().as_str(), "\"s\"");
         assert!(open.locked.is_empty() && !open.init_parameters.has_locked());
+    }
+
+    #[test]
+    fn clients_neither_see_nor_name_what_is_transparent() {
+        let read = |text: &str| -> Parameters { serde_json::from_str(text).unwrap() };
+        let stored = read(
+            r#"[{"key":"a","value":"[1]","encryption":"quote"},{"key":"b","value":"[","encryption":"quote"},
+                {"key":"c","value":"x","encryption":"aes-128"},{"key":"d","value":1}]"#,
+        );
+        let shown = read(
+            r#"[{"key":"a","value":[1]},{"key":"b","value":null,"encryption":"quote"},
+                {"key":"c","value":"x","encryption":"aes-128"},{"key":"d","value":1}]"#,
+        );
+        assert_eq!(open_transparent(&Quote, stored.clone()), shown);
+        let sent = read(
+            r#"[{"key":"a","value":"[1]"},{"key":"b","value":"["},
+                {"key":"c","value":"x","encryption":"aes-128"},{"key":"d","value":1}]"#,
+        );
+        assert_eq!(of_client(&Quote, stored), sent);
     }
 
     #[test]

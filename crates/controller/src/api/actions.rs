@@ -80,8 +80,9 @@ async fn read(call: &Call<'_>, address: &ActionAddress) -> Result<(Action, Optio
     require_readable(call, address, Some(&package))?;
     let stored = FullyQualifiedName::new(package.path(), address.name.clone());
     let action = entities.load::<Action>(&stored).await?.entity;
-    let own = parameters::shown(action.parameters, &action.location.namespace, call.own());
-    let parameters = parameters::of_package(&package, call.own()).merged_with(own);
+    let lock = &*call.controller.parameter_lock;
+    let own = parameters::shown(lock, action.parameters, &action.location.namespace, call.own());
+    let parameters = parameters::of_package(lock, &package, call.own()).merged_with(own);
     Ok((Action { parameters, ..action }, package.binding_name()))
 }
 
@@ -141,7 +142,7 @@ fn room(call: &Call<'_>, code: Option<&Bytes>) -> Result<Held, ApiError> {
     Ok(held)
 }
 
-/// The action with its code, or without.
+/// The action with its code, or without, its parameters opened.
 async fn answer(
     call: &Call<'_>,
     action: Action,
@@ -149,6 +150,8 @@ async fn answer(
     binding: Option<String>,
     held: Held,
 ) -> Result<Reply, ApiError> {
+    let parameters = parameters::opened(call, action.parameters).await?;
+    let action = Action { parameters, ..action };
     let length = code.as_ref().map_or(0, Bytes::len);
     let write = move || {
         let view = ActionView::new(&action, code.as_deref(), binding.as_deref())?;

@@ -43,8 +43,9 @@ pub(crate) async fn get(call: &Call<'_>, name: FullyQualifiedName) -> Result<Rep
     let package = entities.resolve_package(&name).await.map_err(|error| error.of_package(&name))?;
     require_readable(call, &name, &package)?;
     let contents = Contents::of(call, &package.path()).await?;
+    let parameters = parameters::of_package(&*call.controller.parameter_lock, &package, call.own());
     let shown = Package {
-        parameters: parameters::of_package(&package, call.own()),
+        parameters: parameters::opened(call, parameters).await?,
         ..Package::clone(package.binding.as_ref().unwrap_or(&package.provider))
     };
     let answer = PackageView { package: &shown, actions: &contents.actions, feeds: &contents.feeds };
@@ -87,7 +88,8 @@ pub(crate) async fn delete(call: &Call<'_>, name: FullyQualifiedName) -> Result<
             require_empty(call, &path).await?;
         }
     }
-    let answer = call.render(&package)?;
+    let parameters = parameters::opened(call, package.parameters.clone()).await?;
+    let answer = call.render(&Package { parameters, ..package })?;
     batch.delete(name, revision).commit(call.controller).await?;
     call.prepared(answer)
 }

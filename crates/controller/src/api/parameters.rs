@@ -1,8 +1,10 @@
-//! Parameters on their way to the store and back. At rest they may be locked; what is locked is shown to its owner as
-//! it is stored, and to nobody else: whoever has the locked text could have it unlocked by a function of his own.
+//! Parameters on their way to the store and back. At rest they may be locked. A transparent lock is the platform's own
+//! affair: clients see open values. What is locked with a key of the operator's is shown to its owner as it is stored,
+//! and to nobody else: whoever has the locked text could have it unlocked by a function of his own.
 
 use chasen_entity::{EntityName, EntityPath, Parameter, Parameters, RawJson};
-use chasen_spi::parameter_lock::lock_all;
+use chasen_spi::ParameterLock;
+use chasen_spi::parameter_lock::{lock_all, open_transparent};
 
 use crate::aside;
 use crate::call::Call;
@@ -16,25 +18,42 @@ pub(crate) async fn lock(call: &Call<'_>, parameters: Parameters) -> Result<Para
     Ok(aside::compute(length, move || lock_all(&*lock, parameters)).await??)
 }
 
+/// Parameters as they are stored, opened as far as clients may see them.
+pub(crate) async fn opened(call: &Call<'_>, parameters: Parameters) -> Result<Parameters, ApiError> {
+    let lock = call.controller.parameter_lock.clone();
+    let length = usize::try_from(parameters.size()).unwrap_or(usize::MAX);
+    aside::compute(length, move || open_transparent(&*lock, parameters)).await
+}
+
 /// Parameters of what lies at this path, as somebody from the namespace `viewer` sees them.
-pub(crate) fn shown(parameters: Parameters, path: &EntityPath, viewer: &EntityName) -> Parameters {
+pub(crate) fn shown(
+    lock: &dyn ParameterLock,
+    parameters: Parameters,
+    path: &EntityPath,
+    viewer: &EntityName,
+) -> Parameters {
     if path.namespace() == viewer.as_str() || !parameters.has_locked() {
         return parameters;
     }
-    let veil = |one: Parameter| match one.encryption {
-        Some(_) => Parameter { value: RawJson::null(), ..one },
-        None => one,
+    let veil = |one: Parameter| match &one.encryption {
+        Some(algorithm) if !lock.is_transparent(algorithm) => Parameter { value: RawJson::null(), ..one },
+        _ => one,
     };
     parameters.into_iter().map(veil).collect()
 }
 
 /// The parameters of a package, those of the binding that it was reached through on top.
-pub(crate) fn of_package(package: &ResolvedPackage, viewer: &EntityName) -> Parameters {
+pub(crate) fn of_package(
+    lock: &dyn ParameterLock,
+    package: &ResolvedPackage,
+    viewer: &EntityName,
+) -> Parameters {
     let provider = &package.provider;
-    let beneath = shown(provider.parameters.clone(), &provider.location.namespace, viewer);
+    let beneath = shown(lock, provider.parameters.clone(), &provider.location.namespace, viewer);
     match &package.binding {
         Some(binding) => {
-            beneath.merged_with(shown(binding.parameters.clone(), &binding.location.namespace, viewer))
+            let own = shown(lock, binding.parameters.clone(), &binding.location.namespace, viewer);
+            beneath.merged_with(own)
         }
         None => beneath,
     }
@@ -42,6 +61,8 @@ pub(crate) fn of_package(package: &ResolvedPackage, viewer: &EntityName) -> Para
 
 #[cfg(test)]
 mod tests {
+    use chasen_spi::NoLock;
+
     use super::*;
 
     #[test]
@@ -52,7 +73,7 @@ mod tests {
         let path = EntityPath::parse("alice/p").unwrap();
         let seen_by = |viewer: &str| {
             let viewer = EntityName::new(viewer).unwrap();
-            serde_json::to_string(&shown(parameters.clone(), &path, &viewer)).unwrap()
+            serde_json::to_string(&shown(&NoLock, parameters.clone(), &path, &viewer)).unwrap()
         };
         assert_eq!(
             seen_by("alice"),

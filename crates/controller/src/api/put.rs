@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use chasen_entity::{Identity, Manifest, Parameters, Version};
+use chasen_spi::parameter_lock::of_client;
 use serde_json::value::RawValue;
 
 use super::actions::{ExecRules, NewExec};
@@ -39,7 +40,9 @@ pub(crate) async fn receive<T: Send + 'static>(
     let read = move || {
         let fields = Fields::of_body(&body, "exec")?;
         let manifest = controller.runtimes.manifest();
-        let common = PutBody::read(&fields, &controller.config, &identity, &manifest)?;
+        let mut common = PutBody::read(&fields, &controller.config, &identity, &manifest)?;
+        let lock = &*controller.parameter_lock;
+        common.parameters = common.parameters.map(|parameters| of_client(lock, parameters));
         Ok((common, own(&fields)?))
     };
     aside::compute(length, read).await?

@@ -29,6 +29,23 @@ impl ParameterLock for Turn {
     }
 }
 
+/// Does the same, and clients learn nothing of it.
+struct Unseen;
+
+impl ParameterLock for Unseen {
+    fn lock(&self, value: &RawJson) -> Result<Option<(&'static str, RawJson)>, LockError> {
+        Turn.lock(value)
+    }
+
+    fn unlock(&self, algorithm: &str, value: &RawJson) -> Result<RawJson, LockError> {
+        Turn.unlock(algorithm, value)
+    }
+
+    fn is_transparent(&self, algorithm: &str) -> bool {
+        algorithm == "turn"
+    }
+}
+
 /// Can do nothing at all.
 struct Broken;
 
@@ -94,6 +111,44 @@ async fn writers_see_open_values_and_readers_locked_ones() {
     let annotations = json!([{"key":"x","value":"open"}]);
     put(&world, "packages/q", json!({"annotations":annotations})).await;
     assert_eq!(get(&world, "packages/q").await["annotations"], annotations);
+}
+
+#[tokio::test]
+async fn clients_learn_nothing_of_a_transparent_lock() {
+    let world = World::of(|parts| parts.parameter_lock = Arc::new(Unseen)).await;
+    let parameters = json!([{"key":"a","value":{"secret":1.5}},{"key":"i","value":"env","init":true}]);
+    let exec = json!({"kind":"nodejs:20","code":"c"});
+    put(&world, "packages/p", json!({"publish":true,"parameters":parameters})).await;
+    put(&world, "packages/b", json!({"binding":{"namespace":"_","name":"p"}})).await;
+    for (path, body) in [
+        ("actions/a", json!({"exec":exec,"parameters":parameters})),
+        ("packages/q", json!({"parameters":parameters})),
+    ] {
+        assert_eq!(put(&world, path, body).await["parameters"], parameters, "{path}");
+        assert_eq!(get(&world, path).await["parameters"], parameters, "{path}");
+        // An update that says nothing of them keeps and shows them.
+        let again = put(&world, &format!("{path}?overwrite=true"), json!({"publish":true})).await;
+        assert_eq!(again["parameters"], parameters, "{path}");
+        let (_, name) = path.split_once('/').unwrap();
+        let stored = world.stored("guest", name).await;
+        assert!(stored.contains(r#""encryption":"turn""#) && !stored.contains("secret"), "{stored}");
+        let deleted = world.guest(&format!("DELETE /api/v1/namespaces/_/{path}")).await.json();
+        assert_eq!(deleted["parameters"], parameters, "{path}");
+    }
+    put(&world, "actions/p/x", json!({"exec":exec})).await;
+    for path in ["actions/p/x", "actions/b/x", "packages/p", "packages/b"] {
+        assert_eq!(get(&world, path).await["parameters"], parameters, "{path}");
+    }
+    // Others see of a shared package what they have always seen.
+    let request = Request::new("GET /api/v1/namespaces/guest/packages/p").auth(&alice());
+    assert_eq!(world.send(request).await.json()["parameters"], parameters);
+    // Whoever got hold of locked text cannot have it opened.
+    let stolen = json!([{"key":"s","value":"}1:\"terces\"{","encryption":"turn"}]);
+    let open = json!([{"key":"s","value":"}1:\"terces\"{"}]);
+    assert_eq!(put(&world, "packages/thief", json!({"parameters":stolen})).await["parameters"], open);
+    assert_eq!(get(&world, "packages/thief").await["parameters"], open);
+    let trigger = put(&world, "triggers/thief", json!({"parameters":stolen})).await;
+    assert_eq!(trigger["parameters"], open);
 }
 
 #[tokio::test]

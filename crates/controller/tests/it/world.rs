@@ -271,6 +271,12 @@ impl World {
         self.artifacts.put(document).await.unwrap();
     }
 
+    /// The text of a document in the store.
+    pub(crate) async fn stored(&self, path: &str, name: &str) -> String {
+        let id = DocumentId { path: path.to_owned(), name: name.to_owned() };
+        self.artifacts.get(&id).await.unwrap().unwrap().body
+    }
+
     /// Sends a request on a connection of its own.
     pub(crate) async fn send(&self, request: Request) -> Response {
         Connection::open(self.address).await.send(&request).await

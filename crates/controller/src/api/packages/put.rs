@@ -47,7 +47,8 @@ pub(crate) async fn put(
     if let Some(target) = target {
         target.required()?;
     }
-    let answer = call.render(&package)?;
+    let parameters = parameters::opened(call, package.parameters.clone()).await?;
+    let answer = call.render(&Package { parameters, ..package.clone() })?;
     let parameters = parameters::lock(call, package.parameters.clone()).await?;
     let batch = Batch::default().put(&Package { parameters, ..package }, revision.unwrap_or(0))?;
     batch.commit(call.controller).await?;
