@@ -105,11 +105,7 @@ impl SandboxFactory {
         let config = Arc::new(config);
         let cells = Cells::open(Arc::clone(&config)).await?;
         let network = cells.network();
-        let resolvers = network
-            .iter()
-            .flat_map(|network| network.resolvers())
-            .map(|address| IpAddr::V4(*address))
-            .collect();
+        let resolvers = network.iter().map(|network| IpAddr::V4(network.resolver())).collect();
         let door = network.as_ref().map(|network| network.door_address());
         // Plain processes have the machine's own files around them, and no others.
         let isolated = config.mode == Mode::Isolated;

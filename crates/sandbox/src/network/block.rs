@@ -7,9 +7,10 @@ use std::collections::VecDeque;
 use std::net::Ipv4Addr;
 use std::path::Path;
 
+use chasen_entity::Subnet;
+
 use super::error::NetworkError;
 use super::lock::{self, Held};
-use super::subnet::Subnet;
 
 /// Addresses set aside for sharing between customers of a network: nobody's public ones.
 pub(super) const RANGE: Subnet = Subnet::of(Ipv4Addr::new(100, 64, 0, 0), 10);

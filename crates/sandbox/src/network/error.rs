@@ -54,6 +54,9 @@ pub enum NetworkError {
     /// No namespace became ready in time.
     #[error("no network namespace became ready within {0:?}; the machine is overloaded, try again")]
     Timeout(Duration),
+    /// A sandbox asked for too many names.
+    #[error("{0} addresses of allowed names are open to one sandbox already; some close within a day")]
+    Grants(u32),
     /// The network was closed.
     #[error("the node's network is closed; start the node again")]
     Closed,
@@ -77,7 +80,7 @@ impl NetworkError {
                 | libc::EPROTOTYPE,
             ) => {
                 "the kernel lacks a module: load veth, nf_tables, nf_nat, nf_conntrack, nft_ct, nft_fib_inet, \
-                  nft_masq, nft_reject_inet and nft_connlimit"
+                  nft_limit, nft_masq, nft_nat, nft_reject_inet and nft_connlimit"
             }
             Some(libc::EMFILE | libc::ENFILE) => "raise the limit of open files",
             Some(libc::ENOSPC) => "raise user.max_net_namespaces",

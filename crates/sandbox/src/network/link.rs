@@ -4,9 +4,10 @@ use std::ffi::CStr;
 use std::net::Ipv4Addr;
 use std::os::fd::{AsRawFd as _, BorrowedFd};
 
+use chasen_entity::Subnet;
+
 use super::error::NetworkError;
 use super::netlink::{Attributes, CREATE, DUMP, EXCLUSIVE, Message, Socket, Step, attributes, read_u32};
-use super::subnet::Subnet;
 
 /// A sandbox's own interface.
 pub(super) const SANDBOX_LINK: &str = "eth0";

@@ -3,8 +3,13 @@
 use std::net::Ipv4Addr;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
+
+use chasen_entity::Subnet;
+use chasen_entity::network::Allowed;
+use parking_lot::Mutex;
 
 use super::block::Block;
 use super::connections;
@@ -16,8 +21,9 @@ use super::names::Names;
 use super::namespace::Namespace;
 use super::netlink::Socket;
 use super::nftables;
+use super::resolver::{Listening, Resolver, Servers, Service};
+use super::restriction::{Restriction, Restrictions};
 use super::rules::{self, Rules};
-use super::subnet::Subnet;
 
 /// A public address that nobody has: the way to it is the machine's default way.
 pub(super) const ANYWHERE: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
@@ -37,12 +43,16 @@ pub(super) struct Maker {
     run_dir: PathBuf,
     links: Socket,
     filter: Socket,
-    /// Addresses whose ways out must forward: the default way and those to the name servers.
+    /// Addresses whose ways out must forward: the default way and those to lent networks.
     ways: Vec<Ipv4Addr>,
     uplinks: Vec<Uplink>,
     ipv6: bool,
     /// Far end of the link that holds the door's address: a namespace nobody enters.
     beyond: Option<Namespace>,
+    /// Lists of destinations, shared with the resolver, and how many there have been.
+    restrictions: Arc<Restrictions>,
+    restricted: u64,
+    resolver: Option<Resolver>,
 }
 
 impl Maker {
@@ -51,7 +61,7 @@ impl Maker {
         alive: Held,
         block: Block,
         run_dir: &Path,
-        resolvers: &[Ipv4Addr],
+        lent: &[Subnet],
     ) -> Result<Self, NetworkError> {
         Ok(Self {
             names,
@@ -60,29 +70,42 @@ impl Maker {
             run_dir: run_dir.to_owned(),
             links: Socket::route()?,
             filter: Socket::netfilter()?,
-            ways: std::iter::once(ANYWHERE).chain(resolvers.iter().copied()).collect(),
+            ways: std::iter::once(ANYWHERE).chain(lent.iter().map(|network| network.last())).collect(),
             uplinks: Vec::new(),
             ipv6: Path::new("/proc/sys/net/ipv6").exists(),
             beyond: None,
+            restrictions: Arc::default(),
+            restricted: 0,
+            resolver: None,
         })
     }
 
-    /// Puts the rules in force, then opens the door, then lets packets through.
+    /// Puts the rules in force, then opens the door, then lets packets through. Names are asked of `servers`.
     pub(super) fn set_up(
         &mut self,
         port: u16,
-        resolvers: &[Ipv4Addr],
+        servers: Servers,
         denied: &[Subnet],
+        lent: &[Subnet],
     ) -> Result<(), NetworkError> {
+        let listening = Listening::new(self.block.door())?;
         let rules = Rules {
-            table: &self.names.table(self.block.index()),
+            table: &self.table(),
             group: self.names.group(),
             block: self.block.subnet(),
             door: std::net::SocketAddrV4::new(self.block.door(), port),
-            resolvers,
+            resolver: listening.ports()?,
             denied,
+            lent,
         };
         self.filter.run(&rules.steps())?;
+        self.resolver = Some(listening.answer(Service {
+            block: self.block.subnet(),
+            servers,
+            restrictions: Arc::clone(&self.restrictions),
+            table: self.table(),
+            filter: Mutex::new(Socket::netfilter()?),
+        })?);
         self.follow_uplinks()?;
         // The door's address needs a link to live on. The link also takes what is sent to an
         // address of the block that no sandbox has, which would leave by the default way otherwise.
@@ -94,6 +117,10 @@ impl Maker {
             link::add_address(index, self.block.door(), self.block.subnet().prefix()),
             link::set_up(index),
         ])
+    }
+
+    fn table(&self) -> String {
+        self.names.table(self.block.index())
     }
 
     pub(super) fn door(&self) -> Ipv4Addr {
@@ -159,12 +186,25 @@ impl Maker {
         Ok(())
     }
 
-    /// Removes the network of sandbox number `slot`.
+    /// Lets sandbox number `slot` reach these destinations only.
+    pub(super) fn restrict(&mut self, slot: u16, allowed: Arc<Allowed>) -> Result<(), NetworkError> {
+        self.restricted += 1;
+        let restriction = Restriction::new(self.restricted, self.block.address(slot), allowed);
+        self.filter.run(&restriction.steps(&self.table()))?;
+        self.restrictions.put(restriction);
+        Ok(())
+    }
+
+    /// Removes the network of sandbox number `slot`, and then its list of destinations.
     pub(super) fn remove(&mut self, slot: u16) -> Result<(), NetworkError> {
         match self.links.run(&[link::remove(&self.names.pair(slot))]) {
             // The namespace died with its processes and took the pair along.
-            Err(error) if error.is_absent() => Ok(()),
-            removed => removed,
+            Err(error) if error.is_absent() => {}
+            removed => removed?,
+        }
+        match self.restrictions.take(self.block.address(slot)) {
+            Some(restriction) => self.filter.run(&restriction.removal(&self.table())),
+            None => Ok(()),
         }
     }
 
@@ -196,6 +236,7 @@ impl Maker {
 
     /// Removes everything of the node.
     pub(super) fn tear_down(&mut self) -> Result<(), NetworkError> {
+        self.resolver.take();
         remove_all(self.names, &self.run_dir, &mut self.links, &mut self.filter)
     }
 }

@@ -2,8 +2,9 @@
 //!
 //! A node owns a block of addresses, one nftables table and one *door*: the address on which the
 //! API answers its sandboxes. Each sandbox gets a namespace of its own, joined to the node by a
-//! veth pair. Public hosts and the configured name servers answer; private ranges, metadata
-//! addresses, the node and other sandboxes do not. IPv4 only: sandboxes have no IPv6 address.
+//! veth pair. Public hosts answer, or those alone that a list names ([`Lease::restrict`]); private ranges, metadata
+//! addresses, the node and other sandboxes do not. Names are asked of the door, where the node's resolver asks the
+//! node's own name servers. IPv4 only: sandboxes have no IPv6 address.
 //!
 //! A firewall of the machine that drops by default what it forwards (Docker's does) or receives
 //! also drops what sandboxes send: no table can overrule another's drop. Such a firewall must
@@ -13,6 +14,8 @@ mod block;
 mod connections;
 mod counters;
 mod demand;
+pub mod dns;
+mod egress;
 mod error;
 mod forwarding;
 mod lease;
@@ -26,17 +29,18 @@ mod nftables;
 mod pool;
 mod probe;
 mod resolver;
+mod restriction;
 mod rules;
-mod subnet;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
+use chasen_entity::Subnet;
+
 pub use error::NetworkError;
 pub use lease::Lease;
-pub use subnet::Subnet;
 
 use crate::requirements::Missing;
 use block::Block;
@@ -45,6 +49,7 @@ use maker::Maker;
 use names::Names;
 use netlink::Socket;
 use pool::Pool;
+use resolver::Servers;
 
 /// Bounds of settings: more is a mistake.
 const MOST_PREPARED: usize = 512;
@@ -60,10 +65,12 @@ pub struct NetworkConfig {
     pub run_dir: PathBuf,
     /// The one TCP port that sandboxes reach on [`Network::door_address`].
     pub door_port: u16,
-    /// Name servers for sandboxes; empty takes those of the machine.
+    /// Name servers that the node asks for sandboxes, wherever they are; empty takes those of the machine.
     pub dns: Vec<IpAddr>,
     /// Networks denied to sandboxes beside the private and special ones; at most 256.
     pub denied: Vec<Subnet>,
+    /// Private networks that lists of destinations may name; at most 256.
+    pub lent: Vec<Subnet>,
     /// How many namespaces an idle node keeps ready; at most 512. Bursts raise it for a while.
     pub prepared: usize,
     /// Prepare nothing before the first [`Network::take`].
@@ -82,6 +89,7 @@ impl NetworkConfig {
             door_port,
             dns: Vec::new(),
             denied: Vec::new(),
+            lent: Vec::new(),
             prepared: 4,
             lazy: false,
         }
@@ -100,6 +108,20 @@ impl NetworkConfig {
             let asked = self.denied.len();
             return wrong(format!("{asked} denied networks are too many; give at most {MOST_DENIED}"));
         }
+        if self.lent.len() > MOST_DENIED {
+            let asked = self.lent.len();
+            return wrong(format!("{asked} lent networks are too many; give at most {MOST_DENIED}"));
+        }
+        if let Some(network) = self.lent.iter().find(|network| !network.is_private()) {
+            return wrong(format!(
+                "{network} cannot be lent to functions: only networks within 10.0.0.0/8, 172.16.0.0/12 and \
+                 192.168.0.0/16 can; public ones need not be"
+            ));
+        }
+        let both = |lent: &&Subnet| self.denied.iter().any(|denied| lent.overlaps(*denied));
+        if let Some(network) = self.lent.iter().find(both) {
+            return wrong(format!("{network} is both lent and denied to functions; say one of these"));
+        }
         Ok(())
     }
 }
@@ -110,7 +132,6 @@ pub struct Network {
     pool: Arc<Pool>,
     keeper: Option<JoinHandle<Result<(), NetworkError>>>,
     door: SocketAddrV4,
-    resolvers: Vec<Ipv4Addr>,
 }
 
 impl Network {
@@ -129,15 +150,14 @@ impl Network {
         let tables = nftables::tables(&mut Socket::netfilter()?)?;
         used.extend(tables.iter().filter_map(|table| Names::block_of_table(table)).map(block::subnet));
         let block = Block::claim(&config.run_dir, names.key(), &used)?;
-        let resolvers = resolver::resolvers(&config.dns);
-        if resolvers.is_empty() {
+        let servers = Servers::new(&config.dns);
+        if servers.list().is_empty() {
             tracing::warn!(
-                "sandboxes have no name server: those of this machine answer on its loopback or over IPv6 \
-                 only; set `dns` to one that sandboxes can reach"
+                "functions cannot look up names: this machine has no name server; set `sandbox.dns`"
             );
         }
-        let mut maker = Maker::new(names, alive, block, &config.run_dir, &resolvers)?;
-        if let Err(error) = maker.set_up(config.door_port, &resolvers, &config.denied) {
+        let mut maker = Maker::new(names, alive, block, &config.run_dir, &config.lent)?;
+        if let Err(error) = maker.set_up(config.door_port, servers, &config.denied, &config.lent) {
             // The first error tells more than what removing the remains might add.
             let _ = maker.tear_down();
             return Err(error);
@@ -152,7 +172,7 @@ impl Network {
             .inspect_err(|_| {
                 let _ = clean(names, &config.run_dir);
             })?;
-        Ok(Self { pool, keeper: Some(keeper), door, resolvers })
+        Ok(Self { pool, keeper: Some(keeper), door })
     }
 
     /// Where the API must listen for sandboxes.
@@ -160,14 +180,9 @@ impl Network {
         self.door
     }
 
-    /// Name servers that sandboxes may ask; empty when there is none that they could reach.
-    pub fn resolvers(&self) -> &[Ipv4Addr] {
-        &self.resolvers
-    }
-
-    /// Content of a sandbox's `/etc/resolv.conf`.
-    pub fn resolv_conf(&self) -> String {
-        resolver::resolv_conf(&self.resolvers)
+    /// The name server of sandboxes: the node's resolver.
+    pub fn resolver(&self) -> Ipv4Addr {
+        *self.door.ip()
     }
 
     /// A namespace nobody has used: at once when one is prepared, else made on demand.

@@ -55,6 +55,11 @@ impl Attributes {
         self.bytes(kind, &value.to_be_bytes())
     }
 
+    /// The same, of eight bytes.
+    pub(super) fn be64(self, kind: u16, value: u64) -> Self {
+        self.bytes(kind, &value.to_be_bytes())
+    }
+
     pub(super) fn text(self, kind: u16, value: &str) -> Self {
         let mut terminated = value.as_bytes().to_vec();
         terminated.push(0);

@@ -1,9 +1,11 @@
 //! The few nf_tables objects and expressions that the rules need, in wire form.
 //!
-//! Every expression works on one register: load a field of the packet, mask it, compare it, look
-//! it up, decide. Numbers of attributes are those of the kernel's `nf_tables.h`.
+//! Expressions work on one register: load a field of the packet, mask it, compare it, look
+//! it up, decide. Its first two words take an address and a port together. Numbers of attributes are those of the
+//! kernel's `nf_tables.h`.
 
 use std::net::Ipv4Addr;
+use std::time::Duration;
 
 use super::error::NetworkError;
 use super::netlink::{APPEND, Attributes, CREATE, DUMP, Message, Socket, Step, attributes};
@@ -14,9 +16,17 @@ const SUBSYSTEM: u16 = 10;
 const FAMILY_INET: u8 = 1;
 /// The 16-byte register that every expression here uses.
 const REGISTER: u32 = 1;
+/// Where verdicts go.
+const VERDICT_REGISTER: u32 = 0;
+/// Its second word.
+const SECOND_WORD: u32 = 9;
 const LIST_ELEMENT: u16 = 1;
 /// What `nft list` shows set keys as: IPv4 addresses.
 const KEY_TYPE_IPV4: u32 = 7;
+/// An IPv4 address, then a port: two words.
+const KEY_TYPE_IPV4_PORT: u32 = (KEY_TYPE_IPV4 << 6) | 13;
+/// Data of a map: what happens to a packet.
+const DATA_TYPE_VERDICT: u32 = 0xffff_ff00;
 
 /// Where a base chain is called, in the order of the kernel's hooks.
 #[derive(Debug, Clone, Copy)]
@@ -42,8 +52,6 @@ pub(super) enum Field {
     IncomingName,
     /// Bits of the connection's state, native order.
     ConnectionState,
-    /// Destination before any translation, IPv4.
-    OriginalDestination,
     Source,
     Destination,
     DestinationPort,
@@ -56,10 +64,10 @@ pub(super) enum Field {
 
 /// What happens to a packet that a rule matches.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Verdict {
+pub(super) enum Verdict<'a> {
     Accept,
     Drop,
-    Goto(&'static str),
+    Goto(&'a str),
 }
 
 /// One expression of a rule.
@@ -71,7 +79,21 @@ pub(super) struct Expression {
 
 impl Expression {
     pub(super) fn load(field: Field) -> Self {
-        let register = |kind| Attributes::new().be32(kind, REGISTER);
+        Self::load_into(REGISTER, field)
+    }
+
+    /// Loads a field behind the four bytes that are loaded already.
+    pub(super) fn load_behind(field: Field) -> Self {
+        Self::load_into(SECOND_WORD, field)
+    }
+
+    /// Puts zero behind the four bytes that are loaded already.
+    pub(super) fn zero_behind() -> Self {
+        Self { name: "immediate", data: Attributes::new().be32(1, SECOND_WORD).nest(2, data_value(&[0; 4])) }
+    }
+
+    fn load_into(register: u32, field: Field) -> Self {
+        let register = |kind| Attributes::new().be32(kind, register);
         let meta = |key| ("meta", register(1).be32(2, key));
         let payload =
             |base, offset, length| ("payload", register(1).be32(2, base).be32(3, offset).be32(4, length));
@@ -83,7 +105,6 @@ impl Expression {
             Field::OutgoingGroup => meta(22),
             Field::IncomingName => meta(6),
             Field::ConnectionState => ("ct", register(1).be32(2, 0)),
-            Field::OriginalDestination => ("ct", register(1).be32(2, 20).bytes(3, &[0])),
             Field::Source => payload(1, 12, 4),
             Field::Destination => payload(1, 16, 4),
             Field::DestinationPort => payload(2, 2, 2),
@@ -122,26 +143,57 @@ impl Expression {
         Self { name: "lookup", data: Attributes::new().text(1, set).be32(2, REGISTER) }
     }
 
+    /// Does what `map` says of the register's address, if it says something.
+    pub(super) fn verdict_of(map: &str) -> Self {
+        Self {
+            name: "lookup",
+            data: Attributes::new().text(1, map).be32(2, REGISTER).be32(3, VERDICT_REGISTER),
+        }
+    }
+
     /// Counts the connections of the register's address in `set`; matches those above `limit`.
     pub(super) fn connections_above(set: &str, limit: u32) -> Self {
-        const ADD: u32 = 0;
         const ABOVE: u32 = 1;
-        let counter = Self { name: "connlimit", data: Attributes::new().be32(1, limit).be32(2, ABOVE) };
+        Self::counted(set, &Self { name: "connlimit", data: Attributes::new().be32(1, limit).be32(2, ABOVE) })
+    }
+
+    /// Counts the packets of the register's address in `set`; matches those beyond so many in a second, after so many at
+    /// once.
+    pub(super) fn packets_above(set: &str, per_second: u64, at_once: u32) -> Self {
+        const SECOND: u64 = 1;
+        const PACKETS: u32 = 0;
+        const ABOVE: u32 = 1;
+        let rate = Attributes::new().be64(1, per_second).be64(2, SECOND).be32(3, at_once);
+        Self::counted(set, &Self { name: "limit", data: rate.be32(4, PACKETS).be32(5, ABOVE) })
+    }
+
+    fn counted(set: &str, counter: &Self) -> Self {
+        const ADD: u32 = 0;
         let data =
             Attributes::new().text(1, set).be32(3, ADD).be32(4, REGISTER).nest(7, counter.attributes());
         Self { name: "dynset", data }
     }
 
-    pub(super) fn verdict(verdict: Verdict) -> Self {
-        const GOTO: i32 = -4;
-        let code = |code: i32| Attributes::new().be32(1, code.cast_unsigned());
-        let verdict = match verdict {
-            Verdict::Drop => code(0),
-            Verdict::Accept => code(1),
-            Verdict::Goto(chain) => code(GOTO).text(2, chain),
-        };
-        let data = Attributes::new().be32(1, 0).nest(2, Attributes::new().nest(2, verdict));
+    pub(super) fn verdict(verdict: Verdict<'_>) -> Self {
+        let data = Attributes::new().be32(1, VERDICT_REGISTER).nest(2, verdict.data());
         Self { name: "immediate", data }
+    }
+
+    /// Sends the packet to an address and port of the machine instead: two expressions that load these, and one.
+    pub(super) fn redirect(address: Ipv4Addr, port: u16) -> [Self; 3] {
+        const TO_DESTINATION: u32 = 1;
+        const FAMILY_IPV4: u32 = 2;
+        let constant = |register: u32, value: &[u8]| Self {
+            name: "immediate",
+            data: Attributes::new().be32(1, register).nest(2, data_value(value)),
+        };
+        let data = Attributes::new()
+            .be32(1, TO_DESTINATION)
+            .be32(2, FAMILY_IPV4)
+            .be32(3, REGISTER)
+            .be32(5, SECOND_WORD);
+        let change = Self { name: "nat", data };
+        [constant(REGISTER, &address.octets()), constant(SECOND_WORD, &port.to_be_bytes()), change]
     }
 
     /// Answers a TCP packet with a reset.
@@ -161,6 +213,19 @@ impl Expression {
 
     fn attributes(&self) -> Attributes {
         Attributes::new().text(1, self.name).nest(2, self.data.clone())
+    }
+}
+
+impl Verdict<'_> {
+    fn data(self) -> Attributes {
+        const GOTO: i32 = -4;
+        let code = |code: i32| Attributes::new().be32(1, code.cast_unsigned());
+        let verdict = match self {
+            Verdict::Drop => code(0),
+            Verdict::Accept => code(1),
+            Verdict::Goto(chain) => code(GOTO).text(2, chain),
+        };
+        Attributes::new().nest(2, verdict)
     }
 }
 
@@ -230,13 +295,33 @@ impl<'a> Batch<'a> {
         self.push(what, libc::NFT_MSG_NEWCHAIN, CREATE, &attributes);
     }
 
+    /// Removes the rules of a chain, and it. Nothing may lead to it any more.
+    pub(super) fn delete_chain(&mut self, name: &str) {
+        let rules = Attributes::new().text(1, self.table).text(2, name);
+        self.push("remove the rules of a chain", libc::NFT_MSG_DELRULE, 0, &rules);
+        let chain = Attributes::new().text(1, self.table).text(3, name);
+        self.push("remove a packet filter chain", libc::NFT_MSG_DELCHAIN, 0, &chain);
+    }
+
     fn add_set(&mut self, name: &str, flags: libc::c_int, id: u32, size: Option<u32>) {
-        let mut attributes = Attributes::new()
+        self.add_keyed_set(name, flags, id, size, (KEY_TYPE_IPV4, 4), Attributes::new());
+    }
+
+    fn add_keyed_set(
+        &mut self,
+        name: &str,
+        flags: libc::c_int,
+        id: u32,
+        size: Option<u32>,
+        (key_type, key_bytes): (u32, u32),
+        more: Attributes,
+    ) {
+        let mut attributes = more
             .text(1, self.table)
             .text(2, name)
             .be32(3, flags.cast_unsigned())
-            .be32(4, KEY_TYPE_IPV4)
-            .be32(5, 4)
+            .be32(4, key_type)
+            .be32(5, key_bytes)
             .be32(10, id);
         if let Some(size) = size {
             attributes = attributes.nest(9, Attributes::new().be32(1, size));
@@ -244,16 +329,65 @@ impl<'a> Batch<'a> {
         self.push("make a set of addresses", libc::NFT_MSG_NEWSET, CREATE, &attributes);
     }
 
+    /// Adds a map from addresses to what happens to their packets.
+    pub(super) fn add_verdict_map(&mut self, name: &str, id: u32) {
+        let data = Attributes::new().be32(6, DATA_TYPE_VERDICT);
+        self.add_keyed_set(name, libc::NFT_SET_MAP, id, None, (KEY_TYPE_IPV4, 4), data);
+    }
+
+    /// Adds a set of addresses with ports that leave it by themselves, at most `size`.
+    pub(super) fn add_passing_set(&mut self, name: &str, id: u32, size: u32) {
+        let key = (KEY_TYPE_IPV4_PORT, 8);
+        self.add_keyed_set(name, libc::NFT_SET_TIMEOUT, id, Some(size), key, Attributes::new());
+    }
+
+    pub(super) fn delete_set(&mut self, name: &str) {
+        let attributes = Attributes::new().text(1, self.table).text(2, name);
+        self.push("remove a set of addresses", libc::NFT_MSG_DELSET, 0, &attributes);
+    }
+
+    /// Puts an address into a set.
+    pub(super) fn insert(&mut self, set: &str, address: Ipv4Addr) {
+        self.add_elements(set, vec![element(address, 0)]);
+    }
+
+    /// Puts an address into a map to verdicts.
+    pub(super) fn insert_verdict(&mut self, map: &str, address: Ipv4Addr, verdict: Verdict<'_>) {
+        let element = element(address, 0).nest(2, verdict.data());
+        self.add_elements(map, vec![element]);
+    }
+
+    /// Puts an address with a port into a set that it leaves after this time.
+    pub(super) fn insert_passing(&mut self, set: &str, address: Ipv4Addr, port: u16, stay: Duration) {
+        let stay = u64::try_from(stay.as_millis()).unwrap_or(u64::MAX);
+        let element = Attributes::new().nest(1, data_value(&with_port(address, port))).be64(4, stay);
+        self.add_elements(set, vec![element]);
+    }
+
+    /// Takes an address out of a set or map.
+    pub(super) fn remove(&mut self, set: &str, address: Ipv4Addr) {
+        self.delete_element(set, element(address, 0));
+    }
+
+    /// Takes an address with a port out of a set.
+    pub(super) fn remove_passing(&mut self, set: &str, address: Ipv4Addr, port: u16) {
+        self.delete_element(set, Attributes::new().nest(1, data_value(&with_port(address, port))));
+    }
+
+    fn delete_element(&mut self, set: &str, element: Attributes) {
+        let list = Attributes::new().nest(LIST_ELEMENT, element);
+        let attributes = Attributes::new().text(1, self.table).text(2, set).nest(3, list);
+        self.push("take an address out of a set", libc::NFT_MSG_DELSETELEM, 0, &attributes);
+    }
+
     /// Adds a set to which packets add their addresses, at most `size`.
     pub(super) fn add_dynamic_set(&mut self, name: &str, id: u32, size: u32) {
         self.add_set(name, libc::NFT_SET_EVAL, id, Some(size));
     }
 
-    /// Adds a set of single addresses.
-    pub(super) fn add_address_set(&mut self, name: &str, id: u32, addresses: &[Ipv4Addr]) {
+    /// Adds a set of single addresses, of which there are none yet.
+    pub(super) fn add_address_set(&mut self, name: &str, id: u32) {
         self.add_set(name, 0, id, None);
-        let elements = addresses.iter().map(|address| element(*address, 0)).collect();
-        self.add_elements(name, elements);
     }
 
     /// Adds a set of intervals (first, last), ascending and apart from each other.
@@ -294,6 +428,12 @@ impl<'a> Batch<'a> {
         self.steps.push(edge("commit a batch of packet filter rules", BATCH_END));
         self.steps
     }
+}
+
+/// A port in a word of its own, behind an address.
+fn with_port(address: Ipv4Addr, port: u16) -> [u8; 8] {
+    let ([a, b, c, d], [high, low]) = (address.octets(), port.to_be_bytes());
+    [a, b, c, d, high, low, 0, 0]
 }
 
 fn element(key: Ipv4Addr, flags: u32) -> Attributes {
@@ -377,7 +517,7 @@ mod tests {
     #[test]
     fn a_batch_begins_ends_and_fills_no_empty_set() {
         let mut batch = Batch::new("t");
-        batch.add_address_set("s", 1, &[]);
+        batch.add_interval_set("s", 1, &[]);
         let steps = batch.into_steps();
         assert_eq!(steps.len(), 3);
         for edge in [&steps[0], &steps[2]] {

@@ -10,6 +10,7 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use chasen_entity::network::Allowed;
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::oneshot;
 
@@ -60,12 +61,29 @@ impl Eq for Prepared {}
 
 type Waiter = oneshot::Sender<Result<Lease, NetworkError>>;
 
+/// A slot that gets a list of destinations.
+#[derive(Debug)]
+struct Errand {
+    slot: u16,
+    allowed: Arc<Allowed>,
+    done: oneshot::Sender<Result<(), NetworkError>>,
+}
+
+impl PartialEq for Errand {
+    fn eq(&self, other: &Self) -> bool {
+        self.slot == other.slot
+    }
+}
+
+impl Eq for Errand {}
+
 #[derive(Debug)]
 struct Stock {
     ready: VecDeque<Arc<Prepared>>,
     /// What ended sandboxes gave back, which may be as good as new.
     returned: VecDeque<Arc<Prepared>>,
     waiters: VecDeque<Waiter>,
+    errands: VecDeque<Errand>,
     /// Slots of sandboxes that ended or failed to begin, whose links may still be there.
     retired: VecDeque<u16>,
     /// Slots whose links are gone, but whose connections the kernel remembers; and since when there are any.
@@ -85,6 +103,8 @@ struct Stock {
 /// What the thread does next.
 #[derive(Debug, PartialEq, Eq)]
 enum Next {
+    /// Let a slot reach but a list of destinations.
+    Restrict(Errand),
     /// See whether what was given back is as good as new.
     LookAt(Arc<Prepared>),
     /// Make the network of a slot: for a waiter, else for the stock.
@@ -105,6 +125,10 @@ impl Stock {
     fn next(&mut self, now: Instant) -> Next {
         if self.closed {
             return Next::Close;
+        }
+        // Somebody waits, and of all that is to be done this is done soonest.
+        if let Some(errand) = self.errands.pop_front() {
+            return Next::Restrict(errand);
         }
         self.waiters.retain(|waiter| !waiter.is_closed());
         if let Some(returned) = self.returned.pop_front() {
@@ -176,6 +200,7 @@ impl Pool {
             ready: VecDeque::new(),
             returned: VecDeque::new(),
             waiters: VecDeque::new(),
+            errands: VecDeque::new(),
             retired: VecDeque::new(),
             remembered: Vec::new(),
             remembered_since: None,
@@ -219,6 +244,20 @@ impl Pool {
         }
     }
 
+    /// Lets a slot reach these destinations only.
+    pub(super) async fn restrict(&self, slot: u16, allowed: Arc<Allowed>) -> Result<(), NetworkError> {
+        let (done, answer) = oneshot::channel();
+        {
+            let mut stock = self.stock.lock();
+            if stock.closed {
+                return Err(NetworkError::Closed);
+            }
+            stock.errands.push_back(Errand { slot, allowed, done });
+            self.changed.notify_one();
+        }
+        answer.await.unwrap_or(Err(NetworkError::Closed))
+    }
+
     /// Gives the slot of an ended sandbox back.
     pub(super) fn retire(&self, slot: u16) {
         self.stock.lock().retired.push_back(slot);
@@ -236,6 +275,7 @@ impl Pool {
         let mut stock = self.stock.lock();
         stock.closed = true;
         stock.waiters.clear();
+        stock.errands.clear();
         self.changed.notify_one();
     }
 
@@ -254,6 +294,10 @@ impl Pool {
                 }
             };
             match next {
+                Next::Restrict(Errand { slot, allowed, done }) => {
+                    // Who does not wait any more has dropped the lease, and the slot is retired.
+                    let _ = done.send(maker.restrict(slot, allowed));
+                }
                 Next::LookAt(returned) => self.look_at(returned),
                 Next::Make(slot) => self.make(&mut maker, slot),
                 Next::Remove(slot) => self.remove(&mut maker, slot),

@@ -3,6 +3,10 @@
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::fd::AsFd as _;
+use std::sync::Arc;
+
+use chasen_entity::Subnet;
+use chasen_entity::network::{Allowed, Destination};
 
 use super::error::NetworkError;
 use super::forwarding;
@@ -10,8 +14,8 @@ use super::link;
 use super::maker::ANYWHERE;
 use super::namespace::{Namespace, inside};
 use super::netlink::Socket;
-use super::rules::Rules;
-use super::subnet::Subnet;
+use super::restriction::Restriction;
+use super::rules::{ResolverPorts, Rules};
 use crate::requirements::Missing;
 
 /// Everything that is missing; empty when sandbox networks can be made.
@@ -57,10 +61,16 @@ fn try_rules() -> Result<(), NetworkError> {
         group: 1,
         block: Subnet::host(Ipv4Addr::LOCALHOST),
         door: SocketAddrV4::new(Ipv4Addr::LOCALHOST, 1),
-        resolvers: &[Ipv4Addr::LOCALHOST],
+        resolver: ResolverPorts { udp: 1, tcp: 1 },
         denied: &[],
+        lent: &Subnet::PRIVATE,
     };
-    Socket::netfilter()?.run(&rules.steps())
+    let mut filter = Socket::netfilter()?;
+    filter.run(&rules.steps())?;
+    let some = |text: &str| Destination::parse(text).ok();
+    let destinations = ["192.0.2.0/24:1", "probe.example"].into_iter().filter_map(some).collect();
+    let allowed = Arc::new(Allowed { destinations, private: true });
+    filter.run(&Restriction::new(0, Ipv4Addr::LOCALHOST, allowed).steps(rules.table))
 }
 
 fn lacking(what: &str, why: &str, error: &NetworkError) -> Missing {

@@ -1,50 +1,36 @@
 //! The packet filter of a node: what its sandboxes reach, and who reaches them.
 //!
-//! The rules never change while the node runs. They know its sandboxes by the group of their
-//! interfaces, so that starting a sandbox writes no rule. The gate stands in `prerouting`, before
+//! These rules never change while the node runs. They know its sandboxes by the group of their
+//! interfaces, so that starting a sandbox writes no rule, unless it has a list of destinations
+//! ([`super::restriction`]). The gate stands in `prerouting`, before
 //! anybody's destination translation, and again behind it in `input` and `forward`.
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::SocketAddrV4;
 
+use chasen_entity::Subnet;
+use chasen_runtime::walls::{self, Wall};
+
+use super::egress::{CONNECTIONS, DENIED, QUESTIONS_AT_ONCE, QUESTIONS_PER_SECOND, intervals};
 use super::netlink::Step;
 use super::nftables::{Batch, Expression, Field, Hook, Verdict};
-use super::subnet::{Subnet, intervals};
-
-/// Networks that no sandbox reaches: the only list of them.
-const DENIED: [Subnet; 13] = [
-    Subnet::of(Ipv4Addr::new(0, 0, 0, 0), 8),
-    Subnet::of(Ipv4Addr::new(10, 0, 0, 0), 8),
-    // Sandboxes of every node, and carrier-grade address translation.
-    Subnet::of(Ipv4Addr::new(100, 64, 0, 0), 10),
-    Subnet::of(Ipv4Addr::new(127, 0, 0, 0), 8),
-    // Link-local, with the metadata services of clouds.
-    Subnet::of(Ipv4Addr::new(169, 254, 0, 0), 16),
-    Subnet::of(Ipv4Addr::new(172, 16, 0, 0), 12),
-    // Protocol assignments, with a cloud's metadata service.
-    Subnet::of(Ipv4Addr::new(192, 0, 0, 0), 24),
-    Subnet::of(Ipv4Addr::new(192, 88, 99, 0), 24),
-    Subnet::of(Ipv4Addr::new(192, 168, 0, 0), 16),
-    // Benchmarking between devices.
-    Subnet::of(Ipv4Addr::new(198, 18, 0, 0), 15),
-    // A cloud's metadata service outside the link-local range.
-    Subnet::of(Ipv4Addr::new(168, 63, 129, 16), 32),
-    // Multicast, reserved, broadcast.
-    Subnet::of(Ipv4Addr::new(224, 0, 0, 0), 4),
-    Subnet::of(Ipv4Addr::new(240, 0, 0, 0), 4),
-];
-
-/// Connections that one sandbox may have in the kernel's table at a time. The table is the whole
-/// machine's: without a bound one sandbox could fill it.
-const CONNECTIONS: u32 = 4096;
 
 const FROM_SANDBOX: &str = "from_sandbox";
-const REFUSE: &str = "refuse";
+/// Where what is not allowed ends.
+pub(super) const REFUSE: &str = "refuse";
+/// Where destinations of a list end that count if they are public, and those that count if they are lent as well.
+pub(super) const PUBLIC: &str = "public";
+pub(super) const LENT: &str = "lent";
+/// Sandboxes with a list: what happens to their packets, and that they have one.
+pub(super) const POLICIES_MAP: &str = "policies";
+pub(super) const RESTRICTED_SET: &str = "restricted";
 const DENIED_SET: &str = "denied";
-const RESOLVERS_SET: &str = "resolvers";
+const LENT_SET: &str = "lent_networks";
 const CONNECTIONS_SET: &str = "connections";
+const QUESTIONS_SET: &str = "questions";
 
 /// After connection tracking (-200), before destination translation (-100).
 const BEFORE_TRANSLATION: i32 = -150;
+const DESTINATION_TRANSLATION: i32 = -100;
 const FILTER: i32 = 0;
 const SOURCE_TRANSLATION: i32 = 100;
 
@@ -64,8 +50,19 @@ pub(super) struct Rules<'a> {
     /// Addresses of its sandboxes.
     pub(super) block: Subnet,
     pub(super) door: SocketAddrV4,
-    pub(super) resolvers: &'a [Ipv4Addr],
+    /// Where the node's resolver listens on the door's address.
+    pub(super) resolver: ResolverPorts,
+    /// Denied beside what is denied everywhere.
     pub(super) denied: &'a [Subnet],
+    /// Private networks that lists may name.
+    pub(super) lent: &'a [Subnet],
+}
+
+/// Ports of the resolver: sandboxes know but one, and nobody who listens on that everywhere is in the way.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ResolverPorts {
+    pub(super) udp: u16,
+    pub(super) tcp: u16,
 }
 
 impl Rules<'_> {
@@ -75,15 +72,24 @@ impl Rules<'_> {
         batch.add_table();
         let denied = [&DENIED, self.denied].concat();
         batch.add_interval_set(DENIED_SET, 1, &intervals(&denied));
-        batch.add_address_set(RESOLVERS_SET, 2, self.resolvers);
-        batch.add_dynamic_set(CONNECTIONS_SET, 3, 1 << (32 - u32::from(self.block.prefix())));
-        batch.add_chain(REFUSE);
-        batch.add_chain(FROM_SANDBOX);
+        batch.add_interval_set(LENT_SET, 2, &intervals(self.lent));
+        let sandboxes = 1 << (32 - u32::from(self.block.prefix()));
+        batch.add_dynamic_set(CONNECTIONS_SET, 3, sandboxes);
+        batch.add_dynamic_set(QUESTIONS_SET, 4, sandboxes);
+        batch.add_verdict_map(POLICIES_MAP, 5);
+        batch.add_address_set(RESTRICTED_SET, 6);
+        for chain in [REFUSE, PUBLIC, LENT, FROM_SANDBOX] {
+            batch.add_chain(chain);
+        }
         self.refuse(&mut batch);
-        self.sent(&mut batch);
-        self.prerouting(&mut batch);
-        self.input(&mut batch);
-        self.forward(&mut batch);
+        self.named(&mut batch);
+        if walls::stand(Wall::PacketFilter) {
+            self.sent(&mut batch);
+            self.prerouting(&mut batch);
+            self.input(&mut batch);
+            self.forward(&mut batch);
+        }
+        self.to_resolver(&mut batch);
         self.postrouting(&mut batch);
         batch.into_steps()
     }
@@ -92,6 +98,20 @@ impl Rules<'_> {
     fn refuse(&self, batch: &mut Batch<'_>) {
         batch.add_rule("add the rule that resets", REFUSE, &[&tcp()[..], &[Expression::reset()]].concat());
         batch.add_rule("add the rule that refuses", REFUSE, &[Expression::prohibit()]);
+    }
+
+    /// Destinations that a list names: what is denied stays denied, but for what is lent.
+    fn named(&self, batch: &mut Batch<'_>) {
+        let accept = Expression::verdict(Verdict::Accept);
+        let to_lent = [Expression::load(Field::Destination), Expression::is_in(LENT_SET)];
+        let rule = [&to_lent[..], std::slice::from_ref(&accept)].concat();
+        batch.add_rule("add the rule for lent networks", LENT, &rule);
+        let public = [Expression::verdict(Verdict::Goto(PUBLIC))];
+        batch.add_rule("add the rule for what is not lent", LENT, &public);
+        let refuse = [Expression::verdict(Verdict::Goto(REFUSE))];
+        let denied = [&to_denied()[..], &refuse].concat();
+        batch.add_rule("add the rule against denied networks in lists", PUBLIC, &denied);
+        batch.add_rule("add the rule for named destinations", PUBLIC, &[accept]);
     }
 
     fn prerouting(&self, batch: &mut Batch<'_>) {
@@ -123,22 +143,45 @@ impl Rules<'_> {
         let spoofed = [Expression::load(Field::ReversePath), Expression::equals(&[0; 4]), drop_it()];
         rule("add the rule against spoofed sources", &[&spoofed]);
         rule("add the rule against invalid packets", &[&state(INVALID), &[drop_it()]]);
+        // Before open connections: a flood on one of them is a flood.
+        let too_often = [
+            Expression::load(Field::Source),
+            Expression::packets_above(QUESTIONS_SET, QUESTIONS_PER_SECOND, QUESTIONS_AT_ONCE),
+            drop_it(),
+        ];
+        rule("add the rule against too many questions", &[&self.to_door_over(&udp(), DNS), &too_often]);
         rule("add the rule for open connections", &[&state(ESTABLISHED), &accept]);
         let too_many =
             [Expression::load(Field::Source), Expression::connections_above(CONNECTIONS_SET, CONNECTIONS)];
         rule("add the rule against too many connections", &[&too_many, &refuse]);
         rule("add the rule for the door", &[&self.to_door(), &accept]);
-        let to_resolver = [Expression::load(Field::Destination), Expression::is_in(RESOLVERS_SET)];
-        let dns = [Expression::load(Field::DestinationPort), Expression::equals(&DNS.to_be_bytes())];
-        rule("add the rule for name servers", &[&to_resolver, &udp(), &dns, &accept]);
-        rule("add the rule for name servers over TCP", &[&to_resolver, &tcp(), &dns, &accept]);
+        rule("add the rule for questions", &[&self.to_door_over(&udp(), DNS), &accept]);
+        rule("add the rule for questions over TCP", &[&self.to_door_over(&tcp(), DNS), &accept]);
         // The node's own addresses, whichever they are at the moment, and broadcasts.
         let not_unicast = [
             Expression::load(Field::DestinationType),
             Expression::differs(&u32::from(libc::RTN_UNICAST).to_ne_bytes()),
         ];
         rule("add the rule that hides the node", &[&not_unicast, &refuse]);
+        let policy = [Expression::load(Field::Source), Expression::verdict_of(POLICIES_MAP)];
+        rule("add the rule for lists of destinations", &[&policy]);
         rule("add the rule for denied networks", &[&to_denied(), &refuse]);
+    }
+
+    /// Leads questions to where the resolver listens.
+    fn to_resolver(&self, batch: &mut Batch<'_>) {
+        let chain = "resolver";
+        batch.add_base_chain(chain, "nat", Hook::Prerouting, DESTINATION_TRANSLATION);
+        let ResolverPorts { udp: over_udp, tcp: over_tcp } = self.resolver;
+        for (protocol, port) in [(udp(), over_udp), (tcp(), over_tcp)] {
+            let rule = [
+                &self.incoming()[..],
+                // A rule of an address translation sees what the filter let through.
+                &self.to_door_over(&protocol, DNS),
+                &Expression::redirect(*self.door.ip(), port),
+            ];
+            batch.add_rule("add the rule that leads questions to the resolver", chain, &rule.concat());
+        }
     }
 
     fn input(&self, batch: &mut Batch<'_>) {
@@ -151,7 +194,9 @@ impl Rules<'_> {
         let accept = [Expression::verdict(Verdict::Accept)];
         rule("add the input rule for open connections", &[&state(ESTABLISHED), &accept]);
         rule("add the input rule for the door", &[&self.to_door(), &accept]);
-        rule("add the input rule for name servers", &[&was_to_resolver(), &accept]);
+        let ResolverPorts { udp: over_udp, tcp: over_tcp } = self.resolver;
+        rule("add the input rule for questions", &[&self.to_door_over(&udp(), over_udp), &accept]);
+        rule("add the input rule for questions over TCP", &[&self.to_door_over(&tcp(), over_tcp), &accept]);
         rule("add the input rule that drops", &[&[drop_it()]]);
     }
 
@@ -165,7 +210,13 @@ impl Rules<'_> {
         rule("add the forward rule that hides sandboxes", &[&self.outgoing(), &[drop_it()]]);
         let from = self.incoming();
         rule("add the forward rule for open connections", &[&from, &state(ESTABLISHED), &accept]);
-        rule("add the forward rule for name servers", &[&from, &was_to_resolver(), &accept]);
+        let to_lent = [
+            Expression::load(Field::Source),
+            Expression::is_in(RESTRICTED_SET),
+            Expression::load(Field::Destination),
+            Expression::is_in(LENT_SET),
+        ];
+        rule("add the forward rule for lent networks", &[&from, &to_lent, &accept]);
         let refuse = [Expression::verdict(Verdict::Goto(REFUSE))];
         rule("add the forward rule for denied networks", &[&from, &to_denied(), &refuse]);
     }
@@ -195,10 +246,17 @@ impl Rules<'_> {
     }
 
     fn to_door(&self) -> Vec<Expression> {
-        let address = [Expression::load(Field::Destination), Expression::equals(&self.door.ip().octets())];
-        let port =
-            [Expression::load(Field::DestinationPort), Expression::equals(&self.door.port().to_be_bytes())];
-        [&address[..], &tcp(), &port].concat()
+        self.to_door_over(&tcp(), self.door.port())
+    }
+
+    fn to_door_over(&self, protocol: &[Expression], port: u16) -> Vec<Expression> {
+        let address = [
+            Expression::load(Field::NetworkProtocol),
+            Expression::equals(&[IPV4]),
+            Expression::load(Field::Destination),
+            Expression::equals(&self.door.ip().octets()),
+        ];
+        [&address[..], protocol, &to_port(port)].concat()
     }
 }
 
@@ -225,19 +283,21 @@ fn transport(protocol: u8) -> [Expression; 2] {
     [Expression::load(Field::TransportProtocol), Expression::equals(&[protocol])]
 }
 
+pub(super) const TCP: u8 = 6;
+pub(super) const UDP: u8 = 17;
+
 fn tcp() -> [Expression; 2] {
-    transport(6)
+    transport(TCP)
 }
 
 fn udp() -> [Expression; 2] {
-    transport(17)
+    transport(UDP)
+}
+
+pub(super) fn to_port(port: u16) -> [Expression; 2] {
+    [Expression::load(Field::DestinationPort), Expression::equals(&port.to_be_bytes())]
 }
 
 fn to_denied() -> [Expression; 2] {
     [Expression::load(Field::Destination), Expression::is_in(DENIED_SET)]
-}
-
-/// The port was checked before translation.
-fn was_to_resolver() -> [Expression; 2] {
-    [Expression::load(Field::OriginalDestination), Expression::is_in(RESOLVERS_SET)]
 }

@@ -98,7 +98,7 @@ fn nobody_gets_a_used_namespace() {
 }
 
 /// What the kernel calls the namespace.
-fn name(sandbox: &Lease) -> PathBuf {
+pub(crate) fn name(sandbox: &Lease) -> PathBuf {
     std::fs::read_link(format!("/proc/self/fd/{}", sandbox.fd().as_raw_fd())).unwrap()
 }
 

@@ -11,10 +11,14 @@ use std::thread;
 use std::time::Duration;
 
 use chasen_sandbox::network::{Network, NetworkConfig};
+
+use crate::dns::serve_names;
 use nix::sched::{CloneFlags, setns, unshare};
 
 /// A host of the internet.
 pub(crate) const PUBLIC: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 10);
+/// Another one.
+pub(crate) const OTHER: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 20);
 /// The machine's own address on its uplink.
 pub(crate) const MACHINE: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 1);
 /// A host of a private network, reachable from the machine.
@@ -24,6 +28,8 @@ pub(crate) const METADATA: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 254);
 pub(crate) const RESOLVER: Ipv4Addr = Ipv4Addr::new(10, 255, 255, 53);
 /// Where every host above answers.
 pub(crate) const PORT: u16 = 80;
+/// Where the public ones answer as well.
+pub(crate) const OTHER_PORT: u16 = 8080;
 pub(crate) const DNS: u16 = 53;
 pub(crate) const UPLINK: &str = "uplink0";
 
@@ -83,19 +89,24 @@ impl Machine {
         let machine = Self { internet, run_dir: tempfile::tempdir().unwrap() };
         machine.on_internet(|| {
             ip(&format!("address add {PUBLIC}/24 dev eth0"));
-            for address in [PRIVATE, METADATA, RESOLVER] {
+            for address in [OTHER, PRIVATE, METADATA, RESOLVER] {
                 ip(&format!("address add {address}/32 dev eth0"));
             }
             ip("link set eth0 up");
             ip("link set lo up");
-            for address in [PUBLIC, PRIVATE, METADATA, RESOLVER] {
+            for address in [PUBLIC, OTHER, PRIVATE, METADATA, RESOLVER] {
                 serve_tcp(SocketAddrV4::new(address, PORT));
             }
-            for address in [PUBLIC, PRIVATE, RESOLVER] {
-                serve_udp(SocketAddrV4::new(address, DNS));
+            for address in [PUBLIC, OTHER] {
+                serve_tcp(SocketAddrV4::new(address, OTHER_PORT));
+            }
+            for address in [PUBLIC, OTHER, PRIVATE, RESOLVER] {
                 serve_udp(SocketAddrV4::new(address, PORT));
             }
-            serve_tcp(SocketAddrV4::new(RESOLVER, DNS));
+            for address in [PUBLIC, PRIVATE] {
+                serve_udp(SocketAddrV4::new(address, DNS));
+            }
+            serve_names(RESOLVER);
         });
         machine
     }

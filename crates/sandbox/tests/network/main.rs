@@ -7,6 +7,9 @@
     reason = "helpers of tests may fail the test"
 )]
 
+mod dns;
 mod life;
+mod lists;
 mod machine;
+mod names;
 mod reach;

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use chasen_sandbox::network::{Lease, Network};
 
+use crate::dns::{ask_tcp, ask_udp};
 use crate::machine::{
     DNS, MACHINE, METADATA, Machine, PORT, PRIVATE, PUBLIC, RESOLVER, call_tcp, call_udp, ip, on_a_machine,
     say, serve_tcp, serve_udp, within,
@@ -18,14 +19,14 @@ pub(crate) fn take(network: &Network) -> Lease {
 }
 
 /// A refusal is prompt: nobody waits for a timeout.
-fn assert_refused_tcp(sandbox: &Lease, address: Ipv4Addr, port: u16) {
+pub(crate) fn assert_refused_tcp(sandbox: &Lease, address: Ipv4Addr, port: u16) {
     let start = Instant::now();
     let error = within(sandbox.fd(), || call_tcp(address, port)).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::ConnectionRefused, "{address}:{port}: {error}");
     assert!(start.elapsed() < Duration::from_secs(1), "{address}:{port}");
 }
 
-fn assert_silent_udp(sandbox: &Lease, address: Ipv4Addr, port: u16) {
+pub(crate) fn assert_silent_udp(sandbox: &Lease, address: Ipv4Addr, port: u16) {
     let answer = within(sandbox.fd(), || call_udp(address, port));
     assert!(answer.is_err(), "{address}:{port} answered {answer:?}");
 }
@@ -39,19 +40,19 @@ fn assert_all_reachable_from(machine: &Machine) {
 }
 
 #[test]
-fn public_hosts_and_name_servers_answer() {
+fn public_hosts_and_the_resolver_answer() {
     on_a_machine(|machine| {
         // The strictest check of ways back.
         std::fs::write("/proc/sys/net/ipv4/conf/all/rp_filter", "1").unwrap();
         let network = machine.open("node", 1);
         let sandbox = take(&network);
-        assert_eq!(network.resolv_conf(), format!("nameserver {RESOLVER}\n"));
+        assert_eq!(network.resolver(), *network.door_address().ip());
         within(sandbox.fd(), || {
             // They see the machine, not the sandbox.
             assert_eq!(call_tcp(PUBLIC, PORT).unwrap(), MACHINE.to_string());
             assert_eq!(call_udp(PUBLIC, PORT).unwrap(), MACHINE.to_string());
-            assert_eq!(call_udp(RESOLVER, DNS).unwrap(), MACHINE.to_string());
-            assert_eq!(call_tcp(RESOLVER, DNS).unwrap(), MACHINE.to_string());
+            assert_eq!(ask_udp(network.resolver(), "public.example").unwrap(), [PUBLIC]);
+            assert_eq!(ask_tcp(network.resolver(), "public.example").unwrap(), [PUBLIC]);
             let loopback = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 8080);
             serve_tcp(loopback);
             assert_eq!(call_tcp(*loopback.ip(), 8080).unwrap(), "127.0.0.1");
@@ -60,7 +61,7 @@ fn public_hosts_and_name_servers_answer() {
 }
 
 #[test]
-fn private_hosts_metadata_and_other_ports_of_the_name_server_do_not_answer() {
+fn private_hosts_metadata_and_name_servers_do_not_answer() {
     on_a_machine(|machine| {
         assert_all_reachable_from(machine);
         let extra = "198.51.100.10/32".parse().unwrap();
@@ -73,6 +74,9 @@ fn private_hosts_metadata_and_other_ports_of_the_name_server_do_not_answer() {
         assert_refused_tcp(&sandbox, Ipv4Addr::new(192, 168, 0, 1), PORT);
         assert_silent_udp(&sandbox, PRIVATE, DNS);
         assert_silent_udp(&sandbox, RESOLVER, PORT);
+        // Name servers are the node's, not the sandbox's.
+        assert_refused_tcp(&sandbox, RESOLVER, DNS);
+        assert!(within(sandbox.fd(), || ask_udp(RESOLVER, "public.example")).is_err());
         drop((sandbox, network));
 
         let config =
