@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use chasen_entity::{Activation, ActivationId, Event, Invocation};
@@ -19,6 +20,10 @@ pub struct MemoryEventLog {
     events: Mutex<Vec<Event>>,
     /// Inherited work that somebody has taken up.
     taken: Mutex<HashSet<ActivationId>>,
+    /// How many of the events are safe.
+    synced: AtomicU64,
+    /// What was not synced in an earlier life is gone.
+    after_power_cut: bool,
 }
 
 impl MemoryEventLog {
@@ -26,6 +31,17 @@ impl MemoryEventLog {
     #[must_use]
     pub fn events(&self) -> Vec<Event> {
         self.events.lock().clone()
+    }
+
+    /// The log as the next life of the node finds it: whole, or, after a power cut, as far as it was synced.
+    #[must_use]
+    pub fn next_life(&self, after_power_cut: bool) -> Self {
+        let mut events = self.events();
+        if after_power_cut {
+            events.truncate(usize::try_from(self.synced.load(Ordering::SeqCst)).unwrap_or(usize::MAX));
+        }
+        let synced = AtomicU64::new(events.len() as u64);
+        Self { events: Mutex::new(events), taken: Mutex::default(), synced, after_power_cut }
     }
 
     /// What was accepted and not finished, in the order of its coming.
@@ -86,8 +102,14 @@ impl EventLog for MemoryEventLog {
         Ok(Position(events.len() as u64))
     }
 
-    async fn sync(&self, _position: Position) -> Result<(), StoreError> {
+    async fn sync(&self, position: Position) -> Result<(), StoreError> {
+        let end = self.events.lock().len() as u64;
+        self.synced.fetch_max(position.0.min(end), Ordering::SeqCst);
         Ok(())
+    }
+
+    fn lost_nothing(&self) -> bool {
+        !self.after_power_cut
     }
 
     fn inherited(&self) -> Vec<ActivationId> {

@@ -1,7 +1,7 @@
 //! A node in memory: the real scheduler and invoker on containers that do what the arguments say.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use chasen_entity::{
@@ -9,8 +9,13 @@ use chasen_entity::{
 };
 use chasen_invoker::{InvokerConfig, NodeInvoker};
 use chasen_scheduler::{Fleet, KindRouter, Scheduler, SchedulerConfig};
-use chasen_spi::memory::{MemoryAttachmentStore, MemoryContainerFactory, MemoryEventLog, invocation};
-use chasen_spi::{FleetNode, Invoke, NoLock, ParameterLock, Runtimes};
+use chasen_spi::event_log::Unfinished;
+use chasen_spi::memory::{
+    MemoryAttachmentStore, MemoryContainerFactory, MemoryDeadLetterStore, MemoryEventLog, invocation,
+};
+use chasen_spi::{
+    DeadLetter, EventLog, FleetNode, Invoke, NoLock, ParameterLock, Runtimes, Session, Sessions,
+};
 
 pub(crate) const KIND: &str = "memory:1";
 
@@ -28,7 +33,43 @@ pub(crate) struct Bench {
     pub(crate) nodes: Vec<NodeInvoker>,
     pub(crate) scheduler: Scheduler,
     pub(crate) log: Arc<MemoryEventLog>,
+    pub(crate) letters: Arc<MemoryDeadLetterStore>,
+    pub(crate) opener: Arc<Opener>,
     memory: ByteSize,
+}
+
+/// Who does the work of sessions: keeps what it is given.
+#[derive(Default)]
+pub(crate) struct Opener {
+    taken_up: Mutex<Vec<(Session, Unfinished)>>,
+    letters: Mutex<Vec<Arc<DeadLetter>>>,
+}
+
+impl Sessions for Opener {
+    fn take_up(&self, session: Session, work: Unfinished) {
+        self.taken_up.lock().unwrap().push((session, work));
+    }
+
+    fn died(&self, letter: Arc<DeadLetter>) {
+        self.letters.lock().unwrap().push(letter);
+    }
+}
+
+impl Opener {
+    /// The sessions that it was given, in the order of their coming.
+    pub(crate) fn take(&self) -> Vec<(Session, Unfinished)> {
+        std::mem::take(&mut *self.taken_up.lock().unwrap())
+    }
+
+    /// How many it was given and still has.
+    pub(crate) fn count(&self) -> usize {
+        self.taken_up.lock().unwrap().len()
+    }
+
+    /// The letters that it was told of.
+    pub(crate) fn letters(&self) -> Vec<Arc<DeadLetter>> {
+        self.letters.lock().unwrap().clone()
+    }
 }
 
 /// A node with this much memory; making a container takes 20 ms, stopping it 5 ms.
@@ -51,6 +92,29 @@ pub(crate) fn fleet(
     config: SchedulerConfig,
     lock: Arc<dyn ParameterLock>,
 ) -> Bench {
+    let log = Arc::new(MemoryEventLog::default());
+    assemble(nodes, config, lock, log.clone(), log)
+}
+
+/// A node whose log finds what another node's left: whole, or, after a power cut, as far as it was synced.
+pub(crate) fn next_life(of: &Bench, config: SchedulerConfig, after_power_cut: bool) -> Bench {
+    let log = Arc::new(of.log.next_life(after_power_cut));
+    on_log(config, log.clone(), log)
+}
+
+/// A node of 1 GB that writes to this log, which keeps its events in a list.
+pub(crate) fn on_log(config: SchedulerConfig, log: Arc<dyn EventLog>, list: Arc<MemoryEventLog>) -> Bench {
+    let node = InvokerConfig { memory: ByteSize::mb(1024), ..InvokerConfig::default() };
+    assemble(vec![node], config, Arc::new(NoLock), log, list)
+}
+
+fn assemble(
+    nodes: Vec<InvokerConfig>,
+    config: SchedulerConfig,
+    lock: Arc<dyn ParameterLock>,
+    written: Arc<dyn EventLog>,
+    log: Arc<MemoryEventLog>,
+) -> Bench {
     let memory = ByteSize::bytes(nodes.iter().map(|node| node.memory.as_bytes()).sum());
     let factory = Arc::new(MemoryContainerFactory::slow(Duration::from_millis(20), Duration::from_millis(5)));
     let runtimes = Runtimes::new(Manifest::parse(KINDS).unwrap());
@@ -66,9 +130,9 @@ pub(crate) fn fleet(
     let members = nodes.iter().map(|node| Arc::new(node.clone()) as Arc<dyn FleetNode>).collect();
     let domain = Arc::new(Fleet::new(members, config.policies.clone(), 1));
     let router = KindRouter::new().route(move |kind, _| serves.serves(kind), domain);
-    let log = Arc::new(MemoryEventLog::default());
-    let scheduler = Scheduler::new(config, router, log.clone(), lock);
-    Bench { runtimes, factory, invoker, nodes, scheduler, log, memory }
+    let letters = Arc::new(MemoryDeadLetterStore::default());
+    let scheduler = Scheduler::new(config, router, written, lock, letters.clone());
+    Bench { runtimes, factory, invoker, nodes, scheduler, log, letters, opener: Arc::default(), memory }
 }
 
 /// A call of an action of a namespace.
@@ -101,7 +165,50 @@ pub(crate) fn outcome(record: &Activation) -> Outcome {
     record.response.outcome
 }
 
+/// What the log says of an activation, in a word each.
+pub(crate) fn told(bench: &Bench, id: ActivationId) -> Vec<&'static str> {
+    let word = |event: &Event| match event {
+        Event::Accepted(_) => "accepted",
+        Event::Started { .. } => "started",
+        Event::Progress { .. } => "progress",
+        Event::Finished(_) => "finished",
+        Event::Ended(_) => "ended",
+    };
+    bench.log.events().iter().filter(|event| event.activation_id() == id).map(word).collect()
+}
+
 impl Bench {
+    /// Takes up what the log holds of an earlier life.
+    pub(crate) fn recover(&self) {
+        let opener: Arc<dyn Sessions> = self.opener.clone();
+        self.scheduler.recover(&opener);
+    }
+
+    /// Notes work that an earlier life accepted, and the try that it began.
+    pub(crate) fn leave(&self, invocation: &Arc<Invocation>, started: Option<u32>) -> ActivationId {
+        let activation_id = invocation.activation_id;
+        self.log.append(&Event::Accepted(Arc::clone(invocation))).unwrap();
+        if let Some(attempt) = started {
+            self.log.append(&Event::Started { activation_id, attempt, at: 1 }).unwrap();
+        }
+        activation_id
+    }
+
+    /// Waits until everything has ended.
+    pub(crate) async fn rest(&self) {
+        until("all are over", || self.log.open_count() == 0).await;
+        until("and gone", || self.scheduler.in_flight() == 0).await;
+    }
+
+    /// The record of an activation that has one.
+    pub(crate) fn record(&self, id: ActivationId) -> Arc<Activation> {
+        let found = self.log.events().into_iter().find_map(|event| match event {
+            Event::Finished(record) if record.activation_id == id => Some(record),
+            _ => None,
+        });
+        found.unwrap_or_else(|| panic!("activation {id} has no record"))
+    }
+
     /// Invokes and waits for the record.
     pub(crate) async fn run(&self, invocation: Invocation) -> Arc<Activation> {
         self.scheduler.invoke(invocation).unwrap().await
@@ -116,7 +223,7 @@ impl Bench {
             match event {
                 Event::Accepted(_) => *accepted += 1,
                 Event::Finished(_) | Event::Ended(_) => *finished += 1,
-                Event::Started { .. } => {}
+                Event::Started { .. } | Event::Progress { .. } => {}
             }
         }
         for (id, counts) in records {

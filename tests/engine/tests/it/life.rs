@@ -2,13 +2,10 @@
 
 use std::time::Duration;
 
-use chasen_entity::invocation::Delivery;
 use chasen_entity::{ByteSize, Event, Invocation, Outcome, RawJson, error_text};
-use chasen_scheduler::SchedulerConfig;
-use chasen_spi::event_log::Unfinished;
-use chasen_spi::{EventLog, Invoke, Rejection};
+use chasen_spi::{Invoke, Rejection};
 
-use crate::bench::{KINDS, bench, bench_with, call, outcome, result, until, with_action};
+use crate::bench::{KINDS, bench, call, outcome, result, until, with_action};
 
 #[tokio::test(start_paused = true)]
 async fn the_first_call_pays_for_the_container_and_the_next_finds_it() {
@@ -210,43 +207,6 @@ async fn dead_actions_leave_nothing_behind() {
     tokio::time::sleep(Duration::from_secs(700)).await;
     until("all containers stopped", || bench.invoker.containers() == 0).await;
     until("all queues closed", || bench.scheduler.queues() == 0).await;
-    bench.assert_sound();
-}
-
-#[tokio::test(start_paused = true)]
-async fn unfinished_work_of_an_earlier_life_is_taken_up() {
-    let bench = bench_with(1024, SchedulerConfig { max_recovering: 2, ..SchedulerConfig::default() });
-    let with = |delivery, started| {
-        let invocation = Invocation { delivery, ..call("guest", "hello", r#"{"do":"sleep","ms":10}"#) };
-        Unfinished { invocation: std::sync::Arc::new(invocation), started }
-    };
-    let work = vec![
-        with(Delivery::AtMostOnce, None),
-        with(Delivery::AtMostOnce, Some(1)),
-        with(Delivery::AtLeastOnce, Some(1)),
-        with(Delivery::AtLeastOnce, Some(10)),
-        with(Delivery::AtLeastOnce, None),
-    ];
-    for one in &work {
-        bench.log.append(&Event::Accepted(one.invocation.clone())).unwrap();
-    }
-    assert!(bench.scheduler.recover(work.clone()).is_empty());
-    until("all are over", || bench.log.unfinished().unwrap().is_empty()).await;
-    until("and gone", || bench.scheduler.in_flight() == 0).await;
-    let end = |index: usize| {
-        let id = work[index].invocation.activation_id;
-        let found = bench.log.events().into_iter().find_map(|event| match event {
-            Event::Finished(record) if record.activation_id == id => Some(outcome(&record)),
-            _ => None,
-        });
-        found.unwrap()
-    };
-    assert_eq!([end(0), end(2), end(4)], [Outcome::Success; 3]);
-    assert_eq!([end(1), end(3)], [Outcome::WhiskError; 2], "never twice, and not for ever");
-    let again = bench.log.events().into_iter().any(|event| {
-        matches!(event, Event::Started { activation_id, attempt: 2, .. } if activation_id == work[2].invocation.activation_id)
-    });
-    assert!(again, "the second try says so");
     bench.assert_sound();
 }
 

@@ -4,11 +4,10 @@ use std::sync::Arc;
 
 use chasen_entity::{Event, Invocation, Outcome, Parameters, RawJson, error_text};
 use chasen_scheduler::SchedulerConfig;
-use chasen_spi::event_log::Unfinished;
 use chasen_spi::parameter_lock::lock_all;
-use chasen_spi::{EventLog, LockError, ParameterLock};
+use chasen_spi::{LockError, ParameterLock};
 
-use crate::bench::{Bench, bench, call, locked_bench, outcome, result, until};
+use crate::bench::{Bench, bench, call, locked_bench, outcome, result};
 
 /// Locks by turning a value into the string of its text.
 struct Quote;
@@ -55,12 +54,9 @@ async fn what_is_locked_in_the_log_is_open_for_the_function() {
         let record = bench.run(locked_call()).await;
         assert_eq!((outcome(&record), result(&record)), (Outcome::Success, open));
     }
-    let earlier = Arc::new(locked_call());
-    bench.log.append(&Event::Accepted(Arc::clone(&earlier))).unwrap();
-    let work = vec![Unfinished { invocation: earlier, started: None }];
-    assert!(bench.scheduler.recover(work).is_empty());
-    until("all are over", || bench.log.unfinished().unwrap().is_empty()).await;
-    until("and gone", || bench.scheduler.in_flight() == 0).await;
+    bench.leave(&Arc::new(locked_call()), None);
+    bench.recover();
+    bench.rest().await;
     for event in bench.log.events() {
         if let Event::Finished(record) = event {
             assert_eq!(result(&record), open);
@@ -76,12 +72,9 @@ async fn what_cannot_be_unlocked_ends_in_a_record_and_runs_nowhere() {
     let record = bench.run(locked_call()).await;
     assert_eq!(outcome(&record), Outcome::WhiskError);
     assert_eq!(result(&record), RawJson::error(error_text::NOT_UNLOCKED).as_str());
-    let earlier = Arc::new(locked_call());
-    bench.log.append(&Event::Accepted(Arc::clone(&earlier))).unwrap();
-    let work = vec![Unfinished { invocation: earlier, started: None }];
-    assert!(bench.scheduler.recover(work).is_empty());
-    until("it is over", || bench.log.unfinished().unwrap().is_empty()).await;
-    until("and gone", || bench.scheduler.in_flight() == 0).await;
+    bench.leave(&Arc::new(locked_call()), None);
+    bench.recover();
+    bench.rest().await;
     assert_eq!((bench.factory.notes().created, bench.scheduler.queues()), (0, 0));
     assert_locked_in_the_log(&bench);
     bench.assert_sound();

@@ -8,12 +8,14 @@
 )]
 
 mod bench;
+mod cancel;
 mod faults;
 mod fleet;
 mod life;
 mod locks;
 mod moves;
 mod overload;
+mod recovery;
 mod sessions;
 mod simulation;
 mod stems;

@@ -3,17 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use chasen_entity::invocation::Delivery;
 use chasen_entity::{
-    Activation, ActivationId, Event, Invocation, Outcome, Parameters, RawJson, Response, Role, error_text,
+    Activation, Event, Invocation, Outcome, Parameters, RawJson, Response, Role, error_text,
 };
 use chasen_scheduler::SchedulerConfig;
-use chasen_spi::event_log::Unfinished;
 use chasen_spi::memory::activation;
-use chasen_spi::{EventLog, Invoke, Rejection};
+use chasen_spi::{Invoke, Rejection};
 use tokio::time::Instant;
 
-use crate::bench::{Bench, bench, bench_with, call, outcome, result, until};
+use crate::bench::{bench, bench_with, call, outcome, result, told, until};
 
 /// A sequence that somebody asks for.
 fn sequence() -> Arc<Invocation> {
@@ -30,17 +28,6 @@ fn record(of: &Invocation) -> Activation {
     Activation { activation_id: of.activation_id, ..activation("guest", "steps", 1) }
 }
 
-/// What the log says of an activation, in a word each.
-fn told(bench: &Bench, id: ActivationId) -> Vec<&'static str> {
-    let word = |event: &Event| match event {
-        Event::Accepted(_) => "accepted",
-        Event::Started { .. } => "started",
-        Event::Finished(_) => "finished",
-        Event::Ended(_) => "ended",
-    };
-    bench.log.events().iter().filter(|event| event.activation_id() == id).map(word).collect()
-}
-
 #[tokio::test(start_paused = true)]
 async fn a_session_is_inside_until_it_has_its_record() {
     let bench = bench(512);
@@ -50,12 +37,9 @@ async fn a_session_is_inside_until_it_has_its_record() {
     session.started();
     let first = bench.run(step(&whole, r#"{"a":1}"#)).await;
     assert_eq!(first.cause, Some(whole.activation_id));
-    let kept = session.finish(record(&whole));
+    let (kept, _) = session.finish(record(&whole));
     assert_eq!(kept.activation_id, whole.activation_id);
     assert_eq!(told(&bench, whole.activation_id), ["accepted", "started", "finished"]);
-    let again = bench.scheduler.reopen(Arc::clone(&whole)).unwrap();
-    assert_eq!(told(&bench, whole.activation_id).len(), 3, "it was accepted before");
-    drop(again.finish(record(&whole)));
     assert_eq!(bench.scheduler.in_flight(), 0);
 }
 
@@ -161,38 +145,6 @@ async fn the_cut_ends_a_session_with_its_step() {
     let (cut, _) = tokio::join!(bench.scheduler.drain(Instant::now() + Duration::from_secs(2)), opener);
     assert_eq!(cut, 2, "the session and its step");
     assert!(begun.elapsed() < Duration::from_secs(4));
-    bench.assert_sound();
-}
-
-#[tokio::test(start_paused = true)]
-async fn what_no_container_does_is_given_back_by_recovery() {
-    let bench = bench(512);
-    let whole = sequence();
-    let work = vec![
-        Unfinished { invocation: Arc::clone(&whole), started: Some(1) },
-        Unfinished { invocation: Arc::new(step(&whole, "{}")), started: None },
-        Unfinished {
-            invocation: Arc::new(Invocation { delivery: Delivery::AtLeastOnce, ..step(&whole, "{}") }),
-            started: Some(1),
-        },
-        Unfinished { invocation: sequence(), started: None },
-        Unfinished { invocation: Arc::new(call("guest", "hello", "{}")), started: None },
-    ];
-    for one in &work {
-        bench.log.append(&Event::Accepted(Arc::clone(&one.invocation))).unwrap();
-    }
-    let others = bench.scheduler.recover(work.clone());
-    let given: Vec<_> = others.iter().map(|work| (work.invocation.activation_id, work.started)).collect();
-    let id = |index: usize| work[index].invocation.activation_id;
-    assert_eq!(given, [(id(0), Some(1)), (id(3), None)]);
-    for index in [1, 2] {
-        assert_eq!(told(&bench, id(index)), ["accepted", "finished"], "what it was a step of is over");
-    }
-    until("what is not of another runs", || told(&bench, id(4)).contains(&"finished")).await;
-    for Unfinished { invocation, .. } in others {
-        drop(bench.scheduler.reopen(invocation).unwrap());
-    }
-    until("all are over", || bench.scheduler.in_flight() == 0).await;
     bench.assert_sound();
 }
 
