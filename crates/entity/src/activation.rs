@@ -4,7 +4,7 @@ use serde::ser::SerializeMap;
 use serde::{Deserialize, Serialize, Serializer};
 
 use crate::{
-    ActivationId, EntityName, EntityPath, Invocation, Millis, Outcome, Parameters, RawJson, Response,
+    ActivationId, EntityName, EntityPath, Given, Invocation, Millis, Outcome, Parameters, RawJson, Response,
     Subject, Version,
 };
 
@@ -39,6 +39,9 @@ pub struct Activation {
     pub version: Version,
     /// Facts about the run.
     pub annotations: Parameters,
+    /// What it was given, where its namespace keeps that. Shown to nobody.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub given: Option<Box<Given>>,
 }
 
 mod stored_response {
@@ -84,6 +87,7 @@ impl Activation {
             logs: Vec::new(),
             version: invocation.action.version,
             annotations: Parameters::new(),
+            given: None,
         }
     }
 

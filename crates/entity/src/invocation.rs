@@ -34,6 +34,9 @@ pub enum Role {
 /// Kind in the `action` of an invocation that fires a trigger.
 pub const TRIGGER: &str = "trigger";
 
+/// Annotation of a record: the activation that it repeats.
+pub const REPLAY_OF: &str = "replayOf";
+
 /// Everything that is needed to run an action once. The invoke door takes nothing else. Written as
 /// [`stored`](Self::stored) says.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]

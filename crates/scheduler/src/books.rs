@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use chasen_entity::{Activation, ActivationId, Event, Invocation};
+use chasen_entity::{Activation, ActivationId, Event, Given, Invocation};
 use chasen_spi::event_log::TakenUp;
 use chasen_spi::parameter_lock::unlock_invocation;
 use chasen_spi::{Position, StoreError};
@@ -37,10 +37,16 @@ impl Shared {
     pub(crate) fn keep(
         &self,
         invocation: &Invocation,
-        record: Activation,
+        mut record: Activation,
     ) -> (Arc<Activation>, Option<Position>) {
+        let kept = invocation.store.keeps(record.response.outcome);
+        if kept && invocation.identity.limits.keep_parameters == Some(true) {
+            // What ran was unlocked; the log has it as it was accepted.
+            let accepted = self.log.accepted(&invocation.activation_id).ok().flatten();
+            record.given = accepted.map(|accepted| Box::new(Given::of(&accepted)));
+        }
         let record = Arc::new(record);
-        let event = match invocation.store.keeps(record.response.outcome) {
+        let event = match kept {
             true => Event::Finished(Arc::clone(&record)),
             false => Event::Ended(invocation.activation_id),
         };

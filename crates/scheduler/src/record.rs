@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use chasen_entity::invocation::REPLAY_OF;
 use chasen_entity::resource_use::{self, RUN_TIME, START_KIND};
 use chasen_entity::{
     Activation, Invocation, Millis, Outcome, Parameters, ResourceUse, Response, StartKind, error_text,
@@ -9,7 +10,7 @@ use chasen_entity::{
 use chasen_spi::{Rejection, RunReport, StartFailure};
 
 /// Annotations that a record has at most: room for them is made at once.
-const MOST_ANNOTATIONS: usize = 13;
+const MOST_ANNOTATIONS: usize = 14;
 
 /// How an activation ended.
 #[derive(Debug)]
@@ -181,6 +182,9 @@ impl Ending {
         }
         if let Some(binding) = &invocation.binding {
             annotations.set("binding", binding);
+        }
+        if let Some(earlier) = &invocation.replay_of {
+            annotations.set(REPLAY_OF, earlier);
         }
         annotations
     }

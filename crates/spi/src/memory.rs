@@ -38,6 +38,7 @@ pub fn activation(namespace: &str, name: &str, start: Millis) -> Activation {
         logs: Vec::new(),
         version: Version::default(),
         annotations: Parameters::new(),
+        given: None,
     }
 }
 

@@ -1,6 +1,7 @@
 //! Records of what the controller brings to its end itself. Pure.
 
 use chasen_entity::exec::SEQUENCE;
+use chasen_entity::invocation::REPLAY_OF;
 use chasen_entity::{ActionLimits, Activation, ActivationId, Invocation, Millis, Parameters, Response, Role};
 
 use super::ledger::Ending;
@@ -46,8 +47,14 @@ fn common(invocation: &Invocation, kind: &str, start: Millis) -> Parameters {
     if invocation.cause.is_some() {
         annotations.set("causedBy", SEQUENCE);
     }
+    if let Some(original) = invocation.replay_of {
+        annotations.set("replayOf", &original);
+    }
     if let Some(binding) = &invocation.binding {
         annotations.set("binding", binding);
+    }
+    if let Some(earlier) = &invocation.replay_of {
+        annotations.set(REPLAY_OF, earlier);
     }
     annotations
 }
