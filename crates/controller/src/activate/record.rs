@@ -47,9 +47,6 @@ fn common(invocation: &Invocation, kind: &str, start: Millis) -> Parameters {
     if invocation.cause.is_some() {
         annotations.set("causedBy", SEQUENCE);
     }
-    if let Some(original) = invocation.replay_of {
-        annotations.set("replayOf", &original);
-    }
     if let Some(binding) = &invocation.binding {
         annotations.set("binding", binding);
     }
