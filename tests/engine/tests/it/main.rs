@@ -9,12 +9,14 @@
 
 mod bench;
 mod cancel;
+mod durable;
 mod faults;
 mod fleet;
 mod life;
 mod locks;
 mod moves;
 mod overload;
+mod pending;
 mod recovery;
 mod sessions;
 mod simulation;
