@@ -1,9 +1,10 @@
-//! The task front: `cargo xtask fmt|lint|test|fuzz|schemathesis|proxy|bench|budget|simulate|guest|run`. `test` is the one command that CI runs.
+//! The task front: `cargo xtask fmt|lint|test|fuzz|crash|soak|schemathesis|proxy|bench|budget|simulate|guest|run`. `test` is the one command that CI runs.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a task runner talks to a terminal")]
 
 mod budget;
 mod fuzz;
 mod guest;
+mod harness;
 mod shell;
 mod tasks;
 mod tidy;
@@ -17,6 +18,9 @@ const USAGE: &str = "usage: cargo xtask TASK [ARGS]
   lint                    format check, tidy rules, clippy, dependency rules
   test [FILTER]           everything: tools, lint, unit, room, launcher and end-to-end tests, a moment of fuzzing
   fuzz NAME [SECONDS]     one fuzz target of tests/fuzz, by default for ten minutes
+  crash [--kills N]       nodes that die under load, at any moment and write of their log: by default 1 000 of them;
+                          [--seed S] repeats a run
+  soak [--minutes N]      mixed load for half an hour; what a node holds afterwards must be what it held before
   schemathesis [SECONDS]  the node against its own documents, by default for ten minutes
   proxy                   the proxy as it is shipped in images: target/proxy/chasen-proxy
   bench [NAME]            benchmarks of docs/benchmarks.md, optimised build
@@ -34,6 +38,8 @@ fn main() -> ExitCode {
         "lint" => tasks::lint(),
         "test" => tasks::test(&rest),
         "fuzz" => fuzz::task(&rest),
+        "crash" => harness::crash(&rest),
+        "soak" => harness::soak(&rest),
         "schemathesis" => tasks::schemathesis(&rest),
         "proxy" => tasks::proxy().map(|program| println!("{}", program.display())),
         "bench" => tasks::bench(&rest),

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::guest::{self, GuestError, Job};
 use crate::shell::{self, output, run_with, target};
-use crate::{budget, fuzz, tidy, tools};
+use crate::{budget, fuzz, harness, tidy, tools};
 
 pub(crate) fn fmt() -> Result<(), String> {
     shell::run("cargo", ["fmt", "--all"])
@@ -23,17 +23,23 @@ pub(crate) fn lint() -> Result<(), String> {
 pub(crate) fn test(filter: &[String]) -> Result<(), String> {
     tools::install()?;
     lint()?;
+    let faulty = harness::faulty()?;
     shell::run("cargo", ["build", "--locked", "--package", "chasen-server"])?;
     let chasen = target().join("debug/chasen");
     let proxy = proxy()?;
     let modules = modules(&chasen);
-    let mut programs = vec![("CHASEN_BIN", chasen.as_path()), ("CHASEN_PROXY_BIN", proxy.as_path())];
+    let mut programs = vec![
+        ("CHASEN_BIN", chasen.as_path()),
+        ("CHASEN_FAULTS_BIN", faulty.chasen.as_path()),
+        ("CHASEN_PROXY_BIN", proxy.as_path()),
+    ];
     programs.extend(modules.as_deref().map(|modules| ("CHASEN_LAUNCHER_MODULES", modules)));
     let args = ["test", "--workspace", "--locked", "--no-fail-fast", "--"];
     prepare(&chasen);
     run_with("cargo", args.into_iter().chain(filter.iter().map(String::as_str)), &programs)?;
     launchers(modules.as_deref())?;
     if filter.is_empty() {
+        harness::smoke(&faulty, &chasen)?;
         fuzz::smoke()?;
         budget::task()?;
     }

@@ -51,9 +51,13 @@ pub fn run(plan: &Plan) -> bool {
     let notices = plan.faulty.is_none() || notices_sabotage(plan);
     let mut lanes = vec![(Manner::Kill, plan.program.clone())];
     match &plan.faulty {
-        Some(faulty) => lanes.extend([Manner::AtWrites, Manner::PowerCut].map(|manner| (manner, faulty.clone()))),
+        Some(faulty) => {
+            lanes.extend([Manner::AtWrites, Manner::PowerCut].map(|manner| (manner, faulty.clone())))
+        }
         None => {
-            println!("skipped: deaths at writes, power cuts and the sabotaged log: no binary with faults was given");
+            println!(
+                "skipped: deaths at writes, power cuts and the sabotaged log: no binary with faults was given"
+            );
             lanes.push((Manner::Kill, plan.program.clone()));
         }
     }
@@ -82,7 +86,8 @@ fn notices_sabotage(plan: &Plan) -> bool {
 fn side_by_side(plan: &Plan, lanes: Vec<(Manner, PathBuf)>, deaths: u64, patience: Duration) -> Tally {
     let witness = Witness::default();
     let left = Arc::new(AtomicU64::new(deaths));
-    let campaign = Campaign { left: left.clone(), witness: witness.clone(), sorts: plan.sorts.clone(), patience };
+    let campaign =
+        Campaign { left: left.clone(), witness: witness.clone(), sorts: plan.sorts.clone(), patience };
     let mut whole = Tally::default();
     let seed = plan.seed;
     internet::on_a_machine_beside(

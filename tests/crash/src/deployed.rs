@@ -40,7 +40,8 @@ pub async fn deploy(client: &Client) {
             _ => json!([{"key": "delivery", "value": "at-least-once"}, {"key": "conductor", "value": true}]),
         };
         let limits = json!({"memory": 128});
-        put(client, "actions", name, json!({"exec": exec, "annotations": annotations, "limits": limits})).await;
+        put(client, "actions", name, json!({"exec": exec, "annotations": annotations, "limits": limits}))
+            .await;
     }
     for (name, of) in [(CHAIN_ONCE, ONCE), (CHAIN_AGAIN, AGAIN)] {
         let components: Vec<String> = (0..STEPS).map(|_| format!("/_/{of}")).collect();

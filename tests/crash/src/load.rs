@@ -74,7 +74,10 @@ impl Load {
             let Ok(reply) = post(client, &request).await else { return };
             self.shared.note(&mut request, &reply);
             let mut requests = self.shared.requests.lock();
-            requests.iter_mut().filter(|own| own.token == request.token).for_each(|own| *own = request.clone());
+            requests
+                .iter_mut()
+                .filter(|own| own.token == request.token)
+                .for_each(|own| *own = request.clone());
         }
     }
 
@@ -123,12 +126,16 @@ impl Shared {
             let answered = match request.sort {
                 Sort::Keyed => {
                     let (one, other) = tokio::join!(post(&client, &request), post(&client, &request));
-                    [one, other].into_iter().flatten().map(|reply| self.note(&mut request, &reply)).count() == 2
+                    [one, other].into_iter().flatten().map(|reply| self.note(&mut request, &reply)).count()
+                        == 2
                 }
                 _ => post(&client, &request).await.map(|reply| self.note(&mut request, &reply)).is_ok(),
             };
             let mut requests = self.requests.lock();
-            requests.iter_mut().filter(|own| own.token == request.token).for_each(|own| *own = request.clone());
+            requests
+                .iter_mut()
+                .filter(|own| own.token == request.token)
+                .for_each(|own| *own = request.clone());
             drop(requests);
             if !answered {
                 return;
@@ -155,7 +162,11 @@ impl Shared {
             _ if status == 503 || status == 429 => {
                 self.refused.fetch_add(1, Ordering::Relaxed);
             }
-            _ => self.wrong.lock().push(format!("{} was answered {status} {}", request.sort.name(), reply.text())),
+            _ => self.wrong.lock().push(format!(
+                "{} was answered {status} {}",
+                request.sort.name(),
+                reply.text()
+            )),
         }
     }
 }
@@ -168,8 +179,7 @@ async fn post(client: &Client, request: &Request) -> Result<Reply, ClientError> 
         Sort::Delayed => ("actions", format!("?delay={}", seconds_until(request.due.unwrap_or_default()))),
         _ => ("actions", String::new()),
     };
-    let uri =
-        format!("{}/api/v1/namespaces/_/{collection}/{}{query}", client.base(), request.sort.target());
+    let uri = format!("{}/api/v1/namespaces/_/{collection}/{}{query}", client.base(), request.sort.target());
     let mut message = http::Request::post(uri).header("content-type", "application/json");
     if request.sort == Sort::Keyed {
         message = message.header("idempotency-key", format!("key-{}", request.token));

@@ -129,14 +129,7 @@ impl Node {
 /// When the files cannot be changed.
 #[cfg(feature = "power-loss")]
 pub fn cut_power(place: &Place) {
-    let folder = events(place);
-    chasen_embedded::faults::cut_unsynced(&folder, &place.mark()).expect("the log can be cut");
-}
-
-/// Where the log lies.
-#[cfg(feature = "power-loss")]
-fn events(place: &Place) -> std::path::PathBuf {
-    place.data().join("events")
+    chasen_embedded::faults::cut_unsynced(&place.data(), &place.mark()).expect("the log can be cut");
 }
 
 /// This build cuts no power.

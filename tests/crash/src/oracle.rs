@@ -188,7 +188,8 @@ pub fn ran_twice(request: &Request, notes: &[Note]) -> Vec<String> {
 pub fn caused(record: &Value) -> Vec<String> {
     let lines = record["logs"].as_array().into_iter().flatten().filter_map(Value::as_str);
     let id = |line: &str| -> Option<String> {
-        let of_rule = || serde_json::from_str::<Value>(line).ok()?["activationId"].as_str().map(str::to_owned);
+        let of_rule =
+            || serde_json::from_str::<Value>(line).ok()?["activationId"].as_str().map(str::to_owned);
         let is_id = line.len() == 32 && line.bytes().all(|byte| byte.is_ascii_hexdigit());
         if is_id { Some(line.to_owned()) } else { of_rule() }
     };
@@ -245,13 +246,19 @@ impl Evidence<'_> {
             End::Success => {
                 let seen: BTreeSet<&str> = self.notes.iter().map(|note| note.step.as_str()).collect();
                 let due: BTreeSet<&str> = steps.iter().map(String::as_str).collect();
-                let excused = request.sort == Sort::Fire && (some_of_it(End::Interrupted) || some_of_it(End::Dead));
+                let excused =
+                    request.sort == Sort::Fire && (some_of_it(End::Interrupted) || some_of_it(End::Dead));
                 if seen != due && !excused {
                     complain(format!("succeeded with the steps {seen:?}, not {due:?}: {}", shown()));
                 }
-                let hops = self.records.get(id).and_then(|record| record["response"]["result"]["hops"].as_u64());
+                let hops =
+                    self.records.get(id).and_then(|record| record["response"]["result"]["hops"].as_u64());
                 if request.sort != Sort::Fire && hops != Some(steps.len() as u64) {
-                    complain(format!("a result was applied {hops:?} times, not {}: {}", steps.len(), shown()));
+                    complain(format!(
+                        "a result was applied {hops:?} times, not {}: {}",
+                        steps.len(),
+                        shown()
+                    ));
                 }
             }
             End::Interrupted if request.sort.must_succeed() && !some_of_it(End::Dead) => {
@@ -272,7 +279,9 @@ impl Evidence<'_> {
                 _ => {}
             }
         }
-        if request.sort == Sort::Fire && self.records.get(id).map_or(0, |record| caused(record).len()) != steps.len() {
+        if request.sort == Sort::Fire
+            && self.records.get(id).map_or(0, |record| caused(record).len()) != steps.len()
+        {
             complain(format!("not every rule reacted: {}", shown()));
         }
     }
@@ -333,7 +342,11 @@ mod tests {
         let steps = ["again#0", "again#1", "again#2"].map(|step| note(step, "a"));
         assert_eq!(judged(&request(Sort::ChainAgain), &applied, &steps), 1, "a result applied twice");
         let keyed = Request { ids: vec![ID.to_owned(), "other".to_owned()], ..request(Sort::Keyed) };
-        assert_eq!(judged(&keyed, &[(ID, success(1, &[]))], &[note("once#0", ID)]), 2, "two ids, one unrecorded");
+        assert_eq!(
+            judged(&keyed, &[(ID, success(1, &[]))], &[note("once#0", ID)]),
+            2,
+            "two ids, one unrecorded"
+        );
         let early = Request { due: Some(1000), ..request(Sort::Delayed) };
         assert_eq!(judged(&early, &[(ID, success(1, &[]))], &[note("once#0", ID)]), 1, "before its time");
         let line = format!(r#"{{"rule":"r","activationId":"{ID}"}}"#);

@@ -31,7 +31,8 @@ struct Options {
 
 fn main() -> ExitCode {
     let options = Options::parse();
-    if let Some(unknown) = options.only.iter().find(|name| Sort::ALL.iter().all(|sort| sort.name() != **name)) {
+    if let Some(unknown) = options.only.iter().find(|name| Sort::ALL.iter().all(|sort| sort.name() != **name))
+    {
         eprintln!("nothing is called '{unknown}'");
         return ExitCode::FAILURE;
     }
@@ -39,7 +40,8 @@ fn main() -> ExitCode {
         eprintln!("built without the feature `power-loss`: use `cargo xtask crash`");
         return ExitCode::FAILURE;
     }
-    let is_wanted = |sort: &Sort| options.only.is_empty() || options.only.iter().any(|name| name == sort.name());
+    let is_wanted =
+        |sort: &Sort| options.only.is_empty() || options.only.iter().any(|name| name == sort.name());
     let plan = Plan {
         kills: options.kills,
         seed: options.seed.unwrap_or_else(chasen_crash::now),
