@@ -183,7 +183,7 @@ impl Invocation {
         }
     }
 
-    /// Body of `/run`, spliced around the untouched arguments.
+    /// Body of `/run`, spliced around the untouched arguments. What is delivered at least once is told which try it is.
     /// `deadline` is in epoch milliseconds and a string on the wire.
     #[must_use]
     pub fn run_body(&self, deadline: Millis) -> String {
@@ -203,6 +203,9 @@ impl Invocation {
         }
         body.push_str(&texts.run);
         // Writing into a string cannot fail.
+        if self.delivery == Delivery::AtLeastOnce {
+            let _ = write!(body, ",\"attempt\":\"{}\"", self.attempt);
+        }
         let _ = write!(body, ",\"deadline\":\"{deadline}\"}}");
         body
     }
@@ -261,6 +264,9 @@ impl Invocation {
         ];
         if self.action.provides_api_key() {
             context.push(("api_key", self.identity.auth_key.to_credentials()));
+        }
+        if self.delivery == Delivery::AtLeastOnce {
+            context.push(("attempt", self.attempt.to_string()));
         }
         context
     }
@@ -337,6 +343,15 @@ pub(crate) mod tests {
         action.annotations.set("provide-api-key", &false);
         one.action = Arc::new(action);
         assert!(!one.run_body(77).contains("api_key"));
+    }
+
+    #[test]
+    fn what_is_delivered_at_least_once_is_told_which_try_it_is() {
+        let once = invocation("{}");
+        assert!(!once.run_body(77).contains("attempt"));
+        let again = Invocation { delivery: Delivery::AtLeastOnce, attempt: 2, ..once };
+        assert!(again.run_body(77).contains(r#","attempt":"2","deadline":"77"}"#), "{}", again.run_body(77));
+        assert!(again.init_env(77).contains(&("__OW_ATTEMPT".to_owned(), "2".to_owned())));
     }
 
     #[test]

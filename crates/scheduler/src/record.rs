@@ -113,6 +113,11 @@ impl Ending {
         Self::without_run(Response::error(Outcome::ApplicationError, error_text::CANCELLED), now)
     }
 
+    /// True if it is the platform that is to blame.
+    pub(crate) fn is_platforms(&self) -> bool {
+        self.response.outcome == Outcome::WhiskError
+    }
+
     /// It ran, and was ended because somebody wanted it.
     pub(crate) fn cancel(self) -> Self {
         Self { response: Response::error(Outcome::ApplicationError, error_text::CANCELLED), ..self }
@@ -182,6 +187,9 @@ impl Ending {
         }
         if let Some(binding) = &invocation.binding {
             annotations.set("binding", binding);
+        }
+        if let Some(original) = invocation.replay_of {
+            annotations.set("replayOf", &original);
         }
         if let Some(earlier) = &invocation.replay_of {
             annotations.set(REPLAY_OF, earlier);

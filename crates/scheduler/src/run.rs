@@ -231,6 +231,7 @@ impl Shared {
             true => Try::Over(ending),
             false if self.ends.is_cancelled(&invocation.activation_id) => Try::Over(ending.cancel()),
             false if self.gate.is_cut() => Try::Lost(ending.cut_off()),
+            false if ending.is_platforms() => Try::Lost(ending),
             false => Try::Over(ending),
         })
     }

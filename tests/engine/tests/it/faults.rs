@@ -81,3 +81,24 @@ async fn no_activation_is_lost_in_a_storm() {
 async fn nor_on_several_threads() {
     storm(Arc::new(bench(2048)), 99, 600).await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_death_of_a_container_ends_what_is_in_it_within_a_second() {
+    let bench = bench(512);
+    let one = || {
+        let one = call("guest", "hello", r#"{"do":"sleep","ms":50000}"#);
+        with_action(one, |action| {
+            action.limits.concurrency = 50;
+            action.limits.instances = Some(1);
+        })
+    };
+    let calls: Vec<_> = (0..50).map(|_| tokio::spawn(bench.scheduler.invoke(one()).unwrap())).collect();
+    until("all run", || bench.factory.notes().runs.values().sum::<u64>() == 50).await;
+    let begun = tokio::time::Instant::now();
+    bench.factory.kill(0);
+    for call in calls {
+        assert_eq!(outcome(&call.await.unwrap()), Outcome::DeveloperError);
+    }
+    assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
+    bench.assert_sound();
+}
