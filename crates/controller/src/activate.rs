@@ -6,12 +6,14 @@
 
 pub(crate) mod admission;
 mod conductor;
+mod death;
 pub(crate) mod fire;
 mod ledger;
 mod note;
 mod primitive;
 mod record;
 mod recovery;
+pub(crate) mod repeat;
 mod resume;
 mod running;
 mod sequence;
@@ -19,6 +21,7 @@ mod session;
 mod sort;
 mod switch;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use chasen_entity::{ActivationId, Durability, Identity, Millis, RawJson, StoreLevel, TransactionId};
@@ -54,6 +57,10 @@ pub(crate) struct Request {
     pub(crate) durability: Durability,
     /// When it is to run, if not at once; epoch milliseconds.
     pub(crate) due: Option<Millis>,
+    /// Activation that this one repeats.
+    pub(crate) replay_of: Option<ActivationId>,
+    /// Algorithms that values of `payload` are locked with already, by key.
+    pub(crate) locked: BTreeMap<String, String>,
     /// W3C `traceparent`.
     pub(crate) trace_context: Option<String>,
     /// True if the record is wanted whatever the store level says.

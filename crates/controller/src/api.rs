@@ -2,6 +2,7 @@
 
 pub(crate) mod actions;
 pub(crate) mod activations;
+pub(crate) mod dead_letters;
 pub(crate) mod docs;
 pub(crate) mod info;
 pub(crate) mod listing;

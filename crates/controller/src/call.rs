@@ -98,6 +98,8 @@ impl Call<'_> {
             arrived: self.arrived,
             durability: self.durability(blocking, None),
             due: None,
+            replay_of: None,
+            locked: Default::default(),
             trace_context: self.trace_context(),
             extra_logging: self.extra_logging(),
         }

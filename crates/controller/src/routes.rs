@@ -11,7 +11,7 @@ use http::{Method, StatusCode};
 
 use crate::api::actions::Told;
 use crate::api::docs::{self, Described};
-use crate::api::{actions, activations, info, namespaces, packages, rules, triggers};
+use crate::api::{actions, activations, dead_letters, info, namespaces, packages, rules, triggers};
 use crate::call::Call;
 use crate::clock;
 use crate::controller::Controller;
@@ -110,8 +110,14 @@ async fn below_api(call: &Call<'_>, method: &Method, path: &[&str], body: Reques
 
         (GET,    [ns, "activations"] | [ns, "activations", ""])         => activations::list(call, ns).await,
         (GET,    [ns, "activations", id] | [ns, "activations", id, ""]) => activations::get(call, ns, id).await,
+        (DELETE, [ns, "activations", id] | [ns, "activations", id, ""]) => activations::cancel(call, ns, id).await,
         (GET,    [ns, "activations", id, "result"])                     => activations::result(call, ns, id).await,
         (GET,    [ns, "activations", id, "logs"])                       => activations::logs(call, ns, id).await,
+
+        (GET,    [ns, "dead-letters"] | [ns, "dead-letters", ""])         => dead_letters::list(call, ns).await,
+        (GET,    [ns, "dead-letters", id])                              => dead_letters::get(call, ns, id).await,
+        (POST,   [ns, "dead-letters", id])                              => dead_letters::retry(call, ns, id).await,
+        (DELETE, [ns, "dead-letters", id])                              => dead_letters::drop(call, ns, id).await,
 
         (GET,    [ns, "triggers"] | [ns, "triggers", ""])    => triggers::list(call, ns).await,
         (_,      [_, "triggers", ""])                        => Err(ApiError::no_route()),

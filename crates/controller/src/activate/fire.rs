@@ -8,8 +8,9 @@ use chasen_entity::action::Texts;
 use chasen_entity::exec::Exec;
 use chasen_entity::invocation::{Delivery, TRIGGER};
 use chasen_entity::{
-    ActionLimits, Activation, ActivationId, Durability, ExecutableAction, FullyQualifiedName, Invocation,
-    Outcome, Parameters, RawJson, Response, Revision, Role, RuleLink, Status, Trigger, error_text,
+    ActionLimits, Activation, ActivationId, Durability, ExecutableAction, FullyQualifiedName, Identity,
+    Invocation, Millis, Outcome, Parameter, Parameters, RawJson, Response, Revision, Role, RuleLink, Status,
+    TransactionId, Trigger, error_text,
 };
 use chasen_spi::event_log::Unfinished;
 use chasen_spi::{Position, Privilege, Rejection, Resumed, Session, Sessions};
@@ -20,7 +21,6 @@ use serde::{Deserialize, Serialize};
 
 use super::{Request, admission, note, store_level};
 use crate::authenticate::Caller;
-use crate::call::Call;
 use crate::clock;
 use crate::controller::Controller;
 use crate::entities::{ActionAddress, LoadError};
@@ -40,6 +40,15 @@ pub(crate) struct Fire {
     pub(crate) payload: RawJson,
     /// What its events outlive, and those of what its rules start.
     pub(crate) durability: Durability,
+    /// Who fires; the rules react in this namespace.
+    pub(crate) identity: Arc<Identity>,
+    pub(crate) transaction_id: TransactionId,
+    /// When the request arrived.
+    pub(crate) arrived: Millis,
+    /// W3C `traceparent`.
+    pub(crate) trace_context: Option<String>,
+    /// True if the record is wanted whatever the store level says.
+    pub(crate) extra_logging: bool,
 }
 
 /// A rule and how it reacts to one fire; noted before any of them does.
@@ -54,13 +63,11 @@ struct Reaction {
 
 /// Begins a fire. From `Ok` on it ends in a record; the rules react in the background. Gives how far the log must be
 /// safe before anybody is told.
-pub(crate) fn begin(call: &Call<'_>, fire: Fire) -> Result<Position, Rejection> {
-    let Fire { id, trigger, revision, beneath, payload, durability } = fire;
-    let controller = call.controller;
-    let identity = call.caller.identity.clone();
+pub(crate) fn begin(controller: &Arc<Controller>, fire: Fire) -> Result<Position, Rejection> {
+    let Fire { id, trigger, revision, beneath, payload, durability, identity, .. } = fire;
     let invocation = Arc::new(Invocation {
         activation_id: id,
-        transaction_id: call.transaction_id.clone(),
+        transaction_id: fire.transaction_id,
         role: Role::Fire { beneath },
         action: Arc::new(executable(&trigger, revision)),
         binding: None,
@@ -70,15 +77,15 @@ pub(crate) fn begin(call: &Call<'_>, fire: Fire) -> Result<Position, Rejection> 
         environment: None,
         blocking: false,
         cause: None,
-        accepted_at: call.arrived,
-        store: store_level(&controller.config, &identity, false, call.extra_logging()),
+        accepted_at: fire.arrived,
+        store: store_level(&controller.config, &identity, false, fire.extra_logging),
         delivery: Delivery::AtMostOnce,
         attempt: 1,
         durability,
         due: None,
         replay_of: None,
         epoch: 0,
-        trace_context: call.trace_context(),
+        trace_context: fire.trace_context,
         identity,
     });
     let session = controller.invoke.open(invocation.clone())?;
@@ -115,6 +122,13 @@ pub(super) async fn resume(controller: &Arc<Controller>, session: Session, work:
             session.finish(record(&invocation, response, Vec::new()));
         }
     }
+}
+
+/// The parameters of a trigger beneath the payload: an initialisation has no fire to take parameters from, so that they are
+/// arguments, all of them.
+pub(crate) fn arguments(trigger: &Trigger) -> Parameters {
+    let argument = |parameter: &Parameter| Parameter { init: false, ..parameter.clone() };
+    trigger.parameters.iter().map(argument).collect()
 }
 
 /// How the rules of a trigger react now.
@@ -283,6 +297,8 @@ impl Fired<'_> {
             arrived: now,
             durability: invocation.durability,
             due: None,
+            replay_of: None,
+            locked: Default::default(),
             trace_context: invocation.trace_context.clone(),
             extra_logging: false,
         };

@@ -1,6 +1,5 @@
 //! Activations of actions that a container or isolate runs.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use chasen_entity::{ActivationId, Invocation, Outcome, Parameters, RawJson, Response, Role};
@@ -44,7 +43,11 @@ fn invocation(controller: &Controller, request: Request) -> Invocation {
     let bare = bare_invocation(controller, request, Role::Action);
     let payload = &bare.arguments;
     Invocation {
-        locked: if action.has_locked { action.parameters.locked(payload) } else { BTreeMap::new() },
+        locked: if action.has_locked {
+            action.parameters.locked(payload).into_iter().chain(bare.locked).collect()
+        } else {
+            bare.locked
+        },
         init_parameters: if action.environment.is_some() {
             let nothing = RawJson::empty_object();
             action.parameters.environment(if sets_environment { payload } else { &nothing })
@@ -68,7 +71,7 @@ pub(super) fn bare_invocation(controller: &Controller, request: Request, role: R
         action: action.executable.clone(),
         binding: action.binding.clone(),
         arguments: payload,
-        locked: BTreeMap::new(),
+        locked: request.locked,
         init_parameters: Parameters::new(),
         environment: None,
         blocking,
@@ -79,7 +82,7 @@ pub(super) fn bare_invocation(controller: &Controller, request: Request, role: R
         attempt: 1,
         durability: request.durability,
         due: request.due,
-        replay_of: None,
+        replay_of: request.replay_of,
         epoch: 0,
         trace_context: request.trace_context,
         identity,

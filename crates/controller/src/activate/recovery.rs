@@ -7,7 +7,7 @@ use chasen_spi::event_log::Unfinished;
 use chasen_spi::{DeadLetter, Session, Sessions};
 use chasen_telemetry::task;
 
-use super::{fire, resume};
+use super::{death, fire, resume};
 use crate::controller::Controller;
 
 impl Sessions for Controller {
@@ -24,5 +24,8 @@ impl Sessions for Controller {
         }));
     }
 
-    fn died(&self, _letter: Arc<DeadLetter>) {}
+    fn died(&self, letter: Arc<DeadLetter>) {
+        let Some(controller) = self.own.upgrade() else { return };
+        drop(task::spawn("trigger of a dead letter", async move { death::tell(&controller, &letter).await }));
+    }
 }

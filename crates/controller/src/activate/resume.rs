@@ -53,9 +53,13 @@ pub(super) async fn end(work: Work, outcome: Outcome, text: &str) -> Arc<Activat
 }
 
 /// Where the action was invoked: through its binding, if it was reached through one.
-fn address(invocation: &Invocation) -> Option<ActionAddress> {
-    let name = &invocation.action.name;
-    match &invocation.binding {
+pub(super) fn address(invocation: &Invocation) -> Option<ActionAddress> {
+    address_of(&invocation.action.name, invocation.binding.as_deref())
+}
+
+/// The same for an action of this name that was reached through this binding.
+pub(super) fn address_of(name: &FullyQualifiedName, binding: Option<&str>) -> Option<ActionAddress> {
+    match binding {
         None => ActionAddress::of(name),
         Some(binding) => {
             let package = FullyQualifiedName::parse(binding).ok()?;

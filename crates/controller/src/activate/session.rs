@@ -316,6 +316,8 @@ impl Work {
             arrived: clock::now(),
             durability: self.invocation.durability,
             due: None,
+            replay_of: None,
+            locked: Default::default(),
             trace_context: self.invocation.trace_context.clone(),
             extra_logging: self.extra_logging,
         }

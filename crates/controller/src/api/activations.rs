@@ -1,5 +1,7 @@
 //! Activations: lists, records and their parts.
 
+mod under_way;
+
 use std::cmp::Reverse;
 use std::sync::Arc;
 
@@ -16,6 +18,8 @@ use crate::wire::error::ApiError;
 use crate::wire::percent;
 use crate::wire::reply::Reply;
 
+pub(crate) use self::under_way::cancel;
+
 /// What records are called in paths and texts.
 pub(crate) const COLLECTION: &str = "activations";
 
@@ -23,6 +27,9 @@ pub(crate) const COLLECTION: &str = "activations";
 pub(crate) async fn list(call: &Call<'_>, namespace: &str) -> Result<Reply, ApiError> {
     let namespace = call.namespace(namespace)?;
     call.rights().collection(Privilege::Read, COLLECTION, &namespace).await?.required()?;
+    if let Some(status) = call.query.get("status") {
+        return under_way::list(call, &namespace, &status).await;
+    }
     let config = &call.controller.config;
     let page = call.query.page(COLLECTION, config.default_list_limit, config.max_list_limit)?;
     let docs = call.query.flag("docs", false)?;
@@ -62,7 +69,14 @@ pub(crate) async fn list(call: &Call<'_>, namespace: &str) -> Result<Reply, ApiE
 
 /// `GET …/activations/{id}`
 pub(crate) async fn get(call: &Call<'_>, namespace: &str, id: &str) -> Result<Reply, ApiError> {
-    call.document(&record(call, namespace, id).await?.api())
+    let (namespace, id) = authorized(call, namespace, id, Privilege::Read).await?;
+    if call.query.flag("pending", false)?
+        && let Some(reply) = under_way::show(call, &namespace, &id)?
+    {
+        return Ok(reply);
+    }
+    let found = call.controller.activations.get(namespace.as_str(), &id).await?;
+    call.document(&found.ok_or_else(ApiError::not_found)?.api())
 }
 
 /// `GET …/activations/{id}/result`
@@ -80,23 +94,34 @@ pub(crate) async fn logs(call: &Call<'_>, namespace: &str, id: &str) -> Result<R
 }
 
 async fn record(call: &Call<'_>, namespace: &str, id: &str) -> Result<Arc<Activation>, ApiError> {
+    let (namespace, id) = authorized(call, namespace, id, Privilege::Read).await?;
+    let found = call.controller.activations.get(namespace.as_str(), &id).await?;
+    found.ok_or_else(ApiError::not_found)
+}
+
+/// The namespace and the id that a path names, if the caller may do this with what lies there.
+pub(crate) async fn authorized(
+    call: &Call<'_>,
+    namespace: &str,
+    id: &str,
+    privilege: Privilege,
+) -> Result<(EntityName, ActivationId), ApiError> {
     let namespace = call.namespace(namespace)?;
     let id = ActivationId::parse(&percent::decode(id))
         .map_err(|text| ApiError::rejection(StatusCode::BAD_REQUEST, text))?;
     let rights = call.rights();
     if !rights.owns(namespace.as_str()) {
         // Ids are no names, so no right beyond the collection's is asked for.
-        let verdict = rights.collection(Privilege::Read, COLLECTION, &namespace).await?;
+        let verdict = rights.collection(privilege, COLLECTION, &namespace).await?;
         if verdict != Verdict::Allowed {
             return Err(ApiError::forbidden(&format!("{namespace}/{id}")));
         }
     }
-    let found = call.controller.activations.get(namespace.as_str(), &id).await?;
-    found.ok_or_else(ApiError::not_found)
+    Ok((namespace, id))
 }
 
 /// Reads `name` or `package/name`; nothing where it is empty.
-fn name_filter(value: &str) -> Result<Option<String>, ApiError> {
+pub(crate) fn name_filter(value: &str) -> Result<Option<String>, ApiError> {
     let parts: Vec<&str> = value.split('/').filter(|part| !part.is_empty()).collect();
     match parts.as_slice() {
         [] => Ok(None),

@@ -16,7 +16,7 @@ use crate::entities::{Batch, Stored, Tries};
 use crate::wire::error::ApiError;
 use crate::wire::reply::Reply;
 
-pub(super) const TRIGGERS: &str = "triggers";
+pub(crate) const TRIGGERS: &str = "triggers";
 
 /// `GET …/triggers`
 pub(crate) async fn list(call: &Call<'_>, namespace: &str) -> Result<Reply, ApiError> {

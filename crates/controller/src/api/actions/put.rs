@@ -4,8 +4,8 @@ use bytes::Bytes;
 use chasen_entity::exec::{SEQUENCE, is_binary_code};
 use chasen_entity::limits::LimitsUpdate;
 use chasen_entity::{
-    Action, ActionLimits, Exec, FullyQualifiedName, Location, Manifest, Millis, Parameters, SchedulingPolicy,
-    Version, error_text,
+    Action, ActionLimits, Delivery, Exec, FullyQualifiedName, Location, Manifest, Millis, Parameters,
+    SchedulingPolicy, Version, error_text, max_attempts,
 };
 use chasen_spi::Privilege;
 use http::StatusCode;
@@ -168,6 +168,8 @@ impl Update {
         }
         if let Some(annotations) = common.annotations {
             SchedulingPolicy::asked_by(&annotations).map_err(ApiError::bad_request)?;
+            Delivery::asked_by(&annotations).map_err(ApiError::bad_request)?;
+            max_attempts(&annotations).map_err(ApiError::bad_request)?;
             action.annotations = action.annotations.merged_with(annotations);
         }
         action.annotations.set(EXEC, &action.exec.kind);

@@ -1,6 +1,6 @@
 //! Firing a trigger: charge, read, look whether a rule waits for it, begin. The rules react afterwards.
 
-use chasen_entity::{ActivationId, FullyQualifiedName, Parameter, Parameters};
+use chasen_entity::{ActivationId, FullyQualifiedName, Parameter};
 use chasen_spi::Privilege;
 use http::StatusCode;
 use http::header::{
@@ -49,9 +49,7 @@ pub(crate) async fn fire(
     if !trigger.has_active_rule() {
         return Ok(Reply::empty(StatusCode::NO_CONTENT).with_cors(Cors::Rest));
     }
-    // An initialisation has no fire to take parameters from: they are arguments, all of them.
-    let argument = |parameter: &Parameter| Parameter { init: false, ..parameter.clone() };
-    let mut beneath: Parameters = trigger.parameters.iter().map(argument).collect();
+    let mut beneath = fire::arguments(&trigger);
     beneath.insert(Parameter {
         key: HEADERS.to_owned(),
         value: headers::object(call.headers, &WITHHELD),
@@ -61,7 +59,23 @@ pub(crate) async fn fire(
     let durability = call.durability(false, wishes::durability(call.headers)?);
     let keyed =
         wishes::key(call.headers)?.map(|key| Keyed::new(key, &format!("trigger {name}"), payload.as_str()));
-    let fire = |id| fire::begin(call, Fire { id, beneath, trigger, revision, payload, durability });
+    let fire = |id| {
+        let identity = caller.identity.clone();
+        let fire = Fire {
+            id,
+            beneath,
+            trigger,
+            revision,
+            payload,
+            durability,
+            identity,
+            transaction_id: call.transaction_id.clone(),
+            arrived: call.arrived,
+            trace_context: call.trace_context(),
+            extra_logging: call.extra_logging(),
+        };
+        fire::begin(controller, fire)
+    };
     let Some(keyed) = keyed else {
         let id = ActivationId::generate();
         let position = fire(id)?;
