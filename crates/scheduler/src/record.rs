@@ -188,9 +188,6 @@ impl Ending {
         if let Some(binding) = &invocation.binding {
             annotations.set("binding", binding);
         }
-        if let Some(original) = invocation.replay_of {
-            annotations.set("replayOf", &original);
-        }
         if let Some(earlier) = &invocation.replay_of {
             annotations.set(REPLAY_OF, earlier);
         }
