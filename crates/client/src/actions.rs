@@ -64,7 +64,7 @@ fn action_path(name: &str) -> String {
 }
 
 /// A name as path segments; slashes between package and action stay.
-fn encoded(name: &str) -> String {
+pub(crate) fn encoded(name: &str) -> String {
     let mut text = String::with_capacity(name.len());
     for byte in name.bytes() {
         match byte {

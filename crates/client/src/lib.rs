@@ -3,6 +3,7 @@
 //! Knows requests and replies, and the few paths that callers share; never interprets a reply's meaning.
 
 mod actions;
+mod durable;
 mod record;
 
 use std::time::Duration;
@@ -21,6 +22,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 pub use actions::{ActionCode, Target};
+pub use durable::Page;
 pub use record::{Record, RecordResponse};
 
 /// Largest reply that is read, in bytes.

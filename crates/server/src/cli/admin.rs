@@ -10,9 +10,9 @@ use chasen_entity::{Manifest, UserLimits};
 use serde_json::Value;
 
 use super::admin_grammar::{
-    AdminCommand, DbCommand, LimitFlags, LimitsCommand, RuntimesCommand, UserCommand,
+    AdminCommand, DbCommand, LimitFlags, LimitsCommand, RuntimesCommand, StoresCommand, UserCommand,
 };
-use super::{Failure, failed, usage};
+use super::{Failure, backup, failed, usage};
 use crate::admin::Administration;
 use crate::runtimes::KeptRuntimes;
 use crate::settings::Settings;
@@ -29,21 +29,28 @@ type Done = Result<ExitCode, Failure>;
 
 /// Does it.
 pub(super) fn run(command: &AdminCommand) -> Done {
+    match command {
+        AdminCommand::Stores(command) => stores(command),
+        AdminCommand::Folder(command) => backup::run(command),
+    }
+}
+
+fn stores(command: &StoresCommand) -> Done {
     let (settings, _) = Settings::read(command.settings().layers())?;
     let folder = settings.server.data.0.clone().unwrap_or_else(data::default_folder);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
     runtime.block_on(async {
-        if let AdminCommand::User(UserCommand::Create { credentials, dry: true, .. }) = command {
+        if let StoresCommand::User(UserCommand::Create { credentials, dry: true, .. }) = command {
             let given = credentials.as_deref().map(given_or_from_stdin).transpose()?;
             return say(&subjects::generate(given.as_deref()).map_err(failed)?);
         }
         let kept = KeptRuntimes::new(&folder, settings.runtimes.manifest.0.clone());
         let admin = Administration::open(&folder, kept).await.map_err(failed)?;
         match command {
-            AdminCommand::User(command) => user(&admin, command).await,
-            AdminCommand::Limits(command) => limits_of(&admin, command).await,
-            AdminCommand::Db(DbCommand::Get { database, docs, .. }) => dump(&admin, database, *docs).await,
-            AdminCommand::Runtimes(command) => runtimes(&admin, command).await,
+            StoresCommand::User(command) => user(&admin, command).await,
+            StoresCommand::Limits(command) => limits_of(&admin, command).await,
+            StoresCommand::Db(DbCommand::Get { database, docs, .. }) => dump(&admin, database, *docs).await,
+            StoresCommand::Runtimes(command) => runtimes(&admin, command).await,
         }
     })
 }

@@ -9,6 +9,15 @@ use super::grammar::SettingsArgs;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum AdminCommand {
+    #[command(flatten)]
+    Stores(StoresCommand),
+    #[command(flatten)]
+    Folder(FolderCommand),
+}
+
+/// What concerns single things that are stored.
+#[derive(Debug, Subcommand)]
+pub(super) enum StoresCommand {
     /// Subjects and their keys
     #[command(subcommand)]
     User(UserCommand),
@@ -21,6 +30,48 @@ pub(super) enum AdminCommand {
     /// Kinds of actions, changed while the node runs
     #[command(subcommand)]
     Runtimes(RuntimesCommand),
+}
+
+/// What concerns the data folder as a whole.
+#[derive(Debug, Subcommand)]
+pub(super) enum FolderCommand {
+    /// Copy everything the node keeps, of one moment, while it runs or not
+    ///
+    /// Takes entities, subjects, code, the event log, records, dead letters, and the keys of the node. Imported images and
+    /// root file systems are not among it. Ctrl-C leaves nothing behind.
+    Backup {
+        #[command(flatten)]
+        settings: SettingsArgs,
+        /// Folder to make, or archive if it ends in .tar
+        #[arg(value_name = "DIR|FILE.tar")]
+        to: PathBuf,
+        /// Leave out the keys, without which no secret in it can be read
+        #[arg(long)]
+        without_keys: bool,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Make a data folder of a backup; the folder must be empty or not there
+    Restore {
+        #[command(flatten)]
+        settings: SettingsArgs,
+        /// Folder or archive that `backup` has made
+        from: PathBuf,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Look for damage in the data folder, and say what to do about it; changes nothing
+    ///
+    /// Exit codes: 0 sound, 1 damage was found, 2 usage.
+    Check {
+        #[command(flatten)]
+        settings: SettingsArgs,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -221,6 +272,10 @@ pub(super) struct LimitFlags {
     #[arg(long, value_name = "202|504")]
     #[serde(skip_serializing_if = "Option::is_none")]
     blocking_timeout_status: Option<u16>,
+    /// Where its functions may connect to
+    #[arg(long, value_name = "none|internet|allow:LIST")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    network: Option<String>,
     /// What accepted activations outlive: the process, or a power cut too
     #[arg(long, value_name = "memory|synced")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -288,7 +343,7 @@ pub(super) enum RuntimesCommand {
     },
 }
 
-impl AdminCommand {
+impl StoresCommand {
     /// Where its settings come from.
     pub(super) fn settings(&self) -> &SettingsArgs {
         match self {

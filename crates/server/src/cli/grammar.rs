@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand};
 
 use super::admin_grammar::AdminCommand;
 use super::doctor::DoctorArgs;
+use super::durable::{ActivationCommand, DeadLetterCommand};
 use super::image::ImageCommand;
 use super::load::LoadArgs;
 use crate::settings::{Layers, Row, Settings, SettingsError};
@@ -61,7 +62,13 @@ pub(super) enum Command {
     /// Ctrl-C ends the run early and tells what was measured; a second one ends at once. Exit codes: 0 fine, 1 errors,
     /// missing records, or a bound that did not hold, 2 usage.
     Load(Box<LoadArgs>),
-    /// Administer users, limits and kinds: of the running node, or of the data folder where none runs
+    /// Activations: list them, end them, run them again
+    #[command(subcommand)]
+    Activation(ActivationCommand),
+    /// Work that was lost as often as it may be: look at it, run it again, drop it
+    #[command(subcommand)]
+    DeadLetter(DeadLetterCommand),
+    /// Administer users, limits and kinds, backups: of the running node, or of the data folder where none runs
     #[command(subcommand)]
     Admin(AdminCommand),
 }
@@ -234,8 +241,8 @@ mod tests {
     #[test]
     fn namespaces_may_be_spelt_as_scripts_do() {
         let given = ["chasen", "admin", "user", "get", "whisker", "-ns", "other"].map(OsString::from);
-        use super::super::admin_grammar::UserCommand;
-        let Command::Admin(AdminCommand::User(UserCommand::Get { target, .. })) =
+        use super::super::admin_grammar::{StoresCommand, UserCommand};
+        let Command::Admin(AdminCommand::Stores(StoresCommand::User(UserCommand::Get { target, .. }))) =
             Cli::parse_from(arguments(given.into_iter())).command
         else {
             panic!("another command");

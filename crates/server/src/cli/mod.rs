@@ -4,7 +4,10 @@
 
 mod admin;
 mod admin_grammar;
+mod api;
+mod backup;
 mod doctor;
+mod durable;
 mod grammar;
 mod image;
 mod load;
@@ -20,7 +23,7 @@ use self::grammar::{Cli, Command, ConfigArgs, NodeArgs, QuickstartArgs, RunArgs,
 use crate::bind::{bind, bind_next_free};
 use crate::life::{self, Ended};
 use crate::run::{self, Job};
-use crate::settings::{self, Auto, Listen, Origin, Row, Settings, SettingsError};
+use crate::settings::{self, Auto, Listen, Origin, Row, Settings, SettingsError, Tls};
 use crate::{console, quickstart};
 
 /// How a command ended: what went wrong, told apart by its exit code.
@@ -52,6 +55,8 @@ pub fn main() -> ExitCode {
         Command::Runtimes(command) => runtimes::run(&command),
         Command::Image(command) => image::run(&command),
         Command::Load(args) => load::run(&args),
+        Command::Activation(command) => durable::activation(&command),
+        Command::DeadLetter(command) => durable::dead_letter(&command),
         Command::Admin(command) => admin::run(&command),
     };
     done.unwrap_or_else(|failure| {
@@ -68,15 +73,17 @@ fn serve(args: &NodeArgs) -> Result<ExitCode, Failure> {
     log::init(&settings.log.filter, settings.log.format).map_err(usage)?;
     let listen = settings.server.listen.clone();
     let ended = life::with_node(&settings, async move { bind(&listen).await }, async |node| {
-        console::out(&format!("chasen ready on http://{}\n", node.address()));
+        console::out(&format!("chasen ready on {}://{}\n", node.scheme(), node.address()));
         std::future::pending::<()>().await;
     })?;
     Ok(ended.exit_code(|()| ExitCode::SUCCESS, ExitCode::SUCCESS))
 }
 
 fn quickstart(args: &QuickstartArgs) -> Result<ExitCode, Failure> {
-    let (settings, rows) = args.node.settings()?;
+    let (mut settings, rows) = args.node.settings()?;
     quiet_log(&settings, &rows)?;
+    // What is shown can be typed as it is, on this machine.
+    settings.server.tls = Tls::off();
     let listen = settings.server.listen.clone();
     let given = is_given(&rows, "server.listen");
     let listener = async move { if given { bind(&listen).await } else { bind_next_free(&listen).await } };
@@ -116,6 +123,7 @@ fn try_run(args: &RunArgs) -> Result<Result<ExitCode, String>, Failure> {
     }
     // Nobody else needs to reach this node.
     settings.server.listen = Listen { host: "127.0.0.1".to_owned(), port: 0 };
+    settings.server.tls = Tls::off();
     let listen = settings.server.listen.clone();
     let ended = life::with_node(&settings, async move { bind(&listen).await }, async |node| {
         console::with_progress("preinstalled modules are fetched", node.sandboxes().modules_settled()).await;

@@ -6,6 +6,8 @@ use std::time::Duration;
 use chasen_loadgen::duration;
 use clap::{ArgGroup, Args, Subcommand};
 
+use super::super::api::ApiArgs;
+
 #[derive(Debug, Args)]
 #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 #[command(group(ArgGroup::new("what").required(true).args(["file", "target", "action", "web", "trigger"])))]
@@ -115,17 +117,6 @@ pub(super) struct PaceArgs {
     /// Decides which target is asked when
     #[arg(long, value_name = "N")]
     pub(super) seed: Option<u64>,
-}
-
-/// Where the API is, and with which key. By default as `wsk` has it: APIHOST and AUTH of `~/.wskprops`.
-#[derive(Debug, Args)]
-pub(super) struct ApiArgs {
-    /// Where the API is; the key goes there and nowhere else
-    #[arg(long, value_name = "URL")]
-    pub(super) apihost: Option<String>,
-    /// Key; `-` reads it from stdin, where other users of the machine cannot see it
-    #[arg(short = 'u', long = "auth", value_name = "UUID:KEY", allow_hyphen_values = true)]
-    pub(super) credentials: Option<String>,
 }
 
 /// A stage as it is typed.

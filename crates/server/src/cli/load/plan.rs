@@ -7,12 +7,11 @@ use std::time::Duration;
 use chasen_loadgen::{Api, LoadFile, MAX_BODY, Pace, Plan, RecordCheck, Stage, Target};
 
 use super::super::admin::given_or_from_stdin;
+use super::super::api::{DEFAULT_HOST, no_key};
 use super::super::properties::Properties;
 use super::super::{Failure, usage};
 use super::grammar::{LoadArgs, PaceArgs};
 
-/// Where a node listens unless somebody says otherwise.
-const DEFAULT_HOST: &str = "http://127.0.0.1:3233";
 const DURATION: Duration = Duration::from_secs(10);
 /// Bound on the time of runs that end after a number of requests.
 const LONGEST: Duration = Duration::from_hours(1);
@@ -67,10 +66,6 @@ impl Job {
         let max_p99 = args.max_p99.or(file.max_p99);
         Ok(Self { title, plan, check: check.transpose()?, max_error_rate, max_p99 })
     }
-}
-
-fn no_key() -> Failure {
-    Failure::Usage("there is no key: give it with --auth, or as AUTH in ~/.wskprops".to_owned())
 }
 
 /// The API and its key. With --target the API is where that is, and a key of the properties goes there only if it is
