@@ -2,27 +2,33 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use chasen_controller::{Controller, ControllerConfig, Parts};
-use chasen_entity::{
-    Activation, AuthKey, EntityName, Event, Invocation, Manifest, Outcome, Response, Subject, json,
+use chasen_entity::{AuthKey, EntityName, Manifest, Subject};
+use chasen_spi::memory::{
+    MemoryArtifactStore, MemoryAttachmentStore, MemoryDeadLetterStore, MemoryEventLog,
+    MemoryIdempotencyStore, MemorySubjectStore,
 };
-use chasen_spi::memory::{MemoryArtifactStore, MemoryAttachmentStore, MemoryEventLog, MemorySubjectStore};
-use chasen_spi::{
-    EventLog, Invoke, NoGrants, NoLock, OpenSession, Rejection, Runtimes, Session, SubjectDocument,
-    SubjectNamespace, SubjectStore, Ticket,
-};
+use chasen_spi::{NoGrants, NoLock, Runtimes, SubjectDocument, SubjectNamespace, SubjectStore};
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
 use http::{HeaderMap, Request, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
+use tokio::time::timeout;
+
+use crate::echo::Echo;
 
 /// Requests after which everything begins anew, so that what inputs create does not pile up.
 const LIFE: u32 = 500;
+
+/// Longest that an answer to bytes takes whose end is known.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What every front has: path below the namespace, document.
 const ENTITIES: [(&str, &str); 9] = [
@@ -112,6 +118,24 @@ impl Front {
         self.connection = Some(connection);
         answer
     }
+
+    /// Sends these bytes on a connection of their own, and nothing after them; all that is answered.
+    pub(crate) fn send_bytes(&mut self, bytes: &[u8]) -> Vec<u8> {
+        self.left = self.left.saturating_sub(1);
+        let address = self.address;
+        let exchange = async {
+            let mut stream = TcpStream::connect(address).await.expect("the front listens");
+            // It may have refused and closed before all was said.
+            if stream.write_all(bytes).await.is_ok() {
+                let _ = stream.shutdown().await;
+            }
+            let mut answers = Vec::new();
+            let _ = stream.read_to_end(&mut answers).await;
+            answers
+        };
+        let answers = self.runtime.block_on(async { timeout(PATIENCE, exchange).await });
+        answers.expect("a connection whose client is done is closed")
+    }
 }
 
 async fn still_open(mut kept: SendRequest<Full<Bytes>>) -> Option<SendRequest<Full<Bytes>>> {
@@ -139,7 +163,9 @@ async fn serve(credentials: &str) -> SocketAddr {
         attachments: Arc::new(MemoryAttachmentStore::default()),
         subjects,
         activations: log.clone(),
-        invoke: Arc::new(Echo { log }),
+        invoke: Arc::new(Echo::new(log)),
+        dead_letters: Arc::new(MemoryDeadLetterStore::default()),
+        idempotency: Arc::new(MemoryIdempotencyStore::default()),
         entitlement: Arc::new(NoGrants),
         parameter_lock: Arc::new(NoLock),
         runtimes: Runtimes::new(Manifest::parse(manifest).unwrap()),
@@ -149,50 +175,4 @@ async fn serve(credentials: &str) -> SocketAddr {
     let address = listener.local_addr().unwrap();
     tokio::spawn(controller.serve(listener, std::future::pending()));
     address
-}
-
-/// Functions whose result is their arguments.
-struct Echo {
-    log: Arc<MemoryEventLog>,
-}
-
-impl Invoke for Echo {
-    fn invoke(&self, invocation: Invocation) -> Result<Ticket, Rejection> {
-        let record = Arc::new(echo(&invocation));
-        self.log.append(&Event::Finished(record.clone()))?;
-        Ok(Ticket::new(Box::pin(std::future::ready(record))))
-    }
-
-    fn open(&self, _: Arc<Invocation>) -> Result<Session, Rejection> {
-        Ok(Box::new(Kept { log: self.log.clone() }))
-    }
-
-    fn reopen(&self, invocation: Arc<Invocation>) -> Result<Session, Rejection> {
-        self.open(invocation)
-    }
-}
-
-/// Work that the controller does itself.
-struct Kept {
-    log: Arc<MemoryEventLog>,
-}
-
-impl OpenSession for Kept {
-    fn started(&self) {}
-
-    fn finish(self: Box<Self>, record: Activation) -> Arc<Activation> {
-        let record = Arc::new(record);
-        self.log.append(&Event::Finished(record.clone())).unwrap();
-        record
-    }
-}
-
-fn echo(invocation: &Invocation) -> Activation {
-    let arguments = &invocation.arguments;
-    let failed =
-        json::entries(arguments.as_str()).is_ok_and(|fields| fields.iter().any(|(key, _)| key == "error"));
-    let outcome = if failed { Outcome::ApplicationError } else { Outcome::Success };
-    let response = Response { outcome, result: Some(arguments.clone()), size: Some(2) };
-    let start = invocation.accepted_at;
-    Activation { start, end: start + 2, ..Activation::of(invocation, response) }
 }

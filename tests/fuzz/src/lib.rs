@@ -12,9 +12,13 @@
 )]
 
 mod archive;
+mod echo;
 mod front;
 mod images;
+mod log;
+mod replies;
 mod requests;
+mod splice;
 
 /// A target.
 #[derive(Debug, Clone, Copy)]
@@ -26,12 +30,16 @@ pub struct Target {
 }
 
 /// Every target.
-pub const TARGETS: [Target; 5] = [
+pub const TARGETS: [Target; 9] = [
     Target { name: "routes", run: requests::routes },
     Target { name: "action_put", run: requests::action_put },
     Target { name: "web_action", run: requests::web_action },
     Target { name: "archive", run: archive::unpack },
     Target { name: "image", run: images::import },
+    Target { name: "wire", run: requests::bytes },
+    Target { name: "replies", run: replies::converse },
+    Target { name: "log", run: log::recover },
+    Target { name: "splice", run: splice::arguments },
 ];
 
 /// The target of this name.

@@ -60,6 +60,20 @@ pub(crate) fn web_action(input: &[u8]) {
     check_web(&send(request));
 }
 
+/// Bytes on a connection that were never made by an HTTP library. Every answer begins as answers do, none is the
+/// server's fault, and the next request is served.
+pub(crate) fn bytes(input: &[u8]) {
+    renew();
+    let answers = FRONT.with_borrow_mut(|front| front.get_or_insert_with(Front::new).send_bytes(input));
+    let shown = String::from_utf8_lossy(&answers);
+    assert!(answers.is_empty() || answers.starts_with(b"HTTP/1."), "{shown}");
+    let status = answers.get(9..12).unwrap_or_default();
+    let known: [&[u8]; 3] = [b"501", b"502", b"505"];
+    assert!(!status.starts_with(b"5") || known.contains(&status), "{shown}");
+    let ping = send(Request::get("/ping").body(Bytes::new()).expect("a request"));
+    assert_eq!((ping.status, &ping.body[..]), (StatusCode::OK, &b"pong"[..]));
+}
+
 /// Begins an input with a new front if the old one is spent.
 fn renew() {
     FRONT.with_borrow_mut(|front| front.take_if(|front| front.is_spent()));
