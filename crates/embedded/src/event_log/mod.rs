@@ -31,8 +31,12 @@ mod record;
 mod recovery;
 mod rewrite;
 mod segment;
+#[cfg(test)]
+mod simulation;
 mod spare;
 mod state;
+#[cfg(test)]
+mod tests;
 
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
@@ -428,80 +432,4 @@ fn no_room() -> StoreError {
     StoreError::Unavailable(
         "no segment of the event log could be made in time; the disk is too slow".to_owned(),
     )
-}
-
-#[cfg(test)]
-mod tests {
-    use chasen_spi::memory::activation;
-
-    use super::*;
-
-    fn log(folder: &Path, tail: &Arc<Tail>) -> Log {
-        let key = Arc::new(NodeKey::open(folder).unwrap());
-        let config = LogConfig {
-            segment_bytes: LEAST_SEGMENT,
-            slow: Duration::from_secs(60),
-            faults: Faults::default(),
-        };
-        Log::open(&folder.join("events"), config, key, tail.clone(), |_| false).unwrap()
-    }
-
-    fn finished() -> Event {
-        Event::Finished(Arc::new(activation("guest", "a", 1)))
-    }
-
-    #[test]
-    fn segments_stay_until_their_records_are_filed() {
-        let folder = tempfile::tempdir().unwrap();
-        let tail = Arc::new(Tail::new(usize::MAX));
-        let open = log(folder.path(), &tail);
-        for _ in 0..2000 {
-            open.append(&finished()).unwrap();
-        }
-        let segments = || segment::segments_in(&folder.path().join("events")).unwrap().len();
-        let before = segments();
-        assert!(before > 5, "{before}");
-        let batch = tail.next_batch(Duration::ZERO, Duration::ZERO).records;
-        let rest = 2000 - batch.len();
-        tail.remove(&batch);
-        open.written(&batch);
-        assert!(segments() < before);
-        open.close();
-
-        let tail = Arc::new(Tail::new(usize::MAX));
-        let open = log(folder.path(), &tail);
-        let mut found = 0;
-        loop {
-            let batch = tail.next_batch(Duration::ZERO, Duration::ZERO).records;
-            if batch.is_empty() {
-                break;
-            }
-            found += batch.len();
-            tail.remove(&batch);
-            open.written(&batch);
-        }
-        assert_eq!(found, rest, "what is after the checkpoint is to be filed");
-        open.close();
-        assert_eq!(segments(), 0);
-    }
-
-    #[test]
-    fn new_work_is_refused_while_the_tail_is_full() {
-        let folder = tempfile::tempdir().unwrap();
-        let tail = Arc::new(Tail::new(3));
-        let open = log(folder.path(), &tail);
-        let accepted = Event::Accepted(Arc::new(payload::tests::invocation()));
-        open.append(&accepted).unwrap();
-        for _ in 0..3 {
-            open.append(&finished()).unwrap();
-        }
-        let error = open.append(&accepted).unwrap_err();
-        assert!(matches!(&error, StoreError::Unavailable(why) if why.contains("more slowly")), "{error}");
-        open.append(&finished()).unwrap();
-        let batch = tail.next_batch(Duration::ZERO, Duration::ZERO).records;
-        tail.remove(&batch);
-        open.written(&batch);
-        open.append(&accepted).unwrap();
-        open.close();
-    }
 }

@@ -43,8 +43,7 @@ pub(super) fn run(shared: &Arc<Shared>) {
 /// Makes a spare whose name and size are on the disk.
 fn make(shared: &Shared, number: u64) -> io::Result<SegmentWriter> {
     let spare = Segment::create(&shared.folder, number, shared.segment_bytes, clock::now(), &shared.faults)?;
-    let placed = shared.faults.sync().and_then(|()| spare.segment().place());
-    placed.inspect_err(|_| discard(&spare))?;
+    spare.segment().place().inspect_err(|_| discard(&spare))?;
     Ok(spare)
 }
 

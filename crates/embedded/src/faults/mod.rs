@@ -28,6 +28,8 @@ pub use active::Faults;
 pub(crate) use none::Faults;
 #[cfg(any(test, feature = "faults"))]
 pub use parse::FaultError;
+#[cfg(test)]
+pub(crate) use power::cut_behind;
 #[cfg(any(test, feature = "faults"))]
 pub use power::cut_unsynced;
 
