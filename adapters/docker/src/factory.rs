@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use chasen_entity::ImageReference;
+use chasen_entity::{ImageReference, NetworkPolicy, error_text};
 use chasen_runtime::http::{Engine as _, HttpContainer, Output, Settings};
 use chasen_spi::container_factory::{Container, ContainerFactory, ContainerSpec, CreateError};
 use chasen_telemetry::task;
@@ -142,6 +142,15 @@ impl ContainerFactory for DockerFactory {
 
 impl Maker {
     async fn make(&self, spec: &ContainerSpec) -> Result<Arc<HttpContainer<EngineContainer>>, CreateError> {
+        // An engine's network is as open as the engine makes it: nobody here looks at its packets. Without one nobody
+        // could speak with the container.
+        if spec.network != NetworkPolicy::Internet {
+            let policy = spec.network.to_string();
+            return Err(CreateError::PolicyNotKept(error_text::network::not_kept(
+                &policy,
+                "a container engine",
+            )));
+        }
         let (image, is_actions) = self.image(spec)?;
         let engine = self.line.engine_within(ENGINE_PATIENCE).await.map_err(|why| failed(&*why))?;
         let check = Check::of(self.config.pull, ImageReference::of(&image).version(), is_actions);

@@ -132,8 +132,8 @@ impl Node {
         }
     }
 
-    /// Has the first factory that can create the container do so. One that is responsible but cannot run the kind
-    /// leaves it to the next; if none can, the first one's reason is told.
+    /// Has the first factory that can create the container do so. One that is responsible but cannot run the kind, or not
+    /// as its network policy says, leaves it to the next; if none can, the first one's reason is told.
     async fn create_with_factory(
         &self,
         pooled: &PooledContainer,
@@ -146,7 +146,7 @@ impl Node {
         let mut reason = None;
         for factory in self.factories.iter().filter(|one| one.serves(&spec.kind, spec.image.as_deref())) {
             match self.create_with(factory.as_ref(), pooled, code).await {
-                Err(error @ CreateError::NotRunnable(_)) => {
+                Err(error @ (CreateError::NotRunnable(_) | CreateError::PolicyNotKept(_))) => {
                     reason.get_or_insert(error);
                 }
                 result => return result,
@@ -208,7 +208,7 @@ impl Node {
                 let text = error_text::kind_not_runnable(&container.spec.kind, &missing);
                 Response::error(Outcome::DeveloperError, &text)
             }
-            CreateError::Pull(_) | CreateError::NotExecutable(_) => {
+            CreateError::Pull(_) | CreateError::NotExecutable(_) | CreateError::PolicyNotKept(_) => {
                 Response::error(Outcome::DeveloperError, &reason)
             }
             CreateError::Failed(_) => Response::error(Outcome::WhiskError, error_text::NOT_PROVISIONED),

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use chasen_entity::response::Answer;
-use chasen_entity::{ActionLimits, ByteSize, ExecutableAction, Invocation, Millis, NetworkPolicy, ResourceUse, error_text};
+use chasen_entity::{
+    ActionLimits, ByteSize, ExecutableAction, Invocation, Millis, NetworkPolicy, ResourceUse, error_text,
+};
 
 /// What a new container is for.
 #[derive(Debug, Clone)]
@@ -26,6 +28,9 @@ pub enum CreateError {
     /// The factory does not serve this kind here; the text says what to install.
     #[error("{0}")]
     NotRunnable(String),
+    /// The factory cannot keep the action's network policy; the text says which.
+    #[error("{0}")]
+    PolicyNotKept(String),
     /// An image could not be had.
     #[error("{}", error_text::image_not_pulled(.0))]
     Pull(String),

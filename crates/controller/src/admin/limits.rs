@@ -99,6 +99,8 @@ mod tests {
                 "schedulingPolicy: \"lean\" is not a scheduling policy; there are ",
             ),
             (json!({"blockingTimeoutStatus": "504"}), "blockingTimeoutStatus: "),
+            (json!({"network": "some"}), "network: \"some\" is not a network policy; there are none, "),
+            (json!({"network": "allow:a b"}), "network: \"a b\" is not a destination: "),
             (
                 json!({"warmedContainerKeepingTimeout": "for ever"}),
                 "warmedContainerKeepingTimeout: 'for ever' is no",

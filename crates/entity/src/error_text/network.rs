@@ -1,5 +1,7 @@
 //! Texts about where functions may connect to.
 
+use crate::NetworkPolicy;
+
 /// `value` is JSON, cut.
 #[must_use]
 pub fn unknown(value: &str) -> String {
@@ -20,9 +22,13 @@ pub fn no_destination(value: &str, why: &str) -> String {
 
 /// An action asks for what its namespace does not allow.
 #[must_use]
-pub fn wider(beyond: &str, namespace: &str) -> String {
+pub fn wider(beyond: &str, namespace: &NetworkPolicy) -> String {
+    let namespace = match namespace {
+        NetworkPolicy::Allow(allowed) => format!("a list of {} destinations", allowed.destinations.len()),
+        named => named.to_string(),
+    };
     format!(
-        "The annotation 'network' asks for {beyond}, which the namespace's network policy does not allow ({namespace}). An action may only narrow it."
+        "The annotation 'network' asks for '{beyond}', which the namespace's network policy, {namespace}, does not allow. An action may only narrow it."
     )
 }
 

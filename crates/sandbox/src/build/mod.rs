@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use chasen_entity::NetworkPolicy;
 use chasen_entity::manifest::{Compiler, Launch};
 use chasen_runtime::code::{EXEC, open_within};
 use chasen_spi::container_factory::CreateError;
@@ -69,6 +70,8 @@ pub(crate) struct Compile {
     pub(crate) launch: Arc<Launch>,
     /// The image that executables of the kind are built for.
     pub(crate) environment: String,
+    /// Where the function may connect to, and so its build.
+    pub(crate) network: NetworkPolicy,
 }
 
 /// Why there is no build.
@@ -180,8 +183,14 @@ impl Builder {
         }
         let Compile { kind, launch, environment, .. } = compile;
         let plan = self.planner.build_plan(&self.config, kind, launch, compiler, environment).await?;
-        let key = key(&[digest, shape_word(layer.shape()), kind, main, &plan.tools]);
-        let make = || self.make(&key, &plan, source, launch.launcher.is_none());
+        let mut parts = vec![digest, shape_word(layer.shape()), kind, main, &plan.tools];
+        // What a build could not fetch is no other one's failure.
+        let reach = compile.network.to_string();
+        if plan.network && compile.network != NetworkPolicy::Internet {
+            parts.push(&reach);
+        }
+        let key = key(&parts);
+        let make = || self.make(&key, &plan, compile, source);
         let layer = self.store.get(key.clone(), make).await?.map_err(NotBuilt::Code)?;
         let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
         let used = Timestamps { last_access: now, last_modification: now };
@@ -191,13 +200,13 @@ impl Builder {
         Ok(layer)
     }
 
-    /// Builds once. The compiler must leave an executable if it is `started`.
+    /// Builds once. The compiler must leave an executable where that is what is started.
     async fn make(
         &self,
         key: &str,
         plan: &BuildPlan,
+        compile: &Compile,
         source: Source<'_>,
-        started: bool,
     ) -> Result<Result<Layer, Words>, NotBuilt> {
         let disk = |error: io::Error| {
             NotBuilt::Platform(format!("a build below {} failed: {error}", self.folder.display()))
@@ -207,7 +216,8 @@ impl Builder {
         let partial = Partial(self.folder.join(format!("{number}.partial")));
         make_open(&partial.0).map_err(disk)?;
         let begun = std::time::Instant::now();
-        let built = run::run(&self.cells, &self.config, plan, source.main, source.layer, partial).await?;
+        let started = compile.launch.launcher.is_none();
+        let built = run::run(&self.cells, &self.config, plan, &compile.network, source, partial).await?;
         let built = match built {
             Ok(built) if started && open_within(&built.folder.0, EXEC).is_err() => Err(Words::default()),
             built => built,

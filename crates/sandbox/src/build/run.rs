@@ -6,14 +6,14 @@ use std::os::fd::OwnedFd;
 use std::pin::pin;
 use std::sync::Arc;
 
+use chasen_entity::NetworkPolicy;
 use chasen_runtime::code::{self, BadCode, UnpackError};
 use rustix::pipe::{PipeFlags, pipe_with};
 
 use super::words::Listener;
-use super::{NotBuilt, Partial, Words};
+use super::{NotBuilt, Partial, Source, Words};
 use crate::cell::{Cell, CellSpec, ExitStatus, Limits};
 use crate::factory::{BuildPlan, Cells, SandboxConfig, network_of};
-use crate::layer::Layer;
 use crate::network::Lease;
 
 /// What runs in the cell: waits for the code, calls the compiler, packs what it made. Hard links are packed as files.
@@ -47,16 +47,16 @@ pub(super) async fn run(
     cells: &Cells,
     config: &SandboxConfig,
     plan: &BuildPlan,
-    main: &str,
-    source: &Arc<Layer>,
+    network: &NetworkPolicy,
+    source: Source<'_>,
     folder: Partial,
 ) -> Result<Result<Built, Words>, NotBuilt> {
     let platform = |error: &dyn std::fmt::Display| NotBuilt::Platform(format!("a build failed: {error}"));
-    let lease = if plan.network { cells.lease().await? } else { None };
+    let lease = if plan.network { cells.lease(network).await? } else { None };
     let memory = config.build_memory.as_bytes();
-    let specify = || specify(cells, plan, main, memory, lease.as_ref());
+    let specify = || specify(cells, plan, source.main, memory, lease.as_ref());
     let (cell, Ends { input, words, archive }) = cells.start(specify).await?;
-    cell.mount_code(source.path(), memory).await.map_err(|error| platform(&error))?;
+    cell.mount_code(source.layer.path(), memory).await.map_err(|error| platform(&error))?;
 
     let bounds = config.code_bounds;
     let unpacking = tokio::task::spawn_blocking(move || {

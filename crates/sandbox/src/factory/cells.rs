@@ -5,6 +5,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use chasen_entity::NetworkPolicy;
 use chasen_spi::container_factory::CreateError;
 use chasen_telemetry::task;
 use parking_lot::Mutex;
@@ -96,30 +97,36 @@ impl Cells {
         self.network.lock().clone()
     }
 
-    /// A prepared network for one cell; `None` where cells have none.
-    pub(crate) async fn lease(&self) -> Result<Option<Lease>, CreateError> {
-        match self.network() {
-            Some(network) => network.take().await.map(Some).map_err(failed),
-            None => Ok(None),
-        }
+    /// A prepared network for one cell, which reaches what this policy says; `None` where cells have none, and for those
+    /// that are to reach nothing: theirs is their own, and leads nowhere.
+    pub(crate) async fn lease(&self, policy: &NetworkPolicy) -> Result<Option<Lease>, CreateError> {
+        let Some(network) = self.network().filter(|_| *policy != NetworkPolicy::None) else {
+            return Ok(None);
+        };
+        let mut lease = Some(network.take().await.map_err(failed)?);
+        restrict(&mut lease, policy).await?;
+        Ok(lease)
     }
 
-    /// Starts a cell of this shape: a prepared one if there is one, or one that is made now. `outfit` gives its files, and
-    /// what the node keeps of them.
+    /// Starts a cell of this shape: a prepared one if there is one, or one that is made now. It reaches what this policy
+    /// says, and is closed or not as its shape says. `outfit` gives its files, and what the node keeps of them.
     pub(super) async fn begin<T>(
         &self,
         shape: &Shape,
+        policy: &NetworkPolicy,
         outfit: impl Fn() -> io::Result<(Vec<OwnedFd>, T)>,
     ) -> Result<Begun<T>, CreateError> {
         let (under_way, prepared) = self.nursery.begin(shape);
-        if let Some(Prepared { cell, lease }) = prepared {
+        if let Some(Prepared { cell, mut lease }) = prepared {
+            // Its program begins with its files: nothing of a tenant has been in it.
+            restrict(&mut lease, policy).await?;
             let (files, kept) = outfit().map_err(failed)?;
             match cell.begin(&files) {
                 Ok(cell) => return Ok(Begun { cell, kept, lease, under_way }),
                 Err(error) => tracing::debug!(%error, "a prepared cell has ended; another one is made"),
             }
         }
-        let lease = self.lease().await?;
+        let lease = self.lease(policy).await?;
         let specify = || {
             let (files, kept) = outfit()?;
             let bare = shape.cell(self.next_name(&shape.kind), network_of(lease.as_ref())?);
@@ -234,6 +241,16 @@ pub(crate) fn network_of(lease: Option<&Lease>) -> io::Result<CellNetwork> {
         Some(lease) => CellNetwork::Prepared(Arc::new(lease.fd().try_clone_to_owned()?)),
         None => CellNetwork::Isolated,
     })
+}
+
+/// Lets a network reach only what is on the list, if the policy is one.
+async fn restrict(lease: &mut Option<Lease>, policy: &NetworkPolicy) -> Result<(), CreateError> {
+    match (lease, policy) {
+        (Some(lease), NetworkPolicy::Allow(allowed)) => {
+            lease.restrict(Arc::clone(allowed)).await.map_err(failed)
+        }
+        _ => Ok(()),
+    }
 }
 
 async fn spawn_helper(config: &SandboxConfig) -> Result<Helper, HelperError> {

@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use chasen_entity::exec::BLACKBOX;
+use chasen_entity::{NetworkPolicy, error_text};
 use chasen_spi::container_factory::{Container, ContainerFactory, ContainerSpec, CreateError};
 use chasen_spi::image_store::ImageStore;
 
@@ -141,12 +142,20 @@ impl SandboxFactory {
     }
 
     async fn make(&self, spec: &ContainerSpec) -> Result<SandboxContainer, CreateError> {
+        if self.config.mode != Mode::Isolated && spec.network != NetworkPolicy::Internet {
+            let policy = spec.network.to_string();
+            return Err(CreateError::PolicyNotKept(error_text::network::not_kept(
+                &policy,
+                "plain processes",
+            )));
+        }
         let Plan { argv, fork_server, cwd, env, root, speech, personality, compiled } =
             self.planner.plan(&self.config, spec).await?;
         let limits = limits(&self.config, spec);
-        let shape = Shape { kind: spec.kind.clone(), root, argv, fork_server, env, cwd, limits };
+        let is_closed = spec.network == NetworkPolicy::None;
+        let shape = Shape { kind: spec.kind.clone(), root, argv, fork_server, env, cwd, limits, is_closed };
         let Begun { cell, kept: ends, lease, under_way } =
-            self.cells.begin(&shape, || outfit::outfit(speech)).await?;
+            self.cells.begin(&shape, &spec.network, || outfit::outfit(speech)).await?;
         let output = Output::new(ends.stdout, ends.stderr).map_err(failed)?;
         let keep = usize::try_from(self.config.payload.kept().as_bytes()).unwrap_or(usize::MAX);
         let runtime = Coming::new(ends.speech.line(keep).map_err(failed)?);
@@ -162,6 +171,7 @@ impl SandboxFactory {
                 kind,
                 launch,
                 environment,
+                network: spec.network.clone(),
             }),
             lease,
             memory: spec.memory,

@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
+use chasen_entity::NetworkPolicy;
 use chasen_spi::container_factory::CreateError;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -42,6 +43,8 @@ pub(super) struct Shape {
     pub(super) env: Vec<(String, String)>,
     pub(super) cwd: String,
     pub(super) limits: Limits,
+    /// Whether its network leads nowhere.
+    pub(super) is_closed: bool,
 }
 
 impl Shape {
@@ -299,7 +302,8 @@ impl Nursery {
 }
 
 async fn make(cells: &Cells, shape: &Shape) -> Result<Prepared, CreateError> {
-    let lease = cells.lease().await?;
+    let policy = if shape.is_closed { NetworkPolicy::None } else { NetworkPolicy::Internet };
+    let lease = cells.lease(&policy).await?;
     let network = network_of(lease.as_ref()).map_err(failed)?;
     let cell = cells.prepare(shape.cell(cells.next_name(&shape.kind), network)).await?;
     Ok(Prepared { cell, lease })
@@ -318,6 +322,7 @@ mod tests {
             env: Vec::new(),
             cwd: "/".to_owned(),
             limits: Limits::with_memory(1 << 20),
+            is_closed: false,
         }
     }
 
@@ -398,6 +403,8 @@ mod tests {
         assert_eq!(stock.put(&shape("a"), 1), None);
         let more = Shape { limits: Limits::with_memory(2 << 20), ..shape("a") };
         assert!(stock.begin(&more, now).unwrap().is_empty());
+        let closed = Shape { is_closed: true, ..shape("a") };
+        assert!(stock.begin(&closed, now).unwrap().is_empty());
         let other = Shape { env: vec![("A".to_owned(), "b".to_owned())], ..shape("a") };
         assert!(stock.begin(&other, now).unwrap().is_empty());
         assert_eq!(stock.begin(&shape("a"), now).unwrap().len(), 1);

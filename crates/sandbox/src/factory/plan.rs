@@ -400,7 +400,12 @@ mod tests {
     use super::*;
 
     fn blackbox(image: &str) -> ContainerSpec {
-        ContainerSpec { kind: BLACKBOX.to_owned(), image: Some(image.to_owned()), memory: ByteSize::mb(256), network: NetworkPolicy::Internet }
+        ContainerSpec {
+            kind: BLACKBOX.to_owned(),
+            image: Some(image.to_owned()),
+            memory: ByteSize::mb(256),
+            network: NetworkPolicy::Internet,
+        }
     }
 
     fn config() -> SandboxConfig {
@@ -430,7 +435,12 @@ mod tests {
     #[tokio::test]
     async fn kinds_without_a_launcher_are_not_runnable() {
         let planner = Planner::new(Interpreters::default(), Vec::new(), None);
-        let spec = ContainerSpec { kind: "swift:5".to_owned(), image: None, memory: ByteSize::mb(256), network: NetworkPolicy::Internet };
+        let spec = ContainerSpec {
+            kind: "swift:5".to_owned(),
+            image: None,
+            memory: ByteSize::mb(256),
+            network: NetworkPolicy::Internet,
+        };
         let error = planner.plan(&config(), &spec).await.unwrap_err();
         assert!(matches!(&error, CreateError::NotRunnable(text) if text.contains("'swift:5'")), "{error}");
     }

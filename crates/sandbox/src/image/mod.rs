@@ -72,7 +72,7 @@ impl ImageFactory {
             tracing::warn!(image = name, "the image names no program to run");
             return Err(CreateError::NotExecutable(name));
         }
-        let lease = self.cells.lease().await?;
+        let lease = self.cells.lease(&spec.network).await?;
         let cell_name = self.cells.next_name(repository(&name));
         let specify = || self.specify(spec, &image, &cell_name, lease.as_ref());
         let (cell, ends) = self.cells.try_start(specify).await.map_err(|error| match error {

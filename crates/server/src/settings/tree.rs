@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use chasen_docker::PullPolicy;
 use chasen_embedded::ParameterKeysConfig;
-use chasen_entity::{ByteSize, Durability, LimitBounds, SchedulingPolicy, StoreLevel, UserLimits};
+use chasen_entity::{
+    ByteSize, Durability, LimitBounds, NetworkPolicy, SchedulingPolicy, StoreLevel, Subnet, UserLimits,
+};
 use chasen_telemetry::log::Format;
 
 use super::check::MAX_EXEC;
@@ -14,6 +16,9 @@ use super::layers::Layers;
 use super::problem::SettingsError;
 use super::reader::{Reader, Row};
 use super::value::{Auto, Bound, Listen, Secret};
+
+/// The authority that gives certificates to everybody.
+const AUTHORITY: &str = "https://acme-v02.api.letsencrypt.org/directory";
 
 /// All settings of a node. Each field's meaning is in [`Settings::declare`].
 #[derive(Debug, Clone)]
@@ -40,11 +45,47 @@ pub struct Settings {
 #[allow(missing_docs, reason = "each field is described where its key is declared")]
 pub struct Server {
     pub listen: Listen,
+    pub tls: Tls,
+    pub connections: u32,
+    pub connections_per_address: Auto<u32>,
     pub data: Auto<PathBuf>,
     pub drain_timeout: Duration,
     pub api_host: Auto<String>,
     pub domain: String,
     pub allow_guest: bool,
+}
+
+/// TLS of the API's door.
+#[derive(Debug, Clone)]
+#[allow(missing_docs, reason = "each field is described where its key is declared")]
+pub struct Tls {
+    pub certificate: Auto<PathBuf>,
+    pub key: Auto<PathBuf>,
+    pub acme_domains: Vec<String>,
+    pub acme_contact: String,
+    pub acme_directory: String,
+    pub acme_ca: Auto<PathBuf>,
+}
+
+impl Tls {
+    /// None.
+    #[must_use]
+    pub fn off() -> Self {
+        Self {
+            certificate: Auto(None),
+            key: Auto(None),
+            acme_domains: Vec::new(),
+            acme_contact: String::new(),
+            acme_directory: AUTHORITY.to_owned(),
+            acme_ca: Auto(None),
+        }
+    }
+
+    /// True if the door speaks TLS.
+    #[must_use]
+    pub fn is_on(&self) -> bool {
+        self.certificate.0.is_some() || !self.acme_domains.is_empty()
+    }
 }
 
 /// The operator's log.
@@ -82,6 +123,7 @@ pub struct Limits {
     pub invocations_per_minute: Bound,
     pub concurrent_invocations: Bound,
     pub fires_per_minute: Bound,
+    pub pending_invocations: Bound,
     pub sequence_length: u32,
     pub action_timeout_min: Duration,
     pub action_timeout_max: Duration,
@@ -117,6 +159,7 @@ pub struct NamespaceLimits {
     pub parameters_max: Auto<ByteSize>,
     pub payload_max: Auto<ByteSize>,
     pub payload_truncation: Auto<ByteSize>,
+    pub network: Auto<NetworkPolicy>,
 }
 
 /// The sandboxes of actions.
@@ -129,6 +172,7 @@ pub struct Sandbox {
     pub stem_check_interval: Duration,
     pub network: bool,
     pub dns: Vec<IpAddr>,
+    pub network_allow_private: Vec<Subnet>,
     pub prepared_networks: u32,
     pub prepared_cells: u32,
     pub fork_server: bool,
@@ -232,6 +276,7 @@ impl NamespaceLimits {
             max_parameter_size: self.parameters_max.0,
             max_payload_size: self.payload_max.0,
             truncation_size: self.payload_truncation.0,
+            network: self.network.0.clone(),
             ..UserLimits::default()
         }
     }
@@ -256,6 +301,24 @@ impl Settings {
             server: Server {
                 listen: reader.value("server.listen", Listen { host: "127.0.0.1".to_owned(), port: 3233 },
                     "Where the API listens. Port 0 picks a free one. On addresses that are not loopback the well-known guest does not exist; see `server.allow-guest`."),
+                tls: Tls {
+                    certificate: reader.value("server.tls.certificate", Auto(None),
+                        "File with the certificate of the API's door and its chain, PEM. It is read again when it changes. `auto` is none: plain HTTP, or `server.tls.acme.domains`."),
+                    key: reader.value("server.tls.key", Auto(None),
+                        "File with the key of that certificate, PEM."),
+                    acme_domains: reader.value("server.tls.acme.domains", Vec::new(),
+                        "Names, or addresses, that an authority is asked to certify by ACME, as `api.example.org`. It looks for a proof at port 443 of each, which must lead to `server.listen`. To give names here is to agree to the authority's terms."),
+                    acme_contact: reader.value("server.tls.acme.contact", String::new(),
+                        "E-mail address for what the authority has to say about the account."),
+                    acme_directory: reader.value("server.tls.acme.directory", AUTHORITY.to_owned(),
+                        "The authority's ACME directory."),
+                    acme_ca: reader.value("server.tls.acme.ca", Auto(None),
+                        "File with the authorities that vouch for that directory, PEM. `auto` is those of the machine."),
+                },
+                connections: reader.value("server.connections", 20_000,
+                    "Connections that each door has open at a time. Beyond it, silent ones of whoever has most are closed for new ones."),
+                connections_per_address: reader.value("server.connections-per-address", Auto(None),
+                    "Connections of them that one address, or one /64 network of IPv6, may have; more are closed at once. `auto` is half of all."),
                 data: reader.value("server.data", Auto(None),
                     "Folder of everything the node keeps. `auto` is `chasen` below `XDG_DATA_HOME` or `~/.local/share`."),
                 drain_timeout: reader.value("server.drain-timeout", Duration::from_secs(30),
@@ -298,6 +361,8 @@ impl Settings {
                     "Invocations that a namespace may have in flight."),
                 fires_per_minute: reader.value("limits.fires-per-minute", Bound(None),
                     "Trigger fires that a namespace may ask for in a calendar minute."),
+                pending_invocations: reader.value("limits.pending-invocations", Bound(Some(100_000)),
+                    "Invocations of a namespace that may wait for a later time (`delay`, `at`)."),
                 sequence_length: reader.value("limits.sequence-length", 50,
                     "Most actions in a sequence."),
                 action_timeout_min: reader.value("limits.action-timeout-min", millis(bounds.timeout.min),
@@ -358,6 +423,8 @@ impl Settings {
                     "Longest arguments and results in such namespaces."),
                 payload_truncation: reader.value("namespace-limits.payload-truncation", Auto(None),
                     "How much is shown of a result that is too long in such namespaces."),
+                network: reader.value("namespace-limits.network", Auto(None),
+                    "Where functions of such namespaces may connect to: `none`, `internet`, or `allow:` and a list of destinations. `auto` is `internet`."),
             },
             sandbox: Sandbox {
                 pause_grace: reader.value("sandbox.pause-grace", Duration::from_millis(100),
@@ -371,7 +438,9 @@ impl Settings {
                 network: reader.value("sandbox.network", true,
                     "Give functions a network. Without one they reach nothing, not even the API, and the node needs no rights over the machine's network."),
                 dns: reader.value("sandbox.dns", Vec::new(),
-                    "Name servers that functions use; nothing takes those of the machine."),
+                    "Name servers that the node asks for functions, wherever they are; nothing takes those of the machine."),
+                network_allow_private: reader.value("sandbox.network-allow-private", Vec::new(),
+                    "Private networks (such as `10.1.0.0/16`) that the network policy of a namespace may name; no function reaches any other, and none those that its namespace does not name."),
                 prepared_networks: reader.value("sandbox.prepared-networks", 4,
                     "Network namespaces kept ready for new containers."),
                 prepared_cells: reader.value("sandbox.prepared-cells", 2,

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use chasen_docker::PullPolicy;
 use chasen_entity::manifest::parse_duration_millis;
-use chasen_entity::{ByteSize, Durability, SchedulingPolicy, StoreLevel};
+use chasen_entity::{ByteSize, Durability, NetworkPolicy, SchedulingPolicy, StoreLevel, Subnet};
 use chasen_telemetry::log::Format;
 
 /// Longest duration that a setting can have: far beyond use, near enough to be added to any clock.
@@ -140,6 +140,34 @@ impl Value for Vec<String> {
 
     fn print(&self) -> String {
         self.join(", ")
+    }
+}
+
+impl Value for Vec<Subnet> {
+    fn expected() -> String {
+        "networks such as '10.1.0.0/16, 192.168.7.0/24', or nothing".to_owned()
+    }
+
+    fn read(text: &str) -> Option<Self> {
+        text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(|part| part.parse().ok()).collect()
+    }
+
+    fn print(&self) -> String {
+        self.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+    }
+}
+
+impl Value for NetworkPolicy {
+    fn expected() -> String {
+        "none, internet, or destinations such as 'allow:203.0.113.0/24,api.example.com:443'".to_owned()
+    }
+
+    fn read(text: &str) -> Option<Self> {
+        Self::parse(text).ok()
+    }
+
+    fn print(&self) -> String {
+        self.to_string()
     }
 }
 
@@ -366,6 +394,10 @@ mod tests {
         reads::<Vec<IpAddr>>("1.1.1.1,::1", Some("1.1.1.1, ::1"));
         reads::<Vec<IpAddr>>("", Some(""));
         reads::<Vec<IpAddr>>("1.1", None);
+        reads::<Vec<Subnet>>("10.1.2.3/16,10.2.0.0/16", Some("10.1.0.0/16, 10.2.0.0/16"));
+        reads::<Vec<Subnet>>("10.1.0.0/33", None);
+        reads::<Auto<NetworkPolicy>>("allow:A.example:80, 1.1.1.1", Some("allow:a.example:80,1.1.1.1/32"));
+        reads::<NetworkPolicy>("all", None);
         reads::<Format>("loud", None);
     }
 

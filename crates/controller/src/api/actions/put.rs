@@ -4,7 +4,7 @@ use bytes::Bytes;
 use chasen_entity::exec::{SEQUENCE, is_binary_code};
 use chasen_entity::limits::LimitsUpdate;
 use chasen_entity::{
-    Action, ActionLimits, Delivery, Exec, FullyQualifiedName, Location, Manifest, Millis, Parameters,
+    Action, ActionLimits, Delivery, Exec, FullyQualifiedName, Location, Manifest, Millis, NetworkPolicy, Parameters,
     SchedulingPolicy, Version, error_text, max_attempts,
 };
 use chasen_spi::Privilege;
@@ -123,6 +123,15 @@ impl Update {
         let limits = &self.own.limits;
         if let Some(text) = limits.violation(&own.bounds(config.limit_bounds)) {
             return Err(ApiError::bad_request(text));
+        }
+        let annotations = self.common.annotations.as_ref();
+        if let Some(asked) = annotations.map(NetworkPolicy::asked_by).transpose().map_err(ApiError::bad_request)?
+            && let Some(asked) = asked
+        {
+            let namespace = own.network.clone().unwrap_or_default();
+            if let Some(beyond) = namespace.exceeded_by(&asked) {
+                return Err(ApiError::bad_request(error_text::network::wider(&beyond, &namespace)));
+            }
         }
         match (limits.instances, call.controller.throttles.instances(own)) {
             (Some(instances), Some(allowed)) if instances > allowed.into() => {
