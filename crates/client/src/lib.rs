@@ -1,10 +1,11 @@
-//! A client of the platform's API over HTTP/1.1: what the command line and the tests speak with.
+//! A client of the platform's API over HTTP/1.1, with TLS or without: what the command line and the tests speak with.
 //!
 //! Knows requests and replies, and the few paths that callers share; never interprets a reply's meaning.
 
 mod actions;
 mod durable;
 mod record;
+mod trust;
 
 use std::time::Duration;
 
@@ -13,10 +14,12 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 use chasen_entity::RawJson;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
-use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
-use hyper_util::client::legacy::Client as Pool;
+use hyper::body::Incoming;
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::{Client as Pool, Error as PoolError};
 use hyper_util::rt::TokioExecutor;
 use serde::Serialize;
 use serde_json::Value;
@@ -24,6 +27,7 @@ use serde_json::Value;
 pub use actions::{ActionCode, Target};
 pub use durable::Page;
 pub use record::{Record, RecordResponse};
+pub use trust::Trust;
 
 /// Largest reply that is read, in bytes.
 const MAX_REPLY: usize = 64 << 20;
@@ -39,6 +43,14 @@ pub enum ClientError {
         /// Whole URL.
         url: String,
         /// What is wrong with it.
+        why: String,
+    },
+    /// `https` cannot be spoken.
+    #[error("{base} cannot be asked over TLS: {why}")]
+    Trust {
+        /// `https://host:port`
+        base: String,
+        /// What is missing.
         why: String,
     },
     /// Nobody answered, or not whole.
@@ -79,24 +91,63 @@ impl Reply {
 /// A client of one server. Keeps connections open between requests; cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Client {
-    pool: Pool<HttpConnector, Full<Bytes>>,
+    pool: Connections,
     base: String,
     authorization: Option<HeaderValue>,
     timeout: Duration,
+}
+
+/// Connections that are kept between requests.
+#[derive(Debug, Clone)]
+enum Connections {
+    Plain(Pool<HttpConnector, Full<Bytes>>),
+    Encrypted(Pool<HttpsConnector<HttpConnector>, Full<Bytes>>),
+}
+
+impl Connections {
+    async fn request(&self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, PoolError> {
+        match self {
+            Self::Plain(pool) => pool.request(request).await,
+            Self::Encrypted(pool) => pool.request(request).await,
+        }
+    }
+}
+
+fn connector() -> HttpConnector {
+    let mut connector = HttpConnector::new();
+    connector.set_nodelay(true);
+    connector
 }
 
 impl Client {
     /// A client of the server at `base` (`http://host:port`), without credentials.
     #[must_use]
     pub fn new(base: &str) -> Self {
-        let mut connector = HttpConnector::new();
-        connector.set_nodelay(true);
-        Self {
-            pool: Pool::builder(TokioExecutor::new()).build(connector),
-            base: base.trim_end_matches('/').to_owned(),
-            authorization: None,
-            timeout: TIMEOUT,
+        Self::with_pool(base, Connections::Plain(Pool::builder(TokioExecutor::new()).build(connector())))
+    }
+
+    /// The same for `https://host:port`, too.
+    pub fn trusting(base: &str, trust: &Trust) -> Result<Self, ClientError> {
+        let is_encrypted = base.get(..8).is_some_and(|scheme| scheme.eq_ignore_ascii_case("https://"));
+        if !is_encrypted {
+            return Ok(Self::new(base));
         }
+        let config = trust.config().map_err(|why| ClientError::Trust { base: base.to_owned(), why })?;
+        let mut connector = connector();
+        connector.enforce_http(false);
+        let connector = HttpsConnectorBuilder::new()
+            .with_tls_config(config)
+            .https_only()
+            .enable_http1()
+            .wrap_connector(connector);
+        Ok(Self::with_pool(
+            base,
+            Connections::Encrypted(Pool::builder(TokioExecutor::new()).build(connector)),
+        ))
+    }
+
+    fn with_pool(base: &str, pool: Connections) -> Self {
+        Self { pool, base: base.trim_end_matches('/').to_owned(), authorization: None, timeout: TIMEOUT }
     }
 
     /// Sends these credentials (`uuid:key`) with every request.

@@ -1,9 +1,9 @@
 //! One connection: who is holding things up, and a close that lets the client read its answer.
 //!
-//! A connection is *idle* (between requests, or taking a response), *reading a head*, or *busy* (a request is being
-//! served, which has bounds of its own). The phase is a word that the stream and the service write and that one
+//! A connection is *idle* (between requests), *reading a head*, *busy* (a request is being served, which has bounds of
+//! its own), or *answering* (the client takes the response). The phase is a word that the stream and the service write and that one
 //! lazily re-armed timer per connection reads: a request costs no timer operation. Whoever takes a response slowly
-//! is idle until it has taken enough: bytes buy time at [`SLOWEST`], no more.
+//! has the time of an idle one, and bytes that were taken buy more at [`SLOWEST`].
 
 use std::io;
 use std::net::IpAddr;
@@ -29,6 +29,7 @@ pub(crate) enum Phase {
     Idle,
     Head,
     Busy,
+    Answering,
 }
 
 /// Phase of a connection and since when, shared by its stream, its service and its watchdog.
@@ -85,9 +86,9 @@ impl Activity {
         if self.is_evicted() { Poll::Ready(()) } else { Poll::Pending }
     }
 
-    /// Since when nobody is served; `None` while somebody is.
+    /// Since when nobody is served or answered; `None` while somebody is.
     pub(crate) fn silence(&self) -> Option<(Phase, Instant)> {
-        Some(self.get()).filter(|(phase, _)| *phase != Phase::Busy)
+        Some(self.get()).filter(|(phase, _)| matches!(phase, Phase::Idle | Phase::Head))
     }
 
     /// A request is being served.
@@ -97,9 +98,9 @@ impl Activity {
         self.set(Phase::Busy);
     }
 
-    /// A request has its response.
+    /// A request has its response, which goes out.
     pub(crate) fn end(&self) {
-        self.set(Phase::Idle);
+        self.set(Phase::Answering);
     }
 
     /// A response goes out before its request was read: close slowly. A `short` rest has most likely arrived, and
@@ -122,9 +123,16 @@ impl Activity {
 
     fn sent(&self, bytes: usize) {
         let (phase, since) = self.get();
-        if phase == Phase::Idle {
+        if phase == Phase::Answering {
             let bought = Duration::from_millis((bytes as u64).saturating_mul(1000) / SLOWEST);
-            self.set_at(Phase::Idle, (since + bought).min(Instant::now()));
+            self.set_at(phase, (since + bought).min(Instant::now()));
+        }
+    }
+
+    fn flushed(&self) {
+        let (phase, since) = self.get();
+        if phase == Phase::Answering {
+            self.set_at(Phase::Idle, since);
         }
     }
 
@@ -132,7 +140,7 @@ impl Activity {
     pub(crate) fn deadline(&self, head: Duration, idle: Duration) -> Option<Instant> {
         let (phase, since) = self.get();
         match phase {
-            Phase::Idle => Some(since + idle),
+            Phase::Idle | Phase::Answering => Some(since + idle),
             Phase::Head => Some(since + head),
             Phase::Busy => None,
         }
@@ -143,7 +151,8 @@ impl Activity {
         let phase = match word & 3 {
             0 => Phase::Idle,
             1 => Phase::Head,
-            _ => Phase::Busy,
+            2 => Phase::Busy,
+            _ => Phase::Answering,
         };
         (phase, self.opened + Duration::from_millis(word >> 2))
     }
@@ -217,7 +226,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for WatchedStream<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        let poll = Pin::new(&mut self.stream).poll_flush(cx);
+        if matches!(poll, Poll::Ready(Ok(()))) {
+            self.activity.flushed();
+        }
+        poll
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -286,6 +299,11 @@ mod tests {
         activity.begin();
         assert!(!activity.is_evicted());
         activity.end();
+        activity.evict();
+        assert!(!activity.is_evicted(), "nor who is answered");
+        activity.flushed();
         assert!(!activity.is_evicted(), "the question is forgotten");
+        activity.evict();
+        assert!(activity.is_evicted());
     }
 }

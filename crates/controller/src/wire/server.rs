@@ -96,24 +96,37 @@ impl Controller {
         entrance: Entrance,
         shutdown: impl Future<Output = ()>,
     ) {
-        let admission = Admission::new(self.config.max_connections, entrance.per_source);
         let drain = Arc::new(Drain::default());
-        let mut shutdown = pin!(shutdown);
-        let mut connections = JoinSet::new();
-        loop {
-            tokio::select! {
-                () = &mut shutdown => break,
-                Some(ended) = connections.join_next() => report(ended),
-                accepted = accept(&listener, &admission) => {
-                    connections.spawn(connection(self.clone(), entrance.clone(), accepted, drain.clone()));
-                }
-            }
-        }
-        drop(listener);
+        let mut connections = self.take_connections(listener, entrance, shutdown, &drain).await;
         drain.began.store(true, Ordering::Release);
         drain.told.notify_waiters();
         while let Some(ended) = connections.join_next().await {
             report(ended);
+        }
+    }
+
+    /// Takes connections until `shutdown` resolves; gives those that are left. The listener is closed then.
+    async fn take_connections(
+        self: Arc<Self>,
+        listener: TcpListener,
+        entrance: Entrance,
+        shutdown: impl Future<Output = ()>,
+        drain: &Arc<Drain>,
+    ) -> JoinSet<()> {
+        let admission = Admission::new(self.config.max_connections, entrance.per_source);
+        let mut connections = JoinSet::new();
+        let mut shutdown = pin!(shutdown);
+        // Kept while others end: it may hold a connection that waits for room.
+        let mut next = pin!(accept(&listener, &admission));
+        loop {
+            tokio::select! {
+                () = &mut shutdown => return connections,
+                Some(ended) = connections.join_next() => report(ended),
+                accepted = &mut next => {
+                    connections.spawn(connection(self.clone(), entrance.clone(), accepted, drain.clone()));
+                    next.set(accept(&listener, &admission));
+                }
+            }
         }
     }
 }
