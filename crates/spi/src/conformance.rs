@@ -7,7 +7,7 @@ mod durable;
 mod entities;
 mod subjects;
 
-pub use activations::event_log;
+pub use activations::{LeftWork, event_log, leave_work, taken_up_work};
 pub use containers::{Probe, Sample, Samples, container_factory};
 pub use durable::{dead_letter_store, idempotency_store};
 pub use entities::{artifact_store, attachment_store};
@@ -26,6 +26,7 @@ mod tests {
         super::attachment_store(&MemoryAttachmentStore::default()).await;
         let log = MemoryEventLog::default();
         super::event_log(&log, &log).await;
+        super::taken_up_work(&log, &super::leave_work(&log));
         super::subject_store(&MemorySubjectStore::default()).await;
         super::dead_letter_store(&MemoryDeadLetterStore::default()).await;
         super::idempotency_store(&MemoryIdempotencyStore::default(), 1_000_000).await;

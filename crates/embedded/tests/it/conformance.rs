@@ -24,6 +24,17 @@ async fn the_embedded_engines_conform() {
 }
 
 #[tokio::test]
+async fn the_next_life_takes_up_what_was_left() {
+    let folder = tempfile::tempdir().unwrap();
+    let node = open(folder.path());
+    let left = conformance::leave_work(&*node.event_log());
+    node.close().await;
+    let node = open(folder.path());
+    conformance::taken_up_work(&*node.event_log(), &left);
+    node.close().await;
+}
+
+#[tokio::test]
 async fn closed_stores_say_so() {
     let folder = tempfile::tempdir().unwrap();
     let node = open(folder.path());

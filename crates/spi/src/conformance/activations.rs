@@ -3,10 +3,10 @@
 use std::ops::ControlFlow;
 use std::sync::{Arc, mpsc};
 
-use chasen_entity::{Activation, ActivationId, Event};
+use chasen_entity::{Activation, ActivationId, Event, Invocation, RawJson};
 
 use crate::memory::{activation, invocation};
-use crate::{ActivationQuery, ActivationStore, EventLog};
+use crate::{ActivationQuery, ActivationStore, EventLog, TakenUp};
 
 fn of_guest() -> ActivationQuery {
     ActivationQuery { namespace: "guest".to_owned(), limit: 10, ..ActivationQuery::default() }
@@ -47,6 +47,74 @@ pub async fn event_log(log: &dyn EventLog, records: &dyn ActivationStore) {
     caused_ones(log, records).await;
     triggers(log, records).await;
     assert!(log.inherited().is_empty());
+}
+
+/// What a life of a node leaves open.
+pub struct LeftWork {
+    session: Arc<Invocation>,
+    step: Arc<Invocation>,
+    dropped: ActivationId,
+    recorded: ActivationId,
+}
+
+/// Leaves work open, for [`taken_up_work`].
+pub fn leave_work(log: &dyn EventLog) -> LeftWork {
+    let work =
+        |cause| Arc::new(Invocation { cause, ..invocation("guest", "a", "memory:1", r#"{"n":1.0e400}"#) });
+    let session = work(None);
+    let [step, dropped, recorded] = [(); 3].map(|()| work(Some(session.activation_id)));
+    let progress = |state: &str| Event::Progress {
+        activation_id: session.activation_id,
+        state: RawJson::parse(state.as_bytes()).unwrap(),
+    };
+    let started = |attempt| Event::Started { activation_id: step.activation_id, attempt, at: 1 };
+    let record = Activation { activation_id: recorded.activation_id, ..activation("guest", "a", 1) };
+    for event in [
+        Event::Accepted(session.clone()),
+        progress(r#"{"at":1}"#),
+        Event::Accepted(step.clone()),
+        started(1),
+        started(2),
+        Event::Accepted(dropped.clone()),
+        Event::Ended(dropped.activation_id),
+        Event::Accepted(recorded.clone()),
+        Event::Finished(Arc::new(record)),
+        progress(r#"{"at": 2}"#),
+    ] {
+        log.append(&event).unwrap();
+    }
+    LeftWork { session, step, dropped: dropped.activation_id, recorded: recorded.activation_id }
+}
+
+/// The next life finds what was left, and gives each to one who asks.
+pub fn taken_up_work(log: &dyn EventLog, left: &LeftWork) {
+    let LeftWork { session, step, dropped, recorded } = left;
+    assert_eq!(
+        log.inherited(),
+        [session.activation_id, step.activation_id],
+        "what lies in others after them"
+    );
+    assert_eq!(log.accepted(&step.activation_id), Ok(Some(step.clone())));
+    assert_eq!(log.accepted(recorded), Ok(None));
+    let taken = |work: &Arc<Invocation>| match log.take_up(&work.activation_id).unwrap() {
+        TakenUp::Taken(found) => {
+            assert_eq!(found.invocation, *work);
+            (found.started, found.progress.map(|state| state.as_str().to_owned()))
+        }
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(taken(session), (None, Some(r#"{"at": 2}"#.to_owned())));
+    assert_eq!(taken(step), (Some(2), None));
+    for one in [session, step] {
+        assert!(matches!(log.take_up(&one.activation_id), Ok(TakenUp::Elsewhere)));
+    }
+    let is_ended = |id: &ActivationId| matches!(log.take_up(id), Ok(TakenUp::EndedWithoutRecord));
+    let is_unknown = |id: &ActivationId| matches!(log.take_up(id), Ok(TakenUp::Unknown));
+    assert!(is_ended(dropped) && is_unknown(recorded) && is_unknown(&ActivationId::generate()));
+    log.append(&Event::Ended(step.activation_id)).unwrap();
+    assert!(is_ended(&step.activation_id));
+    log.append(&Event::Ended(session.activation_id)).unwrap();
+    assert!(is_unknown(&session.activation_id) && is_unknown(dropped), "what it was a step of is over");
 }
 
 /// Visitors see pages, and no further than they want to.

@@ -1,8 +1,8 @@
 //! The event log and the records built from it, in a list.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
 use chasen_entity::{Activation, ActivationId, Event, Invocation};
@@ -20,10 +20,12 @@ pub struct MemoryEventLog {
     events: Mutex<Vec<Event>>,
     /// Inherited work that somebody has taken up.
     taken: Mutex<HashSet<ActivationId>>,
+    /// What was under way when somebody first asked for what was inherited; before that, all is.
+    inherited: OnceLock<HashSet<ActivationId>>,
     /// How many of the events are safe.
     synced: AtomicU64,
-    /// What was not synced in an earlier life is gone.
-    after_power_cut: bool,
+    /// How often the power was cut.
+    era: u64,
 }
 
 impl MemoryEventLog {
@@ -31,6 +33,11 @@ impl MemoryEventLog {
     #[must_use]
     pub fn events(&self) -> Vec<Event> {
         self.events.lock().clone()
+    }
+
+    /// Forgets what came behind so many events.
+    pub fn truncate(&self, events: usize) {
+        self.events.lock().truncate(events);
     }
 
     /// The log as the next life of the node finds it: whole, or, after a power cut, as far as it was synced.
@@ -41,7 +48,14 @@ impl MemoryEventLog {
             events.truncate(usize::try_from(self.synced.load(Ordering::SeqCst)).unwrap_or(usize::MAX));
         }
         let synced = AtomicU64::new(events.len() as u64);
-        Self { events: Mutex::new(events), taken: Mutex::default(), synced, after_power_cut }
+        let era = self.era + u64::from(after_power_cut);
+        Self {
+            events: Mutex::new(events),
+            taken: Mutex::default(),
+            inherited: OnceLock::new(),
+            synced,
+            after_power_cut,
+        }
     }
 
     /// What was accepted and not finished, in the order of its coming.
@@ -108,23 +122,35 @@ impl EventLog for MemoryEventLog {
         Ok(())
     }
 
-    fn lost_nothing(&self) -> bool {
-        !self.after_power_cut
+    fn era(&self) -> Option<u64> {
+        Some(self.era)
     }
 
     fn inherited(&self) -> Vec<ActivationId> {
-        self.under_way().iter().map(|work| work.invocation.activation_id).collect()
+        let ids: Vec<_> = self.under_way().iter().map(|work| work.invocation.activation_id).collect();
+        self.inherited.get_or_init(|| ids.iter().copied().collect());
+        ids
     }
 
     fn take_up(&self, id: &ActivationId) -> Result<TakenUp, StoreError> {
-        let work = self.under_way().into_iter().find(|work| work.invocation.activation_id == *id);
-        let ended = |event: &Event| matches!(event, Event::Ended(ended) if ended == id);
-        Ok(match work {
-            Some(_) if !self.taken.lock().insert(*id) => TakenUp::Elsewhere,
-            Some(work) => TakenUp::Taken(Box::new(work)),
-            None if self.events.lock().iter().any(ended) => TakenUp::EndedWithoutRecord,
-            None => TakenUp::Unknown,
-        })
+        let under_way = self.under_way();
+        let is_open = |id| under_way.iter().any(|work| work.invocation.activation_id == id);
+        let events = self.events.lock();
+        let is_step = |event: &Event| match event {
+            Event::Accepted(work) => work.activation_id == *id && work.cause.is_some_and(is_open),
+            _ => false,
+        };
+        let has_ended = |event: &Event| matches!(event, Event::Ended(ended) if ended == id);
+        if !is_open(*id) {
+            let is_known = events.iter().any(has_ended) && events.iter().any(is_step);
+            return Ok(if is_known { TakenUp::EndedWithoutRecord } else { TakenUp::Unknown });
+        }
+        let is_inherited = self.inherited.get().is_none_or(|inherited| inherited.contains(id));
+        if !is_inherited || !self.taken.lock().insert(*id) {
+            return Ok(TakenUp::Elsewhere);
+        }
+        let work = under_way.into_iter().find(|work| work.invocation.activation_id == *id);
+        Ok(work.map_or(TakenUp::Unknown, |work| TakenUp::Taken(Box::new(work))))
     }
 
     fn accepted(&self, id: &ActivationId) -> Result<Option<Arc<Invocation>>, StoreError> {
