@@ -12,6 +12,7 @@
 )]
 
 mod archive;
+mod dns;
 mod echo;
 mod front;
 mod images;
@@ -30,12 +31,13 @@ pub struct Target {
 }
 
 /// Every target.
-pub const TARGETS: [Target; 9] = [
+pub const TARGETS: [Target; 10] = [
     Target { name: "routes", run: requests::routes },
     Target { name: "action_put", run: requests::action_put },
     Target { name: "web_action", run: requests::web_action },
     Target { name: "archive", run: archive::unpack },
     Target { name: "image", run: images::import },
+    Target { name: "dns", run: dns::messages },
     Target { name: "wire", run: requests::bytes },
     Target { name: "replies", run: replies::converse },
     Target { name: "log", run: log::recover },
