@@ -21,4 +21,5 @@ pub mod sandboxes;
 pub mod settings;
 pub mod signals;
 pub mod status;
+pub mod tls;
 pub mod wiring;

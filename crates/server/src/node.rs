@@ -24,6 +24,7 @@ use crate::runtimes::{self, KeptRuntimes, RuntimesError};
 use crate::sandboxes::Sandboxes;
 use crate::settings::Settings;
 use crate::status::Status;
+use crate::tls::{Tls, TlsError};
 use crate::wiring::{self, Parts};
 use crate::{bind, data, docker, guest};
 
@@ -56,6 +57,9 @@ pub enum StartError {
     /// Nothing listens for administrators.
     #[error(transparent)]
     Admin(#[from] BindError),
+    /// No TLS.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// No sandboxes.
     #[error(transparent)]
     Sandbox(#[from] SandboxError),
@@ -82,6 +86,7 @@ pub enum StartError {
 /// A running node.
 pub struct Node {
     address: SocketAddr,
+    is_tls: bool,
     parts: Parts,
     stopping: watch::Sender<bool>,
     doors: Vec<JoinHandle<()>>,
@@ -95,6 +100,7 @@ impl Node {
         let address = listener.local_addr().map_err(system("asking for the own address"))?;
         let folder = settings.server.data.0.clone().unwrap_or_else(data::default_folder);
         let folder = data::prepare(&folder).map_err(|source| StartError::Folder { path: folder, source })?;
+        let tls = Tls::open(&settings.server.tls, &folder)?;
         let stores = open_stores(wiring::embedded_config(settings, &folder, address.to_string())).await?;
         admit_guest(&stores, settings, address).await?;
         runtimes::lay_out(&folder.join("runtimes"))?;
@@ -121,8 +127,9 @@ impl Node {
         let parts = Parts::wire(settings, stores, keys, runtimes, sandboxes, docker);
         let (stopping, _) = watch::channel(false);
         let (admin_listener, credentials, announced) = admin_door(settings, &folder).await?;
-        let mut node = Self { address, parts, stopping, doors: Vec::new(), announced };
-        node.open_doors(listener)?;
+        let is_tls = tls.is_some();
+        let mut node = Self { address, is_tls, parts, stopping, doors: Vec::new(), announced };
+        node.open_doors(listener, tls)?;
         node.open_admin_door(admin_listener, kept, credentials);
         node.look_for_kinds();
         let opener: Arc<dyn Sessions> = node.parts.controller.clone();
@@ -137,10 +144,16 @@ impl Node {
         self.address
     }
 
-    /// A client of this node with the guest's credentials.
+    /// `http` or `https`.
+    #[must_use]
+    pub fn scheme(&self) -> &'static str {
+        wiring::scheme(self.is_tls)
+    }
+
+    /// A client of this node, which has no TLS, with the guest's credentials.
     #[must_use]
     pub fn client(&self) -> Client {
-        Client::new(&format!("http://{}", reachable(self.address))).with_credentials(guest::CREDENTIALS)
+        Client::new(&wiring::base(self.is_tls, self.address)).with_credentials(guest::CREDENTIALS)
     }
 
     /// Its sandboxes.
@@ -178,15 +191,23 @@ impl Node {
     }
 
     /// The API's door, and the one that sandboxes reach.
-    fn open_doors(&mut self, listener: TcpListener) -> Result<(), StartError> {
+    fn open_doors(&mut self, listener: TcpListener, tls: Option<Tls>) -> Result<(), StartError> {
         if let Some(door) = self.parts.sandboxes.factory().door_address() {
             let inner =
                 bind::listen(door.into()).map_err(|source| StartError::Door { address: door, source })?;
             let served = self.parts.controller.clone().serve_sandboxes(inner, self.stopped());
             self.doors.push(task::spawn("sandbox door", served));
         }
-        let served = self.parts.controller.clone().serve(listener, self.stopped());
-        self.doors.push(task::spawn("door", served));
+        let controller = self.parts.controller.clone();
+        let door = match tls {
+            None => task::spawn("door", controller.serve(listener, self.stopped())),
+            Some(tls) => {
+                let served = controller.serve_tls(listener, tls.config(), self.stopped());
+                self.doors.push(task::spawn("certificates", tls.keep(self.stopped())));
+                task::spawn("door", served)
+            }
+        };
+        self.doors.push(door);
         Ok(())
     }
 

@@ -22,7 +22,7 @@ use chasen_telemetry::clock;
 
 use crate::node::reachable;
 use crate::sandboxes::Sandboxes;
-use crate::settings::{Limits, Settings};
+use crate::settings::{Bound, Limits, Settings};
 use crate::{data, memory};
 
 /// Every part of a running node.
@@ -71,7 +71,11 @@ impl Parts {
         let policies = Arc::new(Policies::with_default(settings.scheduler.policy));
         let fleet = Fleet::new(vec![Arc::new(invoker.clone())], policies.clone(), clock::now());
         router = router.route(move |kind, _| serving.serves(kind), Arc::new(fleet));
-        let config = SchedulerConfig { policies, ..SchedulerConfig::default() };
+        let config = SchedulerConfig {
+            policies,
+            max_pending_namespace: count(settings.limits.pending_invocations),
+            ..SchedulerConfig::default()
+        };
         let (log, letters) = (stores.event_log(), stores.dead_letter_store());
         let scheduler = Scheduler::new(config, router, log, keys.clone(), letters);
         let controller = Controller::new(chasen_controller::Parts {
@@ -113,6 +117,16 @@ pub fn embedded_config(settings: &Settings, folder: &Path, address: String) -> E
     }
 }
 
+/// The URL of an API that listens at an address, as this machine reaches it.
+pub(crate) fn base(is_tls: bool, address: SocketAddr) -> String {
+    format!("{}://{}", scheme(is_tls), reachable(address))
+}
+
+/// How an API with TLS or without it is asked.
+pub(crate) fn scheme(is_tls: bool) -> &'static str {
+    if is_tls { "https" } else { "http" }
+}
+
 /// The images that were imported into a data folder.
 #[must_use]
 pub fn images(folder: &Path) -> Images {
@@ -132,12 +146,13 @@ pub fn sandbox_config(
     let insecure = settings.sandbox.insecure_process;
     let node_id = data::node_id(folder);
     // Plain processes have the node's own network: they find the API where everybody does.
-    let own_address = insecure.then(|| format!("http://{}", reachable(address)));
+    let own_address = insecure.then(|| base(settings.server.tls.is_on(), address));
     SandboxConfig {
         mode: if insecure { Mode::InsecureProcess } else { Mode::Isolated },
         modules_dir: folder.join("runtimes").join("modules"),
         network: settings.sandbox.network.then(|| NetworkConfig {
             dns: settings.sandbox.dns.clone(),
+            lent: settings.sandbox.network_allow_private.clone(),
             prepared: usize::try_from(settings.sandbox.prepared_networks).unwrap_or(usize::MAX),
             ..NetworkConfig::new(node_id.clone(), door_port)
         }),
@@ -176,6 +191,9 @@ fn invoker_config(settings: &Settings) -> InvokerConfig {
 
 fn controller_config(settings: &Settings) -> ControllerConfig {
     let limits = &settings.limits;
+    let whole = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
+    let (connections, per_address) =
+        (whole(settings.server.connections), settings.server.connections_per_address.0);
     ControllerConfig {
         rates: Rates {
             invocations_per_minute: limits.invocations_per_minute.0,
@@ -186,6 +204,8 @@ fn controller_config(settings: &Settings) -> ControllerConfig {
         default_limits: default_limits(limits),
         namespace_limits: settings.namespace_limits.limits(),
         sequence_length: limits.sequence_length,
+        max_connections: connections,
+        max_connections_per_address: per_address.map_or(connections / 2, whole),
         domain: Some(settings.server.domain.clone()).filter(|domain| !domain.is_empty()),
         max_exec: limits.exec_max,
         max_parameters: limits.parameters_max,
@@ -219,6 +239,10 @@ fn default_limits(limits: &Limits) -> ActionLimits {
 
 pub(crate) fn payload_limits(limits: &Limits) -> PayloadLimits {
     PayloadLimits { max: limits.payload_max, truncation: limits.payload_truncation }
+}
+
+fn count(bound: Bound) -> usize {
+    bound.0.map_or(usize::MAX, |bound| usize::try_from(bound).unwrap_or(usize::MAX))
 }
 
 fn millis(time: Duration) -> u32 {

@@ -1,10 +1,12 @@
 //! What no single key can know: settings that must go together.
 
+use std::net::IpAddr;
+
 use chasen_embedded::ParameterKeys;
 use chasen_entity::{ByteSize, EntityName};
 
 use super::reader::Reader;
-use super::tree::{Limits, NamespaceLimits, Settings};
+use super::tree::{Limits, NamespaceLimits, Server, Settings, Tls};
 use super::value::Auto;
 
 /// Longest code of an action; settings may only lower it.
@@ -13,6 +15,10 @@ pub(super) const MAX_EXEC: ByteSize = ByteSize::mb(48);
 const MAX_LIST: u32 = 10_000;
 /// Shortest password of administrators.
 const MIN_PASSWORD: usize = 12;
+/// Fewest connections of a door.
+const MIN_CONNECTIONS: u32 = 16;
+/// Longest host name.
+const MAX_HOST: usize = 253;
 /// Most network namespaces that are kept ready.
 const MAX_PREPARED_NETWORKS: u32 = 256;
 /// Most cells that can be kept ready for one kind and memory.
@@ -67,6 +73,7 @@ impl Settings {
             "limits.list-default is not in 1 to limits.list-max".to_owned()
         });
         self.namespace_limits.check(limits, reader);
+        self.server.check(reader);
         let credentials = self.admin.credentials.0.as_deref();
         reader.require(credentials.is_none_or(|text| text.split_once(':').is_some_and(|(user, password)| !user.is_empty() && password.len() >= MIN_PASSWORD)), || {
             format!("admin.credentials is not USER:PASSWORD with a password of at least {MIN_PASSWORD} characters")
@@ -100,6 +107,43 @@ impl Settings {
             reader.require(false, || format!("parameter-storage: {error}"));
         }
     }
+}
+
+impl Server {
+    /// The door must be one, and let somebody in.
+    fn check(&self, reader: &mut Reader) {
+        let Tls { certificate, key, acme_domains, acme_contact, acme_directory, .. } = &self.tls;
+        reader.require(certificate.0.is_some() == key.0.is_some(), || {
+            "server.tls.certificate and server.tls.key go together: give both, or none".to_owned()
+        });
+        reader.require(certificate.0.is_none() || acme_domains.is_empty(), || {
+            "server.tls.certificate and server.tls.acme.domains exclude each other: give one of them"
+                .to_owned()
+        });
+        reader.require(acme_domains.iter().all(|name| is_certifiable(name)), || {
+            "server.tls.acme.domains is not a list of host names or addresses; a name with * needs server.tls.certificate".to_owned()
+        });
+        reader.require(acme_contact.is_empty() || acme_contact.contains('@'), || {
+            "server.tls.acme.contact is not an e-mail address".to_owned()
+        });
+        reader.require(acme_directory.starts_with("https://"), || {
+            "server.tls.acme.directory does not begin with https://".to_owned()
+        });
+        reader.require(self.connections >= MIN_CONNECTIONS, || {
+            format!("server.connections is less than {MIN_CONNECTIONS}, too few to serve anybody well")
+        });
+        reader.require(self.connections_per_address.0.is_none_or(|most| most >= 1), || {
+            "server.connections-per-address is 0: nobody could connect".to_owned()
+        });
+    }
+}
+
+/// True for what an authority can certify after a look at a door.
+fn is_certifiable(name: &str) -> bool {
+    let label = |label: &str| {
+        !label.is_empty() && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+    };
+    name.parse::<IpAddr>().is_ok() || (name.len() <= MAX_HOST && name.split('.').all(label))
 }
 
 impl NamespaceLimits {

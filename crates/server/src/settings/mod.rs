@@ -17,6 +17,6 @@ pub use reader::Row;
 pub use reference::{effective, reference};
 pub use tree::{
     Activations, Admin, Limits, Log, NamespaceLimits, Node, Packages, ParameterStorage, Runtimes, Sandbox,
-    Server, Settings,
+    Server, Settings, Tls,
 };
 pub use value::{Auto, Bound, Listen, Secret, Value};
