@@ -72,6 +72,9 @@ impl Shared {
 
     /// Ends a step of an earlier life, if nobody has taken it up: what it was a step of is over.
     pub(crate) fn end_left_step(&self, id: &ActivationId) {
+        for step in self.sessions.steps_left_to(id) {
+            self.end_left_step(&step);
+        }
         match self.log.take_up(id) {
             Ok(TakenUp::Taken(work)) => {
                 self.record(&work.invocation, Ending::interrupted(clock::now()));

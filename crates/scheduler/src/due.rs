@@ -8,7 +8,7 @@ use chasen_spi::event_log::Unfinished;
 use chasen_spi::{PendingQuery, StoreError};
 use chasen_telemetry::{clock, task};
 use parking_lot::Mutex;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, OwnedSemaphorePermit};
 
 use crate::books::unreadable;
 use crate::pending::Pending;
@@ -122,10 +122,12 @@ async fn watch(shared: Weak<Shared>, earlier: Arc<Notify>) {
         if here.gate.is_draining() {
             return;
         }
+        // First, so that work can be found in the calendar until it begins.
+        let Ok(permit) = Arc::clone(&here.taking_up).acquire_owned().await else { return };
         match here.calendar.look(here.config.clock.now()) {
-            Look::Due(id) => take_up(&here, id).await,
+            Look::Due(id) => take_up(&here, id, permit).await,
             Look::Wait(time) => {
-                drop(here);
+                drop((here, permit));
                 // Either way it is looked at again.
                 let _ = tokio::time::timeout(time, earlier.notified()).await;
             }
@@ -135,8 +137,7 @@ async fn watch(shared: Weak<Shared>, earlier: Arc<Notify>) {
 }
 
 /// Begins work that is due now.
-async fn take_up(shared: &Arc<Shared>, id: ActivationId) {
-    let Ok(permit) = Arc::clone(&shared.taking_up).acquire_owned().await else { return };
+async fn take_up(shared: &Arc<Shared>, id: ActivationId, permit: OwnedSemaphorePermit) {
     let log = Arc::clone(&shared.log);
     match tokio::task::spawn_blocking(move || log.accepted(&id)).await {
         Ok(Ok(Some(invocation))) => {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use chasen_entity::{Delivery, Invocation};
 use chasen_spi::event_log::Unfinished;
 
-use crate::start::announced;
+use crate::start::Announcement;
 
 /// Longest time before the next try.
 const LONGEST: Duration = Duration::from_secs(60);
@@ -21,11 +21,12 @@ pub(crate) enum Fate {
     Dead,
 }
 
-/// The try that an earlier life has begun of this work, if it has. A start that was announced counts as begun where the
-/// log may have lost what came after it.
-pub(crate) fn begun(work: &Unfinished, lost_nothing: bool) -> Option<u32> {
-    let announced = work.progress.as_ref().and_then(announced).filter(|_| !lost_nothing);
-    work.started.max(announced)
+/// The try that an earlier life has begun of this work, if it has. A start that was announced counts as begun unless the
+/// log is certain to have everything since.
+pub(crate) fn begun(work: &Unfinished, era: Option<u64>) -> Option<u32> {
+    let announced = work.progress.as_ref().and_then(Announcement::read);
+    let counts = announced.filter(|announced| era.is_none() || announced.era != era);
+    work.started.max(counts.map(|announced| announced.attempt))
 }
 
 /// What becomes of work whose try of this number was lost.
@@ -56,6 +57,7 @@ fn pause(invocation: &Invocation, attempt: u32) -> Duration {
 mod tests {
     use std::sync::Arc;
 
+    use chasen_entity::RawJson;
     use chasen_spi::memory::invocation;
     use proptest::prelude::*;
 
@@ -74,21 +76,20 @@ mod tests {
 
     #[test]
     fn an_announced_start_counts_where_its_sequel_may_be_lost() {
-        let left = |started, announced: Option<u32>| Unfinished {
-            invocation: Arc::new(work(Delivery::AtMostOnce)),
-            started,
-            progress: announced.as_ref().map(chasen_entity::RawJson::from_value),
-        };
-        for (started, announced, lost_nothing, expected) in [
-            (None, None, false, None),
-            (None, Some(1), true, None),
-            (None, Some(1), false, Some(1)),
-            (Some(1), Some(1), true, Some(1)),
-            (Some(1), Some(2), true, Some(1)),
-            (Some(1), Some(2), false, Some(2)),
+        let announced = |attempt, era| Some(RawJson::from_value(&Announcement { attempt, era }));
+        for (started, progress, era, expected) in [
+            (None, None, None, None),
+            (None, announced(1, Some(7)), Some(7), None),
+            (None, announced(1, Some(7)), Some(8), Some(1)),
+            (None, announced(1, Some(7)), None, Some(1)),
+            (None, announced(1, None), None, Some(1)),
+            (Some(1), announced(1, Some(7)), Some(7), Some(1)),
+            (Some(1), announced(2, Some(7)), Some(7), Some(1)),
+            (Some(1), announced(2, Some(7)), Some(8), Some(2)),
         ] {
-            let found = begun(&left(started, announced), lost_nothing);
-            assert_eq!(found, expected, "{started:?} {announced:?} {lost_nothing}");
+            let what = format!("{started:?} {progress:?} {era:?}");
+            let left = Unfinished { invocation: Arc::new(work(Delivery::AtMostOnce)), started, progress };
+            assert_eq!(begun(&left, era), expected, "{what}");
         }
     }
 

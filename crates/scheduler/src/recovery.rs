@@ -1,6 +1,7 @@
 //! What becomes of work that an earlier life of the node accepted and did not finish.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use chasen_entity::{Activation, ActivationId, Delivery, Invocation};
 use chasen_spi::event_log::{TakenUp, Unfinished};
@@ -41,11 +42,16 @@ impl Scheduler {
             return;
         }
         tracing::info!(total = inherited.len(), "unfinished activations of an earlier life");
-        drop(task::spawn("recovery", take_all_up(Arc::clone(&self.shared), inherited)));
+        let shared = Arc::clone(&self.shared);
+        shared.is_taking_up.store(true, Ordering::Relaxed);
+        drop(task::spawn("recovery", async move {
+            take_all_up(&shared, inherited).await;
+            shared.is_taking_up.store(false, Ordering::Relaxed);
+        }));
     }
 }
 
-async fn take_all_up(shared: Arc<Shared>, inherited: Vec<ActivationId>) {
+async fn take_all_up(shared: &Arc<Shared>, inherited: Vec<ActivationId>) {
     for ids in inherited.chunks(READ_AT_ONCE) {
         let (log, ids) = (Arc::clone(&shared.log), ids.to_vec());
         let read = move || ids.into_iter().map(|id| (id, log.accepted(&id))).collect::<Read>();
@@ -80,7 +86,7 @@ async fn take_all_up(shared: Arc<Shared>, inherited: Vec<ActivationId>) {
 impl Shared {
     /// True if it is a step of a session that is open.
     fn is_left_to_session(&self, invocation: &Invocation) -> bool {
-        invocation.cause.is_some_and(|cause| self.sessions.leave_step(&cause, invocation.activation_id))
+        invocation.cause.is_some_and(|cause| self.sessions.leave_step(&cause, invocation))
     }
 
     /// Takes up what was left, unless somebody has.
@@ -121,7 +127,7 @@ impl Shared {
     /// The run of work that was left, or the record that it has now.
     pub(crate) fn resume(self: &Arc<Self>, work: Unfinished, inside: Inside) -> Result<Run, Arc<Activation>> {
         let left = &work.invocation;
-        let placed = match fate::begun(&work, self.log.lost_nothing()) {
+        let placed = match fate::begun(&work, self.log.era()) {
             None => self.place_again(left),
             Some(_) if left.delivery == Delivery::AtMostOnce => {
                 Err(Box::new(Ending::interrupted(clock::now())))

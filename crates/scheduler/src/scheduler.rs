@@ -1,5 +1,6 @@
 //! The scheduler: takes invocations in and sees them through to their record.
 
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
@@ -41,6 +42,8 @@ pub(crate) struct Shared {
     pub(crate) calendar: Calendar,
     /// Places of work that is taken up: of an earlier life, or because it is due.
     pub(crate) taking_up: Arc<Semaphore>,
+    /// Work of an earlier life waits for its turn to be taken up.
+    pub(crate) is_taking_up: AtomicBool,
     /// Who does the work of sessions, once that is known.
     pub(crate) opener: OnceLock<Weak<dyn Sessions>>,
     pub(crate) queues: Arc<Queues>,
@@ -73,6 +76,7 @@ impl Scheduler {
             sessions: OpenSessions::default(),
             calendar: Calendar::default(),
             taking_up,
+            is_taking_up: AtomicBool::new(false),
             opener: OnceLock::new(),
             queues,
         };

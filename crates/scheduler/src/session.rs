@@ -15,10 +15,12 @@ use crate::load::Burden;
 use crate::record::Ending;
 use crate::scheduler::Shared;
 
-/// Sessions that are open, by id.
+/// Sessions that are open, by id, and those of an earlier life that are left to one of them.
 #[derive(Default)]
 pub(crate) struct OpenSessions {
     of: Mutex<HashMap<ActivationId, OpenOne>>,
+    /// Steps of sessions that are left to another and not open yet.
+    left: Mutex<HashMap<ActivationId, Vec<ActivationId>>>,
 }
 
 struct OpenOne {
@@ -28,12 +30,22 @@ struct OpenOne {
 }
 
 impl OpenSessions {
-    /// Notes a step that an earlier life left; false if the session is not open.
-    pub(crate) fn leave_step(&self, session: &ActivationId, step: ActivationId) -> bool {
-        let mut of = self.of.lock();
-        let Some(open) = of.get_mut(session) else { return false };
-        open.steps.push(step);
+    /// Leaves a step of an earlier life to its session, which is open or is left to another itself; false if it is
+    /// neither.
+    pub(crate) fn leave_step(&self, session: &ActivationId, step: &Invocation) -> bool {
+        let (mut of, mut left) = (self.of.lock(), self.left.lock());
+        let open = of.get_mut(session).map(|open| &mut open.steps);
+        let Some(steps) = open.or_else(|| left.get_mut(session)) else { return false };
+        steps.push(step.activation_id);
+        if !step.role.is_action() {
+            left.entry(step.activation_id).or_default();
+        }
         true
+    }
+
+    /// Steps of a session that was left to another: it is open now, or over.
+    pub(crate) fn steps_left_to(&self, session: &ActivationId) -> Vec<ActivationId> {
+        self.left.lock().remove(session).unwrap_or_default()
     }
 
     /// Tells a session that somebody wants its end; false if it is not open.
@@ -70,8 +82,11 @@ impl OpenWork {
         let burden = shared.surroundings.load.add(&invocation);
         let sender = watch::Sender::new(false);
         let cancelled = sender.subscribe();
-        let open = OpenOne { cancelled: sender, steps: Vec::new() };
-        shared.sessions.of.lock().insert(invocation.activation_id, open);
+        {
+            let mut of = shared.sessions.of.lock();
+            let steps = shared.sessions.steps_left_to(&invocation.activation_id);
+            of.insert(invocation.activation_id, OpenOne { cancelled: sender, steps });
+        }
         Self {
             shared,
             invocation,

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use chasen_entity::{Event, Invocation, RawJson};
 use chasen_spi::Position;
+use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use crate::action_queue::{Grant, Waiting};
@@ -33,7 +34,8 @@ impl Start {
     /// Announces it, if that is needed; the position that makes it safe.
     pub(crate) fn announce(&mut self, shared: &Shared, invocation: &Invocation) -> Option<Position> {
         if *self == Self::Coming {
-            let state = announcement(invocation.attempt);
+            let announcement = Announcement { attempt: invocation.attempt, era: shared.log.era() };
+            let state = RawJson::from_value(&announcement);
             match shared.log.append(&Event::Progress { activation_id: invocation.activation_id, state }) {
                 Ok(position) => *self = Self::Announced(position),
                 Err(error) => {
@@ -96,12 +98,16 @@ impl Start {
     }
 }
 
-/// What the log says of a start that is announced: the try's number.
-fn announcement(attempt: u32) -> RawJson {
-    RawJson::from_value(&attempt)
+/// What the log says of a start that is announced: the number of the try, and the log's era.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Announcement {
+    pub(crate) attempt: u32,
+    pub(crate) era: Option<u64>,
 }
 
-/// The try whose start is announced by this.
-pub(crate) fn announced(state: &RawJson) -> Option<u32> {
-    state.read().ok()
+impl Announcement {
+    /// The one in this state, if it is one.
+    pub(crate) fn read(state: &RawJson) -> Option<Self> {
+        state.read().ok()
+    }
 }

@@ -29,10 +29,10 @@ pub trait EventLog: Send + Sync {
     /// others comes after them. Each is to be taken up once.
     fn inherited(&self) -> Vec<ActivationId>;
 
-    /// True if everything that an earlier life of the node appended is certain to be here, synced or not: the machine has
-    /// not gone down since.
-    fn lost_nothing(&self) -> bool {
-        false
+    /// A number that stays the same from life to life of the node for as long as nothing can have been lost that was
+    /// appended, synced or not: the machine has not gone down. `None` where that is not known.
+    fn era(&self) -> Option<u64> {
+        None
     }
 
     /// Unfinished work of an earlier life, for whoever asks first. Reads one event, which may wait for the disk.

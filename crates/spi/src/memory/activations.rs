@@ -54,7 +54,7 @@ impl MemoryEventLog {
             taken: Mutex::default(),
             inherited: OnceLock::new(),
             synced,
-            after_power_cut,
+            era,
         }
     }
 

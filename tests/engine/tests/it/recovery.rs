@@ -114,6 +114,8 @@ async fn sessions_go_to_their_opener_and_their_steps_to_them() {
     bench.leave(&fresh, None);
     bench.leave(&forgotten, None);
     bench.leave(&nested, Some(1));
+    let deep = step(&nested);
+    bench.leave(&deep, None);
     bench.leave(&orphan, None);
     bench.recover();
     until("the orphan has its end", || told(&bench, orphan.activation_id).contains(&"finished")).await;
@@ -131,7 +133,9 @@ async fn sessions_go_to_their_opener_and_their_steps_to_them() {
     let Ok(Resumed::Session(inner, _)) = bench.scheduler.take_up(&nested.activation_id) else {
         panic!("a session")
     };
+    assert_eq!(told(&bench, deep.activation_id), ["accepted"], "it is left to the nested one");
     drop(inner.finish(record(&nested)));
+    assert!(interrupted(&bench, deep.activation_id));
     assert!(matches!(bench.scheduler.take_up(&nested.activation_id), Ok(Resumed::Unknown)));
     drop(session.finish(record(&whole)));
     bench.rest().await;
