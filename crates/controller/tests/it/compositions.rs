@@ -179,7 +179,7 @@ async fn components_and_turns_are_bounded() {
     assert_eq!((response.status, &response.json()["response"]["result"]), (502, &json!({"error": TOO_MANY})));
     let response = call(&world, "conductor", &nested(40)).await;
     assert_eq!((response.status, &response.json()["response"]["result"]), (502, &json!({"error": TOO_MANY})));
-    assert!(world.log.unfinished().unwrap().is_empty());
+    assert!(world.is_idle());
 }
 
 #[tokio::test]
@@ -194,7 +194,7 @@ async fn sequences_and_compositions_in_turns_do_not_lie_without_end() {
     assert_eq!((response.status, &response.json()["response"]["result"]), (200, &json!({"end": 1})));
     let response = call(&world, "conductor", &nested(3)).await;
     assert_eq!((response.status, &response.json()["response"]["result"]), (502, &json!({"error": TOO_MANY})));
-    assert!(world.log.unfinished().unwrap().is_empty());
+    assert!(world.is_idle());
 }
 
 #[tokio::test]
@@ -207,7 +207,7 @@ async fn one_invocation_takes_so_many_steps_however_they_lie_in_each_other() {
     assert_eq!((response.status, &response.json()["response"]["result"]), (502, &json!({"error": TOO_MANY})));
     let taken = world.invoker.taken.lock().len();
     assert!((400..1000).contains(&taken), "{taken}");
-    assert!(world.log.unfinished().unwrap().is_empty());
+    assert!(world.is_idle());
 }
 
 #[tokio::test]
@@ -236,7 +236,7 @@ async fn compositions_go_on_without_their_client_and_after_a_crash() {
     assert_eq!(response.status, 202);
     eventually("the slow one runs", || world.invoker.taken.lock().len() == 2).await;
     world.invoker.release.notify_one();
-    eventually("it goes on to its end", || world.log.unfinished().unwrap().is_empty()).await;
+    eventually("it goes on to its end", || world.is_idle()).await;
     let accepted = world.log.events().into_iter().find_map(|event| match event {
         Event::Accepted(invocation) if invocation.role == Role::Composition => Some(invocation),
         _ => None,
@@ -247,20 +247,20 @@ async fn compositions_go_on_without_their_client_and_after_a_crash() {
         let invocation = Invocation { activation_id: ActivationId::generate(), arguments, ..invocation };
         let invocation = std::sync::Arc::new(invocation);
         world.log.append(&Event::Accepted(invocation.clone())).unwrap();
-        Unfinished { invocation, started: None }
+        Unfinished { invocation, started: None, progress: None }
     };
     let result = async |id: ActivationId| {
-        eventually("it ends", || world.log.unfinished().unwrap().is_empty()).await;
+        eventually("it ends", || world.is_idle()).await;
         world.guest(&format!("GET /api/v1/namespaces/_/activations/{id}/result")).await.json()["result"]
             .clone()
     };
     let work = again(r#"{"plan":[{"action":"echo"}]}"#);
     let id = work.invocation.activation_id;
-    world.controller.recover(vec![work]);
+    world.take_up(work);
     assert_eq!(result(id).await, json!({"own": 1}));
     world.send(Request::new(&format!("DELETE {ACTIONS}/conductor")).auth(&guest())).await;
     let work = again("{}");
     let id = work.invocation.activation_id;
-    world.controller.recover(vec![work]);
+    world.take_up(work);
     assert_eq!(result(id).await, json!({"error": "Action could not be found or may have been deleted."}));
 }

@@ -287,7 +287,7 @@ async fn reactions_count_as_invocations_of_who_fired() {
     eventually("both wait", || taken(&world).len() == 2).await;
     world.invoker.release.notify_one();
     world.invoker.release.notify_one();
-    eventually("both end", || world.log.events().len() == 3 + 2).await;
+    eventually("both end", || world.ended() == 3).await;
     let deadline = tokio::time::Instant::now() + crate::client::SOON;
     while world.guest(&format!("POST {NAMESPACE}/actions/slow")).await.status == 429 {
         assert!(tokio::time::Instant::now() < deadline, "their places are free");
@@ -404,11 +404,13 @@ async fn fires_of_an_earlier_life_run_once_or_end_interrupted() {
         invocation.action = Arc::new(action);
         let invocation = Arc::new(invocation);
         world.log.append(&Event::Accepted(invocation.clone())).unwrap();
-        Unfinished { invocation, started }
+        Unfinished { invocation, started, progress: None }
     };
     let (fresh, begun, gone) = (again("t", None), again("t", Some(1)), again("deleted", None));
     let ids = [&fresh, &begun, &gone].map(|work| work.invocation.activation_id.to_string());
-    world.controller.recover(vec![fresh, begun, gone]);
+    for work in [fresh, begun, gone] {
+        world.take_up(work);
+    }
     let [fresh, begun, gone] = ids;
     let fresh = record(&world, &fresh).await;
     assert_eq!((&fresh["response"]["result"], lines(&fresh).len()), (&json!({"x":1}), 1));

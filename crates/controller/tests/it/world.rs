@@ -5,21 +5,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chasen_controller::{Controller, ControllerConfig, Parts};
-use chasen_entity::{
-    Activation, AuthKey, EntityName, Event, Invocation, Manifest, Outcome, Parameters, RawJson,
-    Response as ActivationResponse, Subject,
+use chasen_entity::{AuthKey, EntityName, Event, Manifest, Role, Subject};
+use chasen_spi::event_log::Unfinished;
+use chasen_spi::memory::{
+    MemoryAttachmentStore, MemoryDeadLetterStore, MemoryEntitlement, MemoryEventLog, MemoryIdempotencyStore,
+    MemorySubjectStore,
 };
-use chasen_spi::memory::{MemoryAttachmentStore, MemoryEntitlement, MemoryEventLog, MemorySubjectStore};
 use chasen_spi::{
-    ArtifactStore, Collection, Document, DocumentId, DocumentQuery, EventLog, Invoke, NoLock, OpenSession,
-    Rejection, Runtimes, Session, SubjectDocument, SubjectNamespace, SubjectStore, Ticket,
+    ArtifactStore, Collection, Document, DocumentId, DocumentQuery, EventLog, Invoke, NoLock, Resumed,
+    Runtimes, Sessions, SubjectDocument, SubjectNamespace, SubjectStore,
 };
-use parking_lot::Mutex;
-use serde_json::{Value, json};
 use tokio::net::TcpListener;
-use tokio::sync::{Notify, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 
 use crate::client::{Connection, Request, Response, SOON};
+use crate::fake_invoke::FakeInvoke;
 use crate::gated_store::GatedStore;
 
 const MANIFEST: &str = r#"{"runtimes":{
@@ -46,125 +46,11 @@ pub(crate) struct World {
     pub(crate) artifacts: Arc<GatedStore>,
     pub(crate) grants: Arc<MemoryEntitlement>,
     pub(crate) log: Arc<MemoryEventLog>,
+    pub(crate) letters: Arc<MemoryDeadLetterStore>,
+    keys: Arc<MemoryIdempotencyStore>,
     pub(crate) invoker: Arc<FakeInvoke>,
     shutdown: watch::Sender<bool>,
     ended: oneshot::Receiver<()>,
-}
-
-/// Runs actions by name: `array`, `failing`, `broken`, `whisk`, `silent`, `slow`, `overloaded`, `panics`; `returns` and
-/// `fails` with the argument `result`; `conductor` follows its argument `plan`, and fails if it is told of an error;
-/// every other one echoes its arguments.
-pub(crate) struct FakeInvoke {
-    log: Arc<MemoryEventLog>,
-    pub(crate) taken: Mutex<Vec<Invocation>>,
-    /// Lets every `slow` one that waits finish.
-    pub(crate) release: Arc<Notify>,
-}
-
-impl Invoke for FakeInvoke {
-    #[allow(clippy::panic_in_result_fn, reason = "the panic is the case")]
-    fn invoke(&self, invocation: Invocation) -> Result<Ticket, Rejection> {
-        let name = invocation.action.name.name.to_string();
-        match name.as_str() {
-            "overloaded" => return Err(Rejection::Overloaded),
-            "draining" => return Err(Rejection::Draining),
-            "panics" => panic!("a defect"),
-            _ => {}
-        }
-        self.taken.lock().push(invocation.clone());
-        let (log, release) = (self.log.clone(), self.release.clone());
-        Ok(Ticket::new(Box::pin(async move {
-            if name == "slow" {
-                release.notified().await;
-            }
-            let record = Arc::new(record(&invocation, &name));
-            log.append(&Event::Finished(record.clone())).unwrap();
-            record
-        })))
-    }
-
-    fn open(&self, invocation: Arc<Invocation>) -> Result<Session, Rejection> {
-        self.log.append(&Event::Accepted(invocation.clone())).unwrap();
-        self.reopen(invocation)
-    }
-
-    fn reopen(&self, invocation: Arc<Invocation>) -> Result<Session, Rejection> {
-        Ok(Box::new(FakeSession { log: self.log.clone(), invocation }))
-    }
-}
-
-/// Work that the controller does itself; a session that is dropped writes nothing.
-struct FakeSession {
-    log: Arc<MemoryEventLog>,
-    invocation: Arc<Invocation>,
-}
-
-impl OpenSession for FakeSession {
-    fn started(&self) {
-        let activation_id = self.invocation.activation_id;
-        self.log.append(&Event::Started { activation_id, attempt: self.invocation.attempt, at: 1 }).unwrap();
-    }
-
-    fn finish(self: Box<Self>, record: Activation) -> Arc<Activation> {
-        let record = Arc::new(record);
-        let kept = self.invocation.store.keeps(record.response.outcome);
-        let event = if kept { Event::Finished(record.clone()) } else { Event::Ended(record.activation_id) };
-        self.log.append(&event).unwrap();
-        record
-    }
-}
-
-fn record(invocation: &Invocation, name: &str) -> Activation {
-    let (outcome, result) = match name {
-        "array" => (Outcome::Success, Some(RawJson::parse(b"[1,2]").unwrap())),
-        "failing" => (Outcome::ApplicationError, Some(RawJson::error("no"))),
-        "broken" => (Outcome::DeveloperError, Some(RawJson::error("died"))),
-        "whisk" => (Outcome::WhiskError, Some(RawJson::error("lost"))),
-        "silent" => (Outcome::Success, None),
-        "returns" => (Outcome::Success, invocation.arguments.get("result")),
-        "fails" => (
-            Outcome::ApplicationError,
-            invocation.arguments.get("result").map(|result| RawJson::error(&result)),
-        ),
-        "conductor" => conducted(&invocation.arguments),
-        _ => (Outcome::Success, Some(invocation.arguments.clone())),
-    };
-    let mut annotations = Parameters::new();
-    annotations.set("path", &invocation.action.name.to_string());
-    annotations.set("limits", &invocation.action.limits);
-    Activation {
-        start: invocation.accepted_at,
-        end: invocation.accepted_at + 2,
-        logs: vec!["2026-01-01T00:00:00Z           stdout: hi".to_owned()],
-        annotations,
-        ..Activation::of(invocation, ActivationResponse { outcome, result, size: Some(2) })
-    }
-}
-
-/// The first entry of `plan`; the others come back with the state.
-fn conducted(arguments: &RawJson) -> (Outcome, Option<RawJson>) {
-    let mut arguments: Value = arguments.read().unwrap();
-    if let Some(error) = arguments.get("error") {
-        return (Outcome::ApplicationError, Some(RawJson::error(error)));
-    }
-    let plan = match arguments["plan"].take() {
-        Value::Array(plan) => plan,
-        _ => Vec::new(),
-    };
-    let result = match plan.split_first() {
-        Some((step, rest)) => {
-            let mut step = step.clone();
-            if step.get("state").is_none() {
-                step["state"] = json!({ "plan": rest });
-            }
-            step
-        }
-        None => {
-            arguments.as_object_mut().unwrap().remove("plan");
-            arguments
-        }
-    };
-    (Outcome::Success, Some(RawJson::from_value(&result)))
 }
 
 impl World {
@@ -186,16 +72,80 @@ impl World {
                 SubjectDocument { subject: Subject::new(name).unwrap(), blocked: false, namespaces };
             subjects.put(&subject).await.unwrap();
         }
-        let log = Arc::new(MemoryEventLog::default());
-        let invoker =
-            Arc::new(FakeInvoke { log: log.clone(), taken: Mutex::default(), release: Arc::default() });
-        let artifacts = Arc::new(GatedStore::default());
-        let grants = Arc::new(MemoryEntitlement::default());
+        let kept = Kept {
+            subjects,
+            artifacts: Arc::default(),
+            grants: Arc::default(),
+            log: Arc::default(),
+            letters: Arc::default(),
+            keys: Arc::default(),
+        };
+        Self::on(kept, change).await
+    }
+
+    /// One on the stores of this one after a crash, its work not yet taken up.
+    pub(crate) async fn next_life(&self, change: impl FnOnce(&mut Parts)) -> Self {
+        let kept = Kept {
+            subjects: self.subjects.clone(),
+            artifacts: self.artifacts.clone(),
+            grants: self.grants.clone(),
+            log: Arc::new(self.log.next_life(false)),
+            letters: self.letters.clone(),
+            keys: self.keys.clone(),
+        };
+        Self::on(kept, change).await
+    }
+
+    /// Takes up what an earlier life left: steps belong to what they are steps of.
+    pub(crate) fn recover(&self) {
+        for id in self.log.inherited() {
+            let Some(work) = self.log.accepted(&id).unwrap() else { continue };
+            let is_step = work.cause.is_some_and(|cause| self.log.accepted(&cause).unwrap().is_some());
+            if is_step {
+                continue;
+            }
+            match self.invoker.take_up(&id).unwrap() {
+                Resumed::Action(ticket) => ticket.detach(),
+                Resumed::Session(session, work) => self.controller.take_up(session, work),
+                _ => assert_ne!(work.role, Role::Action, "nobody else takes it up"),
+            }
+        }
+    }
+
+    /// Hands work to the controller as the scheduler does.
+    pub(crate) fn take_up(&self, work: Unfinished) {
+        let session = self.invoker.session(work.invocation.clone());
+        self.controller.take_up(session, work);
+    }
+
+    /// Lets everything be due that waits for its time.
+    pub(crate) fn let_due(&self) {
+        for work in self.invoker.let_due() {
+            self.take_up(work);
+        }
+    }
+
+    /// How many activations have ended.
+    pub(crate) fn ended(&self) -> usize {
+        let is_end = |event: &&Event| matches!(event, Event::Finished(_) | Event::Ended(_));
+        self.log.events().iter().filter(is_end).count()
+    }
+
+    /// True if everything that was accepted has ended.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.log.inherited().is_empty()
+    }
+
+    async fn on(kept: Kept, change: impl FnOnce(&mut Parts)) -> Self {
+        let Kept { subjects, artifacts, grants, log, letters, keys } = kept;
+        let invoker = Arc::new(FakeInvoke::new(log.clone()));
         let mut parts = Parts {
             artifacts: artifacts.clone(),
             attachments: Arc::new(MemoryAttachmentStore::default()),
             subjects: subjects.clone(),
             activations: log.clone(),
+            dead_letters: letters.clone(),
+            idempotency: keys.clone(),
             invoke: invoker.clone(),
             entitlement: grants.clone(),
             parameter_lock: Arc::new(NoLock),
@@ -216,7 +166,19 @@ impl World {
             serving.serve(listener, stopped).await;
             let _ = end.send(());
         });
-        Self { address, controller, subjects, artifacts, grants, log, invoker, shutdown, ended }
+        Self {
+            address,
+            controller,
+            subjects,
+            artifacts,
+            grants,
+            log,
+            letters,
+            keys,
+            invoker,
+            shutdown,
+            ended,
+        }
     }
 
     /// Every entity there is, as stored: what a refused request leaves as it was.
@@ -308,6 +270,16 @@ impl World {
     pub(crate) async fn wait_for_end(self) {
         tokio::time::timeout(SOON, self.ended).await.expect("drained in time").unwrap();
     }
+}
+
+/// What outlives a node.
+struct Kept {
+    subjects: Arc<MemorySubjectStore>,
+    artifacts: Arc<GatedStore>,
+    grants: Arc<MemoryEntitlement>,
+    log: Arc<MemoryEventLog>,
+    letters: Arc<MemoryDeadLetterStore>,
+    keys: Arc<MemoryIdempotencyStore>,
 }
 
 /// Waits for something that is about to happen.
