@@ -15,6 +15,8 @@ use tokio::time::timeout;
 
 /// Most bytes of an answer that are kept.
 const KEEP: usize = 256;
+/// Most pieces.
+const PIECES: usize = 64;
 /// Longest time for what needs a moment: both ends are here, and one of them is closed.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -24,7 +26,9 @@ thread_local! {
 
 pub(crate) fn converse(input: &[u8]) {
     let [sort, piece, said @ ..] = input else { return };
-    let pieces: Vec<&[u8]> = said.chunks(usize::from(*piece).max(1)).collect();
+    // Nobody reads while they are written: a socket takes a few hundred, however small.
+    let size = usize::from(*piece).max(said.len() / PIECES + 1);
+    let pieces: Vec<&[u8]> = said.chunks(size).collect();
     RUNTIME.with(|runtime| {
         let talk = async {
             match sort % 2 {
