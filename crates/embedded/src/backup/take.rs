@@ -21,6 +21,8 @@ use crate::{OpenError, dead_letters, entities, files, idempotency, subjects};
 
 /// Pages of a database that are copied at a time.
 const PAGES: i32 = 1024;
+/// Room that a copy of a database takes beside its own length, in bytes.
+const SPARE: u64 = 1 << 20;
 /// Pause before a database is asked again that could not be read just now.
 const BUSY: Duration = Duration::from_millis(20);
 
@@ -200,8 +202,24 @@ impl Snapshot {
         Ok(Self { path: path.to_owned(), connection })
     }
 
+    /// Refuses to begin what there is no room for: SQLite would only speak of an error of input or output.
+    fn require_room(&self, to: &Path) -> Result<(), BackupError> {
+        let pragma = |name| self.connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+        let pages = pragma("page_count").map_err(BackupError::store(&self.path))?;
+        let page = pragma("page_size").map_err(BackupError::store(&self.path))?;
+        let needed = sqlite::unsigned(pages.saturating_mul(page)).saturating_add(SPARE);
+        let folder = to.parent().unwrap_or(to);
+        let found = rustix::fs::statvfs(folder)
+            .map_err(|error| BackupError::io("look for room in", folder)(error.into()))?;
+        if found.f_bavail.saturating_mul(found.f_frsize) < needed {
+            return Err(BackupError::io("write", to)(std::io::ErrorKind::StorageFull.into()));
+        }
+        Ok(())
+    }
+
     /// Copies it into a new file, which is whole without any other.
     fn copy(&self, to: &Path, watch: &dyn Watch) -> Result<(), BackupError> {
+        self.require_room(to)?;
         files::private().create_new(true).open(to).map_err(BackupError::io("write", to))?;
         let mut target = Connection::open(to).map_err(BackupError::store(to))?;
         {

@@ -10,12 +10,12 @@ use chasen_spi::StoreError;
 use crate::fixture::{eventually, invocation, newest, open, record, take_up_all};
 
 /// A file system of a few megabytes, gone with the value.
-struct TinyDisk {
+pub(crate) struct TinyDisk {
     folder: tempfile::TempDir,
 }
 
 impl TinyDisk {
-    fn mount(size: &str) -> Option<Self> {
+    pub(crate) fn mount(size: &str) -> Option<Self> {
         let folder = tempfile::tempdir().unwrap();
         let options = format!("size={size}");
         let mounted =
@@ -23,7 +23,7 @@ impl TinyDisk {
         mounted.is_ok_and(|output| output.status.success()).then_some(Self { folder })
     }
 
-    fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         self.folder.path()
     }
 

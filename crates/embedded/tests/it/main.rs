@@ -7,6 +7,7 @@
     reason = "tests"
 )]
 
+mod backup;
 mod conformance;
 mod crash;
 mod damage;

@@ -144,7 +144,7 @@ fn list(args: &PageArgs, pending: bool, times: &[(&str, &str)]) -> Done {
 fn letters(args: &PageArgs) -> Done {
     let reply = ask(args.api.client()?.dead_letters(&page(args)))?;
     table(args, &reply, "there are no dead letters", &[("died", "diedAt")], |row| {
-        format!("{:>8}  {}", field(row, "attempts"), field(row, "action"))
+        format!("{:>8}  {}", field(row, "attempts"), field(row, "name"))
     })
 }
 
