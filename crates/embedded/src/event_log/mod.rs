@@ -10,7 +10,7 @@
 //! | `ledger`, `state` | what is needed, where the log ends |
 //! | `spare`, `commit`, `cleaner` | next segment, disk, removal |
 //! | `admission`, `health`, `rewrite` | what is refused when, a disk that is slow, one that has failed |
-//! | `recovery`, `checkpoint` | the next life |
+//! | `recovery`, `checkpoint`, `era` | the next life |
 //! | `copy` | backups and checks, beside a node that writes |
 //!
 //! A full disk: the next segment cannot be made, so nothing is accepted that nobody waits for or that is to be synced, and
@@ -22,6 +22,7 @@ mod checkpoint;
 mod cleaner;
 mod commit;
 pub(crate) mod copy;
+mod era;
 mod health;
 #[cfg(any(test, feature = "faults"))]
 mod late;
@@ -59,6 +60,8 @@ use commit::Commit;
 use payload::Payloads;
 /// Name of the file that says how far the log's records are in files of records.
 pub(crate) const CHECKPOINT: &str = checkpoint::FILE;
+#[cfg(any(test, feature = "faults"))]
+pub(crate) use era::FILE as ERA;
 pub(crate) use segment::Slice;
 #[cfg(any(test, feature = "faults"))]
 pub(crate) use segment::segments_in;
@@ -83,6 +86,8 @@ thread_local! {
 pub(crate) struct Log {
     shared: Arc<Shared>,
     threads: Mutex<Vec<JoinHandle<()>>>,
+    /// See [`EventLog::era`].
+    era: Option<u64>,
     #[cfg(any(test, feature = "faults"))]
     late: late::Late,
 }
@@ -123,6 +128,8 @@ impl Log {
         files::create_folder(folder)?;
         let LogConfig { segment_bytes, slow, faults } = config;
         let segment_bytes = segment_bytes.clamp(LEAST_SEGMENT, segment::MOST);
+        // Before anything is appended, and on the disk.
+        let era = era::open(folder);
         let (checkpoint, written) = Checkpoint::open(folder)?;
         let mut recovered = recovery::recover(folder, written, &tail, &faults)?;
         let recorded: Vec<_> = recovered.ledger.open.keys().copied().filter(|id| is_recorded(id)).collect();
@@ -149,6 +156,7 @@ impl Log {
         Ok(Self {
             shared,
             threads: Mutex::new(threads),
+            era,
             #[cfg(any(test, feature = "faults"))]
             late: late::Late::default(),
         })
@@ -212,6 +220,10 @@ impl EventLog for Log {
         let mut inherited: Vec<_> = self.shared.state.lock().ledger.inherited().collect();
         inherited.sort_unstable();
         inherited.into_iter().map(|(_, id)| id).collect()
+    }
+
+    fn era(&self) -> Option<u64> {
+        self.era
     }
 
     fn take_up(&self, id: &ActivationId) -> Result<TakenUp, StoreError> {

@@ -7,7 +7,8 @@ use std::path::Path;
 
 use chasen_spi::Position;
 
-use crate::event_log::segments_in;
+use crate::event_log::{ERA, segments_in};
+use crate::files;
 
 /// The text of a mark.
 pub(super) fn mark(end: Position) -> String {
@@ -30,6 +31,8 @@ pub fn cut_unsynced(data: &Path, mark: &Path) -> io::Result<u64> {
 pub(crate) fn cut_behind(events: &Path, end: Position) -> io::Result<u64> {
     let (last, used) = (end.0 >> 32, end.0 & u64::from(u32::MAX));
     let mut gone = 0;
+    // The machine would come up with another id.
+    files::remove(&events.join(ERA))?;
     for (number, path) in segments_in(events)? {
         let keep = match number.cmp(&last) {
             std::cmp::Ordering::Less => continue,
