@@ -11,8 +11,11 @@ mod actions;
 mod activations;
 mod admin;
 mod archives;
+mod backup;
 mod built_roots;
 mod concurrency;
+mod dead_letter_cli;
+mod containment;
 mod docker;
 mod docs;
 mod dotnet;
@@ -31,6 +34,7 @@ mod live_runtimes;
 mod load;
 mod logs;
 mod memory_group;
+mod network_policy;
 mod nodejs;
 mod npm;
 mod openapi;
@@ -62,8 +66,11 @@ fn main() -> ExitCode {
         actions::scenarios(),
         activations::scenarios(),
         admin::scenarios(),
+        backup::scenarios(),
         built_roots::scenarios(),
         concurrency::scenarios(),
+        containment::scenarios(),
+        dead_letter_cli::scenarios(),
         docker::scenarios(),
         docs::scenarios(),
         dotnet::scenarios(),
@@ -80,6 +87,7 @@ fn main() -> ExitCode {
         live_runtimes::scenarios(),
         load::scenarios(),
         logs::scenarios(),
+        network_policy::scenarios(),
         nodejs::scenarios(),
         npm::scenarios(),
         openapi::scenarios(),
