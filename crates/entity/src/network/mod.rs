@@ -84,7 +84,7 @@ impl NetworkPolicy {
         let Some(value) = annotations.get(ANNOTATION) else { return Ok(None) };
         match value.text() {
             Some(text) => Self::parse(&text).map(Self::without_private).map(Some),
-            None => Err(error_text::network::unknown(&shown(value.as_str()))),
+            None => Err(error_text::network::unknown(&cut(value.as_str()))),
         }
     }
 
@@ -151,8 +151,13 @@ impl NetworkPolicy {
     }
 }
 
-fn shown(value: &str) -> String {
-    RawJson::from_value(&value.chars().take(ECHO).collect::<String>()).as_str().to_owned()
+/// The beginning of a text, as JSON.
+fn shown(text: &str) -> String {
+    RawJson::from_value(&cut(text)).as_str().to_owned()
+}
+
+fn cut(text: &str) -> String {
+    text.chars().take(ECHO).collect()
 }
 
 impl fmt::Display for NetworkPolicy {
@@ -240,7 +245,7 @@ mod tests {
         let Ok(Some(NetworkPolicy::Allow(allowed))) = NetworkPolicy::asked_by(&annotations) else { panic!() };
         assert!(!allowed.private);
         annotations.set(ANNOTATION, &7);
-        assert!(NetworkPolicy::asked_by(&annotations).is_err());
+        assert!(NetworkPolicy::asked_by(&annotations).unwrap_err().starts_with("7 is not a network policy"));
     }
 
     #[test]
