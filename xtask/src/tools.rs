@@ -27,7 +27,7 @@ const PHP: [&str; 11] = [
 ];
 
 #[rustfmt::skip]
-const TOOLS: [Tool; 20] = [
+const TOOLS: [Tool; 21] = [
     Tool { probe: &["cc", "--version"],                   packages: &["gcc", "libc6-dev"] },
     Tool { probe: &["c++", "--version"],                  packages: &["g++"] },
     Tool { probe: &["curl", "--version"],                 packages: &["curl"] },
@@ -48,6 +48,7 @@ const TOOLS: [Tool; 20] = [
     Tool { probe: &["dockerd", "--version"],              packages: &["docker.io"] },
     Tool { probe: &["docker-registry", "--version"],      packages: &["docker-registry"] },
     Tool { probe: &["valgrind", "--version"],             packages: &["valgrind"] },
+    Tool { probe: &["pebble", "-help"],                   packages: &["pebble"] },
 ];
 
 impl Tool {

@@ -3,7 +3,9 @@
 use std::process::ExitCode;
 
 use rustix::fs::Mode;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit, umask};
+use rustix::process::{
+    DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit, umask,
+};
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
 
@@ -47,6 +49,7 @@ pub fn with_node<T>(
     work: impl AsyncFnOnce(&Node) -> T,
 ) -> Result<Ended<T>, Failure> {
     raise_open_files();
+    keep_memory_private();
     // What is laid out for sandboxes must be readable to their users; the data folder itself is closed to others.
     umask(Mode::from_raw_mode(0o022));
     let runtime = runtime()?;
@@ -79,6 +82,16 @@ fn runtime() -> Result<Runtime, Failure> {
         .enable_all()
         .build()
         .map_err(|error| Failure::Failed(format!("the runtime cannot start: {error}")))
+}
+
+/// Keeps keys and arguments, which are in the node's memory, out of core files and from other programs of its user.
+fn keep_memory_private() {
+    let none = Rlimit { current: Some(0), maximum: Some(0) };
+    let kept =
+        setrlimit(Resource::Core, none).and_then(|()| set_dumpable_behavior(DumpableBehavior::NotDumpable));
+    if let Err(error) = kept {
+        tracing::warn!(%error, "the node's memory could be read from outside");
+    }
 }
 
 /// Lets the node open as many files as the machine allows: each connection and container takes some.

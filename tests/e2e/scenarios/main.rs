@@ -13,11 +13,13 @@ mod admin;
 mod archives;
 mod backup;
 mod built_roots;
+mod canaries;
 mod concurrency;
 mod dead_letter_cli;
 mod containment;
 mod docker;
 mod docs;
+mod doors;
 mod dotnet;
 mod functions;
 mod hostile_archives;
@@ -51,6 +53,7 @@ mod sequences;
 mod serve;
 mod settings;
 mod throttles;
+mod tls;
 mod ui_mode;
 mod web_actions;
 
@@ -68,11 +71,13 @@ fn main() -> ExitCode {
         admin::scenarios(),
         backup::scenarios(),
         built_roots::scenarios(),
+        canaries::scenarios(),
         concurrency::scenarios(),
         containment::scenarios(),
         dead_letter_cli::scenarios(),
         docker::scenarios(),
         docs::scenarios(),
+        doors::scenarios(),
         dotnet::scenarios(),
         hostile_archives::scenarios(),
         hostile_code::scenarios(),
@@ -103,6 +108,7 @@ fn main() -> ExitCode {
         serve::scenarios(),
         settings::scenarios(),
         throttles::scenarios(),
+        tls::scenarios(),
         ui_mode::scenarios(),
         web_actions::scenarios(),
     ];

@@ -110,14 +110,14 @@ async fn rotation() {
     assert!(!node.log().contains(ARGUMENT));
 }
 
-fn contains(bytes: &[u8], part: &[u8]) -> bool {
+pub(crate) fn contains(bytes: &[u8], part: &[u8]) -> bool {
     // Segments of the log are large and mostly zeros.
     let begins = bytes.iter().enumerate().filter(|(_, byte)| Some(*byte) == part.first());
     begins.map(|(at, _)| at).any(|at| bytes[at..].starts_with(part))
 }
 
 /// All files below a folder.
-fn files_below(folder: &Path) -> Vec<PathBuf> {
+pub(crate) fn files_below(folder: &Path) -> Vec<PathBuf> {
     let mut files = Vec::new();
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
         let kind = entry.file_type().unwrap();

@@ -18,8 +18,8 @@ mod machine;
 mod node;
 mod process;
 
-pub use binary::{binary, chasen};
-pub use chasen_client::{ActionCode, Client, ClientError, Reply, Target};
+pub use binary::{binary, chasen, faults_binary};
+pub use chasen_client::{ActionCode, Client, ClientError, Reply, Target, Trust};
 pub use machine::{
     allow_many_files, children, descendants, everything_is_needed, has_command, has_descendant, is_root,
     signal,

@@ -29,8 +29,9 @@ use crate::settings;
 
 /// Longest time between two looks at the clock, which may jump.
 const LOOK: Duration = Duration::from_hours(1);
-/// Time after the first failure; it doubles up to [`LONGEST`].
-const FIRST: Duration = Duration::from_mins(1);
+/// Time after the first failure, which may be one of a machine that is starting. It grows fourfold up to [`LONGEST`]:
+/// authorities bear few failures in an hour.
+const FIRST: Duration = Duration::from_secs(10);
 const LONGEST: Duration = Duration::from_hours(6);
 /// Bound on one order, from the first request to the certificate.
 const ORDER: Duration = Duration::from_mins(10);
@@ -227,7 +228,7 @@ fn remaining(validity: Option<Validity>, now: i64) -> Duration {
 
 /// Time after so many failures in a row.
 fn pause_after(failures: u32) -> Duration {
-    FIRST.saturating_mul(1 << failures.saturating_sub(1).min(16)).min(LONGEST)
+    FIRST.saturating_mul(1 << (2 * failures.saturating_sub(1)).min(24)).min(LONGEST)
 }
 
 /// The authority's directory, over the platform's own client.
@@ -267,8 +268,8 @@ mod tests {
 
     #[test]
     fn failures_are_followed_by_longer_and_longer_pauses() {
-        let minutes = [1, 2, 3, 9, 10, 1000].map(|failures| pause_after(failures).as_secs() / 60);
-        assert_eq!(minutes, [1, 2, 4, 256, 360, 360]);
+        let seconds = [1, 2, 3, 4, 1000].map(|failures| pause_after(failures).as_secs());
+        assert_eq!(seconds, [10, 40, 160, 640, 6 * 60 * 60]);
     }
 
     #[test]
