@@ -110,10 +110,9 @@ impl Commit {
         let _turn = self.turn.lock();
         let round = self.rounds.lock().next.take().unwrap_or_else(|| watch::Sender::new(None));
         let begun = Instant::now();
-        let end = match self.rounds.lock().health.has_failed() {
-            true => shared.rewrite(),
-            false => Ok(shared.state.lock().end()),
-        };
+        // Not while the rounds are locked: those who append have the state locked when they ask for the disk's health.
+        let has_failed = self.rounds.lock().health.has_failed();
+        let end = if has_failed { shared.rewrite() } else { Ok(shared.state.lock().end()) };
         let outcome = end.and_then(|end| {
             self.rounds.lock().current = Some((end, round.clone()));
             shared.sync_all()?;

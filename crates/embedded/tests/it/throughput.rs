@@ -2,12 +2,14 @@
 //! `cargo test --profile release-fast -p chasen-embedded --test it -- --ignored --nocapture throughput`.
 
 use std::ops::ControlFlow;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use chasen_entity::{Activation, ActivationId, EntityName, Event, Parameters};
-use chasen_spi::{ActivationQuery, Change, Collection, Document, DocumentId, DocumentQuery};
+use chasen_spi::{ActivationQuery, Change, Collection, Document, DocumentId, DocumentQuery, TakenUp};
 
 use crate::fixture::{events, eventually, invocation, newest, record};
 
@@ -76,19 +78,32 @@ async fn throughput_of_activations_at_five_thousand_a_second() {
     node.close().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "a measurement"]
-async fn throughput_of_synced_accepts() {
-    let folder = tempfile::tempdir_in(".").unwrap();
-    let node = chasen_embedded::Embedded::open(chasen_embedded::EmbeddedConfig::new(folder.path())).unwrap();
-    let before = Instant::now();
-    let (clients, rounds) = (200u32, 50u32);
+/// How often a second this disk keeps a record's worth of bytes, one after the other.
+fn bare_syncs(folder: &Path) -> f64 {
+    let file = std::fs::File::create(folder.join("bare")).unwrap();
+    let (count, bytes, before) = (1000u32, [b'x'; 1000], Instant::now());
+    for number in 0..count {
+        file.write_all_at(&bytes, u64::from(number) * 1000).unwrap();
+        file.sync_data().unwrap();
+    }
+    f64::from(count) / before.elapsed().as_secs_f64()
+}
+
+/// Clients that each have work accepted and synced, and end it, again and again; or so often a second together.
+async fn synced_accepts(node: &chasen_embedded::Embedded, clients: u32, pace: Option<u32>) {
+    let (before, time) = (Instant::now(), Duration::from_secs(5));
     let tasks: Vec<_> = (0..clients)
-        .map(|_| {
+        .map(|client| {
             let log = node.event_log();
             tokio::spawn(async move {
                 let mut times = Vec::new();
-                for _ in 0..rounds {
+                let gap = pace.map(|pace| Duration::from_secs(1) * clients / pace);
+                let mut due = before + gap.unwrap_or_default() * client / clients;
+                while before.elapsed() < time {
+                    if let Some(gap) = gap {
+                        tokio::time::sleep_until(due.into()).await;
+                        due += gap;
+                    }
                     let accepted = Event::Accepted(invocation(r#"{"n":1}"#));
                     let one = Instant::now();
                     let position = log.append(&accepted).unwrap();
@@ -105,9 +120,62 @@ async fn throughput_of_synced_accepts() {
         times.extend(task.await.unwrap());
     }
     times.sort();
-    let rate = f64::from(clients * rounds) / before.elapsed().as_secs_f64();
+    let rate = times.len() as f64 / before.elapsed().as_secs_f64();
     let at = |share: usize| times[times.len() * share / 1000];
-    eprintln!("synced accepts, {clients} clients: {rate:.0}/s, p50 {:?}, p99 {:?}", at(500), at(990));
+    let what = pace.map_or_else(|| "as fast as they can".to_owned(), |pace| format!("{pace}/s asked for"));
+    eprintln!("synced accepts, {clients} clients, {what}: {rate:.0}/s, p50 {:?}, p99 {:?}", at(500), at(990));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "a measurement"]
+async fn throughput_of_synced_accepts() {
+    let folder = tempfile::tempdir_in(".").unwrap();
+    let slow_commit = Duration::from_secs(3600);
+    let config = chasen_embedded::EmbeddedConfig {
+        slow_commit,
+        ..chasen_embedded::EmbeddedConfig::new(folder.path())
+    };
+    let node = chasen_embedded::Embedded::open(config).unwrap();
+    eprintln!("bare fdatasync: {:.0}/s", bare_syncs(folder.path()));
+    synced_accepts(&node, 1, None).await;
+    for pace in [10_000, 30_000] {
+        synced_accepts(&node, 1000, Some(pace)).await;
+    }
+    synced_accepts(&node, 1000, None).await;
+    node.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "a measurement"]
+async fn throughput_of_an_open_with_a_hundred_thousand_pending() {
+    let folder = tempfile::tempdir_in(".").unwrap();
+    let config = chasen_embedded::EmbeddedConfig::new(folder.path());
+    let node = chasen_embedded::Embedded::open(config.clone()).unwrap();
+    let text = payload();
+    for start in 0..20_000 {
+        node.event_log().append(&events(&text, start)[2]).unwrap();
+    }
+    for _ in 0..100_000 {
+        node.event_log().append(&Event::Accepted(invocation(&text))).unwrap();
+    }
+    node.close().await;
+    let before = Instant::now();
+    let node = chasen_embedded::Embedded::open(config).unwrap();
+    let opened = before.elapsed();
+    let inherited = node.event_log().inherited();
+    let listed = before.elapsed();
+    assert_eq!(inherited.len(), 100_000);
+    let before = Instant::now();
+    for id in &inherited[..10_000] {
+        assert!(matches!(node.event_log().take_up(id), Ok(TakenUp::Taken(_))));
+    }
+    let each = before.elapsed() / 10_000;
+    eprintln!(
+        "100 000 pending of 1 KB: opened in {opened:?}, listed in {:?}, each taken up in {each:?}",
+        listed - opened
+    );
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    status.lines().filter(|line| line.starts_with("RssAnon")).for_each(|line| eprintln!("{line}"));
     node.close().await;
 }
 
