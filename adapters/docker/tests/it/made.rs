@@ -5,7 +5,7 @@ use std::sync::Arc;
 use chasen_docker::DockerFactory;
 use chasen_entity::exec::BLACKBOX;
 use chasen_entity::response::Answer;
-use chasen_entity::{ByteSize, error_text};
+use chasen_entity::{ByteSize, NetworkPolicy, error_text};
 use chasen_spi::{ContainerFactory, ContainerSpec, CreateError};
 use chasen_test_images::of_misbehaving;
 use chasen_testkit::docker::Daemon;
@@ -25,6 +25,7 @@ pub(crate) fn tests() -> Vec<Trial> {
         test("logs_are_waited_for_where_the_manifest_promises_an_end", promised_ends),
         test("images_that_cannot_be_executed_are_told", not_executable),
         test("a_network_that_is_not_there_is_the_platforms_fault", no_network),
+        test("network_policies_that_nobody_keeps_are_refused", policies),
     ]
 }
 
@@ -48,6 +49,17 @@ async fn bounds(daemon: Arc<Daemon>) {
     }
     assert!(container.name().starts_with("wsk") && container.name().ends_with("_1_blackbox"));
     container.stop().await;
+    factory.close().await;
+}
+
+async fn policies(daemon: Arc<Daemon>) {
+    let factory = factory(&daemon);
+    for policy in ["none", "allow:a.example"] {
+        let network = NetworkPolicy::parse(policy).unwrap();
+        let refused = factory.create(&ContainerSpec { network, ..of_image(SHELL) }).await.err().unwrap();
+        let text = error_text::network::not_kept(policy, "a container engine");
+        assert_eq!(refused, CreateError::PolicyNotKept(text));
+    }
     factory.close().await;
 }
 

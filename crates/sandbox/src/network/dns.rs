@@ -202,6 +202,7 @@ fn host_name(name: &Name<'_>) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use simple_dns::rdata::{A, CNAME};
     use simple_dns::{Label, QTYPE, ResourceRecord, TYPE};
 
@@ -326,6 +327,36 @@ mod tests {
             let bytes = question.refused(why).unwrap();
             let packet = Packet::parse(&bytes).unwrap();
             assert_eq!((packet.rcode(), packet.id(), packet.questions.len()), (code, 7, 1));
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
+
+        #[test]
+        fn nothing_that_is_sent_does_harm(
+            places in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..8),
+            cut in any::<prop::sample::Index>(),
+        ) {
+            let question = question("a.sub.example");
+            let spoilt = |mut bytes: Vec<u8>| {
+                for (place, value) in &places {
+                    let place = place.index(bytes.len());
+                    bytes[place] = *value;
+                }
+                bytes.truncate(cut.index(bytes.len() * 4).max(1));
+                bytes
+            };
+            let asked = spoilt(question.asked(7).unwrap());
+            if let Some(read) = Question::read(&asked) {
+                prop_assert!(Question::read(&read.asked(1).unwrap()).is_some());
+                prop_assert!(read.refused(Refusal::Failed).is_some());
+            }
+            let records = vec![alias("a.sub.example", "b.example"), address("b.example", 1, 1)];
+            let answer = spoilt(answer(&question, 1, records));
+            if let Some(answered) = question.answered(1, &answer) {
+                prop_assert_eq!(&answered.bytes[2..], &answer[2..]);
+            }
         }
     }
 

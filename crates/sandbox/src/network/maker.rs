@@ -138,6 +138,7 @@ impl Maker {
         if let Err(error) = self.follow_uplinks() {
             tracing::warn!(%error, "sandboxes may not reach the network");
         }
+        self.restrictions.forget(self.block.address(slot));
         let name = self.names.pair(slot);
         let mut namespace = self.pair(&name)?;
         self.join(&name, &mut namespace, self.block.address(slot))?;
@@ -202,7 +203,8 @@ impl Maker {
             Err(error) if error.is_absent() => {}
             removed => removed?,
         }
-        match self.restrictions.take(self.block.address(slot)) {
+        // The resolver goes by it until the address is somebody else's: questions of the ended one may still lie there.
+        match self.restrictions.of(self.block.address(slot)) {
             Some(restriction) => self.filter.run(&restriction.removal(&self.table())),
             None => Ok(()),
         }

@@ -431,6 +431,17 @@ mod tests {
     }
 
     #[test]
+    fn lists_are_put_in_force_before_anything_else() {
+        let (mut stock, now) = stock(2);
+        let _made = wait_for_one(&mut stock);
+        stock.returned.push_back(prepared(9));
+        let (done, _answer) = oneshot::channel();
+        stock.errands.push_back(Errand { slot: 5, allowed: Arc::default(), done });
+        assert!(matches!(stock.next(now), Next::Restrict(Errand { slot: 5, .. })));
+        assert_eq!(stock.next(now), Next::LookAt(prepared(9)));
+    }
+
+    #[test]
     fn a_waiter_that_left_is_forgotten() {
         let (mut stock, now) = stock(0);
         drop(wait_for_one(&mut stock));

@@ -33,7 +33,7 @@ pub(super) struct Restriction {
     granted: Mutex<HashMap<(Ipv4Addr, u16), Instant>>,
 }
 
-/// The lists of all sandboxes that have one, by address.
+/// The lists of all sandboxes that have one, by address; of those that have ended too, until somebody else has the address.
 #[derive(Debug, Default)]
 pub(super) struct Restrictions(Mutex<HashMap<Ipv4Addr, Arc<Restriction>>>);
 
@@ -46,8 +46,8 @@ impl Restrictions {
         self.0.lock().insert(restriction.address, Arc::new(restriction));
     }
 
-    pub(super) fn take(&self, address: Ipv4Addr) -> Option<Arc<Restriction>> {
-        self.0.lock().remove(&address)
+    pub(super) fn forget(&self, address: Ipv4Addr) {
+        self.0.lock().remove(&address);
     }
 }
 
@@ -218,11 +218,12 @@ mod tests {
     }
 
     #[test]
-    fn the_list_of_one_sandbox_is_found_by_its_address_until_it_is_taken() {
+    fn the_list_of_one_sandbox_is_found_by_its_address_until_it_is_forgotten() {
         let restrictions = Restrictions::default();
         let address = Ipv4Addr::new(100, 64, 0, 2);
         restrictions.put(restriction("allow:"));
         assert!(restrictions.of(address).is_some() && restrictions.of(Ipv4Addr::LOCALHOST).is_none());
-        assert!(restrictions.take(address).is_some() && restrictions.of(address).is_none());
+        restrictions.forget(address);
+        assert!(restrictions.of(address).is_none());
     }
 }

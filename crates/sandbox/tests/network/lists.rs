@@ -15,14 +15,14 @@ use crate::machine::{
 };
 use crate::reach::{assert_refused_tcp, assert_silent_udp, take};
 
-fn allowed(policy: &str) -> Arc<Allowed> {
+pub(crate) fn allowed(policy: &str) -> Arc<Allowed> {
     match NetworkPolicy::parse(policy) {
         Ok(NetworkPolicy::Allow(allowed)) => allowed,
         other => panic!("{policy}: {other:?}"),
     }
 }
 
-fn restrict(sandbox: &mut Lease, allowed: Arc<Allowed>) {
+pub(crate) fn restrict(sandbox: &mut Lease, allowed: Arc<Allowed>) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     runtime.block_on(sandbox.restrict(allowed)).unwrap();
 }
