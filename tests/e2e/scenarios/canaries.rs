@@ -189,7 +189,7 @@ fn printed(node: &Node, canaries: &[Canary]) {
 fn died(node: &mut Node, folder: &Path) {
     let limits = std::fs::read_to_string(format!("/proc/{}/limits", node.pid())).unwrap();
     let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
-    assert_eq!(core.split_whitespace().filter(|word| *word == "0").count(), 2, "{core}");
+    assert_eq!(core.split_whitespace().filter(|word| *word == "1").count(), 2, "{core}");
     node.signal(Signal::SEGV);
     let status = node.wait();
     assert!(status.signal().is_some() && !status.core_dumped(), "{status:?}");

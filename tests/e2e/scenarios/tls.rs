@@ -180,7 +180,7 @@ fn bad() {
     ] {
         let mut config = chasen();
         config.arg("config");
-        settings.iter().for_each(|setting| drop(config.args(["--set", setting])));
+        config.args(settings.iter().flat_map(|setting| ["--set", *setting]));
         let refused = run(config);
         assert_eq!(refused.code, Some(2), "{refused:?}");
         assert!(refused.stderr.contains(text), "{refused:?}");
