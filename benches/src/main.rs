@@ -12,6 +12,7 @@ mod cold;
 mod concurrency;
 mod direct;
 mod docker;
+mod durable;
 mod entities;
 mod eviction;
 mod http;
@@ -61,7 +62,7 @@ const fn bench(id: &'static str, name: &'static str, run: fn(&mut Report) -> Res
 }
 
 /// In the order of a whole run. What is not listed here runs only when it is asked for.
-const BENCHES: [Bench; 22] = [
+const BENCHES: [Bench; 25] = [
     bench("B1", "warm", warm::run),
     bench("B2", "throughput", throughput::run),
     bench("B3", "many", many::run),
@@ -76,6 +77,9 @@ const BENCHES: [Bench; 22] = [
     bench("B12", "sequence", sequence::run),
     bench("B13", "idle", idle::run),
     bench("B14", "eviction", eviction::run),
+    bench("D1", "durable", durable::accept),
+    bench("D2", "restart", durable::restart),
+    bench("D3", "death", durable::death),
     bench("ready", "ready", ready::run),
     bench("cold", "cold", cold::run),
     bench("stem", "stem", stem::run),

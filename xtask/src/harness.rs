@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::shell::{self, output, run, target};
 
 /// Deaths in an ordinary test run.
-const SMOKE: &str = "60";
+const SMOKE: &str = "54";
 /// What the build with faults has and no other.
 const FEATURES: &str = "chasen-server/faults,chasen-server/open-walls,chasen-crash/power-loss";
 

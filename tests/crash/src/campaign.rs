@@ -1,6 +1,7 @@
 //! A campaign: lanes side by side until so many nodes have died, and the verdict.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
@@ -48,6 +49,10 @@ pub struct Plan {
 pub fn run(plan: &Plan) -> bool {
     let begun = Instant::now();
     println!("seed {}; {} deaths", plan.seed, plan.kills);
+    if let Some(faulty) = plan.faulty.as_ref().filter(|faulty| !has_faults(faulty)) {
+        println!("NOT MET: {} is no build with faults", faulty.display());
+        return false;
+    }
     let notices = plan.faulty.is_none() || notices_sabotage(plan);
     let mut lanes = vec![(Manner::Kill, plan.program.clone())];
     match &plan.faulty {
@@ -69,6 +74,12 @@ pub fn run(plan: &Plan) -> bool {
     let is_good = notices && tally.violations.is_empty() && hits >= HITS;
     println!("{}", if is_good { "nothing was lost" } else { "NOT MET" });
     is_good
+}
+
+/// True if a binary says that it has faults.
+fn has_faults(program: &Path) -> bool {
+    let said = Command::new(program).arg("--version").output();
+    said.is_ok_and(|said| String::from_utf8_lossy(&said.stdout).contains("faults"))
 }
 
 /// A node that acknowledges before it writes must be found out.

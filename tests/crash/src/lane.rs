@@ -102,7 +102,9 @@ impl Lane {
         self.tally.refused = self.load.refused();
         if !self.tally.violations.is_empty() {
             self.tally.violations.truncate(TOLD);
-            eprintln!("{:?}: last words of the node:\n{}", self.manner, self.place.last_words());
+            if self.manner != Manner::Sabotaged {
+                eprintln!("{:?}: last words of the node:\n{}", self.manner, self.place.last_words());
+            }
         }
         self.tally
     }
