@@ -32,9 +32,9 @@ pub struct SchedulerConfig {
     pub policies: Arc<Policies>,
     /// Most activations that are taken up at a time: of an earlier life, or because they are due. Default 256.
     pub max_recovering: usize,
-    /// Most activations of one namespace that are not due yet. Default 100 000.
+    /// Most activations of one namespace that wait in the log: until they are due, or for room. Default 100 000.
     pub max_pending_namespace: usize,
-    /// Most activations of the node that are not due yet. Default 1 000 000.
+    /// Most activations of the node that do. Default 1 000 000.
     pub max_pending_node: usize,
     /// What says when work is due. Default: the machine's clock.
     pub clock: WallClock,

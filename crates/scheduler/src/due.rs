@@ -1,4 +1,4 @@
-//! Work that runs when it is due: the calendar, and who looks at it.
+//! Work that runs when it is due, or when there is room: the calendar, and who looks at it.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -7,7 +7,7 @@ use chasen_entity::{ActivationId, Invocation, Millis};
 use chasen_spi::event_log::Unfinished;
 use chasen_spi::{PendingQuery, StoreError};
 use chasen_telemetry::{clock, task};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{Notify, OwnedSemaphorePermit};
 
 use crate::books::unreadable;
@@ -55,9 +55,9 @@ impl Calendar {
         self.state.lock().pending.remove(id)
     }
 
-    /// True if this work waits here.
-    pub(crate) fn holds(&self, id: &ActivationId) -> bool {
-        self.state.lock().pending.holds(id)
+    /// True if this work waits here until it is due.
+    pub(crate) fn is_pending(&self, id: &ActivationId) -> bool {
+        self.state.lock().pending.is_pending(id)
     }
 
     /// How much work matches.
@@ -67,7 +67,7 @@ impl Calendar {
 
     fn look(&self, now: Millis) -> Look {
         let mut state = self.state.lock();
-        if let Some(id) = state.pending.take_due(now) {
+        if let Some(id) = state.pending.take_next(now) {
             return Look::Due(id);
         }
         match state.pending.next_due() {
@@ -85,6 +85,19 @@ impl Shared {
     pub(crate) fn keep_until(self: &Arc<Self>, invocation: &Invocation, due: Millis) {
         let mut state = self.calendar.state.lock();
         let is_first = state.pending.insert(invocation, due);
+        self.see_to(state, is_first);
+    }
+
+    /// Keeps accepted work until there is room for it.
+    pub(crate) fn keep_for_room(self: &Arc<Self>, invocation: &Invocation) {
+        let mut state = self.calendar.state.lock();
+        let is_first = !state.pending.waits_for_room();
+        state.pending.insert_for_room(invocation);
+        self.see_to(state, is_first);
+    }
+
+    /// Sees to it that somebody looks at the calendar; at once if its first entry is new.
+    fn see_to(self: &Arc<Self>, mut state: MutexGuard<'_, State>, is_first: bool) {
         if !std::mem::replace(&mut state.is_watched, true) {
             drop(state);
             let earlier = Arc::clone(&self.calendar.earlier);
@@ -105,7 +118,7 @@ impl Shared {
         Ok(found)
     }
 
-    /// Ends work that is not due yet; false if it does not wait for that.
+    /// Ends work that waits here; false if it does not.
     pub(crate) fn cancel_pending(&self, invocation: &Invocation) -> bool {
         let is_pending = self.calendar.remove(&invocation.activation_id);
         if is_pending {

@@ -30,7 +30,14 @@ impl Invoke for Scheduler {
                 return Ok(Ticket::new(position, Box::pin(std::future::ready(record))));
             }
         };
-        let place = shared.place(&invocation, shared.turn(&invocation))?;
+        let place = match shared.place(&invocation, shared.turn(&invocation)) {
+            Err(Rejection::Overloaded) if shared.may_wait_for_room(&accepted) => {
+                // It is not inside: a drain leaves it to the next life.
+                drop(inside);
+                return self.leave_in_log(accepted);
+            }
+            placed => placed?,
+        };
         let mut position = shared.log.append(&Event::Accepted(accepted))?;
         let mut start = Start::new(&invocation);
         if matches!(place, Place::Slot(_))
@@ -111,7 +118,7 @@ impl Invoke for Scheduler {
     fn under_way(&self, namespace: &EntityName, id: &ActivationId) -> Result<Option<UnderWay>, StoreError> {
         let found = self.shared.log.accepted(id)?;
         let own = found.filter(|invocation| invocation.identity.namespace.name == *namespace);
-        Ok(own.map(|invocation| UnderWay { is_pending: self.shared.calendar.holds(id), invocation }))
+        Ok(own.map(|invocation| UnderWay { is_pending: self.shared.calendar.is_pending(id), invocation }))
     }
 
     fn pending(&self, query: &PendingQuery) -> Result<Vec<Arc<Invocation>>, StoreError> {
@@ -120,6 +127,16 @@ impl Invoke for Scheduler {
 
     fn pending_count(&self, query: &PendingQuery) -> u64 {
         self.shared.calendar.matches(query)
+    }
+}
+
+impl Scheduler {
+    /// Takes work whose queue has no room, and that has time: it waits in the log.
+    fn leave_in_log(&self, accepted: Arc<Invocation>) -> Result<Ticket, Rejection> {
+        let mut watch = self.shared.ends.watch(accepted.activation_id);
+        let position = self.shared.log.append(&Event::Accepted(Arc::clone(&accepted)))?;
+        self.shared.keep_for_room(&accepted);
+        Ok(Ticket::new(position, Box::pin(async move { watch.ended().await })))
     }
 }
 

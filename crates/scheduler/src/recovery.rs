@@ -168,7 +168,7 @@ impl Shared {
         }
     }
 
-    /// True if the log may keep this much more work that is not due.
+    /// Whether more of this namespace may wait in the log until it is due.
     pub(crate) fn has_room_for_pending(&self, invocation: &Invocation) -> Result<(), Rejection> {
         let (own, all) = self.calendar.counts(invocation);
         let allowed = self.config.max_pending_namespace;
@@ -176,5 +176,10 @@ impl Shared {
             return Err(Rejection::TooManyPending { pending: own as u64, allowed: allowed as u64 });
         }
         if all >= self.config.max_pending_node { Err(Rejection::Overloaded) } else { Ok(()) }
+    }
+
+    /// True if this may wait in the log until there is room: nobody waits for it, and it is no step of other work.
+    pub(crate) fn may_wait_for_room(&self, invocation: &Invocation) -> bool {
+        !invocation.blocking && invocation.cause.is_none() && self.has_room_for_pending(invocation).is_ok()
     }
 }

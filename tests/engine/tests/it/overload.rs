@@ -28,6 +28,26 @@ async fn ten_thousand_wait_and_the_next_is_told_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_has_time_waits_in_the_log_where_the_queue_is_full() {
+    let config = SchedulerConfig { max_queued: 10, max_pending_namespace: 500, ..SchedulerConfig::default() };
+    let bench = bench_with(1024, config);
+    let one = |blocking| {
+        let one = Invocation { blocking, ..call("guest", "hello", r#"{"do":"sleep","ms":1}"#) };
+        with_action(one, |action| action.limits.instances = Some(1))
+    };
+    for _ in 0..510 {
+        bench.scheduler.invoke(one(false)).unwrap().detach();
+    }
+    assert!(bench.scheduler.in_flight() <= 10, "the rest is an id each");
+    for blocking in [true, false] {
+        assert!(matches!(bench.scheduler.invoke(one(blocking)), Err(Rejection::Overloaded)));
+    }
+    bench.rest().await;
+    assert_eq!(bench.factory.notes().created, 1);
+    bench.assert_sound();
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_node_and_the_bytes_are_bounded_too() {
     let config =
         SchedulerConfig { max_queued_node: 10, max_queued_bytes: 100_000, ..SchedulerConfig::default() };
