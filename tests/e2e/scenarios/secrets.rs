@@ -14,6 +14,7 @@ const ARGUMENT: &str = "an-argument-that-is-nobodys-business";
 pub(crate) fn scenarios() -> Vec<Scenario> {
     vec![
         Scenario::new("secrets::keys_and_arguments_stay_where_they_belong", secrets),
+        Scenario::new("secrets::parameters_are_locked_on_the_disk_and_nowhere_else", locked),
         Scenario::new("secrets::locked_parameters_outlive_the_rotation_of_keys", rotation),
     ]
 }
@@ -58,6 +59,47 @@ const NEW_KEY: (&str, &str) =
 fn locking(data: &Path, keys: &[(&str, &str)], current: &str) -> Node {
     let node = node().data(data).set("parameter-storage.current", current);
     keys.iter().fold(node, |node, (name, key)| node.environment(name, key)).start()
+}
+
+async fn locked() {
+    let home = tempfile::tempdir().unwrap();
+    let data = home.path().join("data");
+    let word = "the-word-that-nobody-knows";
+    let old = "what-an-earlier-release-stored-open";
+    let mut node = node().data(&data).set("parameter-storage.current", "off").start();
+    let package = "/api/v1/namespaces/_/packages/p?overwrite=true";
+    let stored = json!([{"key": "a", "value": old}]);
+    let client = node.client();
+    assert_eq!(client.put(package, &json!({"parameters": stored})).await.unwrap().status.as_u16(), 200);
+    node.stop();
+
+    let mut node = chasen_testkit::node().data(&data).start();
+    let client = node.client();
+    let path = "/api/v1/namespaces/_/packages/p";
+    assert_eq!(client.get(path).await.unwrap().json()["parameters"], stored, "it is read as it was");
+    let parameters = json!([{"key": "a", "value": ARGUMENT}, {"key": "WORD", "value": word, "init": true}]);
+    for _ in 0..2 {
+        // What was read goes back as it is.
+        let put = client.put(package, &json!({"parameters": parameters})).await.unwrap();
+        assert_eq!(put.json()["parameters"], parameters, "{}", put.text());
+        assert_eq!(client.get(path).await.unwrap().json()["parameters"], parameters);
+    }
+    Function::native("p/measure", MEASURE).put(&client).await;
+    let measured = json!({"arguments": ARGUMENT.len() + 8, "word": word.len()});
+    let called = call(&client, "p/measure", &json!({})).await;
+    assert_eq!(called.result(), &measured);
+    record(&client, called.id()).await;
+    let shown = client.get("/api/v1/namespaces/_/actions/p/measure").await.unwrap().json();
+    assert_eq!(shown["parameters"], parameters, "{shown}");
+    node.stop();
+    for file in files_below(&data) {
+        let bytes = std::fs::read(&file).unwrap_or_default();
+        let open = [ARGUMENT, word].iter().any(|word| contains(&bytes, word.as_bytes()));
+        assert!(!open, "{} holds a parameter", file.display());
+    }
+    let key = data.join("parameters.key");
+    assert_eq!(key.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(std::fs::read(key).unwrap().len(), 32);
 }
 
 async fn rotation() {

@@ -16,6 +16,7 @@ mod entities;
 mod event_log;
 mod expiry;
 mod fixture;
+mod keys;
 mod lists;
 mod node;
 mod throughput;
