@@ -14,3 +14,4 @@ pub mod meter;
 pub mod personality;
 #[cfg(feature = "platform")]
 pub mod sentinel;
+pub mod walls;

@@ -4,6 +4,8 @@ use chasen_entity::error_text;
 use chasen_entity::frame::Stream;
 use jiff::Timestamp;
 
+use crate::walls::{self, Wall};
+
 /// Longest line, in bytes; longer ones become several.
 const MAX_LINE: usize = 64 * 1024;
 /// Columns of the time at a line's beginning; as text it sorts like the time.
@@ -30,7 +32,7 @@ pub struct Lines {
 impl Lines {
     /// Sets the limit in bytes; 0 collects nothing.
     pub fn set_limit(&mut self, limit: u64) {
-        self.limit = limit;
+        self.limit = if walls::stand(Wall::LogLimit) { limit } else { u64::MAX };
     }
 
     /// True if nothing more will be kept.

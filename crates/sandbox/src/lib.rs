@@ -22,3 +22,5 @@ pub mod root;
 pub mod rootfs;
 mod seccomp;
 mod sys;
+
+pub use chasen_runtime::walls;

@@ -3,6 +3,7 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
+use chasen_runtime::walls::{self, Wall};
 use rustix::fs::CWD;
 use rustix::io;
 use rustix::mount::{
@@ -10,9 +11,33 @@ use rustix::mount::{
     fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, move_mount, open_tree,
 };
 
+/// What one file takes at least of a file system in memory, bytes: it may hold no more of them than its size says, so
+/// that empty ones do not take more of the kernel's memory than full ones would.
+const LEAST_FILE: u64 = 2048;
+/// Files that even the smallest file system in memory may hold.
+const LEAST_FILES: u64 = 1024;
+
 /// Neither set-user-id programs nor devices: holds for every mount a cell sees, but for the few device files.
-pub(crate) const HARMLESS: MountAttrFlags =
-    MountAttrFlags::MOUNT_ATTR_NOSUID.union(MountAttrFlags::MOUNT_ATTR_NODEV);
+pub(crate) fn harmless() -> MountAttrFlags {
+    if walls::stand(Wall::HarmlessMounts) {
+        MountAttrFlags::MOUNT_ATTR_NOSUID.union(MountAttrFlags::MOUNT_ATTR_NODEV)
+    } else {
+        MountAttrFlags::empty()
+    }
+}
+
+/// Makes a file system in memory of at most `bytes`, with room for as many files as that is worth, whose top has this
+/// octal mode.
+///
+/// # Errors
+/// What the kernel says.
+pub(crate) fn make_scratch(bytes: u64, mode: &str, attributes: MountAttrFlags) -> io::Result<OwnedFd> {
+    if !walls::stand(Wall::ScratchLimit) {
+        return make("tmpfs", &[("mode", mode)], attributes);
+    }
+    let (size, files) = (bytes.to_string(), (bytes / LEAST_FILE).max(LEAST_FILES).to_string());
+    make("tmpfs", &[("size", &size), ("nr_inodes", &files), ("mode", mode)], attributes)
+}
 
 /// Makes a file system that is mounted nowhere yet. An option with an empty value is a flag.
 ///

@@ -7,6 +7,7 @@ use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
+use chasen_runtime::walls::{self, Wall};
 use serde::{Deserialize, Serialize};
 
 use crate::cell::INNER_ID;
@@ -115,6 +116,9 @@ impl RootSpec {
             root.with_setting(trusted, Path::new(CERTIFICATES)).with_setting(base, Path::new(TLS_SETTINGS));
         for path in java_settings(base) {
             root = root.with_setting(base, &path);
+        }
+        if !walls::stand(Wall::HiddenHost) {
+            root = root.with_bind("/", "/host");
         }
         root.with_file("/etc/passwd", "root:x:0:0::/:/usr/sbin/nologin\naction:x:1000:1000::/tmp:/bin/sh\n")
             .with_file("/etc/group", "root:x:0:\naction:x:1000:\n")

@@ -10,13 +10,21 @@ use std::mem::size_of;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr;
 
+use chasen_runtime::walls::{self, Wall};
 use rustix::mount::MountAttrFlags;
 use rustix::thread::UnshareFlags;
 
 /// Namespaces into which every cell is born; that of control groups is made when it has entered its groups, so that
-/// they are the top of all that it sees.
-pub(crate) const CELL_NAMESPACES: c_int =
-    libc::CLONE_NEWUSER | libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS;
+/// they are the top of all that it sees. That of the network is made beforehand, or with these.
+pub(crate) fn cell_namespaces() -> c_int {
+    let walled = [
+        (Wall::UserNamespace, libc::CLONE_NEWUSER),
+        (Wall::PidNamespace, libc::CLONE_NEWPID),
+        (Wall::IpcNamespace, libc::CLONE_NEWIPC),
+    ];
+    let flags = walled.into_iter().filter_map(|(wall, flag)| walls::stand(wall).then_some(flag));
+    flags.fold(libc::CLONE_NEWNS | libc::CLONE_NEWUTS, |all, flag| all | flag)
+}
 
 /// Lets `clone3` place the child in a control group; wider than the type that libc gives it.
 const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;

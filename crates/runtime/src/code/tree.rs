@@ -12,6 +12,7 @@ use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
 use super::{BadCode, Bounds, UnpackError};
+use crate::walls::{self, Wall};
 
 /// Cells run under users of their own: everybody may read and write their copies.
 const FOLDER_MODE: u32 = 0o777;
@@ -122,6 +123,9 @@ impl TreeWriter {
 
     /// Refuses a link that leads out of the tree as it is at the moment.
     fn check_link(&self, root: &File, path: &Path) -> Result<(), UnpackError> {
+        if !walls::stand(Wall::ArchiveNames) {
+            return Ok(());
+        }
         let name = self.inner_name(path);
         let flags = OFlags::PATH | OFlags::CLOEXEC;
         match rustix::fs::openat2(root, name, flags, Mode::empty(), ResolveFlags::BENEATH) {
@@ -146,6 +150,7 @@ impl TreeWriter {
             match component {
                 Component::Normal(part) if part.len() <= 255 => path.push(part),
                 Component::CurDir => continue,
+                Component::ParentDir if !walls::stand(Wall::ArchiveNames) => path.push(component),
                 Component::Normal(_) | Component::ParentDir | Component::RootDir | Component::Prefix(_) => {
                     return Err(bad().into());
                 }

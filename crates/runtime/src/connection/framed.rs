@@ -23,6 +23,7 @@ use super::Broken;
 use super::awake::{Habit, Wait};
 use super::collector::Body;
 use super::frames::{Frame, Frames};
+use crate::walls::{self, Wall};
 
 /// What a launcher says when its interpreter is up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -380,6 +381,7 @@ impl Exchanges {
         own: ActivationId,
         reply: Reply,
     ) -> Result<Option<Reply>, Broken> {
+        let id = if walls::stand(Wall::ReplyOwner) { id } else { own };
         let Entry::Occupied(mut entry) = self.slots.entry(id) else {
             return Err(Broken::Unexpected("a reply to nothing that was asked".to_owned()));
         };

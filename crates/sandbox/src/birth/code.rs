@@ -6,13 +6,14 @@
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
 
+use chasen_runtime::walls::{self, Wall};
 use rustix::fs::{AtFlags, Gid, Mode, OFlags, Uid};
 use rustix::mount::{UnmountFlags, unmount};
 use rustix::thread::{ThreadNameSpaceType, move_into_thread_name_spaces};
 
 use super::home::{Home, failed};
 use crate::cell::ACTION_FOLDER;
-use crate::mounts::{self, HARMLESS};
+use crate::mounts::{self, harmless};
 
 /// What to lay, and over whom.
 pub(crate) struct Code<'a> {
@@ -33,7 +34,9 @@ pub(crate) struct Code<'a> {
 /// # Errors
 /// The step that failed; the cell is as it was.
 pub(crate) fn lay(home: &Home, workbench: &Path, code: &Code<'_>) -> Result<(), String> {
-    let overlay = {
+    let overlay = if !walls::stand(Wall::PrivateCode) {
+        mounts::view(code.layer).map_err(failed("sharing the layer"))?
+    } else {
         let layer =
             rustix::fs::open(code.layer, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
                 .map_err(failed(format!("opening {}", code.layer.display())))?;
@@ -58,8 +61,7 @@ pub(crate) fn lay(home: &Home, workbench: &Path, code: &Code<'_>) -> Result<(), 
 
 /// A file system in memory with the two folders that an overlay wants.
 fn upper_layer(code: &Code<'_>) -> Result<OwnedFd, String> {
-    let size = code.upper_bytes.to_string();
-    let upper = mounts::make("tmpfs", &[("size", &size), ("mode", "0755")], HARMLESS)
+    let upper = mounts::make_scratch(code.upper_bytes, "0755", harmless())
         .map_err(failed("making the upper layer"))?;
     for folder in ["upper", "work"] {
         rustix::fs::mkdirat(&upper, folder, Mode::from(0o755))
@@ -81,5 +83,5 @@ fn stack(home: &Home, layer: &OwnedFd, upper: &OwnedFd) -> Result<OwnedFd, Strin
         // Without the host's root only attributes of users can be set on files.
         options.push(("userxattr", ""));
     }
-    mounts::make("overlay", &options, HARMLESS).map_err(failed("stacking the layers"))
+    mounts::make("overlay", &options, harmless()).map_err(failed("stacking the layers"))
 }

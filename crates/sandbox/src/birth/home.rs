@@ -3,10 +3,12 @@
 use std::fmt::Display;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use chasen_runtime::walls::{self, Wall};
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::mount::{MountPropagationFlags, mount_change};
 use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space};
 
+use crate::cell::INNER_ID;
 use crate::sys;
 
 /// The namespaces that the helper returns to.
@@ -58,7 +60,12 @@ impl Home {
 
     /// The number, in the helper's user namespace, of the cell user number `index` above `base`.
     pub(crate) fn outer_id(&self, base: u32, index: u32) -> u32 {
-        if self.privileged { base.saturating_add(index) } else { 0 }
+        match self.privileged {
+            true if walls::stand(Wall::UserNamespace) => base.saturating_add(index),
+            // Inside and outside are the same then.
+            true => INNER_ID,
+            false => 0,
+        }
     }
 
     /// Opens a file of the host's `/proc`, such as `self/ns/mnt`.

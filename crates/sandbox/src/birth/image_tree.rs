@@ -16,7 +16,7 @@ use rustix::thread::UnshareFlags;
 
 use super::home::{Home, failed};
 use super::tree::{DEVICES, attach_in, file_at, folder_at, hollow_proc, link_at, read_only};
-use crate::mounts::{self, HARMLESS};
+use crate::mounts::{self, harmless};
 use crate::root::{Entry, ImageRoot};
 use crate::sys::{self, Fork};
 
@@ -57,7 +57,7 @@ fn lay(home: &Home, tree: &Tree<'_>, workbench: &Path) -> Result<OwnedFd, String
     let owners = if home.privileged() { Some(owner_map(home, tree.owner)?) } else { None };
     let mut layers = Vec::new();
     for layer in &tree.image.layers {
-        let view = read_only(layer, HARMLESS)?;
+        let view = read_only(layer, harmless())?;
         if let Some(owners) = &owners
             && !is_open(&view)
             && let Err(error) = sys::map_owners(view.as_fd(), owners.as_fd())
@@ -124,7 +124,7 @@ fn devices() -> Result<Vec<(OwnedFd, &'static Path)>, String> {
 
 /// Lays `/dev`, a file system of its own that cannot be written.
 fn lay_devices(root: &OwnedFd, devices: &[(OwnedFd, &'static Path)]) -> Result<(), String> {
-    let dev = mounts::make("tmpfs", &[("mode", "0755"), ("size", "64k")], HARMLESS)
+    let dev = mounts::make("tmpfs", &[("mode", "0755"), ("size", "64k")], harmless())
         .map_err(failed("making /dev"))?;
     folder_at(&dev, Path::new("shm"))?;
     for (to, name) in DEVICE_LINKS {
@@ -142,8 +142,7 @@ fn lay_devices(root: &OwnedFd, devices: &[(OwnedFd, &'static Path)]) -> Result<(
 
 /// A file system in memory with what an overlay wants, and what the node gives every cell.
 fn private_layer(tree: &Tree<'_>) -> Result<OwnedFd, String> {
-    let size = tree.writable.to_string();
-    let bench = mounts::make("tmpfs", &[("size", &size), ("mode", "0755")], HARMLESS)
+    let bench = mounts::make_scratch(tree.writable, "0755", harmless())
         .map_err(failed("making the private layer"))?;
     for folder in ["upper", "work", "root", "layers"] {
         rustix::fs::mkdirat(&bench, folder, Mode::from(0o755))

@@ -9,6 +9,7 @@ use std::io::Write as _;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
 
+use chasen_runtime::walls::{self, Wall};
 use rustix::mount::MountAttrFlags;
 use rustix::process::{
     DumpableBehavior, Signal, WaitOptions, set_dumpable_behavior, set_parent_process_death_signal,
@@ -20,7 +21,7 @@ use super::news::{Listener, News, Teller};
 use super::program::Program;
 use super::rights;
 use crate::cell::{ExitStatus, Limits};
-use crate::mounts::{self, HARMLESS};
+use crate::mounts::{self, harmless};
 use crate::root::RootSpec;
 use crate::seccomp::Filter;
 use crate::sys;
@@ -101,14 +102,16 @@ impl Inside<'_> {
         }
         self.become_user()?;
 
-        let private = HARMLESS | MountAttrFlags::MOUNT_ATTR_NOEXEC;
+        let private = harmless() | MountAttrFlags::MOUNT_ATTR_NOEXEC;
         let proc = mounts::make("proc", &[], private).map_err(failed("making /proc"))?;
         mounts::attach(&proc, Path::new("/proc")).map_err(failed("mounting /proc"))?;
-        // What an image has there is part of it, and can be written like all of it.
-        if self.root.image_root().is_none() {
-            scratch("/tmp", self.limits.tmp_bytes, HARMLESS)?;
+        if walls::stand(Wall::PrivateScratch) {
+            // What an image has there is part of it, and can be written like all of it.
+            if self.root.image_root().is_none() {
+                scratch("/tmp", self.limits.tmp_bytes)?;
+            }
+            scratch("/dev/shm", self.limits.tmp_bytes.min(MAX_SHARED_MEMORY))?;
         }
-        scratch("/dev/shm", self.limits.tmp_bytes.min(MAX_SHARED_MEMORY), HARMLESS)?;
         rustix::system::sethostname(self.hostname.as_bytes()).map_err(failed("naming the host"))?;
         if self.own_network {
             sys::raise_loopback().map_err(failed("raising the loopback device"))?;
@@ -144,10 +147,8 @@ impl Inside<'_> {
 }
 
 /// Mounts a private scratch folder of bounded size.
-fn scratch(path: &str, bytes: u64, attributes: MountAttrFlags) -> Result<(), String> {
-    let size = bytes.to_string();
-    let mount = mounts::make("tmpfs", &[("size", &size), ("mode", "1777")], attributes)
-        .map_err(failed(format!("making {path}")))?;
+fn scratch(path: &str, bytes: u64) -> Result<(), String> {
+    let mount = mounts::make_scratch(bytes, "1777", harmless()).map_err(failed(format!("making {path}")))?;
     mounts::attach(&mount, Path::new(path)).map_err(failed(format!("mounting {path}")))
 }
 

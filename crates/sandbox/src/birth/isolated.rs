@@ -2,6 +2,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use chasen_runtime::walls::{self, Wall};
 use rustix::pipe::{PipeFlags, pipe_with};
 
 use super::home::{Home, failed};
@@ -11,7 +12,7 @@ use super::program::Program;
 use crate::cgroup::Entrances;
 use crate::helper::wire::StartRequest;
 use crate::seccomp::Filter;
-use crate::sys::{self, CELL_NAMESPACES, Fork};
+use crate::sys::{self, Fork, cell_namespaces};
 
 /// How eagerly the kernel picks a cell's processes when the whole machine runs out of memory (0 is neutral, 1000 first).
 pub(super) const OOM_SCORE: &str = "600";
@@ -67,7 +68,10 @@ pub(crate) fn bear(
     let (gate, opener) = pipe_with(PipeFlags::CLOEXEC).map_err(failed("making a pipe"))?;
     let Cradle { home, tree, network, entrances, filter, outer_id, is_forked } = cradle;
 
-    let namespaces = CELL_NAMESPACES | if network.is_none() { libc::CLONE_NEWNET } else { 0 };
+    let hosts_network = !walls::stand(Wall::NetworkNamespace);
+    let network = network.filter(|_| !hosts_network);
+    let own_network = network.is_none() && !hosts_network;
+    let namespaces = cell_namespaces() | if own_network { libc::CLONE_NEWNET } else { 0 };
     let born = Home::enter_mounts(tree)
         .and_then(|()| network.as_ref().map_or(Ok(()), |network| Home::enter_network(network.as_fd())))
         .and_then(|()| {
@@ -80,7 +84,7 @@ pub(crate) fn bear(
             teller,
             gate,
             entrances: entrances.by_writing,
-            own_network: network.is_none(),
+            own_network,
             hostname: &request.hostname,
             root: &request.root,
             limits: &request.limits,
@@ -92,10 +96,7 @@ pub(crate) fn bear(
     home.come_back(network.is_some());
     let Fork::Parent { pid, pidfd } = born? else { return Err("the child came back".to_owned()) };
 
-    let (user, group) = request.root.user();
-    let mapped = home
-        .write_proc(&format!("{pid}/uid_map"), &format!("{user} {outer_id} 1"))
-        .and_then(|()| home.write_proc(&format!("{pid}/gid_map"), &format!("{group} {outer_id} 1")))
+    let mapped = map_user(home, pid, request.root.user(), outer_id)
         .and_then(|()| home.write_proc(&format!("{pid}/oom_score_adj"), OOM_SCORE))
         .and_then(|()| {
             // As long as the newborn waits it is not hidden yet.
@@ -118,4 +119,13 @@ pub(crate) fn bear(
             Err(error)
         }
     }
+}
+
+/// Makes a number of the host the one user, and the one group, that the newborn knows.
+fn map_user(home: &Home, pid: i32, (user, group): (u32, u32), outer_id: u32) -> Result<(), String> {
+    if !walls::stand(Wall::UserNamespace) {
+        return Ok(());
+    }
+    home.write_proc(&format!("{pid}/uid_map"), &format!("{user} {outer_id} 1"))?;
+    home.write_proc(&format!("{pid}/gid_map"), &format!("{group} {outer_id} 1"))
 }

@@ -3,6 +3,7 @@
 //! They are data, because two make them: the cell's first process, for itself and the program that it starts; and the
 //! child of a fork server ([`super::fork_server`]) that joins a cell instead. What holds for one holds for the other.
 
+use chasen_runtime::walls::{self, Wall};
 use rustix::thread::{CapabilitiesSecureBits, CapabilitySet, capability_is_in_bounding_set};
 use serde::Serialize;
 
@@ -62,7 +63,11 @@ pub(crate) fn becoming_the_user((user, group): (u32, u32)) -> Vec<Call> {
     ]
 }
 
-/// Bounds open files and switches core dumps off.
+/// What a process may write of itself when it crashes, bytes: too little for a file, and the one amount at which the
+/// kernel calls no handler of the host either. With 0 it would call one.
+const CORE_DUMP: u64 = 1;
+
+/// Bounds open files and switches core dumps off. The filter keeps a program from changing the latter.
 pub(crate) fn limiting_resources(files: u64) -> Vec<Call> {
     let limit = |resource: libc::__rlimit_resource_t, value: u64| {
         let both = [value.to_ne_bytes(), value.to_ne_bytes()].concat();
@@ -74,7 +79,11 @@ pub(crate) fn limiting_resources(files: u64) -> Vec<Call> {
         ];
         Call::new("setting resource limits", libc::SYS_prlimit64, arguments)
     };
-    vec![limit(libc::RLIMIT_NOFILE, files), limit(libc::RLIMIT_CORE, 0)]
+    let bounds = [
+        (Wall::FileLimit, limit(libc::RLIMIT_NOFILE, files)),
+        (Wall::NoCoreDumps, limit(libc::RLIMIT_CORE, CORE_DUMP)),
+    ];
+    bounds.into_iter().filter_map(|(wall, call)| walls::stand(wall).then_some(call)).collect()
 }
 
 /// Leaves what surrounds it, gives up every capability for good, then every system call that no program needs.
@@ -85,7 +94,34 @@ pub(crate) fn giving_up(files: u64, filter: &Filter) -> Result<Vec<Call>, String
     let mut calls = limiting_resources(files);
     calls.push(Call::new("setting the file mode mask", libc::SYS_umask, [Argument::Number(0o022)]));
     calls.push(Call::new("making a session", libc::SYS_setsid, []));
-    calls.extend(dropping_bounds(CapabilitySet::empty())?);
+    if walls::stand(Wall::NoCapabilities) {
+        calls.extend(dropping_capabilities()?);
+    } else {
+        calls.extend(keeping_capabilities()?);
+    }
+    if walls::stand(Wall::NoNewPrivileges) {
+        calls.push(Call::of_process("forbidding new rights", libc::PR_SET_NO_NEW_PRIVS, [1, 0]));
+    }
+    if walls::stand(Wall::CallFilter) {
+        calls.push(Call::new(
+            "filtering system calls",
+            libc::SYS_seccomp,
+            [
+                Argument::Number(u64::from(libc::SECCOMP_SET_MODE_FILTER)),
+                Argument::Number(0),
+                Argument::Filter(filter.bytes()),
+            ],
+        ));
+    }
+    Ok(calls)
+}
+
+/// Gives up every capability, and whatever could give one back.
+///
+/// # Errors
+/// When the kernel does not say which there are.
+fn dropping_capabilities() -> Result<Vec<Call>, String> {
+    let mut calls = dropping_bounds(CapabilitySet::empty())?;
     let clear_all = u64::from(libc::PR_CAP_AMBIENT_CLEAR_ALL.cast_unsigned());
     let header = [CAPABILITY_VERSION_3.to_ne_bytes(), 0_u32.to_ne_bytes()].concat();
     calls.extend([
@@ -96,18 +132,31 @@ pub(crate) fn giving_up(files: u64, filter: &Filter) -> Result<Vec<Call>, String
             libc::SYS_capset,
             [Argument::Bytes(header), Argument::Bytes(NO_CAPABILITIES.to_vec())],
         ),
-        Call::of_process("forbidding new rights", libc::PR_SET_NO_NEW_PRIVS, [1, 0]),
-        Call::new(
-            "filtering system calls",
-            libc::SYS_seccomp,
-            [
-                Argument::Number(u64::from(libc::SECCOMP_SET_MODE_FILTER)),
-                Argument::Number(0),
-                Argument::Filter(filter.bytes()),
-            ],
-        ),
     ]);
     Ok(calls)
+}
+
+/// Keeps every capability over the execution of the program, which would lose them by itself: what a cell without this
+/// wall would have.
+///
+/// # Errors
+/// When the kernel does not say which there are.
+fn keeping_capabilities() -> Result<Vec<Call>, String> {
+    let owned = known_capabilities()?.into_iter().filter_map(|(number, is_owned)| is_owned.then_some(number));
+    let owned: Vec<u32> = owned.collect();
+    let set = owned.iter().fold(0_u64, |set, number| set | 1 << number);
+    // The lower halves of the effective, permitted and inheritable ones, then the upper ones.
+    let [lower, upper] = [set & u64::from(u32::MAX), set >> 32]
+        .map(|half| u32::try_from(half).unwrap_or(0).to_ne_bytes().repeat(3));
+    let sets = [lower, upper].concat();
+    let header = [CAPABILITY_VERSION_3.to_ne_bytes(), 0_u32.to_ne_bytes()].concat();
+    let raise = u64::from(libc::PR_CAP_AMBIENT_RAISE.cast_unsigned());
+    let keep = |number: u32| {
+        Call::of_process("keeping a capability", libc::PR_CAP_AMBIENT, [raise, u64::from(number)])
+    };
+    let own =
+        Call::new("owning capabilities", libc::SYS_capset, [Argument::Bytes(header), Argument::Bytes(sets)]);
+    Ok(std::iter::once(own).chain(owned.into_iter().map(keep)).collect())
 }
 
 /// Takes every capability but those in `kept` out of reach, those of kernels newer than this program too.
@@ -115,21 +164,27 @@ pub(crate) fn giving_up(files: u64, filter: &Filter) -> Result<Vec<Call>, String
 /// # Errors
 /// When the kernel does not say which it has.
 pub(crate) fn dropping_bounds(kept: CapabilitySet) -> Result<Vec<Call>, String> {
-    let mut calls = Vec::new();
+    let dropped = known_capabilities()?
+        .into_iter()
+        .map(|(number, _)| number)
+        .filter(|number| !kept.contains(CapabilitySet::from_bits_retain(1 << number)));
+    let drop = |number: u32| {
+        Call::of_process("bounding capabilities", libc::PR_CAPBSET_DROP, [u64::from(number), 0])
+    };
+    Ok(dropped.map(drop).collect())
+}
+
+/// The capabilities that this kernel knows, and whether this process can have each.
+fn known_capabilities() -> Result<Vec<(u32, bool)>, String> {
+    let mut known = Vec::new();
     for number in 0..u64::BITS {
-        let capability = CapabilitySet::from_bits_retain(1 << number);
-        match capability_is_in_bounding_set(capability) {
-            Ok(_) if kept.contains(capability) => {}
-            Ok(_) => calls.push(Call::of_process(
-                "bounding capabilities",
-                libc::PR_CAPBSET_DROP,
-                [u64::from(number), 0],
-            )),
+        match capability_is_in_bounding_set(CapabilitySet::from_bits_retain(1 << number)) {
+            Ok(is_bounded) => known.push((number, is_bounded)),
             Err(rustix::io::Errno::INVAL) => break,
             Err(error) => return Err(format!("reading the bounds of capabilities: {error}")),
         }
     }
-    Ok(calls)
+    Ok(known)
 }
 
 fn secure_bits(what: &'static str, bits: CapabilitiesSecureBits) -> Call {

@@ -8,13 +8,14 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Component, Path};
 use std::sync::Arc;
 
+use chasen_runtime::walls::{self, Wall};
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::mount::{MountAttrFlags, UnmountFlags, unmount};
 use rustix::thread::UnshareFlags;
 
 use super::home::{Home, failed};
 use crate::helper::wire;
-use crate::mounts::{self, HARMLESS};
+use crate::mounts::{self, harmless};
 use crate::root::{Entry, RootSpec};
 use crate::sys::{self, Fork};
 
@@ -69,7 +70,7 @@ fn build(home: &Home, spec: &RootSpec, workbench: &Path) -> Result<OwnedFd, Stri
     let mut pieces = Vec::new();
     for entry in spec.entries() {
         pieces.push(match entry {
-            Entry::Bind { source, .. } => Some((read_only(source, HARMLESS)?, source.is_dir())),
+            Entry::Bind { source, .. } => Some((read_only(source, harmless())?, source.is_dir())),
             Entry::Link { .. } | Entry::File { .. } => None,
         });
     }
@@ -81,7 +82,7 @@ fn build(home: &Home, spec: &RootSpec, workbench: &Path) -> Result<OwnedFd, Stri
     let proc = hollow_proc()?;
 
     sys::unshare(UnshareFlags::NEWNS).map_err(failed("making the root's mount namespace"))?;
-    let root = mounts::make("tmpfs", &[("mode", "0755"), ("size", "4m")], HARMLESS)
+    let root = mounts::make("tmpfs", &[("mode", "0755"), ("size", "4m")], harmless())
         .map_err(failed("making the root"))?;
     mounts::attach(&root, workbench).map_err(failed("attaching the root"))?;
     rustix::process::fchdir(&root).map_err(failed("entering the root"))?;
@@ -102,17 +103,22 @@ fn build(home: &Home, spec: &RootSpec, workbench: &Path) -> Result<OwnedFd, Stri
     // A cell may only mount its own view of processes where one can be seen already.
     attach_in(&root, &proc, Path::new("proc"))?;
 
-    sys::set_mount_attributes(root.as_fd(), MountAttrFlags::MOUNT_ATTR_RDONLY, false)
+    sys::set_mount_attributes(root.as_fd(), unwritable(), false)
         .map_err(failed("making the root read-only"))?;
     rustix::process::pivot_root(".", ".").map_err(failed("turning the tree into the root"))?;
     unmount(".", UnmountFlags::DETACH).map_err(failed("leaving the host's files behind"))?;
     home.open_proc("self/ns/mnt", OFlags::RDONLY)
 }
 
+/// What keeps cells from writing what they share.
+fn unwritable() -> MountAttrFlags {
+    if walls::stand(Wall::ReadOnlyRoot) { MountAttrFlags::MOUNT_ATTR_RDONLY } else { MountAttrFlags::empty() }
+}
+
 /// A view of a host path that cannot be written.
 pub(super) fn read_only(source: &Path, attributes: MountAttrFlags) -> Result<OwnedFd, String> {
     let view = mounts::view(source).map_err(failed(format!("reaching {}", source.display())))?;
-    sys::set_mount_attributes(view.as_fd(), attributes | MountAttrFlags::MOUNT_ATTR_RDONLY, true)
+    sys::set_mount_attributes(view.as_fd(), attributes | unwritable(), true)
         .map_err(failed(format!("making {} read-only", source.display())))?;
     Ok(view)
 }
@@ -124,7 +130,7 @@ pub(super) fn hollow_proc() -> Result<OwnedFd, String> {
         .map_err(failed("making a socket"))?;
     match sys::fork(libc::CLONE_NEWPID, None).map_err(failed("making a process namespace"))? {
         Fork::Child => {
-            let attributes = HARMLESS | MountAttrFlags::MOUNT_ATTR_NOEXEC;
+            let attributes = harmless() | MountAttrFlags::MOUNT_ATTR_NOEXEC;
             let sent = mounts::make("proc", &[], attributes)
                 .is_ok_and(|proc| wire::send(theirs.as_fd(), b"null", &[proc.as_fd()]).is_ok());
             sys::exit_now(i32::from(!sent));

@@ -6,6 +6,7 @@ use std::sync::OnceLock;
 
 use chasen_entity::ByteSize;
 use chasen_runtime::meter::{Gauges, Reading, Tree};
+use chasen_runtime::walls::{self, Wall};
 use rustix::process::{Pid, Signal};
 
 use super::{Controller, Layout, v1, v2};
@@ -65,6 +66,9 @@ impl Control {
     /// # Errors
     /// When the kernel refuses, or the cell has ended.
     pub fn freeze(&self, frozen: bool) -> io::Result<()> {
+        if !walls::stand(Wall::Freezing) {
+            return Ok(());
+        }
         match &self.levers {
             Levers::Groups(groups) => groups.freeze(frozen),
             Levers::Processes { leader } => {

@@ -5,9 +5,10 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
+use chasen_runtime::walls::{self, Wall};
 use rustix::fs::{Mode, OFlags};
 
-use super::{CgroupError, Control, Layout, v1, v2};
+use super::{CgroupError, Control, Layout, limits, v1, v2};
 use crate::cell::Limits;
 
 /// One cell's group in every tree. Dropping it removes nothing: see [`Group::remove`].
@@ -55,11 +56,13 @@ impl Group {
             }
         }
         for (controller, parent) in &self.layout.v1 {
-            v1::limit(&parent.join(&self.name), *controller, limits)?;
+            let settings = limits::of_version_1(*controller, limits);
+            limits::write(&parent.join(&self.name), *controller, &settings)?;
         }
         if let Some(parent) = &self.layout.v2 {
             for controller in &self.layout.v2_controllers {
-                v2::limit(&parent.join(&self.name), *controller, limits)?;
+                let settings = limits::of_version_2(*controller, limits);
+                limits::write(&parent.join(&self.name), *controller, &settings)?;
             }
         }
         Ok(())
@@ -101,7 +104,7 @@ impl Group {
         if let Some(folder) = self.layout.v1.get(&super::Controller::Freezer) {
             let _ = v1::freeze(&folder.join(&self.name), false);
         }
-        if let Some(folder) = self.v2_folder() {
+        if let Some(folder) = self.v2_folder().filter(|_| walls::stand(Wall::ForcedEnd)) {
             let _ = v2::kill(&folder);
         }
     }

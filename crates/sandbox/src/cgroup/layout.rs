@@ -6,6 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use chasen_runtime::walls::{self, Wall};
 use serde::{Deserialize, Serialize};
 
 use super::{CgroupError, processes, v1, v2, write_value};
@@ -38,7 +39,14 @@ impl Controller {
         }
     }
 
-    const ALL: [Self; 5] = [Self::Memory, Self::Pids, Self::Cpu, Self::Cpuacct, Self::Freezer];
+    pub(super) const ALL: [Self; 5] = [Self::Memory, Self::Pids, Self::Cpu, Self::Cpuacct, Self::Freezer];
+    /// Those whose limits are set.
+    fn used() -> impl Iterator<Item = Self> {
+        Self::ALL
+            .into_iter()
+            .filter(|controller| *controller != Self::Cpu || walls::stand(Wall::ProcessorShare))
+    }
+
     /// Those that version 2 knows by name.
     const OF_V2: [Self; 3] = [Self::Memory, Self::Pids, Self::Cpu];
 }
@@ -76,7 +84,7 @@ impl Layout {
         let mut layout = Self { v1: BTreeMap::new(), v2: None, v2_controllers: BTreeSet::new() };
         let mut v2_base = None;
         for mount in mounts.lines().filter_map(v1::parse_mount) {
-            for controller in Controller::ALL {
+            for controller in Controller::used() {
                 if mount.options.iter().any(|option| option == controller.name()) {
                     layout.v1.entry(controller).or_insert_with(|| mount.folder.join(Self::folder(node)));
                 }
@@ -87,7 +95,7 @@ impl Layout {
         }
         if let Some(mount) = v2_base {
             let base = if root { mount } else { v2::own_group(&mount, own) };
-            for controller in Controller::OF_V2 {
+            for controller in Controller::used().filter(|controller| Controller::OF_V2.contains(controller)) {
                 if !layout.v1.contains_key(&controller) && v2::offers(&base, controller.name()) {
                     layout.v2_controllers.insert(controller);
                 }
@@ -114,8 +122,7 @@ impl Layout {
     /// Controllers that cells would have to do without.
     #[must_use]
     pub fn lacking(&self) -> Vec<Controller> {
-        Controller::ALL
-            .into_iter()
+        Controller::used()
             .filter(|controller| match controller {
                 Controller::Cpuacct | Controller::Freezer => {
                     self.v2.is_none() && !self.v1.contains_key(controller)

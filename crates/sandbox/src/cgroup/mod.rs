@@ -7,6 +7,7 @@
 mod control;
 mod group;
 mod layout;
+mod limits;
 mod v1;
 mod v2;
 

@@ -4,11 +4,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::{CgroupError, Controller, read_keyed, read_number, write_value};
-use crate::cell::Limits;
-
-/// Length of the period in which a processor quota is counted, microseconds.
-const QUOTA_PERIOD_US: u64 = 100_000;
+use super::{CgroupError, read_keyed, read_number};
 
 /// One mounted tree of either version.
 pub(super) struct Mount {
@@ -30,36 +26,6 @@ pub(super) fn parse_mount(line: &str) -> Option<Mount> {
         // Version 2 names controllers in its files, not here.
         options: if kind == "cgroup" { options.split(',').map(str::to_owned).collect() } else { Vec::new() },
     })
-}
-
-/// Writes the limits that one controller enforces.
-pub(super) fn limit(folder: &Path, controller: Controller, limits: &Limits) -> Result<(), CgroupError> {
-    match controller {
-        Controller::Memory => {
-            let bytes = limits.memory.to_string();
-            write_value(folder, "memory.limit_in_bytes", &bytes)?;
-            match write_value(folder, "memory.memsw.limit_in_bytes", &bytes) {
-                // The kernel was built without swap accounting: then swap is not counted, but bounded by nothing else.
-                Err(error) if error.source.kind() == io::ErrorKind::NotFound => {
-                    write_value(folder, "memory.swappiness", "0")
-                }
-                other => other,
-            }
-        }
-        Controller::Pids => write_value(folder, "pids.max", &limits.pids.to_string()),
-        Controller::Cpu => {
-            write_value(folder, "cpu.shares", &limits.cpu_weight.clamp(2, 262_144).to_string())?;
-            match limits.cpu_quota {
-                Some(thousandths) => {
-                    write_value(folder, "cpu.cfs_period_us", &QUOTA_PERIOD_US.to_string())?;
-                    let quota = (u64::from(thousandths) * QUOTA_PERIOD_US / 1000).max(1000);
-                    write_value(folder, "cpu.cfs_quota_us", &quota.to_string())
-                }
-                None => Ok(()),
-            }
-        }
-        Controller::Cpuacct | Controller::Freezer => Ok(()),
-    }
 }
 
 /// Opens the file through which a single-threaded process enters the group by itself.
@@ -110,28 +76,6 @@ pub(super) fn cpu_ns(folder: &Path) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn limits_are_written_to_each_controllers_files() {
-        let folder = tempfile::tempdir().unwrap();
-        let files = [
-            "memory.limit_in_bytes",
-            "memory.memsw.limit_in_bytes",
-            "pids.max",
-            "cpu.shares",
-            "cpu.cfs_period_us",
-            "cpu.cfs_quota_us",
-        ];
-        for file in files {
-            fs::write(folder.path().join(file), "").unwrap();
-        }
-        let limits = Limits { cpu_weight: 512, cpu_quota: Some(1500), ..Limits::with_memory(1 << 20) };
-        for controller in [Controller::Memory, Controller::Pids, Controller::Cpu] {
-            limit(folder.path(), controller, &limits).unwrap();
-        }
-        let written = files.map(|file| fs::read_to_string(folder.path().join(file)).unwrap());
-        assert_eq!(written, ["1048576", "1048576", "1024", "512", "100000", "150000"]);
-    }
 
     #[test]
     fn lines_of_other_file_systems_are_passed_over() {

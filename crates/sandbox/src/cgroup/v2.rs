@@ -4,11 +4,8 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::{CgroupError, Controller, read_keyed, read_number, read_value, write_value};
-use crate::cell::Limits;
+use super::{CgroupError, read_keyed, read_number, read_value, write_value};
 
-/// Length of the period in which a processor quota is counted, microseconds.
-const QUOTA_PERIOD_US: u64 = 100_000;
 /// Where the node itself moves when its own group must hand controllers down: such a group may hold no process.
 const NODE_LEAF: &str = "chasen-itself";
 
@@ -46,39 +43,6 @@ pub(super) fn give(base: &Path, wanted: &str) -> Result<(), CgroupError> {
         }
         other => other,
     }
-}
-
-/// Writes the limits that one controller enforces.
-pub(super) fn limit(folder: &Path, controller: Controller, limits: &Limits) -> Result<(), CgroupError> {
-    match controller {
-        Controller::Memory => {
-            write_value(folder, "memory.max", &limits.memory.to_string())?;
-            match write_value(folder, "memory.swap.max", "0") {
-                // The kernel has no swap accounting, or the machine no swap at all.
-                Err(error) if error.source.kind() == io::ErrorKind::NotFound => {}
-                other => other?,
-            }
-            // The launcher and what it started go together: half a cell answers nothing sensible.
-            write_value(folder, "memory.oom.group", "1")
-        }
-        Controller::Pids => write_value(folder, "pids.max", &limits.pids.to_string()),
-        Controller::Cpu => {
-            write_value(folder, "cpu.weight", &weight_from_shares(limits.cpu_weight).to_string())?;
-            match limits.cpu_quota {
-                Some(thousandths) => {
-                    let quota = (u64::from(thousandths) * QUOTA_PERIOD_US / 1000).max(1000);
-                    write_value(folder, "cpu.max", &format!("{quota} {QUOTA_PERIOD_US}"))
-                }
-                None => Ok(()),
-            }
-        }
-        Controller::Cpuacct | Controller::Freezer => Ok(()),
-    }
-}
-
-/// Maps version 1 shares (2..=262144) to weights (1..=10000) so that the ends meet.
-fn weight_from_shares(shares: u32) -> u64 {
-    1 + (u64::from(shares.clamp(2, 262_144)) - 2) * 9999 / 262_142
 }
 
 /// Opens the file that freezes the group.
@@ -125,30 +89,6 @@ pub(super) fn cpu_ns(folder: &Path) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn shares_map_onto_the_whole_range_of_weights() {
-        assert_eq!(weight_from_shares(0), 1);
-        assert_eq!(weight_from_shares(2), 1);
-        assert_eq!(weight_from_shares(1024), 39);
-        assert_eq!(weight_from_shares(262_144), 10_000);
-        assert_eq!(weight_from_shares(u32::MAX), 10_000);
-    }
-
-    #[test]
-    fn limits_are_written_in_version_2_form() {
-        let folder = tempfile::tempdir().unwrap();
-        let files = ["memory.max", "memory.oom.group", "pids.max", "cpu.weight", "cpu.max"];
-        for file in files {
-            fs::write(folder.path().join(file), "").unwrap();
-        }
-        let limits = Limits { cpu_quota: Some(250), ..Limits::with_memory(1 << 20) };
-        for controller in [Controller::Memory, Controller::Pids, Controller::Cpu] {
-            limit(folder.path(), controller, &limits).unwrap();
-        }
-        let written = files.map(|file| fs::read_to_string(folder.path().join(file)).unwrap());
-        assert_eq!(written, ["1048576", "1", "1024", "39", "25000 100000"]);
-    }
 
     #[test]
     fn counters_are_read_by_their_key() {

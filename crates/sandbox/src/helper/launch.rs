@@ -58,6 +58,7 @@ async fn start_process(
     let child = Command::new(exe)
         .args(&config.arguments)
         .env_clear()
+        .envs(inherited())
         .stdin(theirs)
         .stdout(Stdio::null())
         .stderr(Stdio::inherit())
@@ -75,6 +76,14 @@ async fn start_process(
         Ok(greeted) => greeted.map(|()| (socket, child)),
         Err(_) => Err(HelperError::Silent(format!("nothing within {:?}", config.deadline))),
     }
+}
+
+/// The environment of a helper: nothing, but in a binary that is made for tests which walls are open.
+fn inherited() -> Option<(&'static str, String)> {
+    #[cfg(feature = "open-walls")]
+    return chasen_runtime::walls::variable();
+    #[cfg(not(feature = "open-walls"))]
+    None
 }
 
 /// Hands our end to the runtime. A sequenced-packet socket is used like a datagram socket; only its end is noticed.

@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use chasen_runtime::walls::{self, Wall};
 use rustix::fs::OFlags;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 use rustix::process::{Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid};
@@ -276,9 +277,13 @@ impl Ward {
 
     /// Ends a cell's processes; its death is noticed later. Nothing happens to a cell that is not there.
     pub(super) fn end(&self, key: CellKey) {
+        self.signal(key, if walls::stand(Wall::ForcedEnd) { Signal::KILL } else { Signal::TERM });
+    }
+
+    fn signal(&self, key: CellKey, signal: Signal) {
         let Some(cell) = self.cells.get(&key) else { return };
         // Dead already is as good, here and below.
-        let _ = pidfd_send_signal(&cell.pidfd, Signal::KILL);
+        let _ = pidfd_send_signal(&cell.pidfd, signal);
         match &cell.kind {
             Kind::Isolated { group, .. } => group.let_die(),
             Kind::Plain => end_process_group(cell.pid),
@@ -289,7 +294,7 @@ impl Ward {
     pub(super) fn end_all(&self) -> Vec<CellKey> {
         let keys: Vec<CellKey> = self.cells.keys().copied().collect();
         for key in &keys {
-            self.end(*key);
+            self.signal(*key, Signal::KILL);
         }
         keys
     }

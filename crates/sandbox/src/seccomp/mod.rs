@@ -40,8 +40,7 @@ const ALLOWED: &[libc::c_long] = {
         // Processes and threads.
         SYS_execve, SYS_execveat, SYS_exit, SYS_exit_group, SYS_futex, SYS_futex_waitv, SYS_get_robust_list,
         SYS_set_robust_list, SYS_set_tid_address, SYS_rseq, SYS_gettid, SYS_getpid, SYS_getppid, SYS_getpgid,
-        SYS_getsid, SYS_setpgid, SYS_setsid, SYS_getpriority, SYS_setpriority, SYS_getrlimit, SYS_setrlimit,
-        SYS_prlimit64, SYS_getrusage, SYS_kill, SYS_tkill, SYS_tgkill, SYS_wait4, SYS_waitid, SYS_pidfd_open,
+        SYS_getsid, SYS_setpgid, SYS_setsid, SYS_getpriority, SYS_setpriority, SYS_getrlimit, SYS_getrusage, SYS_kill, SYS_tkill, SYS_tgkill, SYS_wait4, SYS_waitid, SYS_pidfd_open,
         SYS_pidfd_send_signal, SYS_prctl, SYS_seccomp, SYS_capget, SYS_capset, SYS_ioprio_get, SYS_ioprio_set,
         SYS_sched_yield, SYS_sched_getaffinity, SYS_sched_setaffinity, SYS_sched_getattr, SYS_sched_setattr,
         SYS_sched_getparam, SYS_sched_setparam, SYS_sched_getscheduler, SYS_sched_setscheduler,
@@ -131,6 +130,9 @@ fn calls() -> Calls {
         (libc::SYS_ioctl, vec![TERMINAL_INJECTIONS.map(|request| Test::is_not(1, request)).to_vec()]),
         // Only asking for the present personality, or the plain one.
         (libc::SYS_personality, vec![vec![Test::is(0, u32::MAX)], vec![Test::is(0, 0)]]),
+        // Whether a crash leaves something behind is not the program's to say.
+        (libc::SYS_setrlimit, vec![vec![Test::is_not(0, libc::RLIMIT_CORE)]]),
+        (libc::SYS_prlimit64, vec![vec![Test::is_not(1, libc::RLIMIT_CORE)], Test::null(2).to_vec()]),
         (libc::SYS_socketpair, vec![vec![Test::is(0, libc::AF_UNIX.cast_unsigned())]]),
         (libc::SYS_socket, socket_rules()),
     ];

@@ -26,11 +26,13 @@ const REFUSE: u32 = libc::SECCOMP_RET_ERRNO | libc::EPERM as u32;
 const ABSENT: u32 = libc::SECCOMP_RET_ERRNO | libc::ENOSYS as u32;
 const KILL: u32 = libc::SECCOMP_RET_KILL_PROCESS;
 
-/// A test of the lower 32 bits of one argument: those are all that the kernel reads where these tests are used.
+/// A test of one half of an argument, mostly the lower: where these tests are used the kernel reads no more of numbers.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Test {
     /// Which argument, 0..=5.
     pub(super) argument: u8,
+    /// Whether it is about the upper 32 bits.
+    pub(super) upper: bool,
     /// The bits that are compared.
     pub(super) mask: u32,
     /// With what.
@@ -40,16 +42,27 @@ pub(super) struct Test {
 }
 
 impl Test {
+    /// Where what it is about lies.
+    fn offset(&self) -> u32 {
+        // Little-endian, as all machines are for which there is a filter.
+        ARGUMENTS + 8 * u32::from(self.argument) + 4 * u32::from(self.upper)
+    }
+
     pub(super) const fn is(argument: u8, value: u32) -> Self {
-        Self { argument, mask: u32::MAX, value, equal: true }
+        Self { argument, upper: false, mask: u32::MAX, value, equal: true }
     }
 
     pub(super) const fn is_not(argument: u8, value: u32) -> Self {
-        Self { argument, mask: u32::MAX, value, equal: false }
+        Self { argument, upper: false, mask: u32::MAX, value, equal: false }
+    }
+
+    /// Both halves of an address that is none.
+    pub(super) const fn null(argument: u8) -> [Self; 2] {
+        [Self::is(argument, 0), Self { upper: true, ..Self::is(argument, 0) }]
     }
 
     pub(super) const fn bits(argument: u8, mask: u32, value: u32) -> Self {
-        Self { argument, mask, value, equal: true }
+        Self { argument, upper: false, mask, value, equal: true }
     }
 }
 
@@ -99,7 +112,7 @@ fn block(rules: &[Vec<Test>]) -> Result<Vec<sock_filter>, String> {
         for test in rule.iter().rev() {
             let past = offset(steps.len())?;
             let (same, other) = if test.equal { (0, past) } else { (past, 0) };
-            let mut test_steps = vec![load(ARGUMENTS + 8 * u32::from(test.argument))];
+            let mut test_steps = vec![load(test.offset())];
             if test.mask != u32::MAX {
                 test_steps.push(step(BPF_ALU | BPF_AND | BPF_K, 0, 0, test.mask));
             }
@@ -162,7 +175,10 @@ mod tests {
                 accumulator = match k {
                     NUMBER => number,
                     ARCH => architecture,
-                    other => arguments[(other as usize - 16) / 8] as u32,
+                    other => {
+                        let offset = other as usize - 16;
+                        (arguments[offset / 8] >> (offset % 8 * 8)) as u32
+                    }
                 };
             } else if code == BPF_ALU | BPF_AND | BPF_K {
                 accumulator &= k;
