@@ -41,6 +41,18 @@ impl<T> Ended<T> {
     }
 }
 
+/// A binary for tests says so, and which of its walls are open.
+#[cfg(feature = "open-walls")]
+fn tell_of_open_walls() -> Result<(), Failure> {
+    let open = chasen_sandbox::walls::open().map_err(Failure::Usage)?;
+    let names: Vec<&str> = open.into_iter().map(chasen_sandbox::walls::Wall::name).collect();
+    console::note(&format!(
+        "chasen: this binary is for tests, never for work; open walls: [{}]",
+        names.join(", ")
+    ));
+    Ok(())
+}
+
 /// Starts a node on the listener, does the work, and drains the node; a signal ends start and work early,
 /// a second one the drain.
 pub fn with_node<T>(
@@ -48,6 +60,8 @@ pub fn with_node<T>(
     listener: impl Future<Output = Result<TcpListener, BindError>>,
     work: impl AsyncFnOnce(&Node) -> T,
 ) -> Result<Ended<T>, Failure> {
+    #[cfg(feature = "open-walls")]
+    tell_of_open_walls()?;
     raise_open_files();
     keep_memory_private();
     // What is laid out for sandboxes must be readable to their users; the data folder itself is closed to others.
@@ -84,11 +98,15 @@ fn runtime() -> Result<Runtime, Failure> {
         .map_err(|error| Failure::Failed(format!("the runtime cannot start: {error}")))
 }
 
+/// Largest core file, in bytes: less than any can have, and the one value that also stops programs that are given cores.
+const CORE: u64 = 1;
+
 /// Keeps keys and arguments, which are in the node's memory, out of core files and from other programs of its user.
+/// The limit is what programs of the node inherit.
 fn keep_memory_private() {
-    let none = Rlimit { current: Some(0), maximum: Some(0) };
+    let most = Rlimit { current: Some(CORE), maximum: Some(CORE) };
     let kept =
-        setrlimit(Resource::Core, none).and_then(|()| set_dumpable_behavior(DumpableBehavior::NotDumpable));
+        setrlimit(Resource::Core, most).and_then(|()| set_dumpable_behavior(DumpableBehavior::NotDumpable));
     if let Err(error) = kept {
         tracing::warn!(%error, "the node's memory could be read from outside");
     }
