@@ -1,6 +1,7 @@
 //! Sandbox networks with real traffic, between namespaces of the test's own. Needs root.
 
 #![allow(
+    clippy::panic,
     clippy::unwrap_used,
     clippy::indexing_slicing,
     clippy::print_stdout,

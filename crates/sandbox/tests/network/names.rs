@@ -105,7 +105,7 @@ fn a_flood_of_questions_is_its_senders_own_loss() {
                     let mut sent = 0_u64;
                     while !over.load(std::sync::atomic::Ordering::Relaxed) {
                         // Neither junk nor questions that take long, and a full queue is no error.
-                        let message = if sent % 2 == 0 { &slow[..] } else { b"junk" };
+                        let message = if sent.is_multiple_of(2) { &slow[..] } else { b"junk" };
                         let _ = socket.send_to(message, (resolver, DNS));
                         sent += 1;
                     }
