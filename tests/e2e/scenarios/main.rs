@@ -15,12 +15,13 @@ mod backup;
 mod built_roots;
 mod canaries;
 mod concurrency;
-mod dead_letter_cli;
 mod containment;
+mod dead_letter_cli;
 mod docker;
 mod docs;
 mod doors;
 mod dotnet;
+mod durable;
 mod functions;
 mod hostile_archives;
 mod hostile_code;
@@ -79,6 +80,7 @@ fn main() -> ExitCode {
         docs::scenarios(),
         doors::scenarios(),
         dotnet::scenarios(),
+        durable::scenarios(),
         hostile_archives::scenarios(),
         hostile_code::scenarios(),
         hostile_json::scenarios(),
