@@ -6,9 +6,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-pub use crate::delivery::Delivery;
 use crate::{
-    ActivationId, Durability, EntityName, ExecutableAction, FullyQualifiedName, Identity, Millis,
+    ActivationId, Delivery, Durability, EntityName, ExecutableAction, FullyQualifiedName, Identity, Millis,
     NetworkPolicy, Parameters, RawJson, StoreLevel, TransactionId,
 };
 

@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use chasen_entity::action::Texts;
 use chasen_entity::exec::Exec;
-use chasen_entity::invocation::{Delivery, TRIGGER};
+use chasen_entity::invocation::TRIGGER;
 use chasen_entity::{
-    ActionLimits, Activation, ActivationId, Durability, ExecutableAction, FullyQualifiedName, Identity,
-    Invocation, Millis, Outcome, Parameter, Parameters, RawJson, Response, Revision, Role, RuleLink, Status,
-    TransactionId, Trigger, error_text,
+    ActionLimits, Activation, ActivationId, Delivery, Durability, ExecutableAction, FullyQualifiedName,
+    Identity, Invocation, Millis, Outcome, Parameter, Parameters, RawJson, Response, Revision, Role,
+    RuleLink, Status, TransactionId, Trigger, error_text,
 };
 use chasen_spi::event_log::Unfinished;
 use chasen_spi::{Position, Privilege, Rejection, Resumed, Session, Sessions};

@@ -3,8 +3,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use chasen_entity::invocation::Delivery;
-use chasen_entity::{Action, ExecutableAction, Manifest, Parameters, Revision};
+use chasen_entity::{Action, Delivery, ExecutableAction, Manifest, Parameters, Revision};
 
 /// See the module.
 #[derive(Debug, Clone)]
@@ -56,8 +55,6 @@ impl KindState {
 impl ResolvedAction {
     /// Prepares a stored action as it is without a package.
     pub(crate) fn of(action: &Action, revision: Revision, manifest: &Manifest) -> Self {
-        let at_least_once =
-            action.annotations.get("delivery").is_some_and(|is| is.as_str() == "\"at-least-once\"");
         let mut executable = ExecutableAction::of(action, revision);
         // It may have been stored under a name that is an alias by now.
         if let Some(kind) = manifest.resolve(&executable.exec.kind) {
@@ -70,7 +67,8 @@ impl ResolvedAction {
             finals: HashSet::new(),
             environment: None,
             has_locked: false,
-            delivery: if at_least_once { Delivery::AtLeastOnce } else { Delivery::AtMostOnce },
+            // One that is nothing was refused when the action was put, or was put before there were any.
+            delivery: Delivery::asked_by(&action.annotations).unwrap_or_default(),
             kind: KindState::of(action, manifest),
             conductor: !action.exec.is_sequence() && action.annotations.is_truthy("conductor"),
         }

@@ -3,8 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use chasen_entity::UserLimits;
-use chasen_entity::invocation::Delivery;
+use chasen_entity::{Delivery, UserLimits};
 use chasen_spi::SubjectStore as _;
 use serde_json::json;
 

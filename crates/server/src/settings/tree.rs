@@ -362,7 +362,7 @@ impl Settings {
                 fires_per_minute: reader.value("limits.fires-per-minute", Bound(None),
                     "Trigger fires that a namespace may ask for in a calendar minute."),
                 pending_invocations: reader.value("limits.pending-invocations", Bound(Some(100_000)),
-                    "Invocations of a namespace that may wait for a later time (`delay`, `at`)."),
+                    "Invocations of a namespace that may wait in the log: for their time (`delay`, `at`), or for room in the queue of their action."),
                 sequence_length: reader.value("limits.sequence-length", 50,
                     "Most actions in a sequence."),
                 action_timeout_min: reader.value("limits.action-timeout-min", millis(bounds.timeout.min),

@@ -56,7 +56,7 @@ pub fn invocation(namespace: &str, action: &str, kind: &str, arguments: &str) ->
         cause: None,
         accepted_at: ActivationId::generate().created_at(),
         store: StoreLevel::StoreAlways,
-        delivery: chasen_entity::invocation::Delivery::AtMostOnce,
+        delivery: chasen_entity::Delivery::AtMostOnce,
         attempt: 1,
         durability: chasen_entity::Durability::Memory,
         due: None,
