@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use chasen_testkit::{docker, everything_is_needed, has_command, is_root};
+use chasen_testkit::{docker, everything_is_needed, faults_binary, has_command, is_root};
 use libtest_mimic::{Completion, Trial};
 
 use crate::memory_group::MemoryGroup;
@@ -33,6 +33,8 @@ pub(crate) enum Need {
     StaticProxy,
     /// Control groups that bound memory, and the right to make one.
     MemoryGroup,
+    /// The binary with walls that can be left open.
+    OpenWalls,
 }
 
 impl Need {
@@ -53,6 +55,11 @@ impl Need {
             Self::DotNet => dotnet::sdk().as_ref().err().cloned(),
             Self::Engine => docker::engine().err(),
             Self::MemoryGroup => MemoryGroup::new("chasen-need", 1 << 30).err(),
+            Self::OpenWalls => faults_binary().is_none().then(|| {
+                "attacks are shown to work by a binary whose walls can be open: 'cargo xtask test' makes it, \
+                 CHASEN_FAULTS_BIN names it"
+                    .to_owned()
+            }),
             Self::StaticProxy => match chasen_test_images::of_shell("any") {
                 Some(_) => None,
                 None => Some("images need busybox-static and the proxy: run 'cargo xtask proxy'".to_owned()),
@@ -68,7 +75,7 @@ impl Need {
 
     /// True if the test command sees to it that it is there.
     fn is_seen_to(&self) -> bool {
-        matches!(self, Self::Command(_) | Self::StaticProxy)
+        matches!(self, Self::Command(_) | Self::StaticProxy | Self::OpenWalls)
     }
 }
 

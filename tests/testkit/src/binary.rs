@@ -1,6 +1,6 @@
 //! Where the binary under test is.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// The `chasen` binary: `CHASEN_BIN`, or the one that cargo built beside the running test.
@@ -17,10 +17,24 @@ pub fn binary() -> PathBuf {
     path
 }
 
+/// The binary with faults and walls that tests switch: `CHASEN_FAULTS_BIN`, or the one that the test command made beside
+/// the other; `None` where nobody has.
+#[must_use]
+pub fn faults_binary() -> Option<PathBuf> {
+    let path = std::env::var_os("CHASEN_FAULTS_BIN").map(PathBuf::from);
+    let path = path.unwrap_or_else(|| binary().with_file_name("chasen-faults"));
+    path.is_file().then_some(path)
+}
+
 /// A command of the binary that inherits no settings from the environment.
 #[must_use]
 pub fn chasen() -> Command {
-    let mut command = Command::new(binary());
+    command_of(&binary())
+}
+
+/// The same of another binary.
+pub(crate) fn command_of(binary: &Path) -> Command {
+    let mut command = Command::new(binary);
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("CHASEN_") {
             command.env_remove(name);

@@ -7,7 +7,7 @@ use rustix::process::Signal;
 use tempfile::TempDir;
 
 use crate::Client;
-use crate::binary::chasen;
+use crate::binary::{binary, command_of};
 use crate::process::{PATIENCE, Process};
 
 /// Credentials of the well-known guest.
@@ -25,6 +25,7 @@ pub struct Builder {
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
     data: Option<PathBuf>,
+    program: Option<PathBuf>,
 }
 
 /// A node with default settings.
@@ -58,6 +59,13 @@ impl Builder {
     #[must_use]
     pub fn environment(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Runs this program, not the binary under test.
+    #[must_use]
+    pub fn program(mut self, binary: &Path) -> Self {
+        self.program = Some(binary.to_owned());
         self
     }
 
@@ -187,7 +195,7 @@ impl Node {
     }
 
     fn command(&self) -> Command {
-        let mut command = chasen();
+        let mut command = command_of(&self.builder.program.clone().unwrap_or_else(binary));
         let listen = self.builder.listen.as_deref().unwrap_or("127.0.0.1:0");
         command.args(["serve", "--listen", listen, "--data"]).arg(&self.data);
         command.args(&self.builder.arguments);

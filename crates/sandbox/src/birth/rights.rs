@@ -93,7 +93,10 @@ pub(crate) fn limiting_resources(files: u64) -> Vec<Call> {
 pub(crate) fn giving_up(files: u64, filter: &Filter) -> Result<Vec<Call>, String> {
     let mut calls = limiting_resources(files);
     calls.push(Call::new("setting the file mode mask", libc::SYS_umask, [Argument::Number(0o022)]));
-    calls.push(Call::new("making a session", libc::SYS_setsid, []));
+    if walls::stand(Wall::ProcessorShare) {
+        // Where processors are not shared between control groups they are between sessions.
+        calls.push(Call::new("making a session", libc::SYS_setsid, []));
+    }
     if walls::stand(Wall::NoCapabilities) {
         calls.extend(dropping_capabilities()?);
     } else {

@@ -17,7 +17,7 @@ const EXIT_CODES: &str =
     "Exit codes: 0 done, 1 what was asked for failed, 2 usage or settings; `run` has its own.";
 
 /// What `--version` says.
-const VERSION: &str = if cfg!(feature = "faults") {
+const VERSION: &str = if cfg!(any(feature = "faults", feature = "open-walls")) {
     concat!(env!("CARGO_PKG_VERSION"), " with faults on purpose: for tests, never for work")
 } else {
     env!("CARGO_PKG_VERSION")

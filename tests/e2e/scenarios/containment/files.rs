@@ -1,0 +1,51 @@
+//! Attacks on files: the host's, those of other functions, and those that the next function will see.
+
+use std::path::Path;
+
+use serde_json::json;
+
+use super::attack::{Attack, BY_CALLS};
+use super::stage::{CODE_MARK, PLANTED, SECRET_OF_THE_NODE};
+use crate::functions::Language;
+
+const HOST: &[&str] = &["hidden-host", "user-namespace", "no-capabilities"];
+const SYSTEM: &[&str] = &["read-only-root", "user-namespace", "no-capabilities"];
+const SCRATCH: &[&str] = &["private-scratch", "read-only-root", "user-namespace", "no-capabilities"];
+
+/// The attacks on a node with this data folder.
+pub(super) fn attacks(data: &Path) -> Vec<Attack> {
+    // Where the host is, if it can be had at all; ways that lead there on a machine without walls, and their roots.
+    let ways = |path: &str| {
+        ["", "/host", "/proc/1/root", "/proc/self/root/..", "/action/../.."].map(|way| format!("{way}{path}"))
+    };
+    let secret = ways(&data.join(PLANTED).display().to_string());
+    let layers = ways(&data.join("layers").display().to_string());
+    let unused = "chasen-containment-proof";
+    let places =
+        ["/usr/lib", "/usr/bin", "/etc", "/", "/opt", "/bin"].map(|place| format!("{place}/{unused}"));
+    let note = "from one function to another";
+    let shared = |attack: Attack, path: &str| attack.after("leave", json!({"paths": [path], "text": note}));
+    let find = |path: &str| json!({"paths": [path], "text": note});
+    vec![
+        Attack::new("secret_of_the_node", "find", json!({"paths": secret, "text": SECRET_OF_THE_NODE}), HOST),
+        Attack::new(
+            "passwords_of_the_host",
+            "find",
+            json!({"paths": ways("/etc/shadow"), "text": ":"}),
+            HOST,
+        ),
+        Attack::new("code_of_others", "search", json!({"paths": layers, "text": CODE_MARK}), HOST)
+            .by(&[Language::Python]),
+        Attack::new("system", "create", json!({"paths": places}), SYSTEM),
+        shared(Attack::new("system_of_the_next_function", "find", find("/etc/note"), SYSTEM), "/etc/note"),
+        shared(Attack::new("scratch_of_others", "find", find("/tmp/note"), SCRATCH), "/tmp/note"),
+        shared(
+            Attack::new("shared_files_of_others", "find", find("/dev/shm/note"), SCRATCH),
+            "/dev/shm/note",
+        ),
+        shared(
+            Attack::new("code_that_others_run", "find", find("/action/note"), &["private-code"]).by(BY_CALLS),
+            "/action/note",
+        ),
+    ]
+}
