@@ -1,5 +1,7 @@
 //! `chasen quickstart`: a function in every language that the machine can run, and what to type next.
 
+mod assembly;
+
 use std::time::{Duration, Instant};
 
 use chasen_client::{ActionCode, Client, ClientError, Reply, Target};
@@ -24,12 +26,14 @@ pub struct Sample {
     main: Option<&'static str>,
     /// True if it needs the preinstalled modules of its kind.
     with_modules: bool,
+    /// True if its source is compiled into an assembly before it is sent.
+    is_assembly: bool,
     code: &'static str,
 }
 
 impl Sample {
     const fn new(name: &'static str, kind: &'static str, code: &'static str) -> Self {
-        Self { name, kind, main: None, with_modules: false, code }
+        Self { name, kind, main: None, with_modules: false, is_assembly: false, code }
     }
 
     /// Why this machine cannot run it.
@@ -42,7 +46,7 @@ impl Sample {
 }
 
 /// One sample per language.
-pub const SAMPLES: [Sample; 11] = [
+pub const SAMPLES: [Sample; 12] = [
     Sample::new("hello-nodejs", "nodejs:default", include_str!("../../../samples/hello.js")),
     Sample {
         with_modules: true,
@@ -52,6 +56,12 @@ pub const SAMPLES: [Sample; 11] = [
     Sample {
         main: Some("Hello"),
         ..Sample::new("hello-java", "java:default", include_str!("../../../samples/Hello.java"))
+    },
+    Sample {
+        main: Some("Hello::Hello::Main"),
+        with_modules: true,
+        is_assembly: true,
+        ..Sample::new("hello-dotnet", "dotnet:default", include_str!("../../../samples/Hello.cs"))
     },
     Sample::new("hello-php", "php:default", include_str!("../../../samples/hello.php")),
     Sample::new("hello-go", "go:default", include_str!("../../../samples/hello.go")),
@@ -85,7 +95,7 @@ pub async fn show(node: &Node) -> bool {
             Some(reason) => Outcome::NotHere(reason),
             None => {
                 let what = format!("{} is invoked for the first time", sample.name);
-                console::with_progress(&what, try_out(&client, sample))
+                console::with_progress(&what, try_out(&client, node.sandboxes(), sample))
                     .await
                     .unwrap_or_else(|error| Outcome::Failed(error.to_string()))
             }
@@ -103,9 +113,16 @@ pub async fn show(node: &Node) -> bool {
     good && working.is_some()
 }
 
-async fn try_out(client: &Client, sample: &Sample) -> Result<Outcome, ClientError> {
+async fn try_out(client: &Client, sandboxes: &Sandboxes, sample: &Sample) -> Result<Outcome, ClientError> {
     let target = if sample.kind == NATIVE { Target::Image(NATIVE_IMAGE) } else { Target::Kind(sample.kind) };
-    let action = ActionCode { target, code: sample.code.to_owned(), main: sample.main };
+    let code = match sample.is_assembly {
+        true => match assembly::compile(sandboxes, sample.kind, sample.code).await {
+            Ok(code) => code,
+            Err(why) => return Ok(Outcome::Failed(why)),
+        },
+        false => sample.code.to_owned(),
+    };
+    let action = ActionCode { target, code, main: sample.main };
     let created = client.put_action(sample.name, &action).await?;
     if !created.status.is_success() {
         return Ok(Outcome::Failed(created.error_text()));

@@ -1,7 +1,7 @@
 //! The sandboxes of a node: the factory, and the preinstalled modules that its kinds wait for.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -19,6 +19,7 @@ pub struct Sandboxes {
     factory: Arc<SandboxFactory>,
     images: Arc<ImageFactory>,
     modules: Modules,
+    modules_dir: PathBuf,
     runtimes: Arc<Runtimes>,
 }
 
@@ -34,7 +35,7 @@ impl Sandboxes {
         let images = Arc::new(factory.images(images));
         let at_once = wanted(&factory, &runtimes.manifest(), |launch| !is_compiled(launch));
         let modules = Modules::provide(cache, &folder, at_once);
-        Ok(Self { factory, images, modules, runtimes })
+        Ok(Self { factory, images, modules, modules_dir: folder, runtimes })
     }
 
     /// The factory.
@@ -72,6 +73,15 @@ impl Sandboxes {
         let name = self.launch(kind)?.modules?;
         let there = self.modules.settled(&name).await;
         (!there).then(|| format!("the modules '{name}' could not be installed; the node's log says why"))
+    }
+
+    /// Folder with the modules of a kind, its compiler among them, and the program that the machine starts the kind's
+    /// interpreter with.
+    pub async fn compiler(&self, kind: &str) -> Option<(PathBuf, PathBuf)> {
+        let launch = self.launch(kind)?;
+        let folder = self.modules_dir.join(launch.modules.as_deref()?);
+        let found = self.factory.interpreters().find(&launch.interpreter).await.ok()?;
+        Some((folder, found.on_host()?))
     }
 
     /// The optional kinds whose interpreter is here at the moment. Launchers that are built for them are begun.

@@ -4,11 +4,14 @@ use std::process::Command;
 
 use chasen_testkit::{PATIENCE, Process, Signal, chasen, run};
 
+use crate::dotnet;
 use crate::scenario::{Need, Scenario};
 
 pub(crate) fn scenarios() -> Vec<Scenario> {
     vec![
         Scenario::blocking("quickstart::every_sample_that_can_run_here_answers", every_sample),
+        Scenario::blocking("quickstart::the_sample_of_dotnet_is_compiled_and_answers", compiled)
+            .needing(Need::DotNet),
         Scenario::blocking("quickstart::the_printed_command_can_be_pasted", pasted)
             .needing(Need::command("curl")),
     ]
@@ -23,6 +26,16 @@ fn every_sample() {
     assert!(finished.stdout.contains("hello-native"), "{finished:?}");
     assert!(finished.stdout.contains("Hello, "), "{finished:?}");
     assert!(!finished.stdout.contains('\u{1b}'), "no colours where there is no terminal: {finished:?}");
+}
+
+fn compiled() {
+    let folder = tempfile::tempdir().unwrap();
+    dotnet::lend(folder.path());
+    let mut command = chasen();
+    command.args(["quickstart", "--exit", "--data"]).arg(folder.path());
+    let finished = run(command);
+    let row = finished.stdout.lines().find(|line| line.starts_with("hello-dotnet"));
+    assert!(row.is_some_and(|row| row.contains("Hello, Chasen!")), "{finished:?}");
 }
 
 fn pasted() {

@@ -1,0 +1,6 @@
+using Newtonsoft.Json.Linq;
+
+public class Hello
+{
+    public JObject Main(JObject args) => new JObject { ["greeting"] = $"Hello, {args["name"] ?? "stranger"}!" };
+}
