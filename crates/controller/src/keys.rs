@@ -4,14 +4,16 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use chasen_entity::{Activation, ActivationId, Durability, EntityName, error_text};
+use chasen_entity::{Activation, ActivationId, Durability, EntityName, Identity, Millis, error_text};
 use chasen_spi::{BoxFuture, Claim, IdempotencyStore, KeyedRequest, Position};
 use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 use tokio::sync::OwnedMutexGuard;
 
 use crate::activate::{self, admission};
+use crate::aside;
 use crate::call::Call;
+use crate::controller::Controller;
 use crate::wire::error::ApiError;
 
 /// Keys that are in use at the same time, or whose last use left something to do.
@@ -46,6 +48,8 @@ struct Held<'a> {
 pub(crate) struct Keyed {
     key: String,
     digest: [u8; 32],
+    durability: Durability,
+    arrived: Millis,
 }
 
 /// What became of it.
@@ -65,14 +69,28 @@ pub(crate) enum Earlier {
 }
 
 impl Keyed {
-    /// A request for this, an action or a trigger, with this body.
-    pub(crate) fn new(key: String, what: &str, body: &str) -> Self {
+    /// A request for this, an action or a trigger, with this body, and what its activation is to outlive.
+    pub(crate) fn new(call: &Call<'_>, key: String, what: &str, body: &str, durability: Durability) -> Self {
         let mut digest = Sha256::new();
         digest.update(what);
         // No name has it, so that nothing else is cut elsewhere into the same.
         digest.update([0]);
         digest.update(body);
-        Self { key, digest: digest.finalize().into() }
+        Self { key, digest: digest.finalize().into(), durability, arrived: call.arrived }
+    }
+
+    /// Accepts what the request asks for unless an earlier one with its key did. `accept` gets the id that the activation
+    /// must have, and gives how far the log must be safe. When this returns, it is as safe as it is to be.
+    pub(crate) async fn once<T: Send + 'static>(
+        self,
+        call: &Call<'_>,
+        accept: impl FnOnce(ActivationId) -> Result<(Position, T), ApiError> + Send + 'static,
+    ) -> Result<Once<T>, ApiError> {
+        let (controller, identity) = (call.controller.clone(), call.caller.identity.clone());
+        let work =
+            async move { controller.keys.claim_and_accept(&controller, &identity, self, accept).await };
+        // A client that leaves in the middle leaves no key that nobody knows the state of.
+        aside::finish(work).await
     }
 }
 
@@ -86,7 +104,11 @@ impl Keys {
         let slot = {
             let mut slots = self.slots.lock();
             if slots.len() >= IN_USE && !slots.contains_key(&name) {
-                return Err(ApiError::busy(error_text::TOO_MANY_KEYS));
+                // What the failures of stores left goes before anybody is refused.
+                slots.retain(|_, slot| Arc::strong_count(slot) > 1);
+                if slots.len() >= IN_USE {
+                    return Err(ApiError::busy(error_text::TOO_MANY_KEYS));
+                }
             }
             let fresh = || Arc::new(tokio::sync::Mutex::new(State::Settled));
             slots.entry(name.clone()).or_insert_with(fresh).clone()
@@ -94,17 +116,15 @@ impl Keys {
         Ok(Held { keys: self, name, state: slot.lock_owned().await })
     }
 
-    /// Accepts what a request asks for unless an earlier one with its key did. `accept` gets the id that the activation
-    /// must have, and gives how far the log must be safe. When this returns, it is as safe as it is to be.
-    pub(crate) async fn once<T>(
+    async fn claim_and_accept<T>(
         &self,
-        call: &Call<'_>,
+        controller: &Controller,
+        identity: &Identity,
         keyed: Keyed,
-        durability: Durability,
         accept: impl FnOnce(ActivationId) -> Result<(Position, T), ApiError>,
     ) -> Result<Once<T>, ApiError> {
-        let controller = call.controller;
-        let namespace = call.own().clone();
+        let Keyed { durability, arrived, .. } = keyed;
+        let namespace = identity.namespace.name.clone();
         let mut held = self.hold((namespace.clone(), keyed.key.clone())).await?;
         let (fresh, unaccepted) = match *held.state {
             State::Settled => (ActivationId::generate(), None),
@@ -114,20 +134,20 @@ impl Keys {
                 (ActivationId::generate(), None)
             }
         };
-        // Before the claim: whoever leaves in its middle has accepted nothing.
+        // Before the claim: where that fails, nobody knows whether the store took it.
         *held.state = State::Unaccepted(fresh);
         let request = KeyedRequest {
             namespace,
             key: keyed.key,
             digest: keyed.digest,
             activation_id: fresh,
-            at: call.arrived,
+            at: arrived,
         };
         let id = match self.store.claim(&request).await? {
             Claim::New => fresh,
             Claim::Same(id) if Some(id) == unaccepted => id,
             Claim::Same(id) => {
-                if let Some(earlier) = earlier(call, id).await? {
+                if let Some(earlier) = earlier(controller, identity, id).await? {
                     *held.state = State::Settled;
                     return Ok(Once::Earlier(id, earlier));
                 }
@@ -158,16 +178,18 @@ impl Keys {
 }
 
 /// What became of the activation of an earlier request; `None` if it was never accepted.
-async fn earlier(call: &Call<'_>, id: ActivationId) -> Result<Option<Earlier>, ApiError> {
-    let controller = call.controller;
+async fn earlier(
+    controller: &Controller,
+    identity: &Identity,
+    id: ActivationId,
+) -> Result<Option<Earlier>, ApiError> {
     if let Some(end) = controller.invoke.under_way().end_of(&id) {
         return Ok(Some(Earlier::UnderWay(end)));
     }
-    if let Some(record) = controller.activations.get(call.own().as_str(), &id).await? {
+    if let Some(record) = controller.activations.get(identity.namespace.name.as_str(), &id).await? {
         return Ok(Some(Earlier::Ended(record)));
     }
     // The node died between the claim and the acceptance, unless records are not kept: nothing runs twice.
-    let identity = &call.caller.identity;
     let are_kept =
         |blocking| activate::store_level(&controller.config, identity, blocking, false).is_always();
     let is_of_this_life = id.created_at() >= controller.started_at;

@@ -229,7 +229,7 @@ impl Work {
     /// What became of a step that an earlier life of the node noted; `None` if it was never accepted.
     async fn take_up<C>(&self, id: ActivationId) -> Result<Option<Begun>, Step<C>> {
         let invoke = self.controller.invoke.under_way();
-        match invoke.take_up(&id) {
+        let was_accepted = match invoke.take_up(&id) {
             Ok(Resumed::Action(ticket)) => return Ok(Some(Begun::Action(ticket, None))),
             Ok(Resumed::Session(session, work)) => {
                 let work = Self::handed_back(&self.controller, session, work);
@@ -240,12 +240,14 @@ impl Work {
                 if let Some(end) = invoke.end_of(&id) {
                     return Ok(Some(Begun::Ended(end.await)));
                 }
+                true
             }
-            Ok(Resumed::Unknown) => {}
+            Ok(Resumed::Unknown) => false,
             Err(rejection) => return Err(self.not_taken(&rejection)),
-        }
+        };
         let namespace = &self.invocation.identity.namespace.name;
         match self.controller.activations.get(namespace.as_str(), &id).await {
+            Ok(None) if was_accepted => Err(Step::Lost(id)),
             Ok(record) => Ok(record.map(Begun::Ended)),
             Err(error) => Err(self.not_taken(&error)),
         }

@@ -44,11 +44,11 @@ pub(crate) async fn invoke(
     let action = admission::prepare(controller, &caller.identity, &address, &payload).await?;
     // The logs of an action are collected after its answer; those of a session are the ids of its steps.
     let with_logs = Sort::of(&action) != Sort::Action;
+    let durability = call.durability(options.blocking, options.durability);
     let keyed = wishes::key(call.headers)?.map(|key| {
         let what = format!("action {}", address.qualified());
-        Keyed::new(key, &what, payload.as_str())
+        Keyed::new(call, key, &what, payload.as_str(), durability)
     });
-    let durability = call.durability(options.blocking, options.durability);
     let usual = call.activation(action, payload, options.blocking);
     let request = activate::Request { durability, due: options.due, ..usual };
     let (id, running) = match keyed {
@@ -62,11 +62,12 @@ pub(crate) async fn invoke(
             (id, running)
         }
         Some(keyed) => {
-            let accept = |id| {
-                let (position, running) = accept(controller, activate::Request { id, ..request }, permit)?;
-                Ok((position, told_of(running, options.blocking)))
+            let (controller, blocking) = (controller.clone(), options.blocking);
+            let accept = move |id| {
+                let (position, running) = accept(&controller, activate::Request { id, ..request }, permit)?;
+                Ok((position, told_of(running, blocking)))
             };
-            match controller.keys.once(call, keyed, durability, accept).await? {
+            match keyed.once(call, accept).await? {
                 Once::New(id, Some(running)) => (id, running),
                 Once::New(id, None) => return call.accepted(id),
                 Once::Earlier(id, earlier) => match earlier {

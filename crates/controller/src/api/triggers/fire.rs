@@ -57,10 +57,13 @@ pub(crate) async fn fire(
         encryption: None,
     });
     let durability = call.durability(false, wishes::durability(call.headers)?);
-    let keyed =
-        wishes::key(call.headers)?.map(|key| Keyed::new(key, &format!("trigger {name}"), payload.as_str()));
-    let fire = |id| {
-        let identity = caller.identity.clone();
+    let keyed = wishes::key(call.headers)?
+        .map(|key| Keyed::new(call, key, &format!("trigger {name}"), payload.as_str(), durability));
+    let identity = caller.identity.clone();
+    let transaction_id = call.transaction_id.clone();
+    let (arrived, trace_context, extra_logging) = (call.arrived, call.trace_context(), call.extra_logging());
+    let controller = call.controller.clone();
+    let fire = move |id| {
         let fire = Fire {
             id,
             beneath,
@@ -69,21 +72,20 @@ pub(crate) async fn fire(
             payload,
             durability,
             identity,
-            transaction_id: call.transaction_id.clone(),
-            arrived: call.arrived,
-            trace_context: call.trace_context(),
-            extra_logging: call.extra_logging(),
+            transaction_id,
+            arrived,
+            trace_context,
+            extra_logging,
         };
-        fire::begin(controller, fire)
+        fire::begin(&controller, fire)
     };
     let Some(keyed) = keyed else {
         let id = ActivationId::generate();
         let position = fire(id)?;
-        admission::committed(controller, id, durability, position).await?;
+        admission::committed(call.controller, id, durability, position).await?;
         return call.accepted(id);
     };
-    let fire = |id| Ok((fire(id)?, ()));
-    match controller.keys.once(call, keyed, durability, fire).await? {
+    match keyed.once(call, move |id| Ok((fire(id)?, ()))).await? {
         Once::New(id, ()) | Once::Earlier(id, _) => call.accepted(id),
     }
 }
