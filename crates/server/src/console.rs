@@ -1,5 +1,7 @@
 //! What the command line says: results on stdout, everything else on stderr, progress where it takes long.
 
+use std::borrow::Cow;
+use std::fmt::Write as _;
 use std::io::Write;
 use std::time::Duration;
 
@@ -11,12 +13,31 @@ const LONG: Duration = Duration::from_secs(1);
 /// Prints to stdout. A reader that went away is no error.
 pub fn out(text: &str) {
     let mut stdout = std::io::stdout().lock();
-    let _ = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+    let _ = stdout.write_all(as_text(text).as_bytes()).and_then(|()| stdout.flush());
 }
 
 /// Prints a line to stderr.
 pub fn note(text: &str) {
-    let _ = writeln!(std::io::stderr().lock(), "{text}");
+    let _ = writeln!(std::io::stderr().lock(), "{}", as_text(text));
+}
+
+/// The same without what terminals take for commands: functions print, and name, what they like. Written as JSON writes it,
+/// so that a document stays the same document.
+fn as_text(text: &str) -> Cow<'_, str> {
+    let is_command = |c: char| c.is_control() && !matches!(c, '\n' | '\t');
+    if !text.contains(is_command) {
+        return text.into();
+    }
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        if is_command(c) {
+            // Writing into a string cannot fail.
+            let _ = write!(shown, "\\u{:04x}", u32::from(c));
+        } else {
+            shown.push(c);
+        }
+    }
+    shown.into()
 }
 
 /// Awaits work; if it takes longer than a second, says what is going on until it ends: a spinner on a
@@ -113,5 +134,19 @@ impl chasen_images::Progress for ByteBar {
 
     fn advance(&self, bytes: u64) {
         self.0.inc(bytes);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn terminals_are_given_no_commands() {
+        assert_eq!(as_text("plain\ttext\n"), "plain\ttext\n");
+        assert_eq!(as_text("\u{1b}]0;evil\u{7}\u{9b}2J"), "\\u001b]0;evil\\u0007\\u009b2J");
+        let document = "{\"key\":\"\u{9b}\u{7f}\"}";
+        let parse = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
+        assert_eq!(parse(&as_text(document)), parse(document));
     }
 }

@@ -31,6 +31,10 @@ fn native() {
     );
     assert_eq!((echo.code, echo.stdout.as_str()), (Some(0), "{\"n\":4,\"s\":\"x y\"}\n"), "{echo:?}");
     assert!(echo.stderr.contains("seen"), "{echo:?}");
+    // Terminals take none of it for commands.
+    let loud = run_file("loud.sh", "#!/bin/sh\nprintf '\\033[2Jseen\\n{\"s\":\"\\302\\233\"}'\n", &[]);
+    assert_eq!(loud.stdout, "{\"s\":\"\\u009b\"}\n", "{loud:?}");
+    assert!(loud.stderr.contains("\\u001b[2Jseen"), "{loud:?}");
     let error = run_file("error.sh", "#!/bin/sh\necho '{\"error\":\"no\"}'\n", &[]);
     assert_eq!((error.code, error.stdout.as_str()), (Some(1), "{\"error\":\"no\"}\n"), "{error:?}");
     let silent = run_file("silent.sh", "#!/bin/sh\n", &[]);
