@@ -2,12 +2,14 @@
 
 use std::net::Ipv4Addr;
 
+use chasen_test_images::of_shell;
 use chasen_testkit::internet::{self, FORBIDDEN, PUBLIC, RESOLVER};
 use chasen_testkit::{Client, Node, node};
 use serde_json::json;
 
 use crate::admin::said;
 use crate::functions::{Function, Language, call};
+use crate::images::import;
 use crate::scenario::{Need, Scenario, wait_for};
 
 const SURROUNDINGS: &str = include_str!("../functions/surroundings.js");
@@ -30,7 +32,11 @@ pub(crate) fn scenarios() -> Vec<Scenario> {
         Scenario::new("network_policy::what_is_no_policy_or_wider_is_refused", refusals),
         Scenario::new("network_policy::plain_processes_run_nothing_that_is_to_be_kept_in", plain),
     ];
-    scenarios.into_iter().map(|scenario| scenario.needing(Language::Nodejs.need())).collect()
+    let mut scenarios: Vec<Scenario> =
+        scenarios.into_iter().map(|scenario| scenario.needing(Language::Nodejs.need())).collect();
+    let images = Scenario::new("network_policy::imported_images_are_kept_in_as_well", images);
+    scenarios.push(images.needing(Need::StaticProxy));
+    scenarios
 }
 
 fn machine() -> Node {
@@ -162,6 +168,22 @@ async fn refusals() {
         .annotation("network", json!("allow:[a.example, 203.0.113.9:443]"))
         .put(&client)
         .await;
+}
+
+async fn images() {
+    const SHELL: &str = "chasen-test/shell:1";
+    let node = node().start();
+    let client = node.client();
+    import(&node, &of_shell(SHELL).expect("its parts are there"));
+    // Two lines are the table's head.
+    let script = "#!/bin/sh\nprintf '{\"links\":%d}' \"$(($(wc -l < /proc/net/dev) - 2))\"";
+    for (policy, links) in [("internet", 2), ("none", 1), ("allow:", 2)] {
+        let name = policy.trim_end_matches(':');
+        let function = Function::of_image(name, SHELL, Some(script)).annotation("network", json!(policy));
+        function.put(&client).await;
+        let called = call(&client, name, &json!({})).await;
+        assert_eq!(called.result()["links"], links, "{policy}: {}", called.text);
+    }
 }
 
 async fn plain() {
