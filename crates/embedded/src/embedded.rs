@@ -25,7 +25,7 @@ use crate::lock::NodeLock;
 use crate::node_key::{KeyFile, NodeKey};
 use crate::parameter_keys::{ParameterKeyError, ParameterKeys, ParameterKeysConfig};
 use crate::subjects::{self, Subjects};
-use crate::{OpenError, files};
+use crate::{OpenError, files, format};
 
 /// What a data folder is opened with.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -87,6 +87,7 @@ impl Embedded {
         let folder = &config.data_dir;
         files::create_folder(folder)?;
         let lock = NodeLock::acquire(folder, &config.address)?;
+        format::admit(folder)?;
         let key = Arc::new(NodeKey::open(folder)?);
         let database = subjects::open_database(folder, &key)?;
         let parameter_key = subjects::open_parameter_key(folder)?;

@@ -2,6 +2,7 @@
 //!
 //! | in the folder | what | who |
 //! |---|---|---|
+//! | `format` | version of the folder | `format` |
 //! | `node.lock` | which node uses the folder | [`lock`] |
 //! | `node.key` | key that secrets are sealed with | `node_key` |
 //! | `parameters.key` | key that parameters are locked with where nobody gave one | [`ParameterKeys`] |
@@ -29,6 +30,7 @@ pub mod faults;
 #[cfg(not(any(test, feature = "faults")))]
 mod faults;
 mod files;
+mod format;
 mod idempotency;
 pub mod lock;
 mod node_key;

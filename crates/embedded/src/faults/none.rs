@@ -8,15 +8,10 @@ use chasen_spi::{Position, StoreError};
 use super::Moment;
 
 /// No faults at all.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Faults;
 
-#[expect(
-    clippy::unused_self,
-    clippy::trivially_copy_pass_by_ref,
-    clippy::unnecessary_wraps,
-    reason = "the shape of faults"
-)]
+#[expect(clippy::unused_self, clippy::unnecessary_wraps, reason = "the shape of faults")]
 impl Faults {
     #[inline]
     pub(crate) fn now(&self, now: Millis) -> Millis {
