@@ -13,6 +13,7 @@ mod durable;
 mod faults;
 mod fleet;
 mod life;
+mod lives;
 mod locks;
 mod moves;
 mod overload;

@@ -4,8 +4,6 @@
 //! Checked in the end: what was acknowledged has exactly one record; what is delivered at most once ran once at most;
 //! what is delivered at least once ran, or is a dead letter; what was to run later did not run sooner.
 
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
-
 mod chance;
 mod disk;
 mod world;

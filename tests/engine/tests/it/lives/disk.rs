@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -17,6 +18,8 @@ use super::chance::Chance;
 #[derive(Debug, Default)]
 pub(crate) struct Disk {
     events: Mutex<Vec<Written>>,
+    /// How often the power has gone.
+    cuts: AtomicU64,
 }
 
 #[derive(Debug, Clone)]
@@ -36,6 +39,7 @@ impl Disk {
         let share = chance.below(5);
         self.events.lock().retain(|written| written.is_synced || chance.below(4) < share);
         self.events.lock().iter_mut().for_each(|written| written.is_synced = true);
+        self.cuts.fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -197,6 +201,10 @@ impl EventLog for Life {
 
     fn accepted(&self, id: &ActivationId) -> Result<Option<Arc<Invocation>>, StoreError> {
         Ok(self.state.lock().open.get(id).map(|work| work.invocation.clone()))
+    }
+
+    fn era(&self) -> Option<u64> {
+        Some(self.disk.cuts.load(Ordering::Relaxed))
     }
 
     fn open(&self, most: usize) -> Result<Vec<OpenActivation>, StoreError> {
