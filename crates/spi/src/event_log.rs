@@ -18,8 +18,9 @@ pub trait EventLog: Send + Sync {
     /// Appends one event. A copy into memory: never waits for a disk. Of a `Finished` event the record is
     /// readable in the activation store when this returns.
     /// Errors: [`StoreError::Full`] when no segment can be made; `Finished` and `Ended` are taken even then, as long
-    /// as their `Accepted` was. [`StoreError::Unavailable`] for an `Accepted` that nobody waits for, or that is to be
-    /// synced, while the disk is too slow or has failed: nothing is accepted then that could not be kept.
+    /// as their `Accepted` was, and other events as long as there is room in the segment that there is.
+    /// [`StoreError::Unavailable`] for an `Accepted` that nobody waits for, or that is to be synced, while the disk is too
+    /// slow or has failed: nothing is accepted then that could not be kept. Steps of open work are not refused for that.
     fn append(&self, event: &Event) -> Result<Position, StoreError>;
 
     /// Waits until everything up to this position is on the disk.
