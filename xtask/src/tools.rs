@@ -27,7 +27,7 @@ const PHP: [&str; 11] = [
 ];
 
 #[rustfmt::skip]
-const TOOLS: [Tool; 21] = [
+const TOOLS: [Tool; 22] = [
     Tool { probe: &["cc", "--version"],                   packages: &["gcc", "libc6-dev"] },
     Tool { probe: &["c++", "--version"],                  packages: &["g++"] },
     Tool { probe: &["curl", "--version"],                 packages: &["curl"] },
@@ -49,6 +49,7 @@ const TOOLS: [Tool; 21] = [
     Tool { probe: &["docker-registry", "--version"],      packages: &["docker-registry"] },
     Tool { probe: &["valgrind", "--version"],             packages: &["valgrind"] },
     Tool { probe: &["pebble", "-help"],                   packages: &["pebble"] },
+    Tool { probe: &["openssl", "version"],                packages: &["openssl"] },
 ];
 
 impl Tool {

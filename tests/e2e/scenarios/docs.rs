@@ -44,6 +44,7 @@ fn commands_of(page: &Path) -> Option<Scenario> {
             .fold(scenario, |scenario, name| scenario.needing(Need::command(name))),
         "deno" => scenario.needing(Need::Deno),
         "dotnet" => scenario.needing(Need::command("python3")).needing(Need::DotNet),
+        "tls" => scenario.needing(Need::command("openssl")),
         "swift" => scenario.needing(Need::RareCommand("swiftc")),
         "rust" => scenario.needing(Need::command("rustc")).needing(Need::Packages),
         _ if is_language => scenario.needing(Need::Command(name.into())),
