@@ -147,7 +147,7 @@ async fn clients_learn_nothing_of_a_transparent_lock() {
     let open = json!([{"key":"s","value":"}1:\"terces\"{"}]);
     assert_eq!(put(&world, "packages/thief", json!({"parameters":stolen})).await["parameters"], open);
     assert_eq!(get(&world, "packages/thief").await["parameters"], open);
-    let trigger = put(&world, "triggers/thief", json!({"parameters":stolen})).await;
+    let trigger = put(&world, "triggers/another-thief", json!({"parameters":stolen})).await;
     assert_eq!(trigger["parameters"], open);
 }
 
