@@ -20,6 +20,8 @@ use crate::{deployed, now};
 const REQUESTS: u64 = 60;
 /// A kill comes within so many milliseconds after the answer that it waits for.
 const MOMENT: u64 = 30;
+/// About as many writes as the requests of one life lead to.
+const WRITES: u64 = 300;
 /// Places of a write, or of the commit after it, where the node can die.
 const PLACES: [&str; 5] = ["before", "torn", "after", "unsynced", "synced"];
 /// Time between two looks.
@@ -187,7 +189,11 @@ impl Lane {
             Manner::AtWrites => {
                 let places = PLACES.len() as u64;
                 let place = PLACES[usize::try_from(self.write % places).unwrap_or_default()];
-                let number = 1 + self.write / places;
+                // One write after the other, and in turns with that any write of a life.
+                let number = match self.write / places % 2 {
+                    0 => 1 + self.write / places / 2,
+                    _ => 1 + self.random.below(WRITES),
+                };
                 self.write += 1;
                 vec![format!("die-at-write={number}:{place}")]
             }
@@ -197,13 +203,12 @@ impl Lane {
     }
 
     /// Waits until the node has died by itself; false if it got through everything.
-    async fn end_at_write(&mut self, node: &mut Node) -> bool {
+    async fn end_at_write(&self, node: &mut Node) -> bool {
         loop {
             if node.has_died() {
                 return true;
             }
             if self.load.is_sent() {
-                self.write = 0;
                 return false;
             }
             tokio::time::sleep(LOOK).await;
