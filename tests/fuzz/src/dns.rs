@@ -23,7 +23,8 @@ pub(crate) fn messages(input: &[u8]) {
         assert_eq!(answered.bytes[..2], asked[..2], "under the number of whoever asked");
         assert_eq!(answered.bytes[2..], answer[2..]);
         assert!(answered.addresses.len() <= 64);
-        let over_udp = question.over_udp(answered.bytes).expect("an answer is written, or that it is too long");
+        let over_udp =
+            question.over_udp(answered.bytes).expect("an answer is written, or that it is too long");
         assert!(over_udp.len() <= 1232);
     }
 }

@@ -103,12 +103,22 @@ pub(crate) fn factory(daemon: &Daemon) -> DockerFactory {
 
 /// A container of an image.
 pub(crate) fn of_image(image: &str) -> ContainerSpec {
-    ContainerSpec { kind: BLACKBOX.to_owned(), image: Some(image.to_owned()), memory: ByteSize::mb(128), network: NetworkPolicy::Internet }
+    ContainerSpec {
+        kind: BLACKBOX.to_owned(),
+        image: Some(image.to_owned()),
+        memory: ByteSize::mb(128),
+        network: NetworkPolicy::Internet,
+    }
 }
 
 /// A container of a kind.
 pub(crate) fn of_kind(kind: &str) -> ContainerSpec {
-    ContainerSpec { kind: kind.to_owned(), image: None, memory: ByteSize::mb(128), network: NetworkPolicy::Internet }
+    ContainerSpec {
+        kind: kind.to_owned(),
+        image: None,
+        memory: ByteSize::mb(128),
+        network: NetworkPolicy::Internet,
+    }
 }
 
 /// A container with an action.

@@ -26,7 +26,12 @@ async fn conforms() {
         config.runtimes.replace(Manifest::parse(&text.replace(r#""runtimes":{"#, &family)).unwrap());
     })
     .await;
-    let spec = |kind: &str| ContainerSpec { kind: kind.to_owned(), image: None, memory: ByteSize::mb(128), network: NetworkPolicy::Internet };
+    let spec = |kind: &str| ContainerSpec {
+        kind: kind.to_owned(),
+        image: None,
+        memory: ByteSize::mb(128),
+        network: NetworkPolicy::Internet,
+    };
     let node = |code: &str| Sample { kind: NODE.to_owned(), image: None, code: Some(code.to_owned()) };
     let mut samples = Samples {
         shell: Sample { kind: BLACKBOX.to_owned(), image: Some(NATIVE.to_owned()), code: None },

@@ -442,7 +442,12 @@ async fn changing_kinds() {
         let renamed = world.start(Draft::new("nodejs:20x", "function main(args) { return args }")).await;
         assert_eq!(renamed.unwrap().result(r#"{"a":2}"#).await, r#"{"a":2}"#);
     }
-    let spec = ContainerSpec { kind: NODE.to_owned(), image: None, memory: ByteSize::mb(128), network: NetworkPolicy::Internet };
+    let spec = ContainerSpec {
+        kind: NODE.to_owned(),
+        image: None,
+        memory: ByteSize::mb(128),
+        network: NetworkPolicy::Internet,
+    };
     assert!(world.factory.create(&spec).await.is_err());
     world.factory.close().await;
     assert!(!world.factory.is_up());
@@ -457,7 +462,12 @@ async fn not_runnable() {
     })
     .await;
     let begun = Instant::now();
-    let spec = ContainerSpec { kind: NODE.to_owned(), image: None, memory: ByteSize::mb(128), network: NetworkPolicy::Internet };
+    let spec = ContainerSpec {
+        kind: NODE.to_owned(),
+        image: None,
+        memory: ByteSize::mb(128),
+        network: NetworkPolicy::Internet,
+    };
     let error = world.factory.create(&spec).await.err().unwrap().to_string();
     assert!(error.contains("node 4711") && error.contains("install it with: "), "{error}");
     assert!(begun.elapsed() < Duration::from_secs(20));

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use chasen_entity::exec::BLACKBOX;
 use chasen_entity::response::Answer;
-use chasen_entity::{ByteSize, ExecutableAction, Invocation, NetworkPolicy, PayloadLimits, Response, error_text};
+use chasen_entity::{
+    ByteSize, ExecutableAction, Invocation, NetworkPolicy, PayloadLimits, Response, error_text,
+};
 use chasen_images::{Bounds, ImageError, Images};
 use chasen_sandbox::image::ImageFactory;
 use chasen_spi::conformance::{Sample, Samples, container_factory};
@@ -91,7 +93,12 @@ impl Quay {
 }
 
 fn of_image(image: &str) -> ContainerSpec {
-    ContainerSpec { kind: BLACKBOX.to_owned(), image: Some(image.to_owned()), memory: ByteSize::mb(256), network: NetworkPolicy::Internet }
+    ContainerSpec {
+        kind: BLACKBOX.to_owned(),
+        image: Some(image.to_owned()),
+        memory: ByteSize::mb(256),
+        network: NetworkPolicy::Internet,
+    }
 }
 
 struct Guest {
@@ -363,7 +370,12 @@ async fn kinds() {
     assert!(!quay.factory.serves("own:1", None));
     quay.import(&of_misbehaving("chasen-test/kind:1", &["run=echo", "marks"]));
     assert!(quay.factory.serves("own:1", None) && !quay.factory.serves("other:1", None));
-    let spec = ContainerSpec { kind: "own:1".to_owned(), image: None, memory: ByteSize::mb(256), network: NetworkPolicy::Internet };
+    let spec = ContainerSpec {
+        kind: "own:1".to_owned(),
+        image: None,
+        memory: ByteSize::mb(256),
+        network: NetworkPolicy::Internet,
+    };
     let container = quay.factory.create(&spec).await.unwrap();
     let action = ExecutableAction::clone(&invocation("guest", "hello", "own:1", "{}").action);
     let guest = Guest { container, action };
@@ -382,7 +394,12 @@ async fn promised_ends() {
     let quay = Quay::with(World::open_with(|config| config.runtimes = runtimes).await);
     quay.import(&of_misbehaving("chasen-test/unmarked:1", &["run=echo"]));
     for (kind, is_missed) in [("own:1", false), ("own:2", true)] {
-        let spec = ContainerSpec { kind: kind.to_owned(), image: None, memory: ByteSize::mb(256), network: NetworkPolicy::Internet };
+        let spec = ContainerSpec {
+            kind: kind.to_owned(),
+            image: None,
+            memory: ByteSize::mb(256),
+            network: NetworkPolicy::Internet,
+        };
         let container = quay.factory.create(&spec).await.unwrap();
         let action = ExecutableAction::clone(&invocation("guest", "hello", kind, "{}").action);
         let guest = Guest { container, action };
