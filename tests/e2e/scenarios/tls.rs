@@ -103,6 +103,18 @@ async fn own() {
     Function::native("hello", HELLO).put(&client).await;
     assert_eq!(call(&client, "hello", &json!({})).await.result(), &json!({"hello": true}));
     assert!(answers(&node, &Trust::Anybody).await);
+    for (flags, code) in [
+        (&["--insecure"][..], 0),
+        (&["--cacert", &pair.certificate().display().to_string()], 0),
+        (&["--cacert", &Pair::new().certificate().display().to_string()], 1),
+        (&[], 1),
+    ] {
+        let mut list = chasen();
+        list.args(["activation", "list", "--apihost", node.base(), "--auth", chasen_testkit::GUEST])
+            .args(flags);
+        let listed = run(list);
+        assert_eq!(listed.code, Some(code), "{flags:?} {listed:?}");
+    }
     assert!(!answers(&node, &Pair::new().trust()).await, "another certificate is not believed");
 
     let mut plain = TcpStream::connect(address(&node)).await.unwrap();

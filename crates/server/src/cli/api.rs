@@ -1,11 +1,13 @@
 //! Where the API is, for commands that speak with it as any client does.
 
-use chasen_client::Client;
+use std::path::PathBuf;
+
+use chasen_client::{Client, Trust};
 use clap::Args;
 
-use super::Failure;
 use super::admin::given_or_from_stdin;
 use super::properties::Properties;
+use super::{Failure, usage};
 
 /// Where a node listens unless somebody says otherwise.
 pub(super) const DEFAULT_HOST: &str = "http://127.0.0.1:3233";
@@ -21,15 +23,40 @@ pub(super) struct ApiArgs {
     pub(super) credentials: Option<String>,
 }
 
-impl ApiArgs {
+/// The same for commands that also speak HTTPS.
+#[derive(Debug, Clone, Args)]
+pub(super) struct ClientArgs {
+    #[command(flatten)]
+    api: ApiArgs,
+    /// Authorities that vouch for an API at https://, PEM; by default those of the machine
+    #[arg(long, value_name = "FILE", conflicts_with = "insecure")]
+    cacert: Option<PathBuf>,
+    /// Believe whoever answers at https://
+    #[arg(long)]
+    insecure: bool,
+}
+
+impl ClientArgs {
     /// A client with the key.
     pub(super) fn client(&self) -> Result<Client, Failure> {
         let properties = Properties::read()?;
-        let typed = self.credentials.as_deref().map(given_or_from_stdin).transpose()?;
+        let typed = self.api.credentials.as_deref().map(given_or_from_stdin).transpose()?;
         let key = typed.or(properties.key).ok_or_else(no_key)?;
-        let host = self.apihost.as_deref().or(properties.host.as_deref()).unwrap_or(DEFAULT_HOST);
+        let host = self.api.apihost.as_deref().or(properties.host.as_deref()).unwrap_or(DEFAULT_HOST);
         let base = if host.contains("://") { host.to_owned() } else { format!("http://{host}") };
-        Ok(Client::new(&base).with_credentials(key.trim()))
+        let client = Client::trusting(&base, &self.trust()?).map_err(usage)?;
+        Ok(client.with_credentials(key.trim()))
+    }
+
+    fn trust(&self) -> Result<Trust, Failure> {
+        match &self.cacert {
+            _ if self.insecure => Ok(Trust::Anybody),
+            None => Ok(Trust::Machine),
+            Some(path) => {
+                let failed = |error| Failure::Usage(format!("{} cannot be read: {error}", path.display()));
+                std::fs::read(path).map(Trust::Authorities).map_err(failed)
+            }
+        }
     }
 }
 

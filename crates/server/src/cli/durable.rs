@@ -8,7 +8,7 @@ use clap::{Args, Subcommand};
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use super::api::ApiArgs;
+use super::api::ClientArgs;
 use super::{Failure, failed};
 use crate::console;
 
@@ -53,7 +53,7 @@ pub(super) enum DeadLetterCommand {
 #[derive(Debug, Args)]
 pub(super) struct PageArgs {
     #[command(flatten)]
-    api: ApiArgs,
+    api: ClientArgs,
     /// Only those of this action
     #[arg(long, value_name = "[PACKAGE/]NAME")]
     name: Option<String>,
@@ -72,7 +72,7 @@ pub(super) struct PageArgs {
 #[derive(Debug, Args)]
 pub(super) struct Target {
     #[command(flatten)]
-    api: ApiArgs,
+    api: ClientArgs,
     /// Id of the activation
     #[arg(value_name = "ID", value_parser = parse_id)]
     id: ActivationId,
