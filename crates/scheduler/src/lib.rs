@@ -7,6 +7,10 @@
 //! Work that no container does, such as a sequence, is done by whoever opens it; the scheduler keeps its books, so that
 //! it too ends in a record and is waited for by drains.
 //!
+//! What was accepted ends in a record in this life of the node or a later one: `recovery` takes up what was left, as `fate`
+//! says; `due` what was put off; `start` sees to it that the disk knows of synced work before a runtime does; `cancel` ends
+//! what somebody wants ended.
+//!
 //! Every action has a [`queue`], pure and under its own short lock. On the warm path an invocation takes a
 //! free slot and runs in the task that awaits its ticket; nothing else is woken.
 
