@@ -272,10 +272,6 @@ pub(super) struct LimitFlags {
     #[arg(long, value_name = "202|504")]
     #[serde(skip_serializing_if = "Option::is_none")]
     blocking_timeout_status: Option<u16>,
-    /// Where its functions may connect to
-    #[arg(long, value_name = "none|internet|allow:LIST")]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    network: Option<String>,
     /// What accepted activations outlive: the process, or a power cut too
     #[arg(long, value_name = "memory|synced")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -288,6 +284,10 @@ pub(super) struct LimitFlags {
     #[arg(long, value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]
     kept_versions: Option<u32>,
+    /// Where its functions may connect to
+    #[arg(long, value_name = "none|internet|allow:LIST")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    network: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]
