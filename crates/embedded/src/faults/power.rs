@@ -24,7 +24,10 @@ pub fn cut_unsynced(data: &Path, mark: &Path) -> io::Result<u64> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
         Err(error) => return Err(error),
     };
-    cut_behind(&data.join("events"), Position(end))
+    let events = data.join("events");
+    // The machine went down.
+    files::remove(&events.join(ERA))?;
+    cut_behind(&events, Position(end))
 }
 
 /// Takes everything away in this folder of segments that lies behind a position.

@@ -91,7 +91,10 @@ async fn a_lost_key_is_noticed() {
     open(folder.path()).close().await;
     fs::remove_file(folder.path().join("node.key")).unwrap();
     let error = Embedded::open(config(folder.path())).err().unwrap();
-    assert!(matches!(error, OpenError::WrongKey { .. }) && error.to_string().contains("node.key"), "{error}");
+    assert!(
+        matches!(error, OpenError::MissingKey { .. }) && error.to_string().contains("node.key"),
+        "{error}"
+    );
 }
 
 #[tokio::test]
