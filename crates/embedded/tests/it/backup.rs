@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use chasen_embedded::backup::{BackupError, BackupOptions, Finding, Stage, Watch, check, restore, take};
 use chasen_embedded::lock::NodeLock;
 use chasen_embedded::{Embedded, OpenError, ParameterKeysConfig};
-use chasen_entity::{ActivationId, AuthKey, EntityName, Event, RawJson, Subject};
+use chasen_entity::{ActivationId, AuthKey, EntityName, Event, Invocation, RawJson, Subject};
 use chasen_spi::{
     Collection, DeadLetter, Document, DocumentId, ParameterLock, SubjectDocument, SubjectNamespace, TakenUp,
 };
@@ -187,7 +187,9 @@ async fn a_backup_beside_a_busy_node_is_of_one_moment() {
         while !seen.load(Ordering::Relaxed) {
             number += 1;
             let text = "x".repeat((number % 7) as usize * 500);
-            let one = invocation(&format!(r#"{{"text":"{text}"}}"#));
+            // Somebody waits for it: a slow disk is no reason to refuse it.
+            let one = Invocation::clone(&invocation(&format!(r#"{{"text":"{text}"}}"#)));
+            let one = Arc::new(Invocation { blocking: true, ..one });
             let id = one.activation_id;
             if log.append(&Event::Accepted(one)).is_err() {
                 // Records are written more slowly than they come: the tail is full for a while.
@@ -200,8 +202,8 @@ async fn a_backup_beside_a_busy_node_is_of_one_moment() {
             }
         }
     });
-    for round in 0..4 {
-        while accepted.lock().unwrap().len() < (round + 1) * 1500 {
+    for round in 0..3 {
+        while accepted.lock().unwrap().len() < (round + 1) * 1000 {
             std::thread::yield_now();
         }
         let before = accepted.lock().unwrap().clone();
@@ -246,7 +248,7 @@ async fn who_stops_or_has_no_room_leaves_nothing_behind() {
     take(&data, &home.path().join("whole.tar"), &BackupOptions::default(), &quiet()).unwrap();
     let before = names(home.path());
     let mut stopped = 0;
-    for most in 0..40 {
+    for most in (0..40).step_by(3) {
         for name in ["new.tar", "new"] {
             let watch = Quiet { most: Some(most), ..quiet() };
             match take(&data, &home.path().join(name), &BackupOptions::default(), &watch) {
@@ -265,7 +267,7 @@ async fn who_stops_or_has_no_room_leaves_nothing_behind() {
         }
         assert_eq!(names(home.path()), before);
     }
-    assert!(stopped > 10, "{stopped}");
+    assert!(stopped > 5, "{stopped}");
 
     let Some(disk) = TinyDisk::mount("64k") else {
         eprintln!("SKIPPED: mounting a small disk needs root");
