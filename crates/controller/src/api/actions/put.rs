@@ -4,8 +4,8 @@ use bytes::Bytes;
 use chasen_entity::exec::{SEQUENCE, is_binary_code};
 use chasen_entity::limits::LimitsUpdate;
 use chasen_entity::{
-    Action, ActionLimits, Delivery, Exec, FullyQualifiedName, Location, Manifest, Millis, NetworkPolicy, Parameters,
-    SchedulingPolicy, Version, error_text, max_attempts,
+    Action, ActionLimits, Delivery, Exec, FullyQualifiedName, Location, Manifest, Millis, NetworkPolicy,
+    Parameters, SchedulingPolicy, Version, error_text, max_attempts,
 };
 use chasen_spi::Privilege;
 use http::StatusCode;
@@ -125,7 +125,8 @@ impl Update {
             return Err(ApiError::bad_request(text));
         }
         let annotations = self.common.annotations.as_ref();
-        if let Some(asked) = annotations.map(NetworkPolicy::asked_by).transpose().map_err(ApiError::bad_request)?
+        if let Some(asked) =
+            annotations.map(NetworkPolicy::asked_by).transpose().map_err(ApiError::bad_request)?
             && let Some(asked) = asked
         {
             let namespace = own.network.clone().unwrap_or_default();
