@@ -7,12 +7,13 @@ use chasen_client::Client;
 use chasen_testkit::{GUEST, PATIENCE, Process, Signal};
 
 /// Settings of every node: nothing of the load is to be refused by a limit, and a few containers run at a time.
-const SETTINGS: [&str; 6] = [
+const SETTINGS: [&str; 7] = [
     "limits.invocations-per-minute=unlimited",
     "limits.fires-per-minute=unlimited",
     "limits.concurrent-invocations=unlimited",
     "node.memory=768 MB",
     "docker.enabled=false",
+    "activations.slow-commit=1 min",
     "log.filter=warn",
 ];
 
