@@ -65,7 +65,7 @@ pub struct Tls {
 /// Where certificates come from.
 enum Origin {
     Files(Files),
-    Authority(Acme),
+    Authority(Box<Acme>),
 }
 
 impl Tls {
@@ -84,7 +84,7 @@ impl Tls {
                 protocols.push(certificates::AUTHORITY_LOOKS.to_vec());
                 let acme = Acme::new(settings, folder)?;
                 acme.serve_kept(&certificates);
-                Origin::Authority(acme)
+                Origin::Authority(Box::new(acme))
             }
             _ => return Ok(None),
         };
