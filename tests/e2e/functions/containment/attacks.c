@@ -294,7 +294,8 @@ static void trace_neighbour(void) {
 
 static void signal_the_node(void) {
   pid_t process = (pid_t)number("process");
-  outcome(process > 0 && kill(process, 0) == 0, "process %d: %s", process, strerror(errno));
+  bool takes = process > 0 && kill(process, 0) == 0;
+  outcome(takes, "process %d: %s", process, takes ? "takes signals" : strerror(errno));
 }
 
 static void set_user_program(void) {
@@ -417,7 +418,8 @@ static void abstract_socket(void) {
   snprintf(name.sun_path + 1, sizeof name.sun_path - 1, "%s", plain);
   socklen_t length = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + strlen(plain));
   int fd = socket(AF_UNIX, SOCK_STREAM, 0);
-  outcome(connect(fd, (struct sockaddr *)&name, length) == 0, "%s", strerror(errno));
+  bool connected = connect(fd, (struct sockaddr *)&name, length) == 0;
+  outcome(connected, "%s", connected ? "connected" : strerror(errno));
 }
 
 static void flood_of_log(void) {
