@@ -1,6 +1,7 @@
 //! Which paths exist, for whom, and what everything around them answers.
 
 use chasen_spi::SubjectStore as _;
+use futures_util::future::join_all;
 use serde_json::json;
 
 use crate::client::Request;
@@ -69,7 +70,8 @@ async fn methods_beside_the_api_are_405_and_options_is_free() {
 #[tokio::test]
 async fn below_the_api_credentials_come_first_and_then_404() {
     let world = World::new().await;
-    for line in [
+    // All at the same time, as answers to wrong credentials are held back.
+    let lines = [
         "GET /api/v1/nosuch",
         "POST /api/v1",
         "POST /api/v1/namespaces",
@@ -93,9 +95,11 @@ async fn below_the_api_credentials_come_first_and_then_404() {
         "GET /api/v1/web/guest/p/-a",
         "TRACE /api/v1/web/guest/default/a",
         "POST /api/v1/namespaces/_/limits/x",
-    ] {
+    ];
+    let world = &world;
+    let tries = lines.into_iter().flat_map(|line| {
         let refused = |credentials: String| Request::new(line).auth(&credentials);
-        for (request, status, text) in [
+        let tries = [
             (Request::new(line), 401, MISSING),
             (Request::new(line).header("authorization", "Bearer x"), 401, MISSING),
             (Request::new(line).header("authorization", "Basic ****"), 401, MISSING),
@@ -103,7 +107,8 @@ async fn below_the_api_credentials_come_first_and_then_404() {
             (refused(guest().replace('g', "h")), 401, INVALID),
             (refused("no colon".to_owned()), 401, INVALID),
             (refused(guest()), 404, NO_ROUTE),
-        ] {
+        ];
+        tries.into_iter().map(move |(request, status, text)| async move {
             let response = world.send(request).await;
             assert_eq!(response.status, status, "{line}");
             assert!(!response.has_cors() && response.header("x-request-id").is_some(), "{line}");
@@ -113,8 +118,9 @@ async fn below_the_api_credentials_come_first_and_then_404() {
             if !line.starts_with("HEAD") {
                 assert_eq!(response.error(), text, "{line}");
             }
-        }
-    }
+        })
+    });
+    join_all(tries).await;
 }
 
 #[tokio::test]
