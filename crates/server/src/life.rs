@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use chasen_sandbox::walls::{self, Wall};
 use rustix::fs::Mode;
 use rustix::process::{
     DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit, umask,
@@ -44,8 +45,8 @@ impl<T> Ended<T> {
 /// A binary for tests says so, and which of its walls are open.
 #[cfg(feature = "open-walls")]
 fn tell_of_open_walls() -> Result<(), Failure> {
-    let open = chasen_sandbox::walls::open().map_err(Failure::Usage)?;
-    let names: Vec<&str> = open.into_iter().map(chasen_sandbox::walls::Wall::name).collect();
+    let open = walls::open().map_err(Failure::Usage)?;
+    let names: Vec<&str> = open.into_iter().map(Wall::name).collect();
     console::note(&format!(
         "chasen: this binary is for tests, never for work; open walls: [{}]",
         names.join(", ")
@@ -105,8 +106,9 @@ const CORE: u64 = 1;
 /// The limit is what programs of the node inherit.
 fn keep_memory_private() {
     let most = Rlimit { current: Some(CORE), maximum: Some(CORE) };
-    let kept =
-        setrlimit(Resource::Core, most).and_then(|()| set_dumpable_behavior(DumpableBehavior::NotDumpable));
+    // Functions inherit the limit, and could not go above it.
+    let bounded = if walls::stand(Wall::NoCoreDumps) { setrlimit(Resource::Core, most) } else { Ok(()) };
+    let kept = bounded.and_then(|()| set_dumpable_behavior(DumpableBehavior::NotDumpable));
     if let Err(error) = kept {
         tracing::warn!(%error, "the node's memory could be read from outside");
     }
