@@ -32,7 +32,7 @@ pub struct Levels {
 /// By how much a level may be higher afterwards: a share of it, and so much more.
 const MEMORY: (f64, f64) = (0.25, 16.0);
 const DISK: (f64, f64) = (0.1, 16.0);
-const FILES: (f64, f64) = (0.1, 16.0);
+const FILES: (f64, f64) = (0.1, 64.0);
 const DESCRIPTORS: (f64, f64) = (0.1, 8.0);
 /// Cells are prepared for what ran last.
 const CELLS: (f64, f64) = (0.0, 4.0);
