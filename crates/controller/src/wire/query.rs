@@ -24,12 +24,20 @@ pub(crate) struct Page {
 impl<'a> Query<'a> {
     /// The value of a parameter; `""` where it has none.
     pub(crate) fn get(self, name: &str) -> Option<Cow<'a, str>> {
-        self.0.split('&').find_map(|pair| {
-            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+        // Byte by byte: each request asks for several, and a search that is set up for longer texts costs more.
+        let mut pairs = self.0;
+        loop {
+            let end = pairs.bytes().position(|byte| byte == b'&');
+            let pair = end.and_then(|end| pairs.get(..end)).unwrap_or(pairs);
+            let equals = pair.bytes().position(|byte| byte == b'=');
+            let key = equals.and_then(|equals| pair.get(..equals)).unwrap_or(pair);
             // Names are plain nearly always, and none of ours needs encoding.
-            let is_meant = key == name || (percent::is_encoded(key) && percent::decode_query(key) == name);
-            is_meant.then(|| percent::decode_query(value))
-        })
+            if key == name || (percent::is_encoded(key) && percent::decode_query(key) == name) {
+                let value = equals.and_then(|equals| pair.get(equals + 1..)).unwrap_or_default();
+                return Some(percent::decode_query(value));
+            }
+            pairs = pairs.get(end? + 1..).unwrap_or_default();
+        }
     }
 
     /// A boolean parameter; absent or empty is `default`.
