@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::admin_grammar::{
     AdminCommand, DbCommand, LimitFlags, LimitsCommand, RuntimesCommand, StoresCommand, UserCommand,
 };
-use super::{Failure, backup, failed, usage};
+use super::{Done, Failure, backup, failed, say, usage};
 use crate::admin::Administration;
 use crate::runtimes::KeptRuntimes;
 use crate::settings::Settings;
@@ -24,8 +24,6 @@ const MAX_FILE: u64 = 1 << 20;
 const LONGEST_LINE: u64 = 1024;
 /// Where text comes from that is not in the arguments.
 const STDIN: &str = "-";
-
-type Done = Result<ExitCode, Failure>;
 
 /// Does it.
 pub(super) fn run(command: &AdminCommand) -> Done {
@@ -246,11 +244,6 @@ pub(super) fn given_or_from_stdin(text: &str) -> Result<String, Failure> {
     let mut line = String::new();
     io::BufReader::new(io::stdin().take(LONGEST_LINE)).read_line(&mut line).map_err(failed)?;
     Ok(line.trim_end().to_owned())
-}
-
-fn say(text: &str) -> Done {
-    console::out(&format!("{text}\n"));
-    Ok(ExitCode::SUCCESS)
 }
 
 #[cfg(test)]

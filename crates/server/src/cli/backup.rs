@@ -10,13 +10,11 @@ use serde_json::json;
 
 use super::admin_grammar::FolderCommand;
 use super::grammar::SettingsArgs;
-use super::{Failure, failed};
+use super::{Done, Failure, failed};
 use crate::console::{self, StageBar};
 use crate::data;
 use crate::settings::Settings;
 use crate::signals::Signals;
-
-type Done = Result<ExitCode, Failure>;
 
 /// Does it.
 pub(super) fn run(command: &FolderCommand) -> Done {

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::grammar::SettingsArgs;
-use super::{Failure, failed};
+use super::{Done, failed};
 use crate::console;
 use crate::doctor::{self, Diagnosis, Machine, Means, Report};
 use crate::settings::Settings;
@@ -21,7 +21,7 @@ pub(super) struct DoctorArgs {
 }
 
 /// Looks and tells. Exit code 1 if a node could not work here.
-pub(super) fn run(args: &DoctorArgs) -> Result<ExitCode, Failure> {
+pub(super) fn run(args: &DoctorArgs) -> Done {
     let (settings, _) = Settings::read(args.settings.layers())?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
     let examined =

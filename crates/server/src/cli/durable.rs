@@ -9,7 +9,7 @@ use http::StatusCode;
 use serde_json::{Value, json};
 
 use super::api::ClientArgs;
-use super::{Failure, failed};
+use super::{Done, Failure, failed, say};
 use crate::console;
 
 #[derive(Debug, Subcommand)]
@@ -80,8 +80,6 @@ pub(super) struct Target {
     #[arg(long)]
     json: bool,
 }
-
-type Done = Result<ExitCode, Failure>;
 
 fn parse_id(text: &str) -> Result<ActivationId, String> {
     ActivationId::parse(text).map_err(|_| "an id of an activation is 32 digits of 0-9 and a-f".to_owned())
@@ -233,11 +231,6 @@ fn time(value: Option<&Value>) -> String {
     let moment =
         value.and_then(Value::as_i64).and_then(|millis| jiff::Timestamp::from_millisecond(millis).ok());
     moment.map_or_else(|| "-".to_owned(), |moment| format!("{moment:.0}"))
-}
-
-fn say(text: &str) -> Done {
-    console::out(&format!("{text}\n"));
-    Ok(ExitCode::SUCCESS)
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use clap::Subcommand;
 use serde_json::json;
 
 use super::grammar::SettingsArgs;
-use super::{Failure, failed};
+use super::{Done, Failure, failed};
 use crate::console::{self, ByteBar};
 use crate::settings::Settings;
 use crate::{data, wiring};
@@ -50,8 +50,6 @@ pub(super) enum ImageCommand {
         json: bool,
     },
 }
-
-type Done = Result<ExitCode, Failure>;
 
 /// Does it.
 pub(super) fn run(command: &ImageCommand) -> Done {

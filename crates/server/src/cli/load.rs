@@ -15,12 +15,10 @@ use self::grammar::LoadCommand;
 use self::plan::Job;
 use self::progress::Progress;
 use super::properties::Properties;
-use super::{Failure, failed, usage};
+use super::{Done, Failure, failed, usage};
 use crate::console;
 use crate::life::raise_open_files;
 use crate::signals::{Signals, StopSignal};
-
-type Done = Result<ExitCode, Failure>;
 
 /// Does it. Exit codes: 0 fine, 1 errors, missing records or a bound that did not hold, 2 usage.
 pub(super) fn run(args: &LoadArgs) -> Done {

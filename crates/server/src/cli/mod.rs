@@ -43,6 +43,15 @@ impl From<SettingsError> for Failure {
     }
 }
 
+/// How a command ends.
+type Done = Result<ExitCode, Failure>;
+
+/// Prints a line, and that was all.
+fn say(text: &str) -> Done {
+    console::out(&format!("{text}\n"));
+    Ok(ExitCode::SUCCESS)
+}
+
 /// Reads the command line and does what it says.
 #[must_use]
 pub fn main() -> ExitCode {
@@ -68,7 +77,7 @@ pub fn main() -> ExitCode {
     })
 }
 
-fn serve(args: &NodeArgs) -> Result<ExitCode, Failure> {
+fn serve(args: &NodeArgs) -> Done {
     let (settings, _) = args.settings()?;
     log::init(&settings.log.filter, settings.log.format).map_err(usage)?;
     let listen = settings.server.listen.clone();
@@ -79,7 +88,7 @@ fn serve(args: &NodeArgs) -> Result<ExitCode, Failure> {
     Ok(ended.exit_code(|()| ExitCode::SUCCESS, ExitCode::SUCCESS))
 }
 
-fn quickstart(args: &QuickstartArgs) -> Result<ExitCode, Failure> {
+fn quickstart(args: &QuickstartArgs) -> Done {
     let (mut settings, rows) = args.node.settings()?;
     quiet_log(&settings, &rows)?;
     // What is shown can be typed as it is, on this machine.
@@ -99,7 +108,7 @@ fn quickstart(args: &QuickstartArgs) -> Result<ExitCode, Failure> {
     Ok(ended.exit_code(code, ExitCode::SUCCESS))
 }
 
-fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
+fn run(args: &RunArgs) -> Done {
     let verdict = try_run(args)?;
     Ok(verdict.unwrap_or_else(|why| {
         console::note(&format!("chasen: {why}"));
@@ -137,7 +146,7 @@ fn try_run(args: &RunArgs) -> Result<Result<ExitCode, String>, Failure> {
     })
 }
 
-fn config(args: &ConfigArgs) -> Result<ExitCode, Failure> {
+fn config(args: &ConfigArgs) -> Done {
     let (_, rows) = args.node.settings()?;
     console::out(&if args.reference { settings::reference(&rows) } else { settings::effective(&rows) });
     Ok(ExitCode::SUCCESS)

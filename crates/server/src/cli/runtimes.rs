@@ -8,14 +8,12 @@ use rustix::fs::Mode;
 use serde_json::{Value, json};
 
 use super::grammar::{RuntimesCommand, SettingsArgs};
-use super::{Failure, failed};
+use super::{Done, Failure, failed};
 use crate::admin::door::DoorFile;
 use crate::console::{self, StageBar};
 use crate::data;
 use crate::rootfs::{RootfsError, Roots};
 use crate::settings::Settings;
-
-type Done = Result<ExitCode, Failure>;
 
 /// Does it.
 pub(super) fn run(command: &RuntimesCommand) -> Done {

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
 use chasen_docker::PullPolicy;
@@ -114,17 +115,26 @@ impl Value for Duration {
     }
 }
 
+/// What stands between commas, if all of it can be read.
+fn read_list<T: FromStr>(text: &str) -> Option<Vec<T>> {
+    text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(|part| part.parse().ok()).collect()
+}
+
+fn print_list<T: ToString>(list: &[T]) -> String {
+    list.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
 impl Value for Vec<IpAddr> {
     fn expected() -> String {
         "addresses such as '9.9.9.9, 1.1.1.1', or nothing".to_owned()
     }
 
     fn read(text: &str) -> Option<Self> {
-        text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(|part| part.parse().ok()).collect()
+        read_list(text)
     }
 
     fn print(&self) -> String {
-        self.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+        print_list(self)
     }
 }
 
@@ -149,11 +159,11 @@ impl Value for Vec<Subnet> {
     }
 
     fn read(text: &str) -> Option<Self> {
-        text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(|part| part.parse().ok()).collect()
+        read_list(text)
     }
 
     fn print(&self) -> String {
-        self.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+        print_list(self)
     }
 }
 
