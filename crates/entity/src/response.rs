@@ -99,6 +99,8 @@ pub enum Answer {
     OutOfMemory,
     /// The time limit ran out.
     TimedOut,
+    /// The platform lost the sandbox, and what ran in it with it.
+    Lost,
     /// The platform could not do its part; the reason is in the operator's log.
     NotProvided,
 }
@@ -136,6 +138,7 @@ impl Response {
             Answer::TimedOut => {
                 Self::error(Outcome::DeveloperError, &error_text::run_timed_out(millis(time_limit)))
             }
+            Answer::Lost => Self::error(Outcome::WhiskError, error_text::INTERRUPTED),
             Answer::NotProvided => Self::error(Outcome::WhiskError, error_text::NOT_PROVISIONED),
         }
     }
@@ -155,7 +158,9 @@ impl Response {
             Answer::TimedOut => {
                 Self::error(Outcome::DeveloperError, &error_text::init_timed_out(millis(time_limit)))
             }
-            Answer::NotProvided => Self::error(Outcome::WhiskError, error_text::NOT_PROVISIONED),
+            Answer::Lost | Answer::NotProvided => {
+                Self::error(Outcome::WhiskError, error_text::NOT_PROVISIONED)
+            }
         }
     }
 
@@ -263,6 +268,7 @@ mod tests {
             (Answer::Gone, DeveloperError, format!(r#"{{"error":"{}"}}"#, error_text::RUN_EXITED), None),
             (Answer::OutOfMemory, DeveloperError, format!(r#"{{"error":"{}"}}"#, error_text::OUT_OF_MEMORY), None),
             (Answer::TimedOut, DeveloperError, r#"{"error":"The action exceeded its time limits of 100 milliseconds."}"#.to_owned(), None),
+            (Answer::Lost, Outcome::WhiskError, format!(r#"{{"error":"{}"}}"#, error_text::INTERRUPTED), None),
             (Answer::NotProvided, Outcome::WhiskError, r#"{"error":"Failed to provision resources to run the action."}"#.to_owned(), None),
         ] {
             assert_eq!(run(answer), (outcome, result, size));

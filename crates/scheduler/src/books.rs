@@ -12,16 +12,19 @@ use crate::record::Ending;
 use crate::scheduler::Shared;
 
 impl Shared {
-    /// Notes that this try reaches a runtime, or its opener's hands.
-    pub(crate) fn started(&self, invocation: &Invocation) {
+    /// Notes that this try reaches a runtime, or its opener's hands. False if the log has no room for that: then it must
+    /// not, or it might be begun again after a crash.
+    pub(crate) fn started(&self, invocation: &Invocation) -> bool {
         let event = Event::Started {
             activation_id: invocation.activation_id,
             attempt: invocation.attempt,
             at: clock::now(),
         };
-        if let Err(error) = self.log.append(&event) {
-            tracing::error!(activation = %invocation.activation_id, %error, "a start could not be recorded");
+        let noted = self.log.append(&event);
+        if let Err(error) = &noted {
+            tracing::warn!(activation = %invocation.activation_id, %error, "a start waits for room in the log");
         }
+        noted.is_ok()
     }
 
     /// Writes the record of an end; says how far the log must be safe for it to be.

@@ -54,9 +54,11 @@ impl ReadyContainer for NullContainer {
     async fn run(
         &self,
         invocation: &Invocation,
-        started: &(dyn Fn() + Sync),
+        started: &(dyn Fn() -> bool + Sync),
     ) -> Result<RunReport, RunFailure> {
-        started();
+        if !started() {
+            return Err(RunFailure);
+        }
         let size = Some(invocation.arguments.as_str().len() as u64);
         Ok(RunReport {
             started_at: clock::now(),

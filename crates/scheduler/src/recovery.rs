@@ -103,7 +103,8 @@ impl Shared {
             return;
         }
         if let Some(due) = invocation.due
-            && work.started.is_none()
+            // Begun, it was due, whatever the clock says now.
+            && fate::begun(&work, self.log.era()).is_none()
             && due > self.config.clock.now()
         {
             return self.keep_until(invocation, due);

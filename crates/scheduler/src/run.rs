@@ -1,6 +1,7 @@
 //! One accepted invocation on its way to its record. The task that awaits the ticket does the work itself.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use chasen_entity::{Activation, Invocation};
@@ -54,6 +55,14 @@ enum Try {
     Lost(Ending),
     /// It did not begin and does not in this life of the node.
     Left,
+}
+
+/// Why a slot is given back.
+enum Unbegun {
+    /// Its container went away before anything was sent.
+    Gone(HeldSlot),
+    /// The log cannot say that it begins.
+    Unnoted(HeldSlot),
 }
 
 impl Run {
@@ -162,19 +171,25 @@ impl Shared {
                     }
                 }
             };
-            if !start.is_safe(self, invocation).await {
-                // The disk does not keep it: the slot is for others meanwhile.
-                drop(slot);
-                if Instant::now() >= deadline {
-                    return Try::Over(Ending::not_provisioned(clock::now()));
+            let unbegun = if start.is_safe(self, invocation).await {
+                *invocation = upgraded(invocation, slot.newer());
+                match self.run_on(slot, invocation).await {
+                    Ok(end) => return end,
+                    Err(unbegun) => unbegun,
                 }
-                place = Place::Later(Instant::now() + LOOK);
-                continue;
-            }
-            *invocation = upgraded(invocation, slot.newer());
-            match self.run_on(slot, invocation).await {
-                Ok(end) => return end,
-                Err(slot) => {
+            } else {
+                Unbegun::Unnoted(slot)
+            };
+            match unbegun {
+                Unbegun::Unnoted(slot) => {
+                    // The disk does not keep it: the slot is for others meanwhile.
+                    drop(slot);
+                    if Instant::now() >= deadline {
+                        return Try::Over(Ending::not_provisioned(clock::now()));
+                    }
+                    place = Place::Later(Instant::now() + LOOK);
+                }
+                Unbegun::Gone(slot) => {
                     early_ends += u32::from(slot.init_time().is_some());
                     place = match self.exchange(slot, invocation) {
                         Ok(_) if early_ends >= MAX_EARLY_ENDS => {
@@ -197,12 +212,12 @@ impl Shared {
         }
     }
 
-    /// Runs it on this slot; gives the slot back if its container went away before anything was sent.
+    /// Runs it on this slot; gives the slot back if nothing was sent.
     async fn run_on(
         self: &Arc<Self>,
         mut slot: HeldSlot,
         invocation: &Arc<Invocation>,
-    ) -> Result<Try, HeldSlot> {
+    ) -> Result<Try, Unbegun> {
         let Some(stopped) = slot.stopped() else { return self.run_alone(slot, invocation).await };
         let (shared, own) = (Arc::clone(self), Arc::clone(invocation));
         let mut run = Box::pin(async move { shared.run_alone(slot, &own).await });
@@ -218,10 +233,17 @@ impl Shared {
     }
 
     /// The same, where a run is ended by the end of its container.
-    async fn run_alone(&self, slot: HeldSlot, invocation: &Invocation) -> Result<Try, HeldSlot> {
-        let started = || self.started(invocation);
+    async fn run_alone(&self, slot: HeldSlot, invocation: &Invocation) -> Result<Try, Unbegun> {
+        let is_unnoted = AtomicBool::new(false);
+        let started = || {
+            let noted = self.started(invocation);
+            is_unnoted.store(!noted, Ordering::Relaxed);
+            noted
+        };
         let report = slot.container().run(invocation, &started).await;
-        let Ok(report) = report else { return Err(slot) };
+        let Ok(report) = report else {
+            return Err(if is_unnoted.into_inner() { Unbegun::Unnoted(slot) } else { Unbegun::Gone(slot) });
+        };
         let kind = slot.container().start_kind();
         let beginning = slot.init_time().map(|init_time| Beginning { kind, init_time });
         let lives = report.container_lives;

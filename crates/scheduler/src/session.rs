@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use chasen_entity::{Activation, ActivationId, Event, Invocation, RawJson};
-use chasen_spi::{BoxFuture, OpenSession, Position};
+use chasen_spi::{BoxFuture, OpenSession, Position, StoreError};
 use chasen_telemetry::clock;
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, watch};
@@ -122,11 +122,9 @@ impl OpenSession for OpenWork {
         self.shared.started(&self.invocation);
     }
 
-    fn progress(&self, state: RawJson) {
+    fn progress(&self, state: RawJson) -> Result<(), StoreError> {
         let activation_id = self.invocation.activation_id;
-        if let Err(error) = self.shared.log.append(&Event::Progress { activation_id, state }) {
-            tracing::error!(activation = %activation_id, %error, "how far it has come could not be recorded");
-        }
+        self.shared.log.append(&Event::Progress { activation_id, state }).map(drop)
     }
 
     fn cancelled(&self) -> BoxFuture<()> {

@@ -123,8 +123,9 @@ pub trait OpenSession: Send + Sync {
     fn started(&self);
 
     /// Notes how far it has come, before the step that follows takes effect: after a crash it goes on from there. The step
-    /// makes the note as safe as it is itself, as it is accepted after it.
-    fn progress(&self, state: RawJson);
+    /// makes the note as safe as it is itself, as it is accepted after it; where the log has no room for the note, the step
+    /// must not be taken.
+    fn progress(&self, state: RawJson) -> Result<(), StoreError>;
 
     /// Resolves when somebody wants the work to end now: it takes no more steps, its step under way is to be cancelled, and
     /// [`finish`](Self::finish) records that it was cancelled whatever it is given.

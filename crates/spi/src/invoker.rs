@@ -95,11 +95,12 @@ pub trait ReadyContainer: Send + Sync {
         StartKind::Cold
     }
 
-    /// Runs one invocation. `started` is called at most once, before the first byte reaches the runtime.
+    /// Runs one invocation. `started` is called at most once, before the first byte reaches the runtime; where it says
+    /// that this must not be, nothing is sent, and the container serves on.
     async fn run(
         &self,
         invocation: &Invocation,
-        started: &(dyn Fn() + Sync),
+        started: &(dyn Fn() -> bool + Sync),
     ) -> Result<RunReport, RunFailure>;
 
     /// Resolves when the container takes no more work: evicted, broken or stopped.
@@ -131,6 +132,6 @@ pub struct RunReport {
     pub used: ResourceUse,
 }
 
-/// A run that was not begun: no byte was sent, or the runtime said that it is shutting down. Another container may take it.
+/// A run that was not begun: no byte was sent, or the runtime said that it is shutting down. It may be begun again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RunFailure;

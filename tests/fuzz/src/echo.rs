@@ -101,7 +101,9 @@ impl OpenSession for Kept {
 
     fn started(&self) {}
 
-    fn progress(&self, _: RawJson) {}
+    fn progress(&self, _: RawJson) -> Result<(), StoreError> {
+        Ok(())
+    }
 
     fn cancelled(&self) -> BoxFuture<()> {
         Box::pin(std::future::pending())

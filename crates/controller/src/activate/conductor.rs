@@ -58,7 +58,7 @@ pub(super) fn run(
             }
             Standing::Noted(note) => {
                 let effect = note.state.go_on(note.payload);
-                (note.state, effect, Some(NextStep { id: note.step, may_have_begun: true }))
+                (note.state, effect, Some(NextStep::of_earlier_life(note.step)))
             }
             Standing::Unknown => return (resume::interrupted(work).await, counts),
         };

@@ -91,7 +91,11 @@ pub(crate) fn begin(controller: &Arc<Controller>, fire: Fire) -> Result<Position
     let session = controller.invoke.open(invocation.clone())?;
     let position = session.position();
     let reactions = reactions(&trigger);
-    session.progress(note::write(&reactions));
+    if let Err(error) = session.progress(note::write(&reactions)) {
+        // Without it a crash would have the rules react again.
+        session.finish(interrupted(&invocation));
+        return Err(error.into());
+    }
     drop(task::spawn("fire", run(controller.clone(), session, invocation, reactions, false)));
     Ok(position)
 }
@@ -109,19 +113,27 @@ pub(super) async fn resume(controller: &Arc<Controller>, session: Session, work:
             Err(_) => Err("its trigger cannot be read".to_owned()),
         },
     };
+    let noted = noted.and_then(|(reactions, may_have_begun)| match may_have_begun {
+        true => Ok((reactions, true)),
+        false => match session.progress(note::write(&reactions)) {
+            Ok(()) => Ok((reactions, false)),
+            Err(error) => Err(format!("its note has no room: {error}")),
+        },
+    });
     match noted {
         Ok((reactions, may_have_begun)) => {
-            if !may_have_begun {
-                session.progress(note::write(&reactions));
-            }
             run(controller.clone(), session, invocation, reactions, may_have_begun).await;
         }
         Err(why) => {
             tracing::warn!(activation = %invocation.activation_id, why, "a fire cannot go on");
-            let response = Response::error(Outcome::WhiskError, error_text::INTERRUPTED);
-            session.finish(record(&invocation, response, Vec::new()));
+            session.finish(interrupted(&invocation));
         }
     }
+}
+
+/// The record of a fire whose rules do not react.
+fn interrupted(invocation: &Invocation) -> Activation {
+    record(invocation, Response::error(Outcome::WhiskError, error_text::INTERRUPTED), Vec::new())
 }
 
 /// The parameters of a trigger beneath the payload: an initialisation has no fire to take parameters from, so that they are
@@ -316,6 +328,7 @@ fn executable(trigger: &Trigger, revision: Revision) -> ExecutableAction {
         exec: Exec { kind: TRIGGER.to_owned(), ..Exec::default() },
         limits: ActionLimits::default(),
         annotations: Parameters::new(),
+        superseded: false,
         texts: Texts::default(),
     }
 }

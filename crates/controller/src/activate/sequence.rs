@@ -43,7 +43,7 @@ pub(super) fn run(work: Work, count: u32) -> BoxFuture<(Arc<Activation>, u32)> {
             }
             Standing::Noted(note) => {
                 let (state, effect) = note.state.go_on(components, note.payload);
-                (state, Some(effect), Some(NextStep { id: note.step, may_have_begun: true }))
+                (state, Some(effect), Some(NextStep::of_earlier_life(note.step)))
             }
             Standing::Unknown => return (resume::interrupted(work).await, count),
         };

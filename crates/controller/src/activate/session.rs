@@ -60,6 +60,15 @@ pub(super) struct NextStep {
     pub(super) id: ActivationId,
     /// True if an earlier life of the node may have begun it.
     pub(super) may_have_begun: bool,
+    /// False if the log has no room for its note: then it must not be taken, or a crash would have it taken twice.
+    pub(super) is_noted: bool,
+}
+
+impl NextStep {
+    /// One that an earlier life of the node has noted.
+    pub(super) fn of_earlier_life(id: ActivationId) -> Self {
+        Self { id, may_have_begun: true, is_noted: true }
+    }
 }
 
 /// A step that has been begun.
@@ -170,12 +179,14 @@ impl Work {
         let id = ActivationId::generate();
         let taken = self.taken.load(Ordering::Relaxed);
         let note = Note { state, taken, step: id, payload: payload.clone() };
-        self.session.progress(note.write(&self.invocation.arguments));
-        if is_first {
+        let noted = self.session.progress(note.write(&self.invocation.arguments));
+        if let Err(error) = &noted {
+            tracing::warn!(activation = %self.id(), %error, "a step cannot be noted");
+        } else if is_first {
             // After the note: whatever began has one.
             self.session.started();
         }
-        NextStep { id, may_have_begun: false }
+        NextStep { id, may_have_begun: false, is_noted: noted.is_ok() }
     }
 
     /// Writes its record. Of synced work that somebody waits for, it is on the disk when this returns.
@@ -198,6 +209,9 @@ impl Work {
         action: Option<(&Arc<ResolvedAction>, Sort)>,
         payload: RawJson,
     ) -> Result<Begun, Step<C>> {
+        if !next.is_noted {
+            return Err(Step::Failed);
+        }
         if !self.may_go_on() {
             return Err(Step::TooFar);
         }

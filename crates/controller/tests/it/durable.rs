@@ -103,6 +103,28 @@ async fn steps_are_as_safe_as_what_they_are_steps_of() {
     assert_eq!(all.collect::<Vec<_>>(), [Durability::Synced; 3]);
 }
 
+#[tokio::test]
+async fn no_step_is_taken_that_the_log_cannot_note() {
+    let world = World::new().await;
+    world.create("echo", "").await;
+    world.create("conductor", r#","annotations":[{"key":"conductor","value":true}]"#).await;
+    put(&world, "s", &["/_/echo", "/_/echo"]).await;
+    world.guest_json(&format!("PUT {NAMESPACE}/triggers/t"), "{}").await;
+    let body = json!({"trigger": "/_/t", "action": "/_/echo"});
+    world.guest_json(&format!("PUT {NAMESPACE}/rules/r"), &body).await;
+    world.invoker.fill_log(true);
+    for name in ["s", "conductor"] {
+        let response = invoke(&world, &format!("{name}?blocking=true"), &json!({})).await;
+        assert_eq!(response.status, 500, "{name}: {response:?}");
+    }
+    let fired = world.guest_json(&format!("POST {NAMESPACE}/triggers/t"), "{}").await;
+    assert_eq!(fired.status, 503, "{fired:?}");
+    assert_eq!(world.invoker.taken.lock().len(), 0);
+    assert!(world.is_idle(), "all of it has ended");
+    world.invoker.fill_log(false);
+    assert_eq!(invoke(&world, "s?blocking=true", &json!({})).await.status, 200);
+}
+
 /// A world in which a sequence, one in it, and a composition wait at `waiting` with something before and behind it.
 async fn waiting(at: &str) -> World {
     let world = World::new().await;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use chasen_entity::{
-    Activation, ActivationId, Durability, EntityName, Event, Invocation, Outcome, Parameters, RawJson,
+    Activation, ActivationId, Durability, EntityName, Event, Given, Invocation, Outcome, Parameters, RawJson,
     Response as ActivationResponse, Role, error_text,
 };
 use chasen_spi::event_log::{TakenUp, Unfinished};
@@ -38,6 +38,8 @@ struct Books {
     log: Arc<MemoryEventLog>,
     ended: watch::Sender<HashMap<ActivationId, Arc<Activation>>>,
     cancelled: Mutex<HashMap<ActivationId, watch::Sender<bool>>>,
+    /// The log has no room for notes.
+    is_full: AtomicBool,
 }
 
 impl Books {
@@ -53,6 +55,9 @@ impl Books {
         if self.is_cancelled(invocation.activation_id) {
             record.response = ActivationResponse::error(Outcome::ApplicationError, error_text::CANCELLED);
         }
+        if invocation.identity.limits.keep_parameters == Some(true) {
+            record.given = Some(Box::new(Given::of(invocation)));
+        }
         let record = Arc::new(record);
         let kept = invocation.store.keeps(record.response.outcome);
         let event = if kept { Event::Finished(record.clone()) } else { Event::Ended(record.activation_id) };
@@ -67,13 +72,23 @@ impl Books {
 impl FakeInvoke {
     pub(crate) fn new(log: Arc<MemoryEventLog>) -> Self {
         Self {
-            books: Arc::new(Books { log, ended: watch::Sender::default(), cancelled: Mutex::default() }),
+            books: Arc::new(Books {
+                log,
+                ended: watch::Sender::default(),
+                cancelled: Mutex::default(),
+                is_full: AtomicBool::new(false),
+            }),
             taken: Mutex::default(),
             release: Arc::default(),
             scheduled: Mutex::default(),
             committed: Mutex::default(),
             is_unsafe: AtomicBool::new(false),
         }
+    }
+
+    /// Leaves the log with no room for notes, or with some again.
+    pub(crate) fn fill_log(&self, is_full: bool) {
+        self.books.is_full.store(is_full, Ordering::SeqCst);
     }
 
     /// Does the work of an action that was accepted.
@@ -243,9 +258,12 @@ impl OpenSession for FakeSession {
         self.books.log.append(&started).unwrap();
     }
 
-    fn progress(&self, state: RawJson) {
+    fn progress(&self, state: RawJson) -> Result<(), StoreError> {
         let activation_id = self.invocation.activation_id;
-        self.books.log.append(&Event::Progress { activation_id, state }).unwrap();
+        if self.books.is_full.load(Ordering::SeqCst) {
+            return Err(StoreError::Full("no room".to_owned()));
+        }
+        self.books.log.append(&Event::Progress { activation_id, state }).map(drop)
     }
 
     fn cancelled(&self) -> BoxFuture<()> {

@@ -70,15 +70,15 @@ impl ReadyContainer for Serving {
     async fn run(
         &self,
         invocation: &Invocation,
-        started: &(dyn Fn() + Sync),
+        started: &(dyn Fn() -> bool + Sync),
     ) -> Result<RunReport, RunFailure> {
         let inside = self.enter().await.ok_or(RunFailure)?;
+        if !started() {
+            inside.leave(true);
+            return Err(RunFailure);
+        }
         let sent_at = AtomicU64::new(0);
-        let sent = || {
-            if sent_at.swap(clock::now().max(1), Ordering::Relaxed) == 0 {
-                started();
-            }
-        };
+        let sent = || sent_at.store(clock::now().max(1), Ordering::Relaxed);
         let limit = Duration::from_millis(u64::from(invocation.action.limits.timeout));
         let deadline = clock::now().saturating_add(u64::from(invocation.action.limits.timeout));
         let reply = self.handle.answer(limit, self.handle.container.run(invocation, deadline, &sent)).await;

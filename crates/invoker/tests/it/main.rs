@@ -107,17 +107,17 @@ async fn a_container_runs_freezes_thaws_and_ends_when_its_time_is_over() {
     let hello = invocation("guest", "hello", KIND, r#"{"a":1}"#);
     let started = bench.start(&hello).await;
     let calls = AtomicBool::new(false);
-    let report = started.container.run(&hello, &|| calls.store(true, Ordering::SeqCst)).await.unwrap();
+    let report = started.container.run(&hello, &|| !calls.swap(true, Ordering::SeqCst)).await.unwrap();
     assert_eq!(report.response.result.unwrap().as_str(), r#"{"a":1}"#);
     assert!(calls.load(Ordering::SeqCst) && report.container_lives && !report.timed_out);
     until("frozen", || bench.factory.notes().freezes == 1).await;
-    started.container.run(&hello, &|| {}).await.unwrap();
+    started.container.run(&hello, &|| true).await.unwrap();
     assert_eq!(bench.factory.notes().thaws, 1);
     until("frozen again", || bench.factory.notes().freezes == 2).await;
     tokio::time::sleep(Duration::from_secs(601)).await;
     until("stopped", || bench.factory.alive() == 0).await;
     started.container.gone().await;
-    assert_eq!(started.container.run(&hello, &|| {}).await, Err(RunFailure));
+    assert_eq!(started.container.run(&hello, &|| true).await, Err(RunFailure));
     until("memory back", || bench.invoker.memory_used() == ByteSize::mb(0)).await;
     bench.assert_clean();
 }
@@ -128,12 +128,12 @@ async fn a_busy_container_is_not_frozen_and_costs_no_freeze_per_call() {
     let hello = invocation("guest", "hello", KIND, r#"{"do":"sleep","ms":40}"#);
     let started = bench.start(&hello).await;
     for _ in 0..50 {
-        started.container.run(&hello, &|| {}).await.unwrap();
+        started.container.run(&hello, &|| true).await.unwrap();
         tokio::time::sleep(Duration::from_millis(40)).await;
     }
     assert_eq!(bench.factory.notes().freezes, 0);
     let long = invocation("guest", "hello", KIND, r#"{"do":"sleep","ms":5000}"#);
-    started.container.run(&long, &|| {}).await.unwrap();
+    started.container.run(&long, &|| true).await.unwrap();
     assert_eq!(bench.factory.notes().freezes, 0);
     until("frozen", || bench.factory.notes().freezes == 1).await;
     bench.assert_clean();
@@ -150,7 +150,7 @@ async fn what_goes_wrong_in_a_run_ends_the_container_with_the_right_word() {
     ] {
         let call = invocation("guest", "hello", KIND, arguments);
         let started = bench.start(&call).await;
-        let report = started.container.run(&call, &|| {}).await.unwrap();
+        let report = started.container.run(&call, &|| true).await.unwrap();
         assert_eq!(report.response.outcome, Outcome::DeveloperError, "{arguments}");
         assert!(report.response.result.unwrap().as_str().contains(&text), "{arguments}");
         assert_eq!((report.timed_out, report.container_lives), (timed_out, false), "{arguments}");
@@ -159,10 +159,14 @@ async fn what_goes_wrong_in_a_run_ends_the_container_with_the_right_word() {
     }
     let unsent = invocation("guest", "hello", KIND, r#"{"do":"die-unsent"}"#);
     let started = bench.start(&unsent).await;
-    assert_eq!(started.container.run(&unsent, &|| panic!("nothing was sent")).await, Err(RunFailure));
+    assert_eq!(started.container.run(&unsent, &|| true).await, Err(RunFailure));
+    let refused = invocation("guest", "hello", KIND, "{}");
+    let started = bench.start(&refused).await;
+    assert_eq!(started.container.run(&refused, &|| false).await, Err(RunFailure), "it may not begin");
+    assert!(started.container.run(&refused, &|| true).await.is_ok(), "its container serves on");
     let declined = invocation("guest", "hello", KIND, r#"{"do":"decline"}"#);
     let started = bench.start(&declined).await;
-    assert_eq!(started.container.run(&declined, &|| {}).await, Err(RunFailure), "it was sent, but not run");
+    assert_eq!(started.container.run(&declined, &|| true).await, Err(RunFailure), "it was sent, but not run");
     started.container.gone().await;
     bench.assert_clean();
 }
@@ -278,7 +282,7 @@ async fn who_waits_gets_the_memory_of_an_idle_container() {
     let first = invocation("alice", "a", KIND, r#"{"do":"sleep","ms":500}"#);
     let second = invocation("bob", "b", KIND, "{}");
     let started = bench.start(&first).await;
-    let run = started.container.run(&first, &|| {});
+    let run = started.container.run(&first, &|| true);
     let (report, second) = tokio::join!(run, bench.start(&second));
     assert!(report.is_ok(), "the busy one was left alone");
     started.container.gone().await;
@@ -302,9 +306,9 @@ async fn a_request_that_is_not_needed_or_given_up_takes_nothing() {
     let dropped = tokio::time::timeout(Duration::from_millis(10), bench.invoker.start(request(&given_up)));
     assert!(dropped.await.is_err());
     needed.store(false, Ordering::SeqCst);
-    started.container.run(&busy, &|| {}).await.unwrap();
+    started.container.run(&busy, &|| true).await.unwrap();
     assert!(matches!(waits.await.unwrap(), Err(StartFailure::Withdrawn)));
-    started.container.run(&busy, &|| {}).await.unwrap();
+    started.container.run(&busy, &|| true).await.unwrap();
     assert_eq!(bench.factory.notes().created, 1);
 
     let factory = MemoryContainerFactory::slow(Duration::from_millis(100), Duration::ZERO);
@@ -381,14 +385,14 @@ async fn a_kind_that_is_gone_ends_what_it_runs_and_begins_nothing() {
         }
         assert!(!bench.invoker.serves(KIND));
     };
-    let (report, ()) = tokio::join!(first.container.run(&busy, &|| {}), gone);
+    let (report, ()) = tokio::join!(first.container.run(&busy, &|| true), gone);
     let report = report.unwrap();
     assert_eq!((report.response.outcome, report.container_lives), (Outcome::Success, true));
     // What was accepted before finds its container as long as that is there.
-    let next = first.container.run(&idle_in(&busy), &|| {}).await.unwrap();
+    let next = first.container.run(&idle_in(&busy), &|| true).await.unwrap();
     assert_eq!(next.response.outcome, Outcome::Success);
     first.container.gone().await;
-    third.container.run(&other, &|| {}).await.unwrap();
+    third.container.run(&other, &|| true).await.unwrap();
     until("others stay", || bench.factory.alive() == 1).await;
     assert_eq!(bench.invoker.state(), InvokerState::Up);
     bench.assert_clean();
@@ -408,13 +412,13 @@ async fn answers_are_bounded_by_the_namespace_and_initialisations_by_the_system(
     identity.limits.truncation_size = Some(ByteSize::bytes(8));
     call.identity = Arc::new(identity);
     let started = bench.start(&call).await;
-    let report = started.container.run(&call, &|| {}).await.unwrap();
+    let report = started.container.run(&call, &|| true).await.unwrap();
     assert_eq!((report.response.outcome, report.response.size), (Outcome::ApplicationError, Some(18)));
     let text = error_text::result_truncated(18, 17, r#"{"a":"01"#);
     assert_eq!(report.response.result, Some(chasen_entity::RawJson::error(&text)));
     assert!(report.container_lives);
     call.arguments = chasen_entity::RawJson::parse(br#"{"a":"012345678"}"#).unwrap();
-    let report = started.container.run(&call, &|| {}).await.unwrap();
+    let report = started.container.run(&call, &|| true).await.unwrap();
     assert_eq!(report.response.outcome, Outcome::Success, "just within");
     let refusing = with_action(call, |action| action.exec.main = Some("refuses".to_owned()));
     started.container.retire();
@@ -432,9 +436,9 @@ async fn retiring_lets_the_running_call_end() {
         tokio::time::sleep(Duration::from_millis(10)).await;
         started.container.retire();
         started.container.gone().await;
-        assert_eq!(started.container.run(&call, &|| {}).await, Err(RunFailure));
+        assert_eq!(started.container.run(&call, &|| true).await, Err(RunFailure));
     };
-    let (report, ()) = tokio::join!(started.container.run(&call, &|| {}), retire);
+    let (report, ()) = tokio::join!(started.container.run(&call, &|| true), retire);
     let report = report.unwrap();
     assert!(report.container_lives, "{report:?}");
     until("stopped", || bench.factory.alive() == 0).await;
@@ -450,7 +454,7 @@ async fn several_calls_share_a_container_and_a_thaw() {
     let started = bench.start(&call).await;
     assert_eq!(started.container.slots(), 3);
     until("frozen", || bench.factory.notes().freezes == 1).await;
-    let run = || started.container.run(&call, &|| {});
+    let run = || started.container.run(&call, &|| true);
     let (a, b, c, d) = tokio::join!(run(), run(), run(), run());
     assert_eq!(
         [a.is_ok(), b.is_ok(), c.is_ok(), d.is_ok()],
@@ -474,7 +478,7 @@ async fn closing_ends_everything_and_answers_everybody() {
         bench.invoker.close().await;
     };
     let (report, making, waiting, ()) = tokio::join!(
-        started.container.run(&call, &|| {}),
+        started.container.run(&call, &|| true),
         bench.invoker.start(request(&other)),
         bench.invoker.start(request(&third)),
         close

@@ -20,7 +20,7 @@ async fn a_namespace_keeps_containers_beyond_their_time() {
     identity.limits.warmed_container_keeping_timeout = Some("30 minutes".to_owned());
     let (first, second) = (bench.start(&hello).await, bench.start(&hello).await);
     for started in [&first, &second] {
-        started.container.run(&hello, &|| {}).await.unwrap();
+        started.container.run(&hello, &|| true).await.unwrap();
     }
     tokio::time::sleep(Duration::from_mins(11)).await;
     assert_eq!(bench.factory.alive(), 1, "ten minutes, and one is kept");
@@ -28,7 +28,7 @@ async fn a_namespace_keeps_containers_beyond_their_time() {
     assert_eq!(bench.factory.alive(), 1);
     let mut runs = 0;
     for started in [&first, &second] {
-        runs += u32::from(started.container.run(&hello, &|| {}).await.is_ok());
+        runs += u32::from(started.container.run(&hello, &|| true).await.is_ok());
     }
     assert_eq!(runs, 1, "it serves");
     tokio::time::sleep(Duration::from_mins(39)).await;
@@ -90,7 +90,7 @@ async fn memory_is_reserved_before_anything_is_made() {
     drop(full);
     room.await;
     let started = reserved.make().await.ok().unwrap();
-    started.container.run(&hello, &|| {}).await.unwrap();
+    started.container.run(&hello, &|| true).await.unwrap();
     assert_eq!((bench.invoker.view().idle, bench.factory.notes().created), (ByteSize::mb(256), 1));
     bench.assert_clean();
 }

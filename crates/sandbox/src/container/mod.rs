@@ -23,7 +23,7 @@ use parking_lot::Mutex;
 use tokio::time::timeout;
 
 use crate::build::{Compile, NotBuilt, Source};
-use crate::cell::Cell;
+use crate::cell::{Cell, ExitStatus};
 use crate::factory::UnderWay;
 use crate::helper::MountError;
 use crate::layer::{Layer, LayerError, Layers};
@@ -261,7 +261,10 @@ impl SandboxContainer {
                 if matches!(broken, Broken::Closed | Broken::Abandoned) {
                     // Not a wait for the end itself: a function may have closed the connection and live on. Another
                     // run's time limit ends all that are in here; those that reach their own meanwhile say that.
-                    let _ = timeout(END_GRACE, cell.exited()).await;
+                    let end = timeout(END_GRACE, cell.exited()).await;
+                    if end.is_ok_and(|exit| exit.status == ExitStatus::Lost) {
+                        return Answer::Lost;
+                    }
                 }
                 if ran_out() {
                     return Answer::OutOfMemory;

@@ -307,6 +307,7 @@ async fn leftovers() {
 async fn helper_death() {
     let world = World::open().await;
     let guest = world.start(Draft::new(NATIVE, "#!/bin/sh\necho '{}'")).await.unwrap();
+    let busy = world.start(Draft::new(NATIVE, "#!/bin/sh\nsleep 60\necho '{}'")).await.unwrap();
     let own = std::process::id().to_string();
     let helper = std::fs::read_dir("/proc").unwrap().flatten().find(|entry| {
         let read = |name: &str| std::fs::read_to_string(entry.path().join(name)).unwrap_or_default();
@@ -321,11 +322,12 @@ async fn helper_death() {
             })
     });
     let pid = helper.unwrap().file_name().to_str().unwrap().parse().unwrap();
-    rustix::process::kill_process(
-        rustix::process::Pid::from_raw(pid).unwrap(),
-        rustix::process::Signal::KILL,
-    )
-    .unwrap();
+    let kill = || {
+        let pid = rustix::process::Pid::from_raw(pid).unwrap();
+        rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+    };
+    let reply = busy.run_telling("{}", &kill).await;
+    assert_eq!(reply.answer, Answer::Lost, "the function did not exit by itself");
     guest.container.exited().await;
     assert_eq!(guest.run("{}").await.answer, Answer::Gone);
     guest.container.stop().await;

@@ -20,6 +20,8 @@ struct SlowDisk {
     list: Arc<MemoryEventLog>,
     time: Duration,
     fails: AtomicBool,
+    /// It has no room for starts.
+    is_full: AtomicBool,
     turn: tokio::sync::Mutex<Position>,
     /// How far the disk was when each activation reached its runtime.
     begun: Mutex<BTreeMap<ActivationId, (Position, Position)>>,
@@ -32,6 +34,7 @@ impl SlowDisk {
             list: Arc::default(),
             time,
             fails: AtomicBool::new(false),
+            is_full: AtomicBool::new(false),
             turn: tokio::sync::Mutex::new(Position(0)),
             begun: Mutex::default(),
             announced: Mutex::default(),
@@ -46,6 +49,9 @@ impl SlowDisk {
 #[async_trait]
 impl EventLog for SlowDisk {
     fn append(&self, event: &Event) -> Result<Position, StoreError> {
+        if self.is_full.load(Ordering::SeqCst) && matches!(event, Event::Started { .. }) {
+            return Err(StoreError::Full("no room".to_owned()));
+        }
         let position = self.list.append(event)?;
         let id = event.activation_id();
         match event {
@@ -183,5 +189,26 @@ async fn a_disk_that_fails_holds_synced_work_up_and_no_other() {
     let begun = Instant::now();
     assert_eq!(outcome(&held.await.unwrap()), Outcome::Success);
     assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+    bench.assert_sound();
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_runs_whose_start_has_no_room_in_the_log() {
+    let disk = SlowDisk::new(Duration::from_millis(5));
+    let bench = disk.bench();
+    bench.scheduler.invoke(synced("{}")).unwrap().await;
+    disk.is_full.store(true, Ordering::SeqCst);
+    for durability in [Durability::Synced, Durability::Memory] {
+        let held = Invocation { durability, ..synced("{}") };
+        bench.scheduler.invoke(held).unwrap().detach();
+    }
+    let given_up = Invocation { durability: Durability::Memory, blocking: true, ..synced("{}") };
+    let given_up = bench.scheduler.invoke(given_up).unwrap();
+    let runs = bench.factory.notes().runs;
+    assert_eq!(outcome(given_up.await.as_ref()), Outcome::WhiskError, "it waited as long as it may");
+    assert_eq!(bench.factory.notes().runs, runs);
+    disk.is_full.store(false, Ordering::SeqCst);
+    bench.rest().await;
+    assert_eq!(bench.factory.notes().runs.values().sum::<u64>(), 3);
     bench.assert_sound();
 }

@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use chasen_entity::{ActivationId, EntityName, Invocation, Millis, Outcome, Role, error_text};
+use chasen_entity::{ActivationId, Durability, EntityName, Invocation, Millis, Outcome, Role, error_text};
 use chasen_scheduler::{SchedulerConfig, WallClock};
 use chasen_spi::{Cancelled, Invoke, PendingQuery, Rejection};
 use tokio::time::Instant;
 
-use crate::bench::{Bench, bench_with, call, next_life, outcome, result, told, until};
+use crate::bench::{Bench, bench_with, call, next_life, outcome, result, told, until, with_action};
 
 const NOON: Millis = 1_700_000_000_000;
 
@@ -184,4 +184,24 @@ async fn a_crowd_that_is_due_at_once_comes_in_turns() {
     }
     bench.rest().await;
     bench.assert_sound();
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_has_begun_does_not_wait_again_because_the_clock_was_set_back() {
+    let wall = Wall::new();
+    let first = bench_with(1024, wall.config());
+    let busy = Invocation { blocking: false, ..call("guest", "hello", r#"{"do":"sleep","ms":5000}"#) };
+    let busy = with_action(busy, |action| action.limits.instances = Some(1));
+    tokio::spawn(first.scheduler.invoke(busy).unwrap());
+    let one = Invocation { durability: Durability::Synced, ..Invocation::clone(&due("hello", NOON)) };
+    let id = one.activation_id;
+    first.scheduler.schedule(Arc::new(one)).unwrap();
+    until("its start is announced", || told(&first, id) == ["accepted", "progress"]).await;
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    let earlier =
+        SchedulerConfig { clock: WallClock::new(|| NOON - 3_600_000), ..SchedulerConfig::default() };
+    let second = next_life(&first, earlier, true);
+    second.recover();
+    second.rest().await;
+    assert_eq!(outcome(&second.record(id)), Outcome::WhiskError, "it may have run before the power cut");
 }

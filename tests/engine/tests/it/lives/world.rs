@@ -123,13 +123,16 @@ impl ReadyContainer for Cell {
     async fn run(
         &self,
         invocation: &Invocation,
-        started: &(dyn Fn() + Sync),
+        started: &(dyn Fn() -> bool + Sync),
     ) -> Result<RunReport, RunFailure> {
         let Surroundings { life, seen, wall, begun } = &*self.surroundings;
-        started();
+        let may_run = started();
         // The life may have ended in that very append.
         if life.is_over() {
             return std::future::pending().await;
+        }
+        if !may_run {
+            return Err(RunFailure);
         }
         let started_at = wall.read(*begun);
         seen.lock().entry(invocation.activation_id).or_default().push(wall.latest());
