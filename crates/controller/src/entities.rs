@@ -9,6 +9,7 @@ pub(crate) mod doors;
 pub(crate) mod merged;
 pub(crate) mod resolve;
 pub(crate) mod resolved_action;
+pub(crate) mod versions;
 
 use std::sync::Arc;
 

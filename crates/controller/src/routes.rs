@@ -113,6 +113,7 @@ async fn below_api(call: &Call<'_>, method: &Method, path: &[&str], body: Reques
         (DELETE, [ns, "activations", id] | [ns, "activations", id, ""]) => activations::cancel(call, ns, id).await,
         (GET,    [ns, "activations", id, "result"])                     => activations::result(call, ns, id).await,
         (GET,    [ns, "activations", id, "logs"])                       => activations::logs(call, ns, id).await,
+        (POST,   [ns, "activations", id, "replay"])                     => activations::replay(call, ns, id).await,
 
         (GET,    [ns, "dead-letters"] | [ns, "dead-letters", ""])         => dead_letters::list(call, ns).await,
         (GET,    [ns, "dead-letters", id])                              => dead_letters::get(call, ns, id).await,

@@ -50,6 +50,10 @@ pub struct ExecutableAction {
     pub limits: ActionLimits,
     /// Annotations.
     pub annotations: Parameters,
+    /// True for a state that was replaced before it was asked for: it runs beside the present one, which otherwise takes
+    /// the place of older states.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub superseded: bool,
     /// What is written of it for every activation, once it was asked for; to be changed only by cloning.
     #[serde(skip)]
     pub texts: Texts,
@@ -127,6 +131,7 @@ impl ExecutableAction {
             exec: action.exec.clone(),
             limits: action.limits,
             annotations: action.annotations.clone(),
+            superseded: false,
             texts: Texts::default(),
         }
     }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     ActivationId, Delivery, Durability, EntityName, ExecutableAction, FullyQualifiedName, Identity, Millis,
-    NetworkPolicy, Parameters, RawJson, StoreLevel, TransactionId,
+    NetworkPolicy, Parameters, RawJson, Revision, StoreLevel, TransactionId,
 };
 
 /// What an invocation is to the platform.
@@ -149,6 +149,8 @@ pub struct ActionKey {
     pub environment: Option<Arc<str>>,
     /// [`Invocation::network`].
     pub network: NetworkPolicy,
+    /// The state of the action, if it is one that was replaced before it was asked for.
+    pub superseded: Option<Revision>,
 }
 
 impl Role {
@@ -168,6 +170,7 @@ impl Invocation {
             action: self.action.name.clone(),
             environment: self.environment.clone(),
             network: self.network(),
+            superseded: self.action.superseded.then_some(self.action.revision),
         }
     }
 
@@ -305,6 +308,7 @@ pub(crate) mod tests {
                 exec: Exec { kind: "nodejs:20".to_owned(), ..Exec::default() },
                 limits: ActionLimits::default(),
                 annotations: Parameters::new(),
+                superseded: false,
                 texts: crate::action::Texts::default(),
             }),
             binding: None,

@@ -16,6 +16,8 @@ pub enum Collection {
     Rules,
     /// Triggers.
     Triggers,
+    /// Earlier versions of actions. No entities: they have ids that no entity can have, and go with their action.
+    Versions,
 }
 
 impl Collection {
@@ -27,13 +29,14 @@ impl Collection {
             Self::Packages => "packages",
             Self::Rules => "rules",
             Self::Triggers => "triggers",
+            Self::Versions => "versions",
         }
     }
 
     /// The collection of this name.
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
-        [Self::Actions, Self::Packages, Self::Rules, Self::Triggers]
+        [Self::Actions, Self::Packages, Self::Rules, Self::Triggers, Self::Versions]
             .into_iter()
             .find(|collection| collection.as_str() == name)
     }
@@ -57,7 +60,7 @@ pub struct Document {
     pub collection: Collection,
     /// Its state's number: unique in the store and larger than that of every earlier write.
     pub revision: Revision,
-    /// Last write, epoch milliseconds; lists are sorted by it, newest first.
+    /// Last write, epoch milliseconds; lists are sorted by it, newest first. Of a version of an action the revision that it had.
     pub updated: Millis,
     /// True if other namespaces find it in lists.
     pub public: bool,

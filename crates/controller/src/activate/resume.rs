@@ -12,6 +12,7 @@ use super::sequence;
 use super::session::Work;
 use crate::clock;
 use crate::controller::Controller;
+use crate::entities::versions::Asked;
 use crate::entities::{ActionAddress, LoadError, ResolvedAction};
 
 /// Runs one from where it stands.
@@ -24,10 +25,19 @@ pub(super) async fn resume(controller: &Arc<Controller>, session: Session, unfin
     }
 }
 
-/// The conductor of a composition as it is now, or the end of a composition that has none.
+/// The conductor of a composition as it is now, or in the earlier version that was asked for; the end of a composition
+/// that has none.
 pub(super) async fn action(work: &Work) -> Result<Arc<ResolvedAction>, (Outcome, &'static str)> {
+    let (entities, action) = (&work.controller.entities, &work.invocation.action);
     let found = match address(&work.invocation) {
-        Some(address) => work.controller.entities.resolve_action(&address).await,
+        Some(address) if action.superseded => {
+            match entities.resolve_version(&address, action.version).await {
+                Ok(Asked::Found(action)) => Ok(action),
+                Ok(Asked::NotKept(_)) => Err(LoadError::Missing),
+                Err(error) => Err(error),
+            }
+        }
+        Some(address) => entities.resolve_action(&address).await,
         None => Err(LoadError::Missing),
     };
     found.map_err(|error| match error {

@@ -21,6 +21,7 @@ use crate::wire::reply::{Cors, Reply};
 
 /// Rows of a page.
 const ROWS: u64 = 20;
+/// Earlier versions of actions are left out: they are none of OpenWhisk's documents, and backups have them.
 const COLLECTIONS: [Collection; 4] =
     [Collection::Packages, Collection::Actions, Collection::Triggers, Collection::Rules];
 
@@ -212,7 +213,11 @@ fn entity_row(document: Document, docs: bool) -> Result<Row, AdminError> {
 
 fn record_row(record: &Activation, docs: bool) -> Result<Row, AdminError> {
     let id = format!("{}/{}", record.namespace, record.activation_id);
-    row(id, json!({ "start": record.start }), docs, || to_raw_value(record))
+    row(id, json!({ "start": record.start }), docs, || match record.given {
+        // Shown to nobody.
+        Some(_) => to_raw_value(&Activation { given: None, ..record.clone() }),
+        None => to_raw_value(record),
+    })
 }
 
 fn row(

@@ -6,6 +6,7 @@ use chasen_spi::SubjectStore;
 use serde_json::{Map, Value};
 
 use super::AdminError;
+use crate::entities::versions::MOST_KEPT as MOST_KEPT_VERSIONS;
 
 /// The limits set for a namespace; `None` if the platform's apply.
 pub async fn get(subjects: &dyn SubjectStore, namespace: &str) -> Result<Option<UserLimits>, AdminError> {
@@ -51,6 +52,11 @@ pub fn read(document: &Value) -> Result<UserLimits, AdminError> {
     }
     let limits: UserLimits =
         serde_json::from_value(document.clone()).map_err(|error| AdminError::Limits(error.to_string()))?;
+    if let Some(kept) = limits.kept_versions.filter(|kept| *kept > MOST_KEPT_VERSIONS) {
+        return Err(AdminError::Limits(format!(
+            "keptVersions: {kept} is over the bound of {MOST_KEPT_VERSIONS}"
+        )));
+    }
     // Stored ones may say anything, as long as it had no meaning.
     match &limits.warmed_container_keeping_timeout {
         Some(time) if parse_duration_millis(time).is_none() => Err(AdminError::Limits(format!(
@@ -109,6 +115,9 @@ mod tests {
                 json!({"warmedContainerKeepingTimeout": "9999999999999 days"}),
                 "warmedContainerKeepingTimeout: ",
             ),
+            (json!({"keptVersions": 101}), "keptVersions: 101 is over the bound of 100"),
+            (json!({"keptVersions": -1}), "keptVersions: "),
+            (json!({"keepParameters": "yes"}), "keepParameters: "),
             (json!({"maxPayloadSize": "1 XB"}), "maxPayloadSize: Size Unit not supported."),
         ] {
             let text = read(&document).unwrap_err().to_string();

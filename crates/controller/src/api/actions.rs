@@ -119,7 +119,9 @@ pub(crate) async fn delete(call: &Call<'_>, address: ActionAddress) -> Result<Re
         None => None,
     };
     let held = room(call, code.as_ref())?;
-    Batch::default().delete(name, revision).behind(passage).commit(call.controller).await?;
+    let versions = call.controller.entities.versions_removed(&name).await?;
+    let batch = Batch::default().versions(versions).delete(name, revision).behind(passage);
+    batch.commit(call.controller).await?;
     answer(call, action, code, None, held).await
 }
 

@@ -1,5 +1,6 @@
 //! Activations: lists, records and their parts.
 
+mod replay;
 mod under_way;
 
 use std::cmp::Reverse;
@@ -18,6 +19,7 @@ use crate::wire::error::ApiError;
 use crate::wire::percent;
 use crate::wire::reply::Reply;
 
+pub(crate) use self::replay::replay;
 pub(crate) use self::under_way::cancel;
 
 /// What records are called in paths and texts.

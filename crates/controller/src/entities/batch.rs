@@ -34,7 +34,8 @@ impl Tries {
 /// Changes that belong together.
 #[derive(Debug, Default)]
 pub(crate) struct Batch {
-    changes: Vec<(FullyQualifiedName, Change)>,
+    /// With the names of entities, which versions of actions are not.
+    changes: Vec<(Option<FullyQualifiedName>, Change)>,
     /// What a change makes ready to be used, of those that are large to read again.
     ready: Vec<Option<Cached>>,
     /// Kept until they are made.
@@ -45,7 +46,7 @@ impl Batch {
     /// Writes an entity in place of this revision, 0 for a new one.
     pub(crate) fn put<T: Entity>(mut self, entity: &T, replaces: Revision) -> Result<Self, ApiError> {
         let document = document_of(entity, replaces)?;
-        self.changes.push((entity.location().qualified(), Change::Put(document)));
+        self.changes.push((Some(entity.location().qualified()), Change::Put(document)));
         self.ready.push(entity.ready());
         Ok(self)
     }
@@ -53,8 +54,15 @@ impl Batch {
     /// Removes what has this name, in this very state.
     pub(crate) fn delete(mut self, name: FullyQualifiedName, revision: Revision) -> Self {
         let change = Change::Delete(id_of(&name), revision);
-        self.changes.push((name, change));
+        self.changes.push((Some(name), change));
         self.ready.push(None);
+        self
+    }
+
+    /// Makes these changes of kept versions as well, after what is in the batch already.
+    pub(crate) fn versions(mut self, changes: Vec<Change>) -> Self {
+        self.ready.extend(changes.iter().map(|_| None));
+        self.changes.extend(changes.into_iter().map(|change| (None, change)));
         self
     }
 
@@ -75,6 +83,7 @@ impl Batch {
             let revisions = applied.inspect_err(|error| entities.cache.after(error))?;
             let changes = names.into_iter().zip(changes).zip(ready).zip(&revisions);
             for (((name, change), ready), revision) in changes {
+                let Some(name) = name else { continue };
                 match change {
                     Change::Put(document) => {
                         entities.written(name, &Document { revision: *revision, ..document }, ready);

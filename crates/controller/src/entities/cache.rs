@@ -36,7 +36,7 @@ impl Cached {
             }
             Collection::Packages => Self::Package(Arc::new(read(document)?)),
             Collection::Triggers => Self::Trigger(Arc::new(read(document)?)),
-            Collection::Rules => return Err(LoadError::WrongType),
+            Collection::Rules | Collection::Versions => return Err(LoadError::WrongType),
         })
     }
 }

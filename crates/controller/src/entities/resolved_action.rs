@@ -81,6 +81,18 @@ impl ResolvedAction {
         Self { binding, ..self.clone() }.with_parameters(parameters)
     }
 
+    /// The same as a state that was replaced.
+    pub(crate) fn superseded(mut self) -> Self {
+        Arc::make_mut(&mut self.executable).superseded = true;
+        self
+    }
+
+    /// The action with what an earlier run was given in place of its parameters: arguments are taken as they are.
+    pub(crate) fn given(&self, environment: Option<Arc<str>>, init_parameters: Parameters) -> Self {
+        let finals = HashSet::new();
+        Self { parameters: init_parameters, finals, environment, has_locked: false, ..self.clone() }
+    }
+
     fn with_parameters(self, parameters: Parameters) -> Self {
         let is_final = self.executable.annotations.get("final").is_some_and(|is| is.as_str() == "true");
         let defined = parameters.iter().filter(|parameter| is_final && parameter.value.as_str() != "null");

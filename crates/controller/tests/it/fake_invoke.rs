@@ -296,6 +296,9 @@ fn record(invocation: &Invocation, name: &str) -> Activation {
     let mut annotations = Parameters::new();
     annotations.set("path", &invocation.action.name.to_string());
     annotations.set("limits", &invocation.action.limits);
+    if let Some(binding) = &invocation.binding {
+        annotations.set("binding", binding);
+    }
     Activation {
         start: invocation.accepted_at,
         end: invocation.accepted_at + 2,

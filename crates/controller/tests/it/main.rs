@@ -30,6 +30,7 @@ mod locked;
 mod packages;
 mod paging;
 mod rejections;
+mod replay;
 mod routes;
 mod rules;
 mod sequences;

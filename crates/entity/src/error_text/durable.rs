@@ -1,6 +1,6 @@
 //! Texts of durable work: how safe it is, when it runs, under which key it was asked for.
 
-use crate::ActivationId;
+use crate::{ActivationId, FullyQualifiedName, Version};
 
 /// 503: nothing that must be recorded is accepted at the moment.
 pub const NOT_RECORDED: &str = "The activation cannot be recorded safely at the moment and was not accepted: nothing runs. Try again later.";
@@ -69,3 +69,39 @@ pub const PENDING_LIST: &str = "A list of pending activations takes neither 'doc
 pub fn has_ended(id: ActivationId) -> String {
     format!("The activation {id} has ended and cannot be cancelled any more; its record stays.")
 }
+
+/// 409: there is nothing to repeat an activation with.
+pub const PARAMETERS_NOT_KEPT: &str = "What the activation was called with was not kept. Have the limit 'keepParameters' of the namespace set to true; activations that are accepted from then on can be replayed.";
+
+/// 409: a fire is repeated by its parts.
+pub const FIRE_NOT_REPLAYED: &str = "The fire of a trigger cannot be replayed: fire the trigger again, or replay what its rules started; the ids are in its logs.";
+
+/// 409: one run of a conductor is repeated as a whole with its composition.
+#[must_use]
+pub fn conducted(whole: ActivationId) -> String {
+    format!(
+        "The activation is one turn of a composition's conductor and cannot be replayed alone: replay the composition, {whole}."
+    )
+}
+
+/// 404: what ran is not there any more.
+#[must_use]
+pub fn nothing_to_replay(action: &FullyQualifiedName) -> String {
+    format!(
+        "The action /{action} that ran is not there any more, or is not what was called here: there is nothing to replay."
+    )
+}
+
+/// 404: a version of an action is not kept.
+#[must_use]
+pub fn version_not_kept(version: Version, kept: &[Version]) -> String {
+    let kept: Vec<_> = kept.iter().map(Version::to_string).collect();
+    let kept = kept.join(", ");
+    format!(
+        "Version {version} of the action is not kept; there is {kept}. How many are kept says the limit 'keptVersions' of the namespace."
+    )
+}
+
+/// 403: earlier versions are for who owns the action.
+pub const VERSIONS_OF_OTHERS: &str =
+    "Earlier versions of an action can be run by its own namespace only: leave 'code-version' out.";

@@ -32,6 +32,7 @@ fn key(namespace: &str, action: &str) -> ActionKey {
         action: FullyQualifiedName::parse(&format!("{namespace}/{action}")).unwrap(),
         environment: None,
         network: NetworkPolicy::Internet,
+        superseded: None,
     }
 }
 

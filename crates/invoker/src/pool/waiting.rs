@@ -249,6 +249,7 @@ mod tests {
             action: FullyQualifiedName::parse(&action).unwrap(),
             environment: None,
             network: NetworkPolicy::Internet,
+            superseded: None,
         }
     }
 

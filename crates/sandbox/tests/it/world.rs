@@ -153,6 +153,7 @@ impl World {
             },
             limits: draft.limits,
             annotations: Parameters::new(),
+            superseded: false,
             texts: chasen_entity::action::Texts::default(),
         };
         Ok(Guest { container, action: Arc::new(action), text: draft.text })

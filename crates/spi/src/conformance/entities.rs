@@ -81,7 +81,13 @@ async fn one_by_one(store: &dyn ArtifactStore) {
 
 /// Lists keep collections apart; ids are one space.
 async fn collections(store: &dyn ArtifactStore) {
-    let all = [Collection::Actions, Collection::Packages, Collection::Rules, Collection::Triggers];
+    let all = [
+        Collection::Actions,
+        Collection::Packages,
+        Collection::Rules,
+        Collection::Triggers,
+        Collection::Versions,
+    ];
     for collection in all {
         let one = Document { collection, ..document("sorts", collection.as_str(), 1) };
         store.put(one).await.unwrap();

@@ -45,6 +45,7 @@ pub fn invocation(namespace: &str, action: &str, kind: &str, arguments: &str) ->
             exec: Exec { kind: kind.to_owned(), ..Exec::default() },
             limits: ActionLimits::default(),
             annotations: Parameters::new(),
+            superseded: false,
             texts: chasen_entity::action::Texts::default(),
         }),
         binding: None,

@@ -490,6 +490,7 @@ impl Action {
             action: FullyQualifiedName::parse(&format!("{namespace}/x{index}")).unwrap(),
             environment: None,
             network: NetworkPolicy::Internet,
+            superseded: None,
         };
         let slots = [1, 3][index % 2];
         let memory = [128, 256, 512][index % 3];

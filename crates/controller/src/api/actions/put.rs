@@ -49,6 +49,13 @@ pub(crate) async fn put(
         sequence::require_shape(call, &address, components).await?;
     }
     let (old, revision) = found.map(|stored| (stored.entity, stored.revision)).unzip();
+    let versions = match &old {
+        Some(old) => {
+            let most = call.caller.identity.limits.kept_versions.unwrap_or(0);
+            call.controller.entities.versions_after(old, revision.unwrap_or(0), most).await?
+        }
+        None => Vec::new(),
+    };
     let (mut action, code) =
         update.apply(&address, old, call.controller.config.default_limits, clock::now())?;
     require_kind(&action, &call.controller.runtimes.manifest())?;
@@ -63,7 +70,7 @@ pub(crate) async fn put(
     let held = room(call, code.as_ref())?;
     let parameters = parameters::lock(call, action.parameters.clone()).await?;
     let stored = Action { parameters, ..action.clone() };
-    let batch = Batch::default().put(&stored, revision.unwrap_or(0))?.behind(passage);
+    let batch = Batch::default().versions(versions).put(&stored, revision.unwrap_or(0))?.behind(passage);
     batch.commit(call.controller).await?;
     answer(call, action, code, None, held).await
 }

@@ -81,7 +81,12 @@ pub(super) async fn removed(call: &Call<'_>, path: &EntityPath, batch: Batch) ->
         Ok(())
     })
     .await?;
-    Ok(names.into_iter().fold(batch, |batch, (name, revision)| batch.delete(name, revision)))
+    let mut batch = batch;
+    for (name, revision) in names {
+        let versions = call.controller.entities.versions_removed(&name).await?;
+        batch = batch.versions(versions).delete(name, revision);
+    }
+    Ok(batch)
 }
 
 /// All actions in the package of this path.
