@@ -10,6 +10,7 @@ use chasen_spi::{
 };
 
 use crate::activate::Switch;
+use crate::api::dead_letters::InHand;
 use crate::api::info::InfoDocuments;
 use crate::authenticate::Identities;
 use crate::clock;
@@ -56,6 +57,7 @@ pub struct Controller {
     pub(crate) attachments: Arc<dyn AttachmentStore>,
     pub(crate) activations: Arc<dyn ActivationStore>,
     pub(crate) dead_letters: Arc<dyn DeadLetterStore>,
+    pub(crate) letters_in_hand: InHand,
     pub(crate) keys: Keys,
     pub(crate) invoke: Switch,
     pub(crate) subjects: Arc<dyn SubjectStore>,
@@ -97,6 +99,7 @@ impl Controller {
             turns: Turns::new(),
             started_at: clock::now(),
             dead_letters,
+            letters_in_hand: InHand::default(),
             keys: Keys::new(idempotency),
             guesses: Guesses::default(),
             attachments,

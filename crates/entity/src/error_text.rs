@@ -31,6 +31,8 @@ pub const NOT_FOUND: &str = "The requested resource does not exist.";
 pub const EXISTS: &str = "resource already exists";
 /// 409: stale revision.
 pub const CONFLICT: &str = "Concurrent modification to resource detected.";
+/// 409: two requests would each do what only one may.
+pub const LETTER_IN_HAND: &str = "Another request tries this dead letter again or drops it at the moment. Look for it again before trying again.";
 /// 409: id exists but is another entity type.
 pub const CONFORMANCE: &str = "Resource by this name exists but is not in this collection.";
 /// 500: unreadable document.

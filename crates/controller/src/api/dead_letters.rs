@@ -1,19 +1,24 @@
 //! Dead letters: what was given up after its last try, to be looked at, tried again, or dropped.
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
 
-use chasen_entity::{ActivationId, EntityName, Millis, RawJson, Version};
+use chasen_entity::{ActivationId, EntityName, Millis, RawJson, Version, error_text};
 use chasen_spi::{DeadLetter, DeadLetterQuery, Privilege};
 use http::StatusCode;
+use parking_lot::Mutex;
 use serde::Serialize;
 use serde_json::json;
 
 use crate::activate::repeat::{self, Original};
 use crate::api::activations::{authorized, name_filter};
 use crate::api::listing::Listing;
+use crate::aside;
 use crate::call::Call;
+use crate::controller::Controller;
 use crate::wire::error::ApiError;
+use crate::wire::query::Query;
 use crate::wire::reply::{Cors, Reply};
 
 /// What they are called in paths.
@@ -88,7 +93,9 @@ pub(crate) async fn list(call: &Call<'_>, namespace: &str) -> Result<Reply, ApiE
 
 /// `GET …/dead-letters/{id}`
 pub(crate) async fn get(call: &Call<'_>, namespace: &str, id: &str) -> Result<Reply, ApiError> {
-    let (_, letter) = letter(call, namespace, id, Privilege::Read).await?;
+    let (namespace, id) = authorized(call, namespace, id, Privilege::Read).await?;
+    let found = call.controller.dead_letters.get(&namespace, &id).await?;
+    let letter = found.ok_or_else(ApiError::not_found)?;
     let invocation = &letter.invocation;
     let (arguments, locked) = (&invocation.arguments, &invocation.locked);
     call.document(&Whole { summary: summary(&letter), arguments, locked })
@@ -96,34 +103,59 @@ pub(crate) async fn get(call: &Call<'_>, namespace: &str, id: &str) -> Result<Re
 
 /// `POST …/dead-letters/{id}`: tries again as a new activation; the letter goes when that one is accepted.
 pub(crate) async fn retry(call: &Call<'_>, namespace: &str, id: &str) -> Result<Reply, ApiError> {
-    let (namespace, letter) = letter(call, namespace, id, Privilege::Activate).await?;
-    let original = Original::of(&letter.invocation);
-    let retried = repeat::begin(call, original, None).await?;
-    if let Err(error) =
-        call.controller.dead_letters.remove(&namespace, &letter.invocation.activation_id).await
-    {
-        let activation = letter.invocation.activation_id;
-        tracing::warn!(%activation, %error, "a dead letter that was tried again could not be removed");
-    }
-    call.accepted(retried)
+    let (namespace, id) = authorized(call, namespace, id, Privilege::Activate).await?;
+    // Before the look at it: whoever had it before may have tried it again.
+    let hold = Hold::take(call.controller, namespace, id)?;
+    let letter = call.controller.dead_letters.get(&hold.namespace, &id).await?;
+    let original = Original::of(&letter.ok_or_else(ApiError::not_found)?.invocation);
+    let (transaction_id, headers) = (call.transaction_id.clone(), call.headers.clone());
+    let (arrived, caller) = (call.arrived, call.caller.clone());
+    let work = async move {
+        let Hold { controller, namespace, .. } = &hold;
+        let (transaction_id, headers, query) = (&transaction_id, &headers, Query(""));
+        let call = Call { controller, transaction_id, arrived, headers, query, caller };
+        let retried = repeat::begin(&call, original, None).await?;
+        if let Err(error) = controller.dead_letters.remove(namespace, &id).await {
+            tracing::warn!(activation = %id, %error, "a dead letter that was tried again could not be removed");
+        }
+        Ok(retried)
+    };
+    // A client that leaves in the middle leaves no letter of work that was accepted.
+    call.accepted(aside::finish(work).await?)
 }
 
 /// `DELETE …/dead-letters/{id}`
 pub(crate) async fn drop(call: &Call<'_>, namespace: &str, id: &str) -> Result<Reply, ApiError> {
     let (namespace, id) = authorized(call, namespace, id, Privilege::Delete).await?;
-    match call.controller.dead_letters.remove(&namespace, &id).await? {
+    let hold = Hold::take(call.controller, namespace, id)?;
+    match call.controller.dead_letters.remove(&hold.namespace, &id).await? {
         true => Ok(Reply::empty(StatusCode::NO_CONTENT).with_cors(Cors::Rest)),
         false => Err(ApiError::not_found()),
     }
 }
 
-async fn letter(
-    call: &Call<'_>,
-    namespace: &str,
-    id: &str,
-    privilege: Privilege,
-) -> Result<(EntityName, DeadLetter), ApiError> {
-    let (namespace, id) = authorized(call, namespace, id, privilege).await?;
-    let found = call.controller.dead_letters.get(&namespace, &id).await?;
-    Ok((namespace, found.ok_or_else(ApiError::not_found)?))
+/// Letters that requests try again or drop at the moment: of many requests one may have a letter.
+#[derive(Default)]
+pub(crate) struct InHand(Mutex<HashSet<(EntityName, ActivationId)>>);
+
+/// A letter that no other request has until it is dropped.
+struct Hold {
+    controller: Arc<Controller>,
+    namespace: EntityName,
+    id: ActivationId,
+}
+
+impl Hold {
+    fn take(controller: &Arc<Controller>, namespace: EntityName, id: ActivationId) -> Result<Self, ApiError> {
+        if !controller.letters_in_hand.0.lock().insert((namespace.clone(), id)) {
+            return Err(ApiError::conflict(error_text::LETTER_IN_HAND));
+        }
+        Ok(Self { controller: controller.clone(), namespace, id })
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.controller.letters_in_hand.0.lock().remove(&(self.namespace.clone(), self.id));
+    }
 }

@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
-use chasen_entity::{ActivationId, Invocation, RawJson};
-use chasen_spi::{DeadLetter, DeadLetterStore, Sessions};
+use async_trait::async_trait;
+use chasen_entity::{ActivationId, EntityName, Invocation, RawJson};
+use chasen_spi::{DeadLetter, DeadLetterQuery, DeadLetterStore, Sessions, StoreError};
 use serde_json::{Value, json};
+use tokio::sync::Semaphore;
 
 use crate::client::Request;
 use crate::world::{World, alice, eventually};
@@ -83,6 +85,72 @@ async fn a_retry_is_a_new_activation_and_the_letter_goes_when_it_is_accepted() {
     let arguments: Value = taken.arguments.read().unwrap();
     assert_eq!(arguments, json!({"x": 1.0, "new": 1}), "its own arguments over those of the action");
     assert_eq!(world.guest(&format!("GET {LETTERS}/{old}")).await.status, 404);
+}
+
+/// A store whose letters go when they are let go.
+struct Gated {
+    inner: Arc<dyn DeadLetterStore>,
+    removals: Arc<Semaphore>,
+}
+
+#[async_trait]
+impl DeadLetterStore for Gated {
+    async fn put(&self, letter: &DeadLetter) -> Result<(), StoreError> {
+        self.inner.put(letter).await
+    }
+
+    async fn get(&self, namespace: &EntityName, id: &ActivationId) -> Result<Option<DeadLetter>, StoreError> {
+        self.inner.get(namespace, id).await
+    }
+
+    async fn list(&self, query: &DeadLetterQuery) -> Result<Vec<DeadLetter>, StoreError> {
+        self.inner.list(query).await
+    }
+
+    async fn count(&self, query: &DeadLetterQuery) -> Result<u64, StoreError> {
+        self.inner.count(query).await
+    }
+
+    async fn remove(&self, namespace: &EntityName, id: &ActivationId) -> Result<bool, StoreError> {
+        self.removals.acquire().await.unwrap().forget();
+        self.inner.remove(namespace, id).await
+    }
+}
+
+#[tokio::test]
+async fn of_many_requests_one_has_a_letter_and_sees_it_through_whoever_leaves() {
+    let removals = Arc::new(Semaphore::new(0));
+    let gate = removals.clone();
+    let world = World::of(|parts| {
+        parts.dead_letters = Arc::new(Gated { inner: parts.dead_letters.clone(), removals: gate });
+    })
+    .await;
+    let world = Arc::new(world);
+    world.create("echo", "").await;
+    let letter = letter(&world, "echo", 10).await.invocation.activation_id;
+    let before = world.ended();
+    let (asked, line) = (world.clone(), format!("POST {LETTERS}/{letter}"));
+    let first = tokio::spawn(async move { asked.guest(&line).await });
+    eventually("it was tried again", || world.ended() > before).await;
+    for method in ["POST", "DELETE"] {
+        let refused = world.guest(&format!("{method} {LETTERS}/{letter}")).await;
+        assert_eq!(refused.status, 409, "{refused:?}");
+        assert!(refused.error().contains("Another request tries this dead letter"), "{}", refused.error());
+    }
+    first.abort();
+    assert!(first.await.unwrap_err().is_cancelled(), "its client has left");
+    removals.add_permits(1);
+    eventually("the letter goes", || removals.available_permits() == 0).await;
+    loop {
+        // It goes a moment after it was let go.
+        let again = world.guest(&format!("POST {LETTERS}/{letter}")).await.status;
+        if again == 404 {
+            break;
+        }
+        assert_eq!(again, 409);
+    }
+    assert_eq!(world.ended(), before + 1, "it ran once");
+    assert_eq!(world.guest(&format!("GET {LETTERS}/{letter}")).await.status, 404);
 }
 
 #[tokio::test]
