@@ -45,6 +45,7 @@ mod packages;
 mod python;
 mod quickstart;
 mod recovery;
+mod replay;
 mod resources;
 mod rules;
 mod run;
@@ -102,6 +103,7 @@ fn main() -> ExitCode {
         python::scenarios(),
         quickstart::scenarios(),
         recovery::scenarios(),
+        replay::scenarios(),
         resources::scenarios(),
         rules::scenarios(),
         run::scenarios(),
