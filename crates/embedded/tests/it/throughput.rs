@@ -25,7 +25,7 @@ fn payload() -> String {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "a measurement"]
 async fn throughput_of_appends() {
-    let folder = tempfile::tempdir_in(".").unwrap();
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let node = chasen_embedded::Embedded::open(chasen_embedded::EmbeddedConfig::new(folder.path())).unwrap();
     let log = node.event_log();
     let count = 20_000u32;
@@ -52,7 +52,7 @@ async fn throughput_of_appends() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "a measurement"]
 async fn throughput_of_activations_at_five_thousand_a_second() {
-    let folder = tempfile::tempdir_in(".").unwrap();
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let node = chasen_embedded::Embedded::open(chasen_embedded::EmbeddedConfig::new(folder.path())).unwrap();
     let log = node.event_log();
     let seconds = 10u32;
@@ -129,7 +129,7 @@ async fn synced_accepts(node: &chasen_embedded::Embedded, clients: u32, pace: Op
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "a measurement"]
 async fn throughput_of_synced_accepts() {
-    let folder = tempfile::tempdir_in(".").unwrap();
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let slow_commit = Duration::from_secs(3600);
     let config = chasen_embedded::EmbeddedConfig {
         slow_commit,
@@ -148,7 +148,7 @@ async fn throughput_of_synced_accepts() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "a measurement"]
 async fn throughput_of_an_open_with_a_hundred_thousand_pending() {
-    let folder = tempfile::tempdir_in(".").unwrap();
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let config = chasen_embedded::EmbeddedConfig::new(folder.path());
     let node = chasen_embedded::Embedded::open(config.clone()).unwrap();
     let text = payload();
@@ -204,7 +204,7 @@ async fn measure(what: &str, rounds: u32, mut once: impl AsyncFnMut(u32)) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "a measurement"]
 async fn throughput_of_reads_among_many_records() {
-    let folder = tempfile::tempdir_in(".").unwrap();
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let config = chasen_embedded::EmbeddedConfig::new(folder.path());
     let node = chasen_embedded::Embedded::open(config.clone()).unwrap();
     let log = node.event_log();
@@ -307,7 +307,7 @@ fn document(collection: Collection, name: String, length: usize) -> Document {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "a measurement"]
 async fn throughput_of_changes_among_many_entities() {
-    let folder = tempfile::tempdir_in(".").unwrap();
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let node = chasen_embedded::Embedded::open(chasen_embedded::EmbeddedConfig::new(folder.path())).unwrap();
     let store = node.artifact_store();
     for (collection, count) in
