@@ -15,6 +15,7 @@ use crate::activate;
 use crate::call::Call;
 use crate::entities::versions::Asked;
 use crate::entities::{ActionAddress, LoadError, ResolvedAction};
+use crate::throttle::Permit;
 use crate::wire::error::ApiError;
 
 /// What is repeated.
@@ -80,14 +81,20 @@ impl Original {
     }
 }
 
+/// Charges an invocation, before anything is looked at.
+pub(crate) fn charge(call: &Call<'_>) -> Result<Permit, ApiError> {
+    let caller = &call.caller;
+    call.controller.throttles.charge(&caller.usage, &caller.identity.limits, call.arrived)
+}
+
 /// Begins it again, as safe as any non-blocking invocation, with this version of its action or the one that there is now.
 pub(crate) async fn begin(
     call: &Call<'_>,
+    permit: Permit,
     original: Original,
     version: Option<Version>,
 ) -> Result<ActivationId, ApiError> {
     let (controller, caller) = (call.controller, &call.caller);
-    let permit = controller.throttles.charge(&caller.usage, &caller.identity.limits, call.arrived)?;
     let action = action(call, &original, version).await?;
     admission::require_components(controller, &caller.identity, &action).await?;
     admission::require_runnable(&action)?;

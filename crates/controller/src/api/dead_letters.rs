@@ -104,6 +104,7 @@ pub(crate) async fn get(call: &Call<'_>, namespace: &str, id: &str) -> Result<Re
 /// `POST …/dead-letters/{id}`: tries again as a new activation; the letter goes when that one is accepted.
 pub(crate) async fn retry(call: &Call<'_>, namespace: &str, id: &str) -> Result<Reply, ApiError> {
     let (namespace, id) = authorized(call, namespace, id, Privilege::Activate).await?;
+    let permit = repeat::charge(call)?;
     // Before the look at it: whoever had it before may have tried it again.
     let hold = Hold::take(call.controller, namespace, id)?;
     let letter = call.controller.dead_letters.get(&hold.namespace, &id).await?;
@@ -114,7 +115,7 @@ pub(crate) async fn retry(call: &Call<'_>, namespace: &str, id: &str) -> Result<
         let Hold { controller, namespace, .. } = &hold;
         let (transaction_id, headers, query) = (&transaction_id, &headers, Query(""));
         let call = Call { controller, transaction_id, arrived, headers, query, caller };
-        let retried = repeat::begin(&call, original, None).await?;
+        let retried = repeat::begin(&call, permit, original, None).await?;
         if let Err(error) = controller.dead_letters.remove(namespace, &id).await {
             tracing::warn!(activation = %id, %error, "a dead letter that was tried again could not be removed");
         }

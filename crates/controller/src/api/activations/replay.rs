@@ -18,8 +18,9 @@ pub(crate) async fn replay(call: &Call<'_>, namespace: &str, id: &str) -> Result
     }
     let version = |value: &str| Version::parse(value).map_err(|text| ApiError::query("code-version", &text));
     let version = call.query.get("code-version").map(|value| version(&value)).transpose()?;
+    let permit = repeat::charge(call)?;
     let found = call.controller.activations.get(namespace.as_str(), &id).await?;
     let original = Original::recorded(&*found.ok_or_else(ApiError::not_found)?)?;
-    let repeated = repeat::begin(call, original, version).await?;
+    let repeated = repeat::begin(call, permit, original, version).await?;
     call.accepted(repeated)
 }
