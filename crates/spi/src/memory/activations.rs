@@ -49,13 +49,7 @@ impl MemoryEventLog {
         }
         let synced = AtomicU64::new(events.len() as u64);
         let era = self.era + u64::from(after_power_cut);
-        Self {
-            events: Mutex::new(events),
-            taken: Mutex::default(),
-            inherited: OnceLock::new(),
-            synced,
-            era,
-        }
+        Self { events: Mutex::new(events), taken: Mutex::default(), inherited: OnceLock::new(), synced, era }
     }
 
     /// What was accepted and not finished, in the order of its coming.
