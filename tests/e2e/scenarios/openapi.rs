@@ -2,6 +2,7 @@
 //! parameter, each answer against its schema; and a stranger's tool that tries what nobody thought of.
 
 mod document;
+mod durable;
 mod refusals;
 mod schemathesis;
 mod script;
@@ -27,13 +28,15 @@ pub(crate) fn scenarios() -> Vec<Scenario> {
 const API: &str = "/api/v1/api-docs";
 
 async fn api() {
-    let node = node().start();
+    let mut node = node().start();
     let client = node.client();
     let mut document = Document::fetch(&client, API).await;
     script::play(&mut document, &client, &node.anonymous()).await;
     script::populate(&client).await;
     script::be_late(&mut document, &client).await;
     refusals::provoke(&mut document, &client, &node.anonymous()).await;
+    script::populate(&client).await;
+    durable::play(&mut document, &mut node).await;
     throttled(&mut document).await;
     // Failures of the server itself cannot be asked for.
     let exempt = |_: Operation<'_>, status: &str| matches!(status, "500" | "503");
