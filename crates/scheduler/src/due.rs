@@ -4,14 +4,15 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use chasen_entity::{ActivationId, Invocation, Millis};
-use chasen_spi::event_log::Unfinished;
+use chasen_spi::event_log::{TakenUp, Unfinished};
 use chasen_spi::{PendingQuery, StoreError};
 use chasen_telemetry::{clock, task};
 use parking_lot::{Mutex, MutexGuard};
-use tokio::sync::{Notify, OwnedSemaphorePermit};
+use tokio::sync::Notify;
 
 use crate::books::unreadable;
-use crate::pending::Pending;
+use crate::pending::{Next, Pending};
+use crate::places::{Permit, Places};
 use crate::record::Ending;
 use crate::scheduler::Shared;
 
@@ -22,8 +23,8 @@ const LONGEST_LOOK: Duration = Duration::from_secs(30);
 #[derive(Default)]
 pub(crate) struct Calendar {
     state: Mutex<State>,
-    /// Something is due earlier than whoever looks knows.
-    earlier: Arc<Notify>,
+    /// Something is due earlier than whoever looks knows, or there is room for more.
+    news: Arc<Notify>,
 }
 
 #[derive(Default)]
@@ -35,8 +36,8 @@ struct State {
 
 /// What is to be done now.
 enum Look {
-    /// To take up this.
-    Due(ActivationId),
+    /// To take up this, which has a place.
+    Next(Next, Permit),
     /// To look again after this time.
     Wait(Duration),
     /// Nothing is left.
@@ -50,8 +51,13 @@ impl Calendar {
         (state.pending.count_of(&invocation.identity.namespace.name), state.pending.count())
     }
 
-    /// Takes work out; false if it does not wait here.
-    pub(crate) fn remove(&self, id: &ActivationId) -> bool {
+    /// What wakes whoever looks.
+    pub(crate) fn news(&self) -> Arc<Notify> {
+        Arc::clone(&self.news)
+    }
+
+    /// Takes work out; `None` if it does not wait here.
+    pub(crate) fn remove(&self, id: &ActivationId) -> Option<Next> {
         self.state.lock().pending.remove(id)
     }
 
@@ -65,13 +71,14 @@ impl Calendar {
         self.state.lock().pending.matches(query)
     }
 
-    fn look(&self, now: Millis) -> Look {
+    fn look(&self, now: Millis, places: &Arc<Places>) -> Look {
         let mut state = self.state.lock();
-        if let Some(id) = state.pending.take_next(now) {
-            return Look::Due(id);
+        if let Some((next, place)) = state.pending.take_next(now, |namespace| places.take(namespace)) {
+            return Look::Next(next, place);
         }
         match state.pending.next_due() {
             Some(due) => Look::Wait(Duration::from_millis(due.saturating_sub(now).max(1)).min(LONGEST_LOOK)),
+            None if state.pending.waits_for_room() => Look::Wait(LONGEST_LOOK),
             None => {
                 state.is_watched = false;
                 Look::Empty
@@ -88,11 +95,11 @@ impl Shared {
         self.see_to(state, is_first);
     }
 
-    /// Keeps accepted work until there is room for it.
-    pub(crate) fn keep_for_room(self: &Arc<Self>, invocation: &Invocation) {
+    /// Keeps accepted work until there is room for it; `is_left` if an earlier life left it, and nobody has taken it up.
+    pub(crate) fn keep_for_room(self: &Arc<Self>, invocation: &Invocation, is_left: bool) {
         let mut state = self.calendar.state.lock();
         let is_first = !state.pending.waits_for_room();
-        state.pending.insert_for_room(invocation);
+        state.pending.insert_for_room(invocation, is_left);
         self.see_to(state, is_first);
     }
 
@@ -100,10 +107,9 @@ impl Shared {
     fn see_to(self: &Arc<Self>, mut state: MutexGuard<'_, State>, is_first: bool) {
         if !std::mem::replace(&mut state.is_watched, true) {
             drop(state);
-            let earlier = Arc::clone(&self.calendar.earlier);
-            drop(task::spawn("calendar", watch(Arc::downgrade(self), earlier)));
+            drop(task::spawn("calendar", watch(Arc::downgrade(self), self.calendar.news())));
         } else if is_first {
-            self.calendar.earlier.notify_one();
+            self.calendar.news.notify_one();
         }
     }
 
@@ -120,45 +126,57 @@ impl Shared {
 
     /// Ends work that waits here; false if it does not.
     pub(crate) fn cancel_pending(&self, invocation: &Invocation) -> bool {
-        let is_pending = self.calendar.remove(&invocation.activation_id);
-        if is_pending {
-            self.record(invocation, Ending::cancelled(clock::now()));
+        let id = &invocation.activation_id;
+        let Some(waiting) = self.calendar.remove(id) else { return false };
+        // What an earlier life left may have been taken up as a reaction of its fire.
+        if waiting.is_left && !matches!(self.log.take_up(id), Ok(TakenUp::Taken(_))) {
+            return false;
         }
-        is_pending
+        self.record(invocation, Ending::cancelled(clock::now()));
+        for step in self.sessions.steps_left_to(id) {
+            self.end_left_step(&step);
+        }
+        true
     }
 }
 
-/// Takes up what is due, until nothing is left or the node drains: then it stays in the log.
-async fn watch(shared: Weak<Shared>, earlier: Arc<Notify>) {
+/// Takes up what is due or waits for room, until nothing is left or the node drains: then it stays in the log.
+async fn watch(shared: Weak<Shared>, news: Arc<Notify>) {
     loop {
         let Some(here) = shared.upgrade() else { return };
         if here.gate.is_draining() {
             return;
         }
-        // First, so that work can be found in the calendar until it begins.
-        let Ok(permit) = Arc::clone(&here.taking_up).acquire_owned().await else { return };
-        match here.calendar.look(here.config.clock.now()) {
-            Look::Due(id) => take_up(&here, id, permit).await,
+        match here.calendar.look(here.config.clock.now(), &here.places) {
+            Look::Next(next, place) => take_up(&here, next, place).await,
             Look::Wait(time) => {
-                drop((here, permit));
+                drop(here);
                 // Either way it is looked at again.
-                let _ = tokio::time::timeout(time, earlier.notified()).await;
+                let _ = tokio::time::timeout(time, news.notified()).await;
             }
             Look::Empty => return,
         }
     }
 }
 
-/// Begins work that is due now.
-async fn take_up(shared: &Arc<Shared>, id: ActivationId, permit: OwnedSemaphorePermit) {
-    let log = Arc::clone(&shared.log);
-    match tokio::task::spawn_blocking(move || log.accepted(&id)).await {
-        Ok(Ok(Some(invocation))) => {
-            shared.begin(Unfinished { invocation, started: None, progress: None }, permit);
+/// Begins work whose turn it is.
+async fn take_up(shared: &Arc<Shared>, next: Next, place: Permit) {
+    let (log, id) = (Arc::clone(&shared.log), next.id);
+    let read = move || -> Result<Option<Unfinished>, StoreError> {
+        if !next.is_left {
+            let accepted = log.accepted(&id)?;
+            return Ok(accepted.map(|invocation| Unfinished { invocation, started: None, progress: None }));
         }
-        // It has ended meanwhile.
+        Ok(match log.take_up(&id)? {
+            TakenUp::Taken(work) => Some(*work),
+            TakenUp::Elsewhere | TakenUp::EndedWithoutRecord | TakenUp::Unknown => None,
+        })
+    };
+    match tokio::task::spawn_blocking(read).await {
+        Ok(Ok(Some(work))) => shared.begin(work, Some(place)),
+        // It has ended meanwhile, or somebody else has it.
         Ok(Ok(None)) => {}
         Ok(Err(error)) => unreadable(&id, &error),
-        Err(error) => tracing::error!(activation = %id, %error, "work that is due could not be read"),
+        Err(error) => tracing::error!(activation = %id, %error, "work whose turn it is could not be read"),
     }
 }

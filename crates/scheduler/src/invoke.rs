@@ -86,6 +86,8 @@ impl Invoke for Scheduler {
             TakenUp::EndedWithoutRecord => return Ok(Resumed::EndedWithoutRecord),
             TakenUp::Unknown => return Ok(Resumed::Unknown),
         };
+        // It may have waited for its turn.
+        shared.calendar.remove(id);
         let invocation = Arc::clone(&work.invocation);
         let inside = shared.gate.enter(&invocation).ok_or(Rejection::Draining)?;
         if !invocation.role.is_action() {
@@ -135,7 +137,7 @@ impl Scheduler {
     fn leave_in_log(&self, accepted: Arc<Invocation>) -> Result<Ticket, Rejection> {
         let mut watch = self.shared.ends.watch(accepted.activation_id);
         let position = self.shared.log.append(&Event::Accepted(Arc::clone(&accepted)))?;
-        self.shared.keep_for_room(&accepted);
+        self.shared.keep_for_room(&accepted, false);
         Ok(Ticket::new(position, Box::pin(async move { watch.ended().await })))
     }
 }

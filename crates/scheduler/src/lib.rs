@@ -30,6 +30,7 @@ mod load;
 mod null_domain;
 mod pending;
 pub mod placement;
+mod places;
 pub mod policy;
 pub mod queue;
 mod record;

@@ -29,7 +29,20 @@ struct Entry {
     name: Box<str>,
     /// `None` if it waits for room.
     due: Option<Millis>,
+    /// An earlier life left it, and nobody has taken it up.
+    is_left: bool,
 }
+
+/// Work whose turn it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Next {
+    pub(crate) id: ActivationId,
+    /// An earlier life left it, and nobody has taken it up.
+    pub(crate) is_left: bool,
+}
+
+/// Most work that is due and has no place that is looked at in one go.
+const LOOKED_AT: usize = 64;
 
 impl Pending {
     /// How much work of this namespace waits.
@@ -51,22 +64,26 @@ impl Pending {
         self.by_due.insert((due, id));
         self.namespaces.entry(namespace.clone()).or_default().insert((due, id));
         let name = shown_name(invocation).into();
-        self.of.insert(id, Entry { namespace, name, due: Some(due) });
+        self.of.insert(id, Entry { namespace, name, due: Some(due), is_left: false });
         self.by_due.first() == Some(&(due, id))
     }
 
-    /// Takes work in that waits for room.
-    pub(crate) fn insert_for_room(&mut self, invocation: &Invocation) {
+    /// Takes work in that waits for room; `is_left` if an earlier life left it.
+    pub(crate) fn insert_for_room(&mut self, invocation: &Invocation, is_left: bool) {
         let id = invocation.activation_id;
         self.remove(&id);
-        let namespace = invocation.identity.namespace.name.clone();
-        self.for_room.entry(namespace.clone()).or_default().insert(id);
-        self.of.insert(id, Entry { namespace, name: Box::default(), due: None });
+        self.wait_for_room(id, invocation.identity.namespace.name.clone(), is_left);
     }
 
-    /// Takes work out; false if it does not wait here.
-    pub(crate) fn remove(&mut self, id: &ActivationId) -> bool {
-        let Some(entry) = self.of.remove(id) else { return false };
+    fn wait_for_room(&mut self, id: ActivationId, namespace: EntityName, is_left: bool) {
+        self.for_room.entry(namespace.clone()).or_default().insert(id);
+        self.of.insert(id, Entry { namespace, name: Box::default(), due: None, is_left });
+    }
+
+    /// Takes work out; `None` if it does not wait here.
+    pub(crate) fn remove(&mut self, id: &ActivationId) -> Option<Next> {
+        let entry = self.of.remove(id)?;
+        let next = Some(Next { id: *id, is_left: entry.is_left });
         let Some(due) = entry.due else {
             if let Some(own) = self.for_room.get_mut(&entry.namespace) {
                 own.remove(id);
@@ -74,7 +91,7 @@ impl Pending {
                     self.for_room.remove(&entry.namespace);
                 }
             }
-            return true;
+            return next;
         };
         self.by_due.remove(&(due, *id));
         if let Some(own) = self.namespaces.get_mut(&entry.namespace) {
@@ -83,7 +100,7 @@ impl Pending {
                 self.namespaces.remove(&entry.namespace);
             }
         }
-        true
+        next
     }
 
     /// True if this work waits until it is due.
@@ -91,31 +108,48 @@ impl Pending {
         self.of.get(id).is_some_and(|entry| entry.due.is_some())
     }
 
-    /// Takes work out whose turn it is: what is due by now and what waits for room in turns, namespaces in turns of the
-    /// latter.
-    pub(crate) fn take_next(&mut self, now: Millis) -> Option<ActivationId> {
-        let due = self.by_due.first().filter(|(due, _)| *due <= now).map(|(_, id)| *id);
-        let id = match due {
-            Some(id) if self.was_for_room || self.for_room.is_empty() => {
-                self.was_for_room = false;
-                id
+    /// Takes work out whose turn it is and for which there is a place: what is due by now and what waits for room in
+    /// turns, namespaces in turns of the latter. What is due and has no place waits for room.
+    pub(crate) fn take_next<P>(
+        &mut self,
+        now: Millis,
+        place_for: impl Fn(&EntityName) -> Option<P>,
+    ) -> Option<(Next, P)> {
+        if self.was_for_room || self.for_room.is_empty() {
+            for _ in 0..LOOKED_AT {
+                let Some(id) = self.by_due.first().filter(|(due, _)| *due <= now).map(|(_, id)| *id) else {
+                    break;
+                };
+                let namespace = self.of.get(&id)?.namespace.clone();
+                let place = place_for(&namespace);
+                let next = self.remove(&id)?;
+                match place {
+                    Some(place) => {
+                        self.was_for_room = false;
+                        return Some((next, place));
+                    }
+                    None => self.wait_for_room(id, namespace, next.is_left),
+                }
             }
-            _ => {
-                self.was_for_room = true;
-                let (namespace, id) = self.first_for_room()?;
-                self.last = Some(namespace);
-                id
-            }
-        };
-        self.remove(&id).then_some(id)
+        }
+        self.was_for_room = true;
+        let (namespace, id, place) = self.first_for_room(place_for)?;
+        self.last = Some(namespace);
+        Some((self.remove(&id)?, place))
     }
 
-    /// The oldest of the namespace after the one whose turn it was last.
-    fn first_for_room(&self) -> Option<(EntityName, ActivationId)> {
-        let after = self.last.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
-        let next =
-            self.for_room.range((after, Bound::Unbounded)).next().or_else(|| self.for_room.first_key_value());
-        next.and_then(|(namespace, own)| Some((namespace.clone(), *own.first()?)))
+    /// The oldest of the next namespace that has a place, from the one on whose turn it was last.
+    fn first_for_room<P>(
+        &self,
+        place_for: impl Fn(&EntityName) -> Option<P>,
+    ) -> Option<(EntityName, ActivationId, P)> {
+        let (after, upto) = match self.last.as_ref() {
+            None => (Bound::Unbounded, None),
+            Some(last) => (Bound::Excluded(last), Some(Bound::Included(last))),
+        };
+        let others = upto.map(|upto| self.for_room.range::<EntityName, _>((Bound::Unbounded, upto)));
+        let mut turns = self.for_room.range((after, Bound::Unbounded)).chain(others.into_iter().flatten());
+        turns.find_map(|(namespace, own)| Some((namespace.clone(), *own.first()?, place_for(namespace)?)))
     }
 
     /// True if something waits for room.
@@ -189,15 +223,43 @@ mod tests {
         let mut pending = Pending::default();
         let mut waits = |namespace: &str| {
             let one = invocation(namespace, "a", "k:1", "{}");
-            pending.insert_for_room(&one);
+            pending.insert_for_room(&one, false);
             one.activation_id
         };
         let (a1, a2, a3, b1) = (waits("a"), waits("a"), waits("a"), waits("b"));
         let due = invocation("c", "a", "k:1", "{}");
         pending.insert(&due, 5);
-        let order: Vec<_> = std::iter::from_fn(|| pending.take_next(5)).collect();
+        let order: Vec<_> = std::iter::from_fn(|| taken(&mut pending, 5)).collect();
         assert_eq!(order, [a1, due.activation_id, b1, a2, a3]);
         assert_eq!(pending.count(), 0);
+    }
+
+    #[test]
+    fn who_has_no_place_holds_nobody_up() {
+        let mut pending = Pending::default();
+        let slow: Vec<_> = (0..200).map(|_| invocation("a", "slow", "k:1", "{}")).collect();
+        for (index, one) in slow.iter().enumerate() {
+            if index < 100 {
+                pending.insert(one, 5);
+            } else {
+                pending.insert_for_room(one, true);
+            }
+        }
+        let other = invocation("b", "a", "k:1", "{}");
+        pending.insert(&other, 6);
+        let for_others = |namespace: &EntityName| (namespace.as_str() != "a").then_some(());
+        let looks = (0..5).find_map(|_| pending.take_next(6, for_others));
+        assert_eq!(looks.map(|(next, ())| next.id), Some(other.activation_id));
+        assert_eq!(pending.take_next(6, for_others), None);
+        let mut left = 0;
+        while let Some((next, ())) = pending.take_next(6, |_| Some(())) {
+            left += usize::from(next.is_left);
+        }
+        assert_eq!((left, pending.count()), (100, 0));
+    }
+
+    fn taken(pending: &mut Pending, now: Millis) -> Option<ActivationId> {
+        pending.take_next(now, |_| Some(())).map(|(next, ())| next.id)
     }
 
     proptest! {
@@ -218,19 +280,19 @@ mod tests {
                         model.insert(one.activation_id, (whose, Some(now + number)));
                     }
                     1 => {
-                        pending.insert_for_room(&one);
+                        pending.insert_for_room(&one, false);
                         model.insert(one.activation_id, (whose, None));
                     }
                     2 => {
                         let some = model.keys().nth(number as usize % model.len().max(1)).copied();
                         if let Some(id) = some {
                             model.remove(&id);
-                            prop_assert!(pending.remove(&id) && !pending.remove(&id));
+                            prop_assert!(pending.remove(&id).is_some() && pending.remove(&id).is_none());
                         }
                     }
                     _ => {
                         now += number;
-                        while let Some(id) = pending.take_next(now) {
+                        while let Some(id) = taken(&mut pending, now) {
                             let (_, due) = model.remove(&id).unwrap();
                             prop_assert!(due.is_none_or(|due| due <= now));
                         }

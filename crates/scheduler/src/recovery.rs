@@ -7,12 +7,12 @@ use chasen_entity::{Activation, ActivationId, Delivery, Invocation};
 use chasen_spi::event_log::{TakenUp, Unfinished};
 use chasen_spi::{Position, Rejection, Sessions, StoreError};
 use chasen_telemetry::{clock, task};
-use tokio::sync::OwnedSemaphorePermit;
 
 use crate::Scheduler;
 use crate::books::unreadable;
 use crate::fate;
 use crate::gate::Inside;
+use crate::places::Permit;
 use crate::queue::Turn;
 use crate::record::Ending;
 use crate::run::{Place, Run};
@@ -65,15 +65,11 @@ async fn take_all_up(shared: &Arc<Shared>, inherited: Vec<ActivationId>) {
         for (id, found) in found {
             match found {
                 Ok(Some(invocation)) => {
-                    if shared.is_left_to_session(&invocation) {
-                        continue;
-                    }
-                    let Ok(permit) = Arc::clone(&shared.taking_up).acquire_owned().await else { return };
                     // While the node drains, the rest stays in the log for the next start.
                     if shared.gate.is_draining() {
                         return;
                     }
-                    shared.take_left_up(&id, permit);
+                    shared.see_to_left(&invocation);
                 }
                 // Somebody ended it meanwhile.
                 Ok(None) => {}
@@ -89,8 +85,23 @@ impl Shared {
         invocation.cause.is_some_and(|cause| self.sessions.leave_step(&cause, invocation))
     }
 
-    /// Takes up what was left, unless somebody has.
-    fn take_left_up(self: &Arc<Self>, id: &ActivationId, permit: OwnedSemaphorePermit) {
+    /// Leaves what was left to its session, or has it wait for its turn.
+    fn see_to_left(self: &Arc<Self>, invocation: &Invocation) {
+        if self.is_left_to_session(invocation) {
+            return;
+        }
+        let is_early = invocation.due.is_some_and(|due| due > self.config.clock.now());
+        if is_early || invocation.cause.is_some() {
+            return self.take_left_up(&invocation.activation_id);
+        }
+        if !invocation.role.is_action() {
+            self.sessions.await_opening(&invocation.activation_id);
+        }
+        self.keep_for_room(invocation, true);
+    }
+
+    /// Takes up what was left and is not due, or a step of what is over, unless somebody has.
+    fn take_left_up(self: &Arc<Self>, id: &ActivationId) {
         let work = match self.log.take_up(id) {
             Ok(TakenUp::Taken(work)) => *work,
             Ok(TakenUp::Elsewhere | TakenUp::EndedWithoutRecord | TakenUp::Unknown) => return,
@@ -109,11 +120,11 @@ impl Shared {
         {
             return self.keep_until(invocation, due);
         }
-        self.begin(work, permit);
+        self.begin(work, None);
     }
 
-    /// Begins work that was left, or that is due and that nobody has begun.
-    pub(crate) fn begin(self: &Arc<Self>, work: Unfinished, permit: OwnedSemaphorePermit) {
+    /// Begins work that was left, or that is due or has room now and that nobody has begun.
+    pub(crate) fn begin(self: &Arc<Self>, work: Unfinished, permit: Option<Permit>) {
         // While the node drains, it stays in the log.
         let Some(inside) = self.gate.enter(&work.invocation) else { return };
         if !work.invocation.role.is_action() {
@@ -148,9 +159,9 @@ impl Shared {
     }
 
     /// Gives a session of an earlier life, or one that is due, to whoever does such work.
-    fn hand_over(self: &Arc<Self>, work: Unfinished, inside: Inside, permit: OwnedSemaphorePermit) {
+    fn hand_over(self: &Arc<Self>, work: Unfinished, inside: Inside, permit: Option<Permit>) {
         let invocation = Arc::clone(&work.invocation);
-        let session = OpenWork::new(Arc::clone(self), invocation, Position(0), inside, Some(permit));
+        let session = OpenWork::new(Arc::clone(self), invocation, Position(0), inside, permit);
         // Nobody who does it: dropped, it is recorded as interrupted.
         if let Some(opener) = self.opener.get().and_then(std::sync::Weak::upgrade) {
             opener.take_up(Box::new(session), work);

@@ -7,12 +7,12 @@ use std::time::Duration;
 use chasen_entity::{Activation, Invocation};
 use chasen_spi::Rejection;
 use chasen_telemetry::{clock, task};
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use crate::action_queue::{Arrival, Grant, HeldSlot, Waiting, upgraded};
 use crate::fate::{self, Fate};
 use crate::gate::Inside;
+use crate::places::Permit;
 use crate::queue::Turn;
 use crate::record::{Beginning, Ending};
 use crate::scheduler::Shared;
@@ -43,7 +43,7 @@ pub(crate) struct Run {
     place: Place,
     start: Start,
     /// Of one that is taken up: its place among those that are taken up at the same time.
-    permit: Option<OwnedSemaphorePermit>,
+    permit: Option<Permit>,
     _inside: Inside,
 }
 
@@ -77,8 +77,8 @@ impl Run {
     }
 
     /// The same, with a place among those that are taken up at the same time.
-    pub(crate) fn permitted(self, permit: OwnedSemaphorePermit) -> Self {
-        Self { permit: Some(permit), ..self }
+    pub(crate) fn permitted(self, permit: Option<Permit>) -> Self {
+        Self { permit, ..self }
     }
 
     /// Runs it and writes its record.

@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use chasen_entity::{ActionKey, Invocation};
 use chasen_spi::{DeadLetterStore, EventLog, Invoker, ParameterLock, Rejection, Sessions};
-use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use crate::action_queue::{ActionQueue, Arrival, Queues, Surroundings};
 use crate::due::Calendar;
 use crate::ends::Ends;
 use crate::gate::Gate;
+use crate::places::Places;
 use crate::queue::{Bounds, Turn};
 use crate::run::Place;
 use crate::session::OpenSessions;
@@ -38,11 +38,10 @@ pub(crate) struct Shared {
     pub(crate) ends: Arc<Ends>,
     /// Work that its opener does itself.
     pub(crate) sessions: OpenSessions,
-    /// Work that is not due yet.
+    /// Work that is not due yet, or waits for room.
     pub(crate) calendar: Calendar,
-    /// Places of work that is taken up: of an earlier life, or because it is due.
-    pub(crate) taking_up: Arc<Semaphore>,
-    /// Work of an earlier life waits for its turn to be taken up.
+    pub(crate) places: Arc<Places>,
+    /// Not all work of an earlier life is known yet.
     pub(crate) is_taking_up: AtomicBool,
     /// Who does the work of sessions, once that is known.
     pub(crate) opener: OnceLock<Weak<dyn Sessions>>,
@@ -63,7 +62,8 @@ impl Scheduler {
         let queues: Arc<Queues> = Arc::default();
         let surroundings =
             Surroundings { origin: Instant::now(), load: Arc::default(), queues: Arc::downgrade(&queues) };
-        let taking_up = Arc::new(Semaphore::new(config.max_recovering.max(1)));
+        let calendar = Calendar::default();
+        let places = Places::new(config.max_recovering, calendar.news());
         let shared = Shared {
             config,
             router,
@@ -74,8 +74,8 @@ impl Scheduler {
             surroundings,
             ends: Arc::default(),
             sessions: OpenSessions::default(),
-            calendar: Calendar::default(),
-            taking_up,
+            calendar,
+            places,
             is_taking_up: AtomicBool::new(false),
             opener: OnceLock::new(),
             queues,

@@ -8,10 +8,11 @@ use chasen_entity::{Activation, ActivationId, Event, Invocation, RawJson};
 use chasen_spi::{BoxFuture, OpenSession, Position, StoreError};
 use chasen_telemetry::clock;
 use parking_lot::Mutex;
-use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::sync::watch;
 
 use crate::gate::Inside;
 use crate::load::Burden;
+use crate::places::Permit;
 use crate::record::Ending;
 use crate::scheduler::Shared;
 
@@ -43,7 +44,12 @@ impl OpenSessions {
         true
     }
 
-    /// Steps of a session that was left to another: it is open now, or over.
+    /// Steps that follow are left to this session, which is open later.
+    pub(crate) fn await_opening(&self, session: &ActivationId) {
+        self.left.lock().entry(*session).or_default();
+    }
+
+    /// Steps of a session that was left to another, or to its turn: it is open now, or over.
     pub(crate) fn steps_left_to(&self, session: &ActivationId) -> Vec<ActivationId> {
         self.left.lock().remove(session).unwrap_or_default()
     }
@@ -66,7 +72,7 @@ pub(crate) struct OpenWork {
     is_over: bool,
     _burden: Burden,
     /// Of one that is taken up: its place among those that are taken up at the same time.
-    _permit: Option<OwnedSemaphorePermit>,
+    _permit: Option<Permit>,
     // Last: whoever waits for it to leave finds its record.
     _inside: Inside,
 }
@@ -77,7 +83,7 @@ impl OpenWork {
         invocation: Arc<Invocation>,
         position: Position,
         inside: Inside,
-        permit: Option<OwnedSemaphorePermit>,
+        permit: Option<Permit>,
     ) -> Self {
         let burden = shared.surroundings.load.add(&invocation);
         let sender = watch::Sender::new(false);

@@ -194,3 +194,50 @@ async fn an_announced_start_counts_after_a_power_cut_only() {
         waits.abort();
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_is_slow_in_one_namespace_holds_up_no_other() {
+    let bench = bench_with(1024, SchedulerConfig { max_recovering: 4, ..SchedulerConfig::default() });
+    let slow = with_action(call("guest", "hello", r#"{"do":"sleep","ms":50000}"#), |action| {
+        action.limits.instances = Some(1);
+    });
+    for _ in 0..20 {
+        bench.leave(&Arc::new(Invocation { activation_id: ActivationId::generate(), ..slow.clone() }), None);
+    }
+    let others: Vec<_> =
+        (0..20).map(|_| bench.leave(&Arc::new(call("other", "hello", "{}")), None)).collect();
+    bench.recover();
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    for id in others {
+        assert_eq!(outcome(&bench.record(id)), Outcome::Success);
+    }
+    assert!(bench.scheduler.in_flight() <= 3, "one place is left for others");
+    assert!(bench.scheduler.in_flight() > 0, "and the slow go on");
+}
+
+#[tokio::test(start_paused = true)]
+async fn steps_wait_with_the_session_that_waits_for_its_place() {
+    let bench = bench_with(1024, SchedulerConfig { max_recovering: 1, ..SchedulerConfig::default() });
+    let [first, second, unwanted] = [(); 3].map(|()| sequence(None));
+    let [of_second, of_unwanted] = [&second, &unwanted].map(|session| step(session));
+    for one in [&first, &second, &unwanted, &of_second, &of_unwanted] {
+        bench.leave(one, None);
+    }
+    bench.recover();
+    until("the first is open", || bench.opener.count() == 1).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(told(&bench, of_second.activation_id), ["accepted"], "it is its session's");
+    let namespace = &unwanted.identity.namespace.name;
+    bench.scheduler.cancel(namespace, &unwanted.activation_id).await.unwrap();
+    assert_eq!(outcome(&bench.record(unwanted.activation_id)), Outcome::ApplicationError);
+    assert!(interrupted(&bench, of_unwanted.activation_id), "its session is over");
+    bench.opener.take().into_iter().for_each(|(session, _)| drop(session.finish(record(&first))));
+    until("the second is open", || bench.opener.count() == 1).await;
+    let Ok(Resumed::Action(ticket)) = bench.scheduler.take_up(&of_second.activation_id) else {
+        panic!("its step is there");
+    };
+    assert_eq!(outcome(ticket.await.as_ref()), Outcome::Success);
+    bench.opener.take().into_iter().for_each(|(session, _)| drop(session.finish(record(&second))));
+    bench.rest().await;
+    bench.assert_sound();
+}
