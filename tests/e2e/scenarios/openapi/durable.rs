@@ -121,6 +121,10 @@ async fn lose(document: &mut Document, node: &mut Node) -> Vec<String> {
     node.kill();
     node.restart();
     let client = node.client();
+    // What is tried again ends.
+    let mended = Request::put(format!("{}/api/v1/namespaces/_/actions/lost?overwrite=true", client.base()));
+    let reply = document.ask(&client, script::json(mended, script::HELLO)).await;
+    assert_eq!(reply.status.as_u16(), 200, "{}", reply.text());
     eventually("they are given up", async || {
         let letters = client.get("/api/v1/namespaces/_/dead-letters").await.ok()?.json();
         letters.as_array().is_some_and(|letters: &Vec<Value>| letters.len() == 3).then_some(())
