@@ -253,6 +253,7 @@ mod tests {
             logs: vec!["x".to_owned()],
             version: Version::default(),
             annotations,
+            given: None,
         }
     }
 

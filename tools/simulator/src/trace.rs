@@ -31,7 +31,13 @@ impl Action {
     pub fn new(namespace: &str, name: &str, kind: &str, memory: ByteSize) -> Option<Self> {
         let namespace = EntityName::new(namespace)?;
         let action = FullyQualifiedName::new(EntityPath::root(&namespace), EntityName::new(name)?);
-        let key = ActionKey { namespace, action, environment: None, network: NetworkPolicy::Internet };
+        let key = ActionKey {
+            namespace,
+            action,
+            environment: None,
+            network: NetworkPolicy::Internet,
+            superseded: None,
+        };
         Some(Self { key, kind: kind.to_owned(), memory, concurrency: 1, blocking: true })
     }
 }
