@@ -6,7 +6,7 @@
 
 pub(crate) mod admission;
 mod conductor;
-mod death;
+pub(crate) mod death;
 pub(crate) mod fire;
 mod ledger;
 mod note;

@@ -143,7 +143,7 @@ impl Keys {
             activation_id: fresh,
             at: arrived,
         };
-        let id = match self.store.claim(&request).await? {
+        let id = match self.store.claim(&request).await.map_err(|why| ApiError::key_not_known(&why))? {
             Claim::New => fresh,
             Claim::Same(id) if Some(id) == unaccepted => id,
             Claim::Same(id) => {
@@ -154,7 +154,10 @@ impl Keys {
                 id
             }
             Claim::Other => {
-                *held.state = State::Settled;
+                // The key may be claimed by one that was refused: nobody may take its id for work that was accepted.
+                if unaccepted.is_none() {
+                    *held.state = State::Settled;
+                }
                 return Err(ApiError::unprocessable(error_text::KEY_OF_ANOTHER_REQUEST));
             }
         };

@@ -31,6 +31,10 @@ pub const NOT_FOUND: &str = "The requested resource does not exist.";
 pub const EXISTS: &str = "resource already exists";
 /// 409: stale revision.
 pub const CONFLICT: &str = "Concurrent modification to resource detected.";
+/// 400: whoever is to be told of dead letters is no trigger.
+pub const BAD_DEAD_LETTER_TRIGGER: &str = "The annotation 'dead-letter-trigger' must name a trigger: NAME, which lies in the namespace of the caller, or /NAMESPACE/NAME.";
+/// 503: the store of keys does not answer.
+pub const KEY_NOT_KNOWN: &str = "It cannot be told at the moment whether the Idempotency-Key was used before, and nothing was begun now. Try again later with the same key.";
 /// 409: two requests would each do what only one may.
 pub const LETTER_IN_HAND: &str = "Another request tries this dead letter again or drops it at the moment. Look for it again before trying again.";
 /// 409: id exists but is another entity type.

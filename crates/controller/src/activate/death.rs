@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use chasen_entity::{
     ActivationId, EntityName, EntityPath, FullyQualifiedName, Millis, Parameters, RawJson, TransactionId,
+    error_text,
 };
 use chasen_spi::{DeadLetter, Privilege};
 use serde::Serialize;
@@ -27,6 +28,16 @@ struct Payload<'a> {
     attempts: u32,
     died_at: Millis,
     arguments: &'a RawJson,
+}
+
+/// Refuses annotations that ask for something to be fired that is no trigger.
+pub(crate) fn require_trigger(annotations: &Parameters, namespace: &EntityName) -> Result<(), ApiError> {
+    match annotations.get(TRIGGER) {
+        Some(name) if read(name, namespace).is_none() => {
+            Err(ApiError::bad_request(error_text::BAD_DEAD_LETTER_TRIGGER))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Fires the trigger that the action of a letter names, as whoever invoked the action.

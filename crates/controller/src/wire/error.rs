@@ -186,6 +186,11 @@ impl ApiError {
         Self { activation: Some(id), cause: Some(why.to_string()), retry_after, ..refusal }
     }
 
+    /// 503: nobody can tell whether a key was used, so that nothing is begun under it.
+    pub(crate) fn key_not_known(why: &StoreError) -> Self {
+        Self { cause: Some(why.to_string()), ..Self::busy(error_text::KEY_NOT_KNOWN) }
+    }
+
     /// 503: a bounded thing of this request's kind is full.
     pub(crate) fn busy(text: &'static str) -> Self {
         let refusal = Self::refusal(StatusCode::SERVICE_UNAVAILABLE, text);

@@ -158,6 +158,12 @@ async fn the_trigger_that_an_action_names_is_fired() {
     let world = World::new().await;
     world.create("echo", r#","annotations":[{"key":"dead-letter-trigger","value":"lost"}]"#).await;
     world.create("mourner", "").await;
+    for wrong in ["7", "\"\"", "\"a/b\"", "\"/lost\"", "null"] {
+        let body = format!(r#"{{"annotations":[{{"key":"dead-letter-trigger","value":{wrong}}}]}}"#);
+        let refused = world.guest_json(&format!("PUT {NAMESPACE}/actions/echo?overwrite=true"), body).await;
+        assert_eq!(refused.status, 400, "{wrong}");
+        assert!(refused.error().contains("must name a trigger"), "{}", refused.error());
+    }
     let told = letter(&world, "echo", 10).await;
     let before = world.ended();
     world.controller.died(told.clone());

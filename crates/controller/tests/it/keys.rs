@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use chasen_entity::{Event, UserLimits};
+use chasen_spi::memory::MemoryIdempotencyStore;
 use chasen_spi::{EventLog, IdempotencyStore, KeyedRequest, SubjectStore};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
@@ -158,6 +159,36 @@ async fn what_was_not_safe_is_made_safe_before_a_duplicate_is_told() {
 }
 
 #[tokio::test]
+async fn what_was_refused_is_not_taken_for_accepted_whatever_the_store_and_others_do() {
+    struct Keeping(MemoryIdempotencyStore);
+    #[async_trait::async_trait]
+    impl IdempotencyStore for Keeping {
+        async fn claim(&self, request: &KeyedRequest) -> Result<chasen_spi::Claim, chasen_spi::StoreError> {
+            self.0.claim(request).await
+        }
+
+        async fn release(
+            &self,
+            _: &chasen_entity::EntityName,
+            _: &str,
+            _: &chasen_entity::ActivationId,
+        ) -> Result<(), chasen_spi::StoreError> {
+            Err(chasen_spi::StoreError::Unavailable("locked".to_owned()))
+        }
+    }
+    let store = std::sync::Arc::new(Keeping(MemoryIdempotencyStore::default()));
+    let world = World::of(|parts| parts.idempotency = store).await;
+    world.create("overloaded", "").await;
+    assert_eq!(post(&world, "actions/overloaded", "k", "{}").await.status, 503);
+    assert_eq!(post(&world, "actions/overloaded", "k", r#"{"x":1}"#).await.status, 422);
+    assert_eq!(
+        post(&world, "actions/overloaded", "k", "{}").await.status,
+        503,
+        "it is refused again, not accepted"
+    );
+}
+
+#[tokio::test]
 async fn stores_that_fail_refuse_before_anything_runs() {
     struct Failing;
     #[async_trait::async_trait]
@@ -179,6 +210,8 @@ async fn stores_that_fail_refuse_before_anything_runs() {
     world.create("echo", "").await;
     let refused = post(&world, "actions/echo", "k", "{}").await;
     assert_eq!((refused.status, refused.json().get("activationId")), (503, None::<&Value>));
+    assert!(refused.header("retry-after").is_some(), "{refused:?}");
+    assert!(refused.error().contains("with the same key"), "{}", refused.error());
     assert_eq!(world.invoker.taken.lock().len(), 0);
     assert_eq!(world.guest(&format!("POST {NAMESPACE}/actions/echo")).await.status, 202);
 }

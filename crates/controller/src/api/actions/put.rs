@@ -13,6 +13,7 @@ use serde_json::value::RawValue;
 
 use super::exec::{NewExec, unknown_kind};
 use super::{answer, read_code, room, sequence, writable};
+use crate::activate::death;
 use crate::api::parameters;
 use crate::api::put::{self, PutBody};
 use crate::call::Call;
@@ -187,6 +188,7 @@ impl Update {
             SchedulingPolicy::asked_by(&annotations).map_err(ApiError::bad_request)?;
             Delivery::asked_by(&annotations).map_err(ApiError::bad_request)?;
             max_attempts(&annotations).map_err(ApiError::bad_request)?;
+            death::require_trigger(&annotations, &address.namespace)?;
             action.annotations = action.annotations.merged_with(annotations);
         }
         action.annotations.set(EXEC, &action.exec.kind);
