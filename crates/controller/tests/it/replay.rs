@@ -246,7 +246,7 @@ async fn nobody_gets_at_the_parameters_of_others_by_a_replay() {
     let world = keeping(0).await;
     limit(&world, "alice", 5).await;
     let as_alice = async |line: &str, body: Value| {
-        let request = Request::new(line).auth(&alice()).json(&body.to_string());
+        let request = Request::new(line).auth(&alice()).json(body.to_string());
         let done = world.send(request).await;
         assert_eq!(done.status, 200, "{line}: {done:?}");
     };
