@@ -168,10 +168,10 @@ impl Lane {
             self.look_for_doubles(&client).await;
             node.stop();
         }
-        for request in &self.settled {
-            let again = oracle::ran_twice(request, &self.campaign.witness.of(request.token));
-            self.tally.violations.extend(again);
-        }
+        let judged = self.settled.iter().filter(|request| !self.is_exempt(request));
+        let notes = |request: &Request| self.campaign.witness.of(request.token);
+        let again: Vec<_> = judged.flat_map(|request| oracle::ran_twice(request, &notes(request))).collect();
+        self.tally.violations.extend(again);
     }
 
     fn start(&mut self, faults: &[String]) -> Option<Node> {
@@ -265,11 +265,15 @@ impl Lane {
         true
     }
 
+    /// True for what a power cut may have taken parts of: what is left may have been run again.
+    fn is_exempt(&self, request: &Request) -> bool {
+        request.sort.is_in_memory() && self.power_cut > 0
+    }
+
     fn close(&mut self, request: &Request, records: &BTreeMap<String, Value>, dead: &BTreeSet<String>) {
         let notes = self.campaign.witness.of(request.token);
         let evidence = Evidence { records, notes: &notes, dead };
-        let is_exempt = request.sort.is_in_memory() && self.power_cut > 0;
-        if !is_exempt {
+        if !self.is_exempt(request) {
             self.tally.violations.extend(oracle::judge(request, &evidence));
         }
         for casualty in &mut self.tally.casualties {
