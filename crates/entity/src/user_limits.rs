@@ -219,6 +219,7 @@ mod tests {
             "warmedContainerKeepingCount": 15, "warmedContainerKeepingTimeout": "16 minutes", "maxActionInstances": 17,
             "schedulingPolicy": "event-driven",
             "blockingTimeoutStatus": 504,
+            "durability": "synced", "keepParameters": true, "keptVersions": 18,
             "network": "allow:a.example:443",
         })
     }
