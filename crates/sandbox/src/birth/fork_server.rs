@@ -135,7 +135,7 @@ fn live(program: Program, words: &OwnedFd) -> ! {
     sys::exit_now(1)
 }
 
-/// What joining a cell takes: entering namespaces, and those of a first process that is hidden.
+/// What joining a cell takes: entering namespaces of another owner, its root, and those of a first process that is hidden.
 fn joining() -> CapabilitySet {
-    CapabilitySet::SYS_ADMIN | CapabilitySet::SYS_PTRACE
+    CapabilitySet::SYS_ADMIN | CapabilitySet::SYS_CHROOT | CapabilitySet::SYS_PTRACE
 }

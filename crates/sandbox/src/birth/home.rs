@@ -4,12 +4,15 @@ use std::fmt::Display;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use chasen_runtime::walls::{self, Wall};
-use rustix::fs::{CWD, Mode, OFlags};
+use rustix::fs::{CWD, Mode, OFlags, Uid};
 use rustix::mount::{MountPropagationFlags, mount_change};
-use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space};
+use rustix::thread::{
+    LinkNameSpaceType, UnshareFlags, capabilities, move_into_link_name_space, set_capabilities,
+    set_thread_res_uid,
+};
 
 use crate::cell::INNER_ID;
-use crate::sys;
+use crate::sys::{self, Fork};
 
 /// The namespaces that the helper returns to.
 #[derive(Debug)]
@@ -93,6 +96,30 @@ impl Home {
             .map_err(failed("entering the prepared network namespace"))
     }
 
+    /// Forks a cell's first process as [`sys::fork`] does. A user namespace that is made for it belongs to the cell's own
+    /// number on the host, and not to root: what the kernel counts by user (watches of files, signals that wait, bytes in
+    /// queues) it counts for whoever the namespace belongs to as well, so that one cell could use up what all have.
+    ///
+    /// # Errors
+    /// The step that the kernel refused.
+    pub(crate) fn fork_as(
+        &self,
+        owner: u32,
+        namespaces: i32,
+        group: Option<BorrowedFd<'_>>,
+    ) -> Result<Fork, String> {
+        let is_owner = self.privileged && namespaces & libc::CLONE_NEWUSER != 0;
+        let is_prepared = if is_owner { become_for_a_moment(owner) } else { Ok(()) };
+        let born = is_prepared
+            .and_then(|()| sys::fork(namespaces, group).map_err(failed("making the cell's namespaces")));
+        let stays_behind = is_owner && !matches!(born, Ok(Fork::Child));
+        // With this user all rights come back.
+        if stays_behind && set_thread_res_uid(Uid::ROOT, Uid::ROOT, Uid::ROOT).is_err() {
+            sys::exit_now(crate::helper::EXIT_ASTRAY);
+        }
+        born
+    }
+
     /// Comes back from every visit. A helper that cannot must not go on: it would act in the wrong place.
     pub(crate) fn come_back(&self, network_too: bool) {
         let back = Self::enter_mounts(self.mounts.as_fd())
@@ -101,6 +128,14 @@ impl Home {
             sys::exit_now(crate::helper::EXIT_ASTRAY);
         }
     }
+}
+
+/// Makes a user of the host the effective one, without a loss of rights.
+fn become_for_a_moment(user: u32) -> Result<(), String> {
+    let rights = capabilities(None).map_err(failed("reading the helper's rights"))?;
+    set_thread_res_uid(Uid::ROOT, Uid::from_raw(user), Uid::ROOT)
+        .map_err(failed("acting as the cell's user"))?;
+    set_capabilities(None, rights).map_err(failed("keeping rights as the cell's user"))
 }
 
 /// Makes an unprivileged helper root in a user namespace of its own, which is what mounting needs.

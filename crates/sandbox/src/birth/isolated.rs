@@ -12,7 +12,7 @@ use super::program::Program;
 use crate::cgroup::Entrances;
 use crate::helper::wire::StartRequest;
 use crate::seccomp::Filter;
-use crate::sys::{self, Fork, cell_namespaces};
+use crate::sys::{Fork, cell_namespaces};
 
 /// How eagerly the kernel picks a cell's processes when the whole machine runs out of memory (0 is neutral, 1000 first).
 pub(super) const OOM_SCORE: &str = "600";
@@ -74,10 +74,7 @@ pub(crate) fn bear(
     let namespaces = cell_namespaces() | if own_network { libc::CLONE_NEWNET } else { 0 };
     let born = Home::enter_mounts(tree)
         .and_then(|()| network.as_ref().map_or(Ok(()), |network| Home::enter_network(network.as_fd())))
-        .and_then(|()| {
-            sys::fork(namespaces, entrances.born_into.as_ref().map(AsFd::as_fd))
-                .map_err(failed("making the cell's namespaces"))
-        });
+        .and_then(|()| home.fork_as(outer_id, namespaces, entrances.born_into.as_ref().map(AsFd::as_fd)));
     if let Ok(Fork::Child) = born {
         drop(opener);
         inside::live(Inside {

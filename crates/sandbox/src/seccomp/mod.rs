@@ -25,17 +25,16 @@ const ALLOWED: &[libc::c_long] = {
         SYS_listxattr, SYS_llistxattr, SYS_lremovexattr, SYS_lseek, SYS_lsetxattr, SYS_mkdirat, SYS_mknodat,
         SYS_newfstatat, SYS_openat, SYS_openat2, SYS_pread64, SYS_preadv, SYS_preadv2, SYS_pwrite64, SYS_pwritev,
         SYS_pwritev2, SYS_read, SYS_readahead, SYS_readlinkat, SYS_readv, SYS_removexattr, SYS_renameat,
-        SYS_renameat2, SYS_sendfile, SYS_setxattr, SYS_splice, SYS_statfs, SYS_statx, SYS_symlinkat, SYS_sync,
-        SYS_sync_file_range, SYS_syncfs, SYS_tee, SYS_truncate, SYS_umask, SYS_unlinkat, SYS_utimensat,
-        SYS_vmsplice, SYS_write, SYS_writev, SYS_faccessat, SYS_faccessat2, SYS_memfd_create, SYS_pipe2,
+        SYS_renameat2, SYS_sendfile, SYS_setxattr, SYS_splice, SYS_statfs, SYS_statx, SYS_symlinkat,
+        SYS_sync_file_range, SYS_tee, SYS_truncate, SYS_umask, SYS_unlinkat, SYS_utimensat,
+        SYS_vmsplice, SYS_write, SYS_writev, SYS_faccessat, SYS_faccessat2, SYS_pipe2,
         SYS_inotify_init1, SYS_inotify_add_watch, SYS_inotify_rm_watch,
-        SYS_io_setup, SYS_io_submit, SYS_io_cancel, SYS_io_getevents, SYS_io_destroy,
         // Waiting.
         SYS_epoll_create1, SYS_epoll_ctl, SYS_epoll_pwait, SYS_epoll_pwait2, SYS_eventfd2, SYS_ppoll, SYS_pselect6,
         SYS_signalfd4, SYS_timerfd_create, SYS_timerfd_gettime, SYS_timerfd_settime,
         // Memory.
         SYS_brk, SYS_get_mempolicy, SYS_madvise, SYS_membarrier, SYS_mincore, SYS_mlock, SYS_mlock2, SYS_mlockall,
-        SYS_mmap, SYS_mprotect, SYS_mremap, SYS_msync, SYS_munlock, SYS_munlockall, SYS_munmap,
+        SYS_mprotect, SYS_mremap, SYS_msync, SYS_munlock, SYS_munlockall, SYS_munmap,
         SYS_pkey_alloc, SYS_pkey_free, SYS_pkey_mprotect, SYS_remap_file_pages,
         // Processes and threads.
         SYS_execve, SYS_execveat, SYS_exit, SYS_exit_group, SYS_futex, SYS_futex_waitv, SYS_get_robust_list,
@@ -128,6 +127,9 @@ fn calls() -> Calls {
     let ruled = [
         (libc::SYS_clone, vec![vec![Test::bits(0, NAMESPACE_FLAGS.cast_unsigned(), 0)]]),
         (libc::SYS_ioctl, vec![TERMINAL_INJECTIONS.map(|request| Test::is_not(1, request)).to_vec()]),
+        // Huge pages are the machine's, and counted by no cell's memory.
+        (libc::SYS_mmap, vec![vec![Test::bits(3, libc::MAP_HUGETLB.cast_unsigned(), 0)]]),
+        (libc::SYS_memfd_create, vec![vec![Test::bits(1, libc::MFD_HUGETLB, 0)]]),
         // Only asking for the present personality, or the plain one.
         (libc::SYS_personality, vec![vec![Test::is(0, u32::MAX)], vec![Test::is(0, 0)]]),
         // Whether a crash leaves something behind is not the program's to say.
@@ -198,6 +200,11 @@ mod tests {
             libc::SYS_add_key,
             libc::SYS_request_key,
             libc::SYS_io_uring_setup,
+            // Of its queues the machine has a bounded number, for everybody.
+            libc::SYS_io_setup,
+            // They write what others have not written yet, on every disk.
+            libc::SYS_sync,
+            libc::SYS_syncfs,
             libc::SYS_userfaultfd,
             libc::SYS_kexec_load,
             libc::SYS_init_module,

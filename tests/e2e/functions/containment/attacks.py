@@ -2,6 +2,7 @@
 # Answers {"escaped": bool, "how": text}; an attack that is stopped by the end of its sandbox answers nothing.
 import ctypes
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -166,6 +167,32 @@ def descriptors(args):
     for fd in held:
         os.close(fd)
     return outcome(len(held) >= args["count"], f"{len(held)} descriptors, {why}")
+
+
+def watches(args):
+    """Holds as many watchers of files as it gets, by as many processes as that takes; or looks whether one is left."""
+    if not args.get("hold"):
+        watcher = LIBC.syscall(args["call"], 0)
+        return outcome(watcher < 0, f"a watcher: {watcher}, {os.strerror(ctypes.get_errno())}")
+    held, some = 0, 1
+    while some and held < args["count"]:
+        reader, writer = os.pipe()
+        if os.fork() == 0:
+            own = 0
+            while own < 900 and LIBC.syscall(args["call"], 0) >= 0:
+                own += 1
+            os.write(writer, str(own).encode())
+            signal.pause()
+        some = int(os.read(reader, 16))
+        held += some
+    return outcome(False, f"{held} watchers")
+
+
+def lines_of(args):
+    """Whether a file of the kernel has lines of some beginning that do not look as they should."""
+    lines = [line for line in text_of(args["path"]).decode().splitlines() if line.startswith(args["begin"])]
+    wrong = [line for line in lines if not re.search(args["like"], line)]
+    return outcome(wrong or not lines, f"{wrong or lines[:2]}")
 
 
 def spin(args):

@@ -34,6 +34,13 @@ pub(super) fn attacks(data: &Path) -> Vec<Attack> {
             json!({"paths": ways("/etc/shadow"), "text": ":"}),
             HOST,
         ),
+        // Which everybody may read.
+        Attack::new(
+            "groups_of_the_host",
+            "find",
+            json!({"paths": ways("/etc/group"), "text": "daemon:x:1:"}),
+            &["hidden-host"],
+        ),
         Attack::new("code_of_others", "search", json!({"paths": layers, "text": CODE_MARK}), HOST)
             .by(&[Language::Python]),
         Attack::new("system", "create", json!({"paths": places}), SYSTEM),

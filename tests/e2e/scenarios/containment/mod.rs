@@ -199,6 +199,7 @@ impl Theme {
                     }
                 }
             }
+            stage.close().await;
         }
         assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     }

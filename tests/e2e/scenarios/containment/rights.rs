@@ -14,7 +14,7 @@ const RIGHTS_OUTSIDE: &[&str] = &["call-filter", "no-capabilities", "user-namesp
 const RIGHTS_ALONE: &[&str] = &["no-capabilities", "user-namespace"];
 
 pub(super) fn attacks() -> Vec<Attack> {
-    [calls(), on_the_host(), programs()].concat()
+    [calls(), of_the_machine(), on_the_host(), programs(), alone()].concat()
 }
 
 /// Calls that the filter stops, or the want of rights in the cell's own namespaces.
@@ -85,6 +85,59 @@ fn calls() -> Vec<Attack> {
             "packet_socket",
             &format!("{SYS_socket} {AF_PACKET} {SOCK_RAW} 768"),
             RIGHTS_OUTSIDE,
+        ),
+    ]
+}
+
+/// Calls by which a cell would take of what the machine has but once.
+fn of_the_machine() -> Vec<Attack> {
+    use libc::*;
+    let huge = MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB;
+    vec![
+        Attack::of_calls("queues_of_asynchronous_io", &format!("{SYS_io_setup} 8 z:8"), FILTER),
+        Attack::of_calls("huge_files", &format!("{SYS_memfd_create} s:huge {MFD_HUGETLB}"), FILTER),
+        Attack::of_calls("huge_pages", &format!("{SYS_mmap} 0 2097152 3 {huge} -1 0 ={ENOMEM}"), FILTER),
+        Attack::of_calls(
+            "disks_written_now",
+            &format!("{SYS_openat} {AT_FDCWD} s:/tmp 0; {SYS_syncfs} $"),
+            FILTER,
+        ),
+        // The kernel counts them by the user that a cell's namespace belongs to.
+        Attack::new(
+            "watches_of_all_files",
+            "watches",
+            json!({"call": SYS_inotify_init1}),
+            &["user-namespace"],
+        )
+        .after("watches", json!({"call": SYS_inotify_init1, "hold": true, "count": 16_000}))
+        .by(&[Language::Python]),
+    ]
+}
+
+/// Walls that mostly stand behind others, each by itself: what the kernel says of a cell.
+fn alone() -> Vec<Attack> {
+    let says = |name, path: &str, begin: &str, like: &str, walls| {
+        let arguments = json!({"path": path, "begin": begin, "like": like});
+        Attack::new(name, "lines_of", arguments, walls).by(&[Language::Python])
+    };
+    vec![
+        says("some_capabilities", "/proc/self/status", "Cap", ":\\s*0+$", &["no-capabilities"]),
+        says(
+            "more_than_one_user",
+            "/proc/self/uid_map",
+            "",
+            "^\\s*1000\\s+\\d{4,}\\s+1$",
+            &["user-namespace"],
+        ),
+        says("mounts_with_users", "/proc/self/mounts", "", "[ ,]nosuid[ ,]", &["harmless-mounts"]),
+        says("writable_mounts", "/proc/self/mounts", "none / ", " ro,", &["read-only-root"]),
+        // The kernel wants this before it takes a filter.
+        says(
+            "new_privileges",
+            "/proc/self/status",
+            "NoNewPrivs",
+            "1$",
+            &["no-new-privileges", "call-filter"],
         ),
     ]
 }

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use chasen_testkit::{Builder, Client, Node, PATIENCE, Signal, descendants, node, signal};
+use rustix::process::{Pid, kill_process};
 use serde_json::{Value, json};
 
 use super::attack::{Attack, Sign};
@@ -105,6 +106,21 @@ impl Stage {
         let binary = chasen_testkit::faults_binary().expect("scenarios that need it are left out without it");
         let builder = builder.program(&binary).environment("CHASEN_OPEN_WALLS", &walls.join(","));
         Self { is_open: true, ..Self::new(builder).await }
+    }
+
+    /// Ends a node whose walls are open: cells that do not end by themselves would keep it from ending.
+    pub(super) async fn close(self) {
+        let node = self.node.pid();
+        signal(node, Signal::TERM);
+        let begun = Instant::now();
+        while runs(node) && begun.elapsed() < PATIENCE {
+            for (process, _) in descendants(node) {
+                let cell = groups_beside(process).and_then(|_| Pid::from_raw(process.cast_signed()));
+                // Some have ended meanwhile.
+                let _ = cell.map(|cell| kill_process(cell, Signal::KILL));
+            }
+            tokio::time::sleep(LOOK).await;
+        }
     }
 
     pub(super) fn node(&self) -> &Node {
@@ -322,9 +338,20 @@ fn processes_named(name: &str) -> Vec<u32> {
 
 /// Whether a process has this name and has not ended.
 fn is_alive(process: u32, name: &str) -> bool {
-    let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
-    let Some((head, tail)) = stat.rsplit_once(')') else { return false };
-    head.split_once('(').is_some_and(|(_, own)| own == name) && !tail.trim_start().starts_with(['Z', 'X'])
+    name_of(process).is_some_and(|own| own == name)
+}
+
+/// Whether a process has not ended.
+fn runs(process: u32) -> bool {
+    name_of(process).is_some()
+}
+
+/// The name of a process that has not ended.
+fn name_of(process: u32) -> Option<String> {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+    let (head, tail) = stat.rsplit_once(')')?;
+    let has_ended = tail.trim_start().starts_with(['Z', 'X']);
+    head.split_once('(').filter(|_| !has_ended).map(|(_, name)| name.to_owned())
 }
 
 /// Seconds since 1970.
