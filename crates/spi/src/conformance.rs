@@ -26,7 +26,8 @@ mod tests {
         super::attachment_store(&MemoryAttachmentStore::default()).await;
         let log = MemoryEventLog::default();
         super::event_log(&log, &log).await;
-        super::taken_up_work(&log, &super::leave_work(&log));
+        let left = super::leave_work(&log);
+        super::taken_up_work(&log.next_life(false), &left);
         super::subject_store(&MemorySubjectStore::default()).await;
         super::dead_letter_store(&MemoryDeadLetterStore::default()).await;
         super::idempotency_store(&MemoryIdempotencyStore::default(), 1_000_000).await;
