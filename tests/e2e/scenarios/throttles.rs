@@ -69,9 +69,10 @@ async fn concurrency() {
     .await;
 }
 
-/// More work than the node may keep is refused, and what was accepted is not lost.
+/// Who waits is refused when the queue is full; who does not, when more waits in the log than may.
 async fn overload() {
     let node = node().set("node.memory", "256 MB").set("limits.concurrent-invocations", "unlimited");
+    let node = node.set("limits.pending-invocations", "5");
     let node = node.set("server.drain-timeout", "1 s").start();
     let client = node.client();
     Function::native("sleeps", SLEEPS).limit("memory", 256).put(&client).await;
@@ -86,9 +87,13 @@ async fn overload() {
         }
         assert!(accepted < 1000, "the queue never gets full");
     };
-    assert!(accepted > 0);
-    assert_eq!(refused.status.as_u16(), 503, "{}", refused.text());
-    assert!(refused.json()["error"].is_string() && refused.json()["code"].is_string(), "{}", refused.text());
+    assert!(accepted > 5);
+    let waits = impatient.invoke("sleeps", &large, true).await.unwrap();
+    for refused in [refused, waits] {
+        assert_eq!(refused.status.as_u16(), 503, "{}", refused.text());
+        let is_text = |key: &str| refused.json()[key].is_string();
+        assert!(is_text("error") && is_text("code"), "{}", refused.text());
+    }
     assert_eq!(node.anonymous().get("/ping").await.unwrap().status.as_u16(), 200);
 }
 
