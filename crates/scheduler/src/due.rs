@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use chasen_entity::{ActivationId, Invocation, Millis};
 use chasen_spi::event_log::{TakenUp, Unfinished};
-use chasen_spi::{PendingQuery, StoreError};
+use chasen_spi::{EventLog, PendingQuery, StoreError};
 use chasen_telemetry::{clock, task};
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
@@ -18,6 +18,8 @@ use crate::scheduler::Shared;
 
 /// How long nobody looks at the wall clock at most: it may have been set.
 const LONGEST_LOOK: Duration = Duration::from_secs(30);
+/// Pieces of work that are read together: a thread that reads costs as much as several of them.
+const READ_AT_ONCE: usize = 64;
 
 /// See the module.
 #[derive(Default)]
@@ -36,8 +38,8 @@ struct State {
 
 /// What is to be done now.
 enum Look {
-    /// To take up this, which has a place.
-    Next(Next, Permit),
+    /// To take up these, which have places.
+    Next(Vec<(Next, Permit)>),
     /// To look again after this time.
     Wait(Duration),
     /// Nothing is left.
@@ -73,8 +75,14 @@ impl Calendar {
 
     fn look(&self, now: Millis, places: &Arc<Places>) -> Look {
         let mut state = self.state.lock();
-        if let Some((next, place)) = state.pending.take_next(now, |namespace| places.take(namespace)) {
-            return Look::Next(next, place);
+        let mut found = Vec::new();
+        while found.len() < READ_AT_ONCE
+            && let Some(next) = state.pending.take_next(now, |namespace| places.take(namespace))
+        {
+            found.push(next);
+        }
+        if !found.is_empty() {
+            return Look::Next(found);
         }
         match state.pending.next_due() {
             Some(due) => Look::Wait(Duration::from_millis(due.saturating_sub(now).max(1)).min(LONGEST_LOOK)),
@@ -148,7 +156,7 @@ async fn watch(shared: Weak<Shared>, news: Arc<Notify>) {
             return;
         }
         match here.calendar.look(here.config.clock.now(), &here.places) {
-            Look::Next(next, place) => take_up(&here, next, place).await,
+            Look::Next(found) => take_up(&here, found).await,
             Look::Wait(time) => {
                 drop(here);
                 // Either way it is looked at again.
@@ -160,23 +168,33 @@ async fn watch(shared: Weak<Shared>, news: Arc<Notify>) {
 }
 
 /// Begins work whose turn it is.
-async fn take_up(shared: &Arc<Shared>, next: Next, place: Permit) {
-    let (log, id) = (Arc::clone(&shared.log), next.id);
-    let read = move || -> Result<Option<Unfinished>, StoreError> {
-        if !next.is_left {
-            let accepted = log.accepted(&id)?;
-            return Ok(accepted.map(|invocation| Unfinished { invocation, started: None, progress: None }));
-        }
-        Ok(match log.take_up(&id)? {
-            TakenUp::Taken(work) => Some(*work),
-            TakenUp::Elsewhere | TakenUp::EndedWithoutRecord | TakenUp::Unknown => None,
-        })
+async fn take_up(shared: &Arc<Shared>, found: Vec<(Next, Permit)>) {
+    let log = Arc::clone(&shared.log);
+    let read = move || -> Vec<_> {
+        found.into_iter().map(|(next, place)| (next.id, read(&*log, &next), place)).collect()
     };
     match tokio::task::spawn_blocking(read).await {
-        Ok(Ok(Some(work))) => shared.begin(work, Some(place)),
-        // It has ended meanwhile, or somebody else has it.
-        Ok(Ok(None)) => {}
-        Ok(Err(error)) => unreadable(&id, &error),
-        Err(error) => tracing::error!(activation = %id, %error, "work whose turn it is could not be read"),
+        Ok(found) => {
+            for (id, work, place) in found {
+                match work {
+                    Ok(Some(work)) => shared.begin(work, Some(place)),
+                    // It has ended meanwhile, or somebody else has it.
+                    Ok(None) => {}
+                    Err(error) => unreadable(&id, &error),
+                }
+            }
+        }
+        Err(error) => tracing::error!(%error, "work whose turn it is could not be read and stays in the log"),
     }
+}
+
+fn read(log: &dyn EventLog, next: &Next) -> Result<Option<Unfinished>, StoreError> {
+    if !next.is_left {
+        let accepted = log.accepted(&next.id)?;
+        return Ok(accepted.map(|invocation| Unfinished { invocation, started: None, progress: None }));
+    }
+    Ok(match log.take_up(&next.id)? {
+        TakenUp::Taken(work) => Some(*work),
+        TakenUp::Elsewhere | TakenUp::EndedWithoutRecord | TakenUp::Unknown => None,
+    })
 }
