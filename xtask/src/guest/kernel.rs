@@ -24,6 +24,7 @@ const MODULES: [&str; 18] = [
     "nft_fib_inet",
     "nft_limit",
     "nft_masq",
+    "nft_nat",
     "nft_reject_inet",
 ];
 
