@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 const FETCH: &str = include_str!("fetch.sh");
 /// What the guest loads: its devices and root, then what sandboxes need.
-const MODULES: [&str; 18] = [
+const MODULES: [&str; 19] = [
     "virtio_pci",
     "virtio_console",
     "9pnet_virtio",
