@@ -1,6 +1,7 @@
 //! The guest's kernel and its first programs: taken from Debian's packages, kept in the user's cache folder.
 
 use std::fs;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -68,7 +69,15 @@ fn cache() -> Result<PathBuf, String> {
     let cache = folder("XDG_CACHE_HOME").or_else(|| Some(folder("HOME")?.join(".cache")));
     Ok(cache
         .ok_or("neither XDG_CACHE_HOME nor HOME says where to keep the guest's kernel")?
-        .join("chasen/guest"))
+        .join("chasen/guest")
+        .join(contents()))
+}
+
+/// A name that is another one when what a guest loads is.
+fn contents() -> String {
+    let mut hasher = DefaultHasher::new();
+    (FETCH, MODULES).hash(&mut hasher);
+    format!("{:016x}", hasher.finish())
 }
 
 /// Says where something failed.
