@@ -13,7 +13,8 @@ use crate::{Failure, kinds};
 const REPETITIONS: usize = 5;
 
 pub(crate) fn run(report: &mut Report) -> Result<(), Failure> {
-    let node = Node::with(&[("limits.concurrent-invocations", "unlimited")])?;
+    let settings = [("limits.concurrent-invocations", "unlimited"), ("durability.non-blocking", "memory")];
+    let node = Node::with(&settings)?;
     let plain = Plain::hyper()?;
     let mut client = Client::connect(&node.host)?;
     client.put_action("stub", &kinds::native_stub()?, 128)?;
