@@ -89,10 +89,12 @@ impl NodeLock {
 
 impl Drop for NodeLock {
     fn drop(&mut self) {
-        // Only a courtesy: the lock itself ends when the file is closed.
+        // Only a courtesy: the lock itself ends with the process.
         if let Err(error) = self.rewrite("") {
             tracing::debug!(%error, "the lock file could not be emptied");
         }
+        // Closing alone frees it late if a process is being started just now: that one holds the file for a moment, too.
+        let _ = self.file.unlock();
     }
 }
 

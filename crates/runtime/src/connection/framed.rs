@@ -391,7 +391,8 @@ impl Exchanges {
                 entry.remove();
                 return Ok(Some(reply));
             }
-            Slot::Open => entry.get_mut().slot = Slot::Delivered(reply),
+            // What it prints from here on is nobody's, whenever its owner comes to look.
+            Slot::Open => *entry.get_mut() = Exchange { slot: Slot::Delivered(reply), log: None },
             Slot::Asleep(_) => {
                 // A receiver that is gone has broken the connection already.
                 if let Slot::Asleep(owner) = entry.remove().slot {

@@ -57,6 +57,14 @@ pub(super) fn hold(run_dir: &Path, name: &str) -> Result<Option<Held>, NetworkEr
     }
 }
 
+/// Waits until nobody else has the turn of the file `name` of `run_dir`, and takes it until the returned file is
+/// dropped. For steps that end by themselves within moments.
+pub(super) fn turn(run_dir: &Path, name: &str) -> Result<File, NetworkError> {
+    let file = open(run_dir, name)?;
+    file.lock().map_err(|source| NetworkError::RunFolder { path: run_dir.join(name), source })?;
+    Ok(file)
+}
+
 /// True if the file is the one at this path.
 fn is_at(file: &File, path: &Path) -> bool {
     let identity = |metadata: &fs::Metadata| (metadata.dev(), metadata.ino());

@@ -54,6 +54,8 @@ use resolver::Servers;
 /// Bounds of settings: more is a mistake.
 const MOST_PREPARED: usize = 512;
 const MOST_DENIED: usize = 256;
+/// File of the run folder by which nodes take turns in cleaning up.
+const CLEANING: &str = "cleaning.lock";
 
 /// What a node asks of its network.
 #[derive(Debug, Clone)]
@@ -135,7 +137,7 @@ pub struct Network {
 }
 
 impl Network {
-    /// Takes a block of addresses, removes what an earlier life of the same node left behind,
+    /// Takes a block of addresses, removes what an earlier life of the same node left behind, and dead nodes did,
     /// writes the rules and starts preparing namespaces. Blocks for some milliseconds.
     ///
     /// # Errors
@@ -145,8 +147,9 @@ impl Network {
         config.check()?;
         let names = Names::of(&config.node_id);
         let alive = clean(names, &config.run_dir)?;
+        clean_after_the_dead(&config.run_dir);
         let mut used = link::used_networks(&mut Socket::route()?, block::RANGE)?;
-        // Of a node that was killed the rules stay, and would hide the door of whoever had its block.
+        // Rules that stayed nevertheless would hide the door of whoever had their block.
         let tables = nftables::tables(&mut Socket::netfilter()?)?;
         used.extend(tables.iter().filter_map(|table| Names::block_of_table(table)).map(block::subnet));
         let block = Block::claim(&config.run_dir, names.key(), &used)?;
@@ -235,7 +238,31 @@ pub fn cleanup(node_id: &str, run_dir: &Path) -> Result<(), NetworkError> {
 
 /// Cleans up and returns the file by which the node is known to be alive.
 fn clean(names: Names, run_dir: &Path) -> Result<Held, NetworkError> {
+    let _turn = lock::turn(run_dir, CLEANING)?;
     let alive = lock::hold(run_dir, &names.lock())?.ok_or(NetworkError::Running)?;
     maker::remove_all(names, run_dir, &mut Socket::route()?, &mut Socket::netfilter()?)?;
     Ok(alive)
+}
+
+/// Removes what nodes left behind that were killed and have not come back. Nobody else's: a node is known to be dead
+/// by the file of its own in this run folder, which nobody holds.
+fn clean_after_the_dead(run_dir: &Path) {
+    if let Err(error) = try_to_clean_after_the_dead(run_dir) {
+        tracing::warn!(%error, "rules of nodes that are gone stay in the packet filter; they harm nobody");
+    }
+}
+
+fn try_to_clean_after_the_dead(run_dir: &Path) -> Result<(), NetworkError> {
+    // Whoever starts meanwhile would find its file held, and take itself for running already.
+    let _turn = lock::turn(run_dir, CLEANING)?;
+    let (mut links, mut filter) = (Socket::route()?, Socket::netfilter()?);
+    for names in nftables::tables(&mut filter)?.iter().filter_map(|table| Names::of_table(table)) {
+        if !run_dir.join(names.lock()).exists() {
+            continue;
+        }
+        if let Some(_dead) = lock::hold(run_dir, &names.lock())? {
+            maker::remove_all(names, run_dir, &mut links, &mut filter)?;
+        }
+    }
+    Ok(())
 }

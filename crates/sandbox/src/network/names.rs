@@ -39,6 +39,13 @@ impl Names {
         name.strip_prefix(TABLE).is_some_and(|rest| rest.starts_with(&format!("{:08x}_", self.key)))
     }
 
+    /// The node whose table this is, if it is one's.
+    pub(super) fn of_table(name: &str) -> Option<Self> {
+        let key = name.strip_prefix(TABLE)?.split('_').next()?;
+        let key = (key.len() == 8).then(|| u32::from_str_radix(key, 16).ok()).flatten()?;
+        Some(Self { key }).filter(|names| names.is_table(name))
+    }
+
     /// The number of the block that the table of some node is about.
     pub(super) fn block_of_table(name: &str) -> Option<u32> {
         name.strip_prefix(TABLE)?.split_once('_')?.1.parse().ok()
@@ -76,8 +83,12 @@ mod tests {
         let table = names.table(1023);
         assert!(names.is_table(&table) && !Names::of("another node").is_table(&table));
         assert_eq!(Names::block_of_table(&table), Some(1023));
+        assert_eq!(Names::of_table(&table), Some(names));
         for strange in ["filter", "chasen_", "chasen_0af306eb", "chasen_0af306eb_x"] {
             assert_eq!(Names::block_of_table(strange), None, "{strange}");
+        }
+        for strange in ["filter", "chasen_", "chasen_7", "chasen_+af306eb_1", "chasen_0af306eb1_1"] {
+            assert_eq!(Names::of_table(strange), None, "{strange}");
         }
         assert_ne!(Names { key: 0 }.key, Names::of("").group());
     }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use chasen_sandbox::network::{Lease, Network, NetworkConfig, NetworkError, cleanup};
 
 use crate::machine::{
-    Machine, PORT, PUBLIC, UPLINK, call_tcp, forwards, on_a_machine, say, serve_tcp, within,
+    Machine, PORT, PUBLIC, UPLINK, call_tcp, forwards, on_a_machine, say, serve_tcp, tables, within,
 };
 use crate::reach::take;
 
@@ -210,6 +210,11 @@ fn what_a_killed_node_left_does_not_hide_the_door_of_another() {
         victim.kill().unwrap();
         victim.wait().unwrap();
         wait_until("links stay", || links(&machine.remains()) == 0);
+        // Nothing says that it is dead: it may keep its files elsewhere.
+        let files = std::fs::read_dir(machine.run_dir.path()).unwrap().map(|file| file.unwrap().path());
+        for file in files.filter(|file| file.to_string_lossy().ends_with(".lock")) {
+            std::fs::remove_file(file).unwrap();
+        }
         // One of these would have the dead node's block, and its rules in the way.
         for number in 0..4096 {
             let name = format!("node-{number}");
@@ -225,6 +230,27 @@ fn what_a_killed_node_left_does_not_hide_the_door_of_another() {
             return;
         }
         panic!("no name leads to the victim's block");
+    });
+}
+
+#[test]
+fn any_node_cleans_up_after_a_killed_one() {
+    on_a_machine(|machine| {
+        let neighbour = machine.open("neighbour", 1);
+        let sandbox = take(&neighbour);
+        let before = tables().len();
+        let mut victim = open_victim(machine);
+        let started_beside = machine.open("beside", 0);
+        assert_eq!(tables().len(), before + 2, "the living one keeps what it has");
+        victim.kill().unwrap();
+        victim.wait().unwrap();
+        started_beside.close().unwrap();
+        let later = machine.open("later", 0);
+        assert_eq!(tables().len(), before + 1, "{:?}", machine.remains());
+        assert!(within(sandbox.fd(), || call_tcp(PUBLIC, PORT)).is_ok());
+        later.close().unwrap();
+        neighbour.close().unwrap();
+        assert_eq!(machine.remains(), Vec::<String>::new());
     });
 }
 

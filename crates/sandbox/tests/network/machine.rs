@@ -170,7 +170,7 @@ pub(crate) fn forwards(link: &str) -> bool {
 }
 
 /// The packet filter tables of this thread's namespace that bear our name.
-fn tables() -> Vec<String> {
+pub(crate) fn tables() -> Vec<String> {
     use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, send, socket};
     use std::os::fd::AsRawFd as _;
     let netfilter = SockProtocol::NetlinkNetFilter;

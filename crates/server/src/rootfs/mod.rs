@@ -199,15 +199,24 @@ impl Roots {
         self.folder.join(format!("{name}.lock"))
     }
 
-    /// Held until dropped; a dead holder frees it.
-    fn lock(&self, name: &str) -> Done<File> {
+    fn lock(&self, name: &str) -> Done<Turn> {
         let path = self.lock_file(name);
         let file = File::create(&path).map_err(at(&path))?;
         match file.try_lock() {
-            Ok(()) => Ok(file),
+            Ok(()) => Ok(Turn(file)),
             Err(TryLockError::WouldBlock) => Err(RootfsError::Busy(name.to_owned())),
             Err(TryLockError::Error(error)) => Err(at(&path)(error)),
         }
+    }
+}
+
+/// The right to change one root; a dead holder loses it.
+struct Turn(File);
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        // Closing alone frees it late if a process is being started just now: that one holds the file for a moment, too.
+        let _ = self.0.unlock();
     }
 }
 
