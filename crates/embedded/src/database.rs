@@ -4,13 +4,15 @@ use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 use chasen_spi::StoreError;
 use parking_lot::{Condvar, Mutex};
 use rusqlite::{Connection, Transaction, TransactionBehavior};
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::oneshot;
 
-use crate::sqlite::{self, store_error};
+use crate::places::Places;
+use crate::sqlite::{self, BUSY, store_error};
 use crate::{OpenError, background};
 
 /// Writes that wait or run at once; the next caller waits for its turn to queue.
@@ -18,16 +20,21 @@ const WRITERS: usize = 64;
 /// Reads at once.
 const READERS: usize = 4;
 
-type Job = Box<dyn FnOnce(&mut Connection) + Send>;
+/// A write, and when it waits no longer for a lock that somebody else has on the file: what waits in the queue meanwhile
+/// does not wait for one such time after the other.
+struct Job {
+    work: Box<dyn FnOnce(&mut Connection) + Send>,
+    due: Instant,
+}
 
 /// A database. Writes are one transaction each, durable when they return; reads see the last one.
 pub(crate) struct Database {
     path: PathBuf,
     queue: Arc<Queue>,
-    writes: Semaphore,
+    writes: Places,
     thread: Mutex<Option<JoinHandle<()>>>,
     idle: Mutex<Vec<Connection>>,
-    reads: Semaphore,
+    reads: Places,
 }
 
 impl Database {
@@ -41,16 +48,20 @@ impl Database {
         let jobs = queue.clone();
         let thread = background::spawn(thread, move || {
             while let Some(job) = jobs.next() {
-                job(&mut connection);
+                let patience = job.due.saturating_duration_since(Instant::now());
+                if let Err(error) = connection.busy_timeout(patience) {
+                    tracing::debug!(%error, "a write waits for locks as long as the one before it");
+                }
+                (job.work)(&mut connection);
             }
         })?;
         Ok(Arc::new(Self {
             path: path.to_owned(),
             queue,
-            writes: Semaphore::new(WRITERS),
+            writes: Places::new(WRITERS),
             thread: Mutex::new(Some(thread)),
             idle: Mutex::default(),
-            reads: Semaphore::new(READERS),
+            reads: Places::new(READERS),
         }))
     }
 
@@ -64,7 +75,7 @@ impl Database {
         &self,
         work: impl FnOnce(&Transaction<'_>) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let _permit = self.writes.acquire().await.map_err(|_| closed())?;
+        let _place = self.writes.take().await?;
         let (job, outcome) = transaction(work);
         self.queue.push(job)?;
         outcome.await.map_err(|_| closed())?
@@ -75,7 +86,7 @@ impl Database {
         &self,
         job: impl FnOnce(&mut Connection) + Send + 'static,
     ) -> Result<(), StoreError> {
-        self.queue.push(Box::new(job))
+        self.queue.push(job)
     }
 
     /// [`Database::write`] for threads outside the runtime.
@@ -93,7 +104,7 @@ impl Database {
         self: &Arc<Self>,
         work: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let _permit = self.reads.acquire().await.map_err(|_| closed())?;
+        let _place = self.reads.take().await?;
         let database = self.clone();
         tokio::task::spawn_blocking(move || {
             let pooled = database.idle.lock().pop();
@@ -128,12 +139,12 @@ struct Jobs {
 }
 
 impl Queue {
-    fn push(&self, job: Job) -> Result<(), StoreError> {
+    fn push(&self, work: impl FnOnce(&mut Connection) + Send + 'static) -> Result<(), StoreError> {
         let mut jobs = self.jobs.lock();
         if jobs.closed {
             return Err(closed());
         }
-        jobs.waiting.push_back(job);
+        jobs.waiting.push_back(Job { work: Box::new(work), due: Instant::now() + BUSY });
         self.changed.notify_one();
         Ok(())
     }
@@ -155,9 +166,9 @@ impl Queue {
 
 fn transaction<T: Send + 'static>(
     work: impl FnOnce(&Transaction<'_>) -> Result<T, StoreError> + Send + 'static,
-) -> (Job, oneshot::Receiver<Result<T, StoreError>>) {
+) -> (impl FnOnce(&mut Connection) + Send + 'static, oneshot::Receiver<Result<T, StoreError>>) {
     let (tell, outcome) = oneshot::channel();
-    let job: Job = Box::new(move |connection| {
+    let job = move |connection: &mut Connection| {
         let result = connection
             .transaction_with_behavior(TransactionBehavior::Immediate)
             .map_err(store_error)
@@ -168,7 +179,7 @@ fn transaction<T: Send + 'static>(
             });
         // A caller that went away does not want to know.
         drop(tell.send(result));
-    });
+    };
     (job, outcome)
 }
 

@@ -36,6 +36,7 @@ pub mod lock;
 mod node_key;
 mod open_error;
 mod parameter_keys;
+mod places;
 mod sqlite;
 mod subjects;
 

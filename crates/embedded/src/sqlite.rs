@@ -8,8 +8,8 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 
 use crate::{OpenError, files};
 
-/// How long a statement waits for another process that writes the same file.
-const BUSY: Duration = Duration::from_secs(5);
+/// How long a statement waits for another process that locks the same file.
+pub(crate) const BUSY: Duration = Duration::from_secs(5);
 /// Memory that a writing connection keeps pages in; the system's own cache is behind it.
 const WRITER_CACHE_KB: i32 = 1024;
 /// The same of a reading connection, of which there are many.

@@ -44,6 +44,10 @@ impl NodeStatus for Status {
         }
     }
 
+    fn refusal(&self) -> Option<String> {
+        self.log.refusal().map(|refusal| refusal.to_string())
+    }
+
     fn activation_count(&self) -> usize {
         self.log.open_count()
     }

@@ -26,6 +26,11 @@ pub trait EventLog: Send + Sync {
     /// Waits until everything up to this position is on the disk.
     async fn sync(&self, position: Position) -> Result<(), StoreError>;
 
+    /// Why work that nobody waits for, or that is to be synced, is not accepted at the moment; `None` if it is.
+    fn refusal(&self) -> Option<StoreError> {
+        None
+    }
+
     /// Ids of the activations that an earlier life of the node accepted and did not finish, oldest first: what lies in
     /// others comes after them. Each is to be taken up once.
     fn inherited(&self) -> Vec<ActivationId>;

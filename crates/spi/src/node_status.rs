@@ -35,6 +35,10 @@ pub trait NodeStatus: Send + Sync {
     /// Activations under way, waiting ones too, with what they run: `ns/[package/]name@version`.
     fn activations(&self) -> Vec<(ActivationId, String)>;
 
+    /// Why work that nobody waits for, or that is to be synced, is refused at the moment, for operators; `None` if it is
+    /// accepted.
+    fn refusal(&self) -> Option<String>;
+
     /// How many activations are under way.
     fn activation_count(&self) -> usize;
 }

@@ -47,15 +47,18 @@ pub(super) fn healthy_count(call: &AdminCall<'_>) -> Reply {
     call.success(&healthy(call).0)
 }
 
-/// `GET /invokers/ready`: all of them must be well, and there must be one.
+/// `GET /invokers/ready`: all of them must be well, and there must be one. Work that callers wait for is taken even where
+/// other work is refused because of the disk, which is said beside.
 pub(super) fn ready(call: &AdminCall<'_>) -> Reply {
     let (up, all) = healthy(call);
     let share = format!("{up}/{all}");
-    if up == all && all > 0 {
-        call.success(&json!({ "healthy": share }))
-    } else {
-        call.answer(StatusCode::INTERNAL_SERVER_ERROR, &json!({ "unhealthy": share }))
-    }
+    let (status, word) = match up == all && all > 0 {
+        true => (StatusCode::OK, "healthy"),
+        false => (StatusCode::INTERNAL_SERVER_ERROR, "unhealthy"),
+    };
+    let mut told = Map::from_iter([(word.to_owned(), Value::from(share))]);
+    told.extend(call.admin.status.refusal().map(|why| ("refuses".to_owned(), Value::from(why))));
+    call.answer(status, &told)
 }
 
 /// `GET /activation`

@@ -318,7 +318,8 @@ impl From<StoreError> for ApiError {
             StoreError::Full(_) | StoreError::Unavailable(_) => error_text::UNAVAILABLE,
         };
         let status = status_of(error.blame(), error.retry());
-        Self { cause: Some(error.to_string()), ..Self::refusal(status, text) }
+        let retry_after = (status == StatusCode::SERVICE_UNAVAILABLE).then_some(RETRY_UNAVAILABLE);
+        Self { cause: Some(error.to_string()), retry_after, ..Self::refusal(status, text) }
     }
 }
 
@@ -378,6 +379,10 @@ mod tests {
         ] {
             assert_eq!((error.status.as_u16(), error.text()), (status, text));
         }
+        for later in [StoreError::Full(String::new()), unavailable()] {
+            assert_eq!(ApiError::from(later).retry_after, Some(RETRY_UNAVAILABLE));
+        }
+        assert_eq!(ApiError::from(StoreError::Conflict).retry_after, None);
         assert_eq!(status_of(Blame::Action, false), 502);
         assert_eq!(status_of(Blame::Caller, false), 400);
     }

@@ -19,8 +19,8 @@ use crate::world::{World, guest};
 
 const OPERATOR: &str = "admin:a-long-password";
 
-/// A node with two invokers, as well as they are set to be.
-struct Status(Mutex<[InvokerState; 2]>);
+/// A node with two invokers, as well as they are set to be, that refuses work for this reason.
+struct Status(Mutex<[InvokerState; 2]>, Mutex<Option<String>>);
 
 impl NodeStatus for Status {
     fn invokers(&self) -> Vec<(String, InvokerState)> {
@@ -49,6 +49,10 @@ impl NodeStatus for Status {
 
     fn activations(&self) -> Vec<(ActivationId, String)> {
         vec![(id(), "guest/pkg/hello@0.0.7".to_owned())]
+    }
+
+    fn refusal(&self) -> Option<String> {
+        self.1.lock().clone()
     }
 
     fn activation_count(&self) -> usize {
@@ -106,7 +110,7 @@ struct Door {
 impl Door {
     async fn open() -> Self {
         let world = World::new().await;
-        let status = Arc::new(Status(Mutex::new([InvokerState::Up; 2])));
+        let status = Arc::new(Status(Mutex::new([InvokerState::Up; 2]), Mutex::default()));
         let keeper = Arc::new(Keeper::default());
         let admin = Admin::new(status.clone(), keeper.clone(), AdminCredentials::new(OPERATOR));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -179,6 +183,11 @@ async fn operators_may_ask_how_the_node_is() {
     *door.status.0.lock() = [InvokerState::Up, InvokerState::Unhealthy];
     let ready = door.operator("GET /invokers/ready", Value::Null).await;
     assert_eq!((ready.status, ready.json()), (500, json!({"unhealthy": "1/2"})));
+    *door.status.0.lock() = [InvokerState::Up; 2];
+    *door.status.1.lock() = Some("the disk is slow".to_owned());
+    let ready = door.operator("GET /invokers/ready", Value::Null).await;
+    assert_eq!((ready.status, ready.json()), (200, json!({"healthy": "2/2", "refuses": "the disk is slow"})));
+    *door.status.0.lock() = [InvokerState::Up, InvokerState::Unhealthy];
     assert_eq!(door.operator("GET /invokers", Value::Null).await.json()["invoker1/1"], "unhealthy");
     assert_eq!(door.nobody("GET /ping").await.text(), "pong");
 }

@@ -23,10 +23,10 @@ use async_trait::async_trait;
 use chasen_entity::{Activation, ActivationId};
 use chasen_spi::{ActivationQuery, ActivationStore, RecordVisitor, StoreError};
 use parking_lot::Mutex;
-use tokio::sync::Semaphore;
 
 use crate::event_log::{Log, payload};
 use crate::faults::Faults;
+use crate::places::Places;
 use crate::{OpenError, background};
 use catalog::Catalog;
 use segment::Segment;
@@ -39,7 +39,7 @@ const READERS: usize = 4;
 pub(crate) struct Activations {
     tail: Arc<Tail>,
     catalog: Arc<Catalog>,
-    reads: Semaphore,
+    reads: Places,
     writer: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -54,7 +54,7 @@ impl Activations {
         let (source, target) = (tail.clone(), catalog.clone());
         let writer =
             background::spawn("records-write", move || writer::run(&source, &target, &log, &faults))?;
-        Ok(Self { tail, catalog, reads: Semaphore::new(READERS), writer: Mutex::new(Some(writer)) })
+        Ok(Self { tail, catalog, reads: Places::new(READERS), writer: Mutex::new(Some(writer)) })
     }
 
     /// Writes what is left and ends. Blocks.
@@ -68,12 +68,11 @@ impl Activations {
         &self,
         work: impl FnOnce(&Catalog) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let failed = |error: &dyn std::fmt::Display| {
-            StoreError::Unavailable(format!("a read was not finished: {error}"))
-        };
-        let _permit = self.reads.acquire().await.map_err(|error| failed(&error))?;
+        let _place = self.reads.take().await?;
         let catalog = self.catalog.clone();
-        tokio::task::spawn_blocking(move || work(&catalog)).await.map_err(|error| failed(&error))?
+        tokio::task::spawn_blocking(move || work(&catalog))
+            .await
+            .map_err(|error| StoreError::Unavailable(format!("a read was not finished: {error}")))?
     }
 
     /// Reads a page: what of the tail matches, newest first, and the files.

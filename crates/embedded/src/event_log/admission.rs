@@ -16,12 +16,7 @@ impl Shared {
         if work.cause.is_some_and(|cause| state.ledger.open.contains_key(&cause)) {
             return Ok(());
         }
-        if self.tail.is_full() {
-            return Err(StoreError::Unavailable(
-                "records are written more slowly than work arrives; the disk of the data folder is too slow or full"
-                    .to_owned(),
-            ));
-        }
+        self.refusal_by_tail().map_or(Ok(()), Err)?;
         if let Spare::Failed(why) = &state.spare {
             let may_use_the_rest = !is_deferrable(work) && state.active.left() > self.segment_bytes / RESERVE;
             return if may_use_the_rest { Ok(()) } else { Err(StoreError::Full(why.clone())) };
@@ -32,6 +27,25 @@ impl Shared {
             return Err(refusal);
         }
         Ok(())
+    }
+
+    /// Why work that can be refused is refused at the moment, if it is.
+    pub(super) fn refusal(&self) -> Option<StoreError> {
+        let refusal = self.refusal_by_tail().or_else(|| match &self.state.lock().spare {
+            Spare::Failed(why) => Some(StoreError::Full(why.clone())),
+            Spare::Wanted | Spare::Ready(_) => None,
+        });
+        refusal.or_else(|| self.commit.refusal()).or_else(|| self.tail.refusal())
+    }
+
+    /// The same of all work, because there is no room for its record.
+    fn refusal_by_tail(&self) -> Option<StoreError> {
+        self.tail.is_full().then(|| {
+            StoreError::Unavailable(
+                "records are written more slowly than work arrives; the disk of the data folder is too slow or full"
+                    .to_owned(),
+            )
+        })
     }
 }
 

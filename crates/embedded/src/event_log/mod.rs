@@ -216,6 +216,10 @@ impl EventLog for Log {
         self.shared.commit.wait(position).await
     }
 
+    fn refusal(&self) -> Option<StoreError> {
+        self.shared.refusal()
+    }
+
     fn inherited(&self) -> Vec<ActivationId> {
         let mut inherited: Vec<_> = self.shared.state.lock().ledger.inherited().collect();
         inherited.sort_unstable();

@@ -100,9 +100,11 @@ impl Faults {
         if self.is_to_die(When::Unsynced) {
             die();
         }
-        thread::sleep(self.switches().sync_delay);
+        let switches = self.switches();
+        thread::sleep(switches.sync_delay);
         let count = self.0.syncs.fetch_add(1, Ordering::Relaxed) + 1;
-        if self.0.plan.sync_fails.contains(&count) || self.0.syncs_fail.load(Ordering::Relaxed) {
+        let fails = switches.syncs_fail || self.0.syncs_fail.load(Ordering::Relaxed);
+        if fails || self.0.plan.sync_fails.contains(&count) {
             return Err(io::Error::other("a sync that was to fail"));
         }
         Ok(())

@@ -7,11 +7,12 @@
 //! | `die-at-write=N:WHEN` | the process ends at the Nth event that the log writes: `before` it, with half of it there (`torn`), `after` it, before the next sync (`unsynced`) or after that (`synced`) |
 //! | `sync-delay=TIME` | every sync of the log takes that much longer, as in `200ms` |
 //! | `sync-fails=FROM..UPTO` | so many syncs of the log fail, counted from 1, `UPTO` not among them |
+//! | `syncs-fail` | every sync of the log fails |
 //! | `disk-full` | no segment can be made, no record or document be stored |
 //! | `store-locked` | databases answer that they are busy |
 //! | `acknowledge-before-write` | the log says yes and writes 50 ms later: what a test must notice |
 //! | `synced-mark=FILE` | after each commit the file says how far the log is on the disk; for [`cut_unsynced`] |
-//! | `faults-file=FILE` | `sync-delay`, `disk-full` and `store-locked` are read from this file at each use, as long as it is there |
+//! | `faults-file=FILE` | `sync-delay`, `syncs-fail`, `disk-full` and `store-locked` are read from this file at each use, as long as it is there |
 
 #[cfg(any(test, feature = "faults"))]
 mod active;

@@ -29,6 +29,7 @@ pub(super) struct Switches {
     pub(super) sync_delay: Duration,
     pub(super) disk_full: bool,
     pub(super) store_locked: bool,
+    pub(super) syncs_fail: bool,
 }
 
 /// When the process ends.
@@ -86,6 +87,7 @@ impl Switches {
         match (fault, fault.strip_prefix("sync-delay=")) {
             ("disk-full", _) => self.disk_full = true,
             ("store-locked", _) => self.store_locked = true,
+            ("syncs-fail", _) => self.syncs_fail = true,
             (_, Some(time)) => {
                 let millis = time.strip_suffix("ms").and_then(|time| time.parse().ok());
                 let refused = || FaultError { fault: fault.to_owned(), why: "it is a number and 'ms'" };
@@ -125,7 +127,7 @@ mod tests {
 
     #[test]
     fn lists_are_read_strictly() {
-        let text = "die-at-write=7:torn, sync-delay=200ms,sync-fails=3..5,disk-full,store-locked,\
+        let text = "die-at-write=7:torn, sync-delay=200ms,sync-fails=3..5,disk-full,store-locked,syncs-fail,\
                     acknowledge-before-write,synced-mark=/a/b,faults-file=/c";
         let expected = Plan {
             die_at_write: Some((7, When::Torn)),
@@ -137,6 +139,7 @@ mod tests {
                 sync_delay: Duration::from_millis(200),
                 disk_full: true,
                 store_locked: true,
+                syncs_fail: true,
             },
         };
         assert_eq!(Plan::parse(text), Ok(expected));
