@@ -1,7 +1,9 @@
 //! Group commit: one thread brings the log to the disk for everybody who waits.
 //!
 //! Whoever waits joins a round: the one under way if that covers its events, else the next one. A commit thus wakes those
-//! it satisfies and nobody else. Commits begin [`PACE`] apart at least, so that on a quick disk a round gathers many.
+//! it satisfies and nobody else. Commits begin [`PACE`] apart at least, so that on a quick disk a round gathers many, and
+//! farther apart while many wait: a commit costs the processor as much as some activations do, and its pages are written
+//! to anew afterwards, each with a fault.
 //!
 //! A failed commit is not tried again on the same files: what the disk dropped is not known, and the kernel may call the
 //! next sync of it a success. The log goes on in another segment, what may be lost is written again there (`rewrite`), and
@@ -19,6 +21,9 @@ use super::health::{Change, Health, Sample};
 
 /// Shortest time from the beginning of one commit to that of the next.
 const PACE: Duration = Duration::from_micros(500);
+/// What everybody who waited for the one adds to that, and the most that it comes to.
+const PACE_PER_WAITER: Duration = Duration::from_micros(100);
+const SLOWEST_PACE: Duration = Duration::from_millis(2);
 /// How often a disk that is too slow or has failed is tried.
 const PROBE: Duration = Duration::from_secs(1);
 
@@ -40,6 +45,8 @@ struct Rounds {
     /// Who waits for the next one.
     next: Option<Round>,
     health: Health,
+    /// How long after the last commit began the next one does.
+    pace: Duration,
     ending: bool,
 }
 
@@ -54,6 +61,7 @@ impl Commit {
             current: None,
             next: None,
             health: Health::new(slow),
+            pace: PACE,
             ending: false,
         };
         Self {
@@ -119,7 +127,7 @@ impl Commit {
             shared.faults.committed(end);
             Ok(end)
         });
-        self.note(begun.elapsed(), &outcome);
+        self.note(begun.elapsed(), pace_after(round.receiver_count()), &outcome);
         let is_committed = outcome.is_ok();
         round.send_replace(Some(outcome.map(drop)));
         is_committed
@@ -137,9 +145,10 @@ impl Commit {
         self.rounds.lock().reached
     }
 
-    fn note(&self, took: Duration, outcome: &Result<Position, StoreError>) {
+    fn note(&self, took: Duration, pace: Duration, outcome: &Result<Position, StoreError>) {
         let mut rounds = self.rounds.lock();
         rounds.current = None;
+        rounds.pace = pace;
         let sample = match outcome {
             Ok(end) => {
                 rounds.reached = rounds.reached.max(*end);
@@ -169,7 +178,7 @@ impl Commit {
                 return false;
             }
             let pause = match (&rounds.next, rounds.health.is_good()) {
-                (Some(_), _) if !rounds.health.has_failed() => Some(PACE),
+                (Some(_), _) if !rounds.health.has_failed() => Some(rounds.pace),
                 (_, false) => Some(PROBE),
                 (_, true) => None,
             };
@@ -198,6 +207,12 @@ impl Shared {
             ))
         })
     }
+}
+
+/// Time from the beginning of a commit that so many waited for to that of the next.
+fn pace_after(waiters: usize) -> Duration {
+    let many = u32::try_from(waiters).unwrap_or(u32::MAX);
+    PACE_PER_WAITER.saturating_mul(many).clamp(PACE, SLOWEST_PACE)
 }
 
 fn closed() -> StoreError {
