@@ -8,6 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use chasen_testkit::{Signal, children, descendants, signal};
+use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
 use crate::http::{self, Client, GUEST};
@@ -90,7 +91,9 @@ pub(crate) fn restart(report: &mut Report) -> Result<(), Failure> {
     client.invoke("stub")?.expect(200)?;
     let before = client.records()?;
     let begun = Instant::now();
-    let path = format!("/actions/stub?delay={}", PUT_OFF.as_secs());
+    // All at one moment: what is due one after the other is not resumed any faster than that.
+    let due = Timestamp::now() + SignedDuration::try_from(PUT_OFF)?;
+    let path = format!("/actions/stub?at={due:.3}");
     for _ in 0..PENDING / TOGETHER as u64 {
         client.send_many("POST", &path, b"{}", TOGETHER)?;
     }
@@ -104,10 +107,10 @@ pub(crate) fn restart(report: &mut Report) -> Result<(), Failure> {
     node.restart();
     let ready = begun.elapsed();
     let mut client = connect(&node)?;
-    let due = before + PENDING;
-    while client.records()? < due {
+    let all = before + PENDING;
+    while client.records()? < all {
         if begun.elapsed() > PATIENCE {
-            return Err(format!("{} records of {due}", client.records()?).into());
+            return Err(format!("{} records of {all}", client.records()?).into());
         }
         thread::sleep(LOOK);
     }
