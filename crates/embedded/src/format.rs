@@ -14,10 +14,19 @@ use crate::{OpenError, files};
 /// requests.
 pub(crate) const FORMAT: u32 = 2;
 
-const FILE: &str = "format";
+/// File below the folder that says its version.
+pub(crate) const FILE: &str = "format";
 
 /// Refuses a folder that a newer release wrote, and makes an older one this release's.
 pub(crate) fn admit(folder: &Path) -> Result<(), OpenError> {
+    if require_known(folder)? < FORMAT {
+        write(folder).map_err(OpenError::io("write", &folder.join(FILE)))?;
+    }
+    Ok(())
+}
+
+/// The version of a folder; refuses one that a newer release wrote.
+pub(crate) fn require_known(folder: &Path) -> Result<u32, OpenError> {
     let file = folder.join(FILE);
     let found = match fs::read_to_string(&file) {
         Ok(text) => text
@@ -36,10 +45,7 @@ pub(crate) fn admit(folder: &Path) -> Result<(), OpenError> {
     if found > FORMAT {
         return Err(OpenError::Newer { file: folder.to_owned(), found, supported: FORMAT });
     }
-    if found < FORMAT {
-        write(folder).map_err(OpenError::io("write", &file))?;
-    }
-    Ok(())
+    Ok(found)
 }
 
 /// Says it whole or not at all.

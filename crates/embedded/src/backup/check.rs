@@ -19,7 +19,7 @@ use crate::event_log::payload::Payloads;
 use crate::node_key::{self, KeyFile, NodeKey};
 use crate::parameter_keys::{self, ParameterKeys, ParameterKeysConfig};
 use crate::sqlite::{self, Migrations, store_error};
-use crate::{OpenError, dead_letters, subjects};
+use crate::{OpenError, dead_letters, format, subjects};
 
 /// Most lines of what SQLite finds in one file.
 const MOST_LINES: u32 = 10;
@@ -47,6 +47,9 @@ pub fn check(data: &Path, watch: &dyn Watch) -> Result<Vec<Finding>, BackupError
         return Err(BackupError::NoData(data.to_owned()));
     }
     let mut findings = Findings { data, list: Vec::new() };
+    if let Err(error) = format::require_known(data) {
+        findings.refused(&data.join(format::FILE), error);
+    }
     watch.begin(Stage::Log);
     let key = findings.node_key()?;
     let payloads = key.clone().map(Payloads::new);

@@ -42,6 +42,9 @@ pub struct Restored {
 /// Makes a data folder, which must be empty or not there, of a backup: a folder or an archive. Blocks.
 pub fn restore(from: &Path, data: &Path, watch: &dyn Watch) -> Result<Restored, BackupError> {
     require_empty(data)?;
+    if let Some(parent) = data.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        files::create_folder(parent)?;
+    }
     let scratch = beside(data)?;
     let folder = scratch.path().join("data");
     files::create_folder(&folder)?;

@@ -17,7 +17,7 @@ use crate::activations::records;
 use crate::event_log::CHECKPOINT;
 use crate::event_log::copy::LogCopy;
 use crate::sqlite::{self, Migrations};
-use crate::{OpenError, dead_letters, entities, files, idempotency, subjects};
+use crate::{OpenError, dead_letters, entities, files, format, idempotency, subjects};
 
 /// Pages of a database that are copied at a time.
 const PAGES: i32 = 1024;
@@ -57,6 +57,7 @@ pub fn take(
     if !data.join(subjects::FILE).is_file() {
         return Err(BackupError::NoData(data));
     }
+    format::require_known(&data)?;
     if lies_in(to, &data) {
         return Err(BackupError::Inside(to.to_owned()));
     }

@@ -129,7 +129,7 @@ async fn everything_is_there_again_from_a_folder_and_from_an_archive() {
         let error = take(&data, &place, &BackupOptions::default(), &quiet()).unwrap_err();
         assert!(matches!(error, BackupError::Exists(_)), "{error}");
 
-        let restored = home.path().join(format!("restored-{name}"));
+        let restored = home.path().join("restored").join(name).join("data");
         let told = restore(&place, &restored, &quiet()).unwrap();
         assert_eq!((told.files, told.bytes, told.keys), (taken.files, taken.bytes, true));
         assert_eq!(check(&restored, &quiet()).unwrap(), []);
@@ -482,6 +482,12 @@ async fn data_of_a_later_release_are_neither_taken_nor_restored() {
     open(&data).close().await;
     let backup = home.path().join("backup");
     take(&data, &backup, &BackupOptions::default(), &quiet()).unwrap();
+    let ours = fs::read(data.join("format")).unwrap();
+    fs::write(data.join("format"), "99\n").unwrap();
+    let error = take(&data, &home.path().join("other"), &BackupOptions::default(), &quiet()).unwrap_err();
+    assert!(matches!(error, BackupError::Open(OpenError::Newer { found: 99, .. })), "{error}");
+    assert!(found(&data).iter().any(|(file, text)| file == "format" && text.contains("newer")));
+    fs::write(data.join("format"), ours).unwrap();
     let connection = rusqlite::Connection::open(data.join("entities.db")).unwrap();
     connection.pragma_update(None, "user_version", 99).unwrap();
     drop(connection);
