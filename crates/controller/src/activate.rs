@@ -51,6 +51,8 @@ pub(crate) struct Request {
     pub(crate) blocking: bool,
     /// Sequence or composition that this is a step of.
     pub(crate) cause: Option<ActivationId>,
+    /// Fire whose rule asks for it.
+    pub(crate) fire: Option<ActivationId>,
     /// When the request arrived, or the step began; epoch milliseconds.
     pub(crate) arrived: Millis,
     /// What its events outlive.

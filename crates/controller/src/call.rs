@@ -95,6 +95,7 @@ impl Call<'_> {
             sets_environment: true,
             blocking,
             cause: None,
+            fire: None,
             arrived: self.arrived,
             durability: self.durability(blocking, None),
             due: None,

@@ -72,6 +72,9 @@ pub struct Invocation {
     /// Sequence or composition that this is a step of.
     #[serde(default)]
     pub cause: Option<ActivationId>,
+    /// Fire whose rule asks for it.
+    #[serde(default)]
+    pub fire: Option<ActivationId>,
     /// When the request arrived.
     pub accepted_at: Millis,
     /// Which ends leave a record.
@@ -121,6 +124,8 @@ struct Stored<'a> {
     blocking: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     cause: Option<ActivationId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fire: Option<ActivationId>,
     accepted_at: Millis,
     #[serde(skip_serializing_if = "StoreLevel::is_always")]
     store: &'a StoreLevel,
@@ -172,6 +177,12 @@ impl Invocation {
             network: self.network(),
             superseded: self.action.superseded.then_some(self.action.revision),
         }
+    }
+
+    /// The open work that asks for it: it was accepted as part of that.
+    #[must_use]
+    pub fn part_of(&self) -> Option<ActivationId> {
+        self.cause.or(self.fire)
     }
 
     /// Where the function may connect to. A container that was made with one policy serves no other.
@@ -227,6 +238,7 @@ impl Invocation {
             environment: self.environment.as_deref(),
             blocking: self.blocking,
             cause: self.cause,
+            fire: self.fire,
             accepted_at: self.accepted_at,
             store: &self.store,
             delivery: self.delivery,
@@ -318,6 +330,7 @@ pub(crate) mod tests {
             environment: None,
             blocking: true,
             cause: None,
+            fire: None,
             accepted_at: 1,
             store: StoreLevel::StoreAlways,
             delivery: Delivery::AtMostOnce,

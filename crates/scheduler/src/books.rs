@@ -82,7 +82,7 @@ impl Shared {
             Ok(TakenUp::Taken(work)) => {
                 self.record(&work.invocation, Ending::interrupted(clock::now()));
             }
-            Ok(TakenUp::Elsewhere | TakenUp::EndedWithoutRecord | TakenUp::Unknown) => {}
+            Ok(TakenUp::Elsewhere | TakenUp::Ended | TakenUp::Unknown) => {}
             Err(error) => unreadable(id, &error),
         }
     }

@@ -191,10 +191,11 @@ async fn take_up(shared: &Arc<Shared>, found: Vec<(Next, Permit)>) {
 fn read(log: &dyn EventLog, next: &Next) -> Result<Option<Unfinished>, StoreError> {
     if !next.is_left {
         let accepted = log.accepted(&next.id)?;
-        return Ok(accepted.map(|invocation| Unfinished { invocation, started: None, progress: None }));
+        let fresh = |invocation| Unfinished { invocation, started: None, progress: None, is_whole: true };
+        return Ok(accepted.map(fresh));
     }
     Ok(match log.take_up(&next.id)? {
         TakenUp::Taken(work) => Some(*work),
-        TakenUp::Elsewhere | TakenUp::EndedWithoutRecord | TakenUp::Unknown => None,
+        TakenUp::Elsewhere | TakenUp::Ended | TakenUp::Unknown => None,
     })
 }

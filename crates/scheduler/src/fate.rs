@@ -22,11 +22,25 @@ pub(crate) enum Fate {
 }
 
 /// The try that an earlier life has begun of this work, if it has. A start that was announced counts as begun unless the
-/// log is certain to have everything since.
+/// log is certain to have everything since; where starts are not announced, so does all work of which it may lack something.
 pub(crate) fn begun(work: &Unfinished, era: Option<u64>) -> Option<u32> {
     let announced = work.progress.as_ref().and_then(Announcement::read);
     let counts = announced.filter(|announced| era.is_none() || announced.era != era);
-    work.started.max(counts.map(|announced| announced.attempt))
+    let unknown = may_lack_notes(work).then_some(1);
+    work.started.max(counts.map(|announced| announced.attempt)).max(unknown)
+}
+
+/// What is certain of how far a session came. Its steps make its notes safe where they are synced; elsewhere the last one
+/// may be lost, and steps that followed it with it.
+pub(crate) fn certain(session: Unfinished) -> Unfinished {
+    match may_lack_notes(&session) {
+        true => Unfinished { started: session.started.max(Some(1)), progress: None, ..session },
+        false => session,
+    }
+}
+
+fn may_lack_notes(work: &Unfinished) -> bool {
+    !work.is_whole && work.invocation.durability.is_memory()
 }
 
 /// What becomes of work whose try of this number was lost.
@@ -57,7 +71,7 @@ fn pause(invocation: &Invocation, attempt: u32) -> Duration {
 mod tests {
     use std::sync::Arc;
 
-    use chasen_entity::RawJson;
+    use chasen_entity::{Durability, RawJson};
     use chasen_spi::memory::invocation;
     use proptest::prelude::*;
 
@@ -88,8 +102,26 @@ mod tests {
             (Some(1), announced(2, Some(7)), Some(8), Some(2)),
         ] {
             let what = format!("{started:?} {progress:?} {era:?}");
-            let left = Unfinished { invocation: Arc::new(work(Delivery::AtMostOnce)), started, progress };
+            let invocation =
+                Arc::new(Invocation { durability: Durability::Synced, ..work(Delivery::AtMostOnce) });
+            let left = Unfinished { invocation, started, progress, is_whole: false };
             assert_eq!(begun(&left, era), expected, "{what}");
+        }
+    }
+
+    #[test]
+    fn what_was_in_memory_only_counts_as_begun_where_something_may_be_lost() {
+        for (durability, is_whole, expected) in [
+            (Durability::Memory, false, Some(1)),
+            (Durability::Memory, true, None),
+            (Durability::Synced, false, None),
+        ] {
+            let invocation = Arc::new(Invocation { durability, ..work(Delivery::AtMostOnce) });
+            let left = Unfinished { invocation, started: None, progress: None, is_whole };
+            assert_eq!(begun(&left, Some(7)), expected, "{durability:?} {is_whole}");
+            let noted = Unfinished { progress: Some(RawJson::from_value(&"here")), ..left };
+            let certain = certain(noted);
+            assert_eq!((certain.started, certain.progress.is_some()), (expected, expected.is_none()));
         }
     }
 

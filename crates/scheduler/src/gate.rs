@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use chasen_entity::{Invocation, Role};
 use tokio::sync::Notify;
 
 /// See the module.
@@ -12,29 +11,17 @@ pub(crate) struct Gate {
     draining: AtomicBool,
     cut: AtomicBool,
     inside: AtomicUsize,
-    /// How many of those inside are fires.
-    fires: AtomicUsize,
     empty: Notify,
 }
 
 impl Gate {
-    /// Lets an activation in. When the node drains, only steps of work that is inside already, and they too only until
-    /// the cut. What rules start names no cause, so everything but fires counts as a step while a fire is inside: that
-    /// is for as long as it takes to begin what its rules ask for.
-    pub(crate) fn enter(self: &Arc<Self>, invocation: &Invocation) -> Option<Inside> {
+    /// Lets an activation in. When the node drains, only parts of work that is inside already, and they too only until
+    /// the cut.
+    pub(crate) fn enter(self: &Arc<Self>, is_part: impl FnOnce() -> bool) -> Option<Inside> {
         self.inside.fetch_add(1, Ordering::SeqCst);
-        let mut inside = Inside { gate: Arc::clone(self), is_fire: false };
-        let is_fire = matches!(invocation.role, Role::Fire { .. });
-        let is_step = invocation.cause.is_some() || (!is_fire && self.fires.load(Ordering::SeqCst) > 0);
-        let closed = if is_step { &self.cut } else { &self.draining };
-        if closed.load(Ordering::SeqCst) {
-            return None;
-        }
-        if is_fire {
-            self.fires.fetch_add(1, Ordering::SeqCst);
-            inside.is_fire = true;
-        }
-        Some(inside)
+        let inside = Inside { gate: Arc::clone(self) };
+        let is_closed = self.is_cut() || (self.is_draining() && !is_part());
+        (!is_closed).then_some(inside)
     }
 
     /// Lets nobody in any more but steps.
@@ -79,14 +66,10 @@ impl Gate {
 /// Somebody inside; leaves when dropped.
 pub(crate) struct Inside {
     gate: Arc<Gate>,
-    is_fire: bool,
 }
 
 impl Drop for Inside {
     fn drop(&mut self) {
-        if self.is_fire {
-            self.gate.fires.fetch_sub(1, Ordering::SeqCst);
-        }
         let last = self.gate.inside.fetch_sub(1, Ordering::SeqCst) == 1;
         if last && self.gate.is_draining() {
             self.gate.empty.notify_waiters();
@@ -96,28 +79,20 @@ impl Drop for Inside {
 
 #[cfg(test)]
 mod tests {
-    use chasen_entity::{ActivationId, Parameters};
-    use chasen_spi::memory::invocation;
-
     use super::*;
 
     #[test]
-    fn a_draining_gate_lets_in_what_work_inside_asks_for() {
+    fn a_draining_gate_lets_in_parts_of_what_is_inside() {
         let gate = Arc::new(Gate::default());
-        let plain = invocation("guest", "hello", "k:1", "{}");
-        let step = Invocation { cause: Some(ActivationId::from_bytes([1; 16])), ..plain.clone() };
-        let fire = Invocation { role: Role::Fire { beneath: Parameters::new() }, ..plain.clone() };
-        let fired = gate.enter(&fire).unwrap();
+        let [is_part, is_new] = [|| true, || false];
+        let first = gate.enter(is_new).unwrap();
         gate.drain();
-        assert!(gate.enter(&step).is_some());
-        let started = gate.enter(&plain).unwrap();
-        assert!(gate.enter(&fire).is_none(), "a fire starts none");
+        assert!(gate.enter(is_new).is_none());
+        let part = gate.enter(is_part).unwrap();
         assert_eq!(gate.inside(), 2);
-        drop(fired);
-        assert!(gate.enter(&plain).is_none() && gate.enter(&step).is_some());
         gate.cut();
-        assert!(gate.enter(&step).is_none());
-        drop(started);
+        assert!(gate.enter(is_part).is_none());
+        drop((first, part));
         assert_eq!(gate.inside(), 0);
     }
 }

@@ -10,6 +10,7 @@ use chasen_spi::{
 };
 
 use crate::Scheduler;
+use crate::fate;
 use crate::run::{Place, Run};
 use crate::session::OpenWork;
 use crate::start::Start;
@@ -21,7 +22,7 @@ impl Invoke for Scheduler {
         }
         let shared = &self.shared;
         let accepted = Arc::new(invocation);
-        let inside = shared.gate.enter(&accepted).ok_or(Rejection::Draining)?;
+        let inside = shared.enter(&accepted)?;
         let invocation = match shared.unlocked(&accepted) {
             Ok(invocation) => invocation,
             Err(ending) => {
@@ -55,7 +56,7 @@ impl Invoke for Scheduler {
         if invocation.cause.is_none() && self.shared.is_full(&invocation) {
             return Err(Rejection::Overloaded);
         }
-        let inside = self.shared.gate.enter(&invocation).ok_or(Rejection::Draining)?;
+        let inside = self.shared.enter(&invocation)?;
         let position = self.shared.log.append(&Event::Accepted(Arc::clone(&invocation)))?;
         Ok(Box::new(OpenWork::new(Arc::clone(&self.shared), invocation, position, inside, None)))
     }
@@ -83,16 +84,16 @@ impl Invoke for Scheduler {
         let work = match shared.log.take_up(id)? {
             TakenUp::Taken(work) => *work,
             TakenUp::Elsewhere => return Ok(Resumed::Elsewhere),
-            TakenUp::EndedWithoutRecord => return Ok(Resumed::EndedWithoutRecord),
+            TakenUp::Ended => return Ok(Resumed::Ended),
             TakenUp::Unknown => return Ok(Resumed::Unknown),
         };
         // It may have waited for its turn.
         shared.calendar.remove(id);
         let invocation = Arc::clone(&work.invocation);
-        let inside = shared.gate.enter(&invocation).ok_or(Rejection::Draining)?;
+        let inside = shared.enter(&invocation)?;
         if !invocation.role.is_action() {
             let session = OpenWork::new(Arc::clone(shared), invocation, Position(0), inside, None);
-            return Ok(Resumed::Session(Box::new(session), work));
+            return Ok(Resumed::Session(Box::new(session), fate::certain(work)));
         }
         let shared = Arc::clone(shared);
         Ok(Resumed::Action(match shared.resume(work, inside) {

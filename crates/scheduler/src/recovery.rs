@@ -104,7 +104,7 @@ impl Shared {
     fn take_left_up(self: &Arc<Self>, id: &ActivationId) {
         let work = match self.log.take_up(id) {
             Ok(TakenUp::Taken(work)) => *work,
-            Ok(TakenUp::Elsewhere | TakenUp::EndedWithoutRecord | TakenUp::Unknown) => return,
+            Ok(TakenUp::Elsewhere | TakenUp::Ended | TakenUp::Unknown) => return,
             Err(error) => return unreadable(id, &error),
         };
         let invocation = &work.invocation;
@@ -126,7 +126,7 @@ impl Shared {
     /// Begins work that was left, or that is due or has room now and that nobody has begun.
     pub(crate) fn begin(self: &Arc<Self>, work: Unfinished, permit: Option<Permit>) {
         // While the node drains, it stays in the log.
-        let Some(inside) = self.gate.enter(&work.invocation) else { return };
+        let Ok(inside) = self.enter(&work.invocation) else { return };
         if !work.invocation.role.is_action() {
             self.hand_over(work, inside, permit);
         } else if let Ok(run) = self.resume(work, inside) {
@@ -164,7 +164,7 @@ impl Shared {
         let session = OpenWork::new(Arc::clone(self), invocation, Position(0), inside, permit);
         // Nobody who does it: dropped, it is recorded as interrupted.
         if let Some(opener) = self.opener.get().and_then(std::sync::Weak::upgrade) {
-            opener.take_up(Box::new(session), work);
+            opener.take_up(Box::new(session), fate::certain(work));
         }
     }
 

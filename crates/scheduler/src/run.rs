@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use chasen_entity::{Activation, Invocation};
-use chasen_spi::Rejection;
+use chasen_spi::{Rejection, StartFailure};
 use chasen_telemetry::{clock, task};
 use tokio::time::Instant;
 
@@ -107,6 +107,9 @@ impl Run {
         drop(permit);
         let Some(ending) = ending else {
             // It stays in the log for the next life of the node. Whoever waits is told what is known here.
+            if let Some(cause) = invocation.cause.filter(|_| shared.gate.is_draining()) {
+                shared.sessions.leave(&cause);
+            }
             return Arc::new(Ending::interrupted(clock::now()).into_record(&invocation, clock::now()));
         };
         let (record, position) = shared.record(&invocation, ending);
@@ -144,7 +147,10 @@ impl Shared {
                 Place::Lost => return Try::Lost(Ending::interrupted(clock::now())),
                 Place::Queue(_) | Place::Later(_) if self.gate.is_cut() => return self.cut(invocation),
                 Place::Later(at) => {
-                    if self.gate.is_draining() {
+                    // Who waits for its first try waits until the cut.
+                    let is_awaited =
+                        invocation.attempt == 1 && (invocation.blocking || invocation.cause.is_some());
+                    if self.gate.is_draining() && !is_awaited {
                         return Try::Left;
                     }
                     let now = Instant::now();
@@ -163,6 +169,9 @@ impl Shared {
                     match start.wait(self, invocation, waiting, deadline, initialisation).await {
                         Some(Grant::Slot(slot)) => slot,
                         Some(Grant::Failed(failure)) => {
+                            if matches!(*failure, StartFailure::Draining) && self.gate.is_cut() {
+                                return self.cut(invocation);
+                            }
                             return Try::Over(Ending::not_started(invocation, &failure, clock::now()));
                         }
                         Some(Grant::Cancelled) => return Try::Over(Ending::cancelled(clock::now())),
@@ -203,13 +212,14 @@ impl Shared {
         }
     }
 
-    /// The end of work that is cut off before it began. Where nobody waits for it, and it is no step of other work, it
-    /// runs in the next life of the node.
+    /// The end of work that is cut off before it began. Where nobody waits for it, nor for what it is a step of, it runs in
+    /// the next life of the node.
     fn cut(&self, invocation: &Invocation) -> Try {
-        match invocation.blocking || invocation.cause.is_some() {
-            true => Try::Over(Ending::interrupted(clock::now())),
-            false => Try::Left,
-        }
+        let may_stay = match invocation.cause {
+            None => !invocation.blocking,
+            Some(cause) => self.sessions.may_stay(&cause),
+        };
+        if may_stay { Try::Left } else { Try::Over(Ending::interrupted(clock::now())) }
     }
 
     /// Runs it on this slot; gives the slot back if nothing was sent.

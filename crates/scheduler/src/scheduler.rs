@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use crate::action_queue::{ActionQueue, Arrival, Queues, Surroundings};
 use crate::due::Calendar;
 use crate::ends::Ends;
-use crate::gate::Gate;
+use crate::gate::{Gate, Inside};
 use crate::places::Places;
 use crate::queue::{Bounds, Turn};
 use crate::run::Place;
@@ -188,6 +188,18 @@ impl Shared {
     fn domain(&self, invocation: &Invocation) -> Result<&Arc<dyn Invoker>, Rejection> {
         let exec = &invocation.action.exec;
         self.router.domain(exec).ok_or_else(|| Rejection::NoDomain(exec.kind.clone()))
+    }
+
+    /// Lets work in. A part of what is inside that is refused at the cut leaves that to the next life of the node, too.
+    pub(crate) fn enter(&self, invocation: &Invocation) -> Result<Inside, Rejection> {
+        let whole = invocation.part_of();
+        let is_part = || whole.is_some_and(|whole| self.sessions.is_open(&whole));
+        self.gate.enter(is_part).ok_or_else(|| {
+            if let Some(whole) = whole {
+                self.sessions.leave(&whole);
+            }
+            Rejection::Draining
+        })
     }
 
     pub(crate) fn is_full(&self, invocation: &Invocation) -> bool {

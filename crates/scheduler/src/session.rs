@@ -28,6 +28,12 @@ struct OpenOne {
     cancelled: watch::Sender<bool>,
     /// Steps of it that an earlier life left, and that it may still take up.
     steps: Vec<ActivationId>,
+    /// What it is a step of.
+    cause: Option<ActivationId>,
+    /// Nobody waits for it, nor for what it is a step of: cut off, it goes on in the next life of the node.
+    may_stay: bool,
+    /// A part of it was left to the next life: there it goes on, and ends.
+    is_left: bool,
 }
 
 impl OpenSessions {
@@ -52,6 +58,27 @@ impl OpenSessions {
     /// Steps of a session that was left to another, or to its turn: it is open now, or over.
     pub(crate) fn steps_left_to(&self, session: &ActivationId) -> Vec<ActivationId> {
         self.left.lock().remove(session).unwrap_or_default()
+    }
+
+    /// True if the session is open.
+    pub(crate) fn is_open(&self, session: &ActivationId) -> bool {
+        self.of.lock().contains_key(session)
+    }
+
+    /// True if the session may go on in the next life of the node.
+    pub(crate) fn may_stay(&self, session: &ActivationId) -> bool {
+        self.of.lock().get(session).is_some_and(|open| open.may_stay)
+    }
+
+    /// Leaves a session to the next life, as a part of it is, and with it what it is a step of; but not one that somebody
+    /// waits for.
+    pub(crate) fn leave(&self, session: &ActivationId) {
+        let mut of = self.of.lock();
+        let mut next = Some(*session);
+        while let Some(open) = next.and_then(|id| of.get_mut(&id)).filter(|open| open.may_stay) {
+            open.is_left = true;
+            next = open.cause;
+        }
     }
 
     /// Tells a session that somebody wants its end; false if it is not open.
@@ -91,7 +118,13 @@ impl OpenWork {
         {
             let mut of = shared.sessions.of.lock();
             let steps = shared.sessions.steps_left_to(&invocation.activation_id);
-            of.insert(invocation.activation_id, OpenOne { cancelled: sender, steps });
+            let cause = invocation.cause;
+            let may_stay = match cause {
+                None => !invocation.blocking,
+                Some(cause) => of.get(&cause).is_some_and(|open| open.may_stay),
+            };
+            let open = OpenOne { cancelled: sender, steps, cause, may_stay, is_left: false };
+            of.insert(invocation.activation_id, open);
         }
         Self {
             shared,
@@ -117,6 +150,19 @@ impl OpenWork {
     fn is_cancelled(&self) -> bool {
         *self.cancelled.borrow()
     }
+
+    /// True if it goes on in the next life of the node.
+    fn stays(&self) -> bool {
+        let of = self.shared.sessions.of.lock();
+        let open = of.get(&self.invocation.activation_id);
+        !self.is_cancelled() && open.is_some_and(|open| open.is_left)
+    }
+
+    /// Leaves it in the log as it stands there.
+    fn stay(&mut self) {
+        self.is_over = true;
+        self.shared.sessions.of.lock().remove(&self.invocation.activation_id);
+    }
 }
 
 impl OpenSession for OpenWork {
@@ -130,6 +176,10 @@ impl OpenSession for OpenWork {
 
     fn progress(&self, state: RawJson) -> Result<(), StoreError> {
         let activation_id = self.invocation.activation_id;
+        if self.stays() {
+            // It goes on from its last note.
+            return Err(StoreError::Unavailable("the node is shutting down".to_owned()));
+        }
         self.shared.log.append(&Event::Progress { activation_id, state }).map(drop)
     }
 
@@ -144,6 +194,10 @@ impl OpenSession for OpenWork {
     }
 
     fn finish(mut self: Box<Self>, record: Activation) -> (Arc<Activation>, Position) {
+        if self.stays() {
+            self.stay();
+            return (Arc::new(record), self.position);
+        }
         self.close();
         let record = match self.is_cancelled() {
             true => Ending::cancelled_session(record),
@@ -159,10 +213,11 @@ impl Drop for OpenWork {
         if self.is_over {
             return;
         }
-        // What is cut off while nobody waits for it goes on in the next life.
-        if self.shared.gate.is_cut() && !self.invocation.blocking && !self.is_cancelled() {
-            self.shared.sessions.of.lock().remove(&self.invocation.activation_id);
-            return;
+        if self.shared.gate.is_cut() {
+            self.shared.sessions.leave(&self.invocation.activation_id);
+        }
+        if self.stays() {
+            return self.stay();
         }
         self.close();
         let now = clock::now();

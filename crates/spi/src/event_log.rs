@@ -81,6 +81,9 @@ pub struct Unfinished {
     pub started: Option<u32>,
     /// State of the last [`Progress`](Event::Progress): of a session its opener's, of an action the scheduler's.
     pub progress: Option<RawJson>,
+    /// Nothing that was appended of it can be missing. False if the machine may have gone down since it was accepted: then
+    /// what was not synced may be lost.
+    pub is_whole: bool,
 }
 
 /// What became of work that somebody wants to take up.
@@ -90,8 +93,9 @@ pub enum TakenUp {
     Taken(Box<Unfinished>),
     /// Somebody else has it.
     Elsewhere,
-    /// It ended and left no record; the log remembers that for as long as what it was a step of is open.
-    EndedWithoutRecord,
-    /// The log knows nothing of it: it was never accepted, or it has its record.
+    /// It ended; whether its record is still there, or ever was, the log does not know. It remembers the end for as long as
+    /// what it was a step of is open.
+    Ended,
+    /// The log knows nothing of it: it was never accepted, or what it was a step of is over.
     Unknown,
 }

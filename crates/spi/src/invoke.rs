@@ -94,9 +94,9 @@ pub enum Resumed {
     Session(Session, Unfinished),
     /// Somebody else has it in hand.
     Elsewhere,
-    /// It ended and left no record.
-    EndedWithoutRecord,
-    /// It was never accepted, or it has its record.
+    /// It ended. Its record may be there or not: records are not kept of everything, nor for ever.
+    Ended,
+    /// It was never accepted, or what it was a step of is over.
     Unknown,
 }
 

@@ -77,6 +77,7 @@ pub(crate) fn begin(controller: &Arc<Controller>, fire: Fire) -> Result<Position
         environment: None,
         blocking: false,
         cause: None,
+        fire: None,
         accepted_at: fire.arrived,
         store: store_level(&controller.config, &identity, false, fire.extra_logging),
         delivery: Delivery::AtMostOnce,
@@ -102,7 +103,7 @@ pub(crate) fn begin(controller: &Arc<Controller>, fire: Fire) -> Result<Position
 
 /// Takes up a fire that the scheduler hands back: every rule reacts that has not reacted yet.
 pub(super) async fn resume(controller: &Arc<Controller>, session: Session, work: Unfinished) {
-    let Unfinished { invocation, started, progress } = work;
+    let Unfinished { invocation, started, progress, .. } = work;
     let noted = match (progress, started) {
         (Some(progress), _) => note::read(&progress).map(|reactions| (reactions, true)),
         (None, Some(_)) => Err("it has no note".to_owned()),
@@ -272,17 +273,10 @@ impl Fired<'_> {
             // Nobody waits: the work goes on in the background.
             Resumed::Action(ticket) => ticket.detach(),
             Resumed::Session(session, work) => controller.take_up(session, work),
-            Resumed::Elsewhere | Resumed::EndedWithoutRecord => {}
+            Resumed::Elsewhere | Resumed::Ended => {}
             Resumed::Unknown => {
-                let identity = &caller.identity;
-                if controller.activations.get(identity.namespace.name.as_str(), &id).await?.is_some() {
-                    return Ok(true);
-                }
-                if !store_level(&controller.config, identity, false, false).is_always() {
-                    // It may have ended without a record: nothing runs twice.
-                    return Err(ApiError::interrupted());
-                }
-                return Ok(false);
+                let namespace = &caller.identity.namespace.name;
+                return Ok(controller.activations.get(namespace.as_str(), &id).await?.is_some());
             }
         }
         Ok(true)
@@ -306,6 +300,7 @@ impl Fired<'_> {
             sets_environment: false,
             blocking: false,
             cause: None,
+            fire: Some(invocation.activation_id),
             arrived: now,
             durability: invocation.durability,
             due: None,

@@ -76,6 +76,7 @@ pub(super) fn bare_invocation(controller: &Controller, request: Request, role: R
         environment: None,
         blocking,
         cause: request.cause,
+        fire: request.fire,
         accepted_at: request.arrived,
         store,
         delivery: action.delivery,

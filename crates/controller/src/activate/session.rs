@@ -86,7 +86,7 @@ pub(super) enum Step<C> {
     Ended(Arc<Activation>, C),
     /// It took longer than is waited for, and goes on without anybody.
     Late(ActivationId),
-    /// It ended in an earlier life of the node and left no record.
+    /// It ended in an earlier life of the node, and has no record any more, or never had.
     Lost(ActivationId),
     /// Somebody wanted the session to end. The step, if it had begun.
     Cancelled(Option<ActivationId>),
@@ -126,7 +126,7 @@ impl Work {
 
     /// What the scheduler hands back.
     pub(super) fn handed_back(controller: &Arc<Controller>, session: Session, work: Unfinished) -> Self {
-        let Unfinished { invocation, started, progress } = work;
+        let Unfinished { invocation, started, progress, .. } = work;
         let past = match (started, progress) {
             (None, None) => Past::None,
             (_, progress) => Past::Began(progress),
@@ -249,7 +249,7 @@ impl Work {
                 let work = Self::handed_back(&self.controller, session, work);
                 return Ok(Some(Begun::Session(self.inside(work))));
             }
-            Ok(Resumed::EndedWithoutRecord) => return Err(Step::Lost(id)),
+            Ok(Resumed::Ended) => true,
             Ok(Resumed::Elsewhere) => {
                 if let Some(end) = invoke.end_of(&id) {
                     return Ok(Some(Begun::Ended(end.await)));
@@ -329,6 +329,7 @@ impl Work {
             sets_environment: false,
             blocking: true,
             cause: Some(self.id()),
+            fire: None,
             arrived: clock::now(),
             durability: self.invocation.durability,
             due: None,

@@ -46,7 +46,7 @@ impl Switch {
     }
 
     fn pass(&self, invocation: &Invocation) -> Result<(), Rejection> {
-        let refused = self.closed.load(Ordering::Relaxed) && invocation.cause.is_none();
+        let refused = self.closed.load(Ordering::Relaxed) && invocation.part_of().is_none();
         if refused { Err(Rejection::Draining) } else { Ok(()) }
     }
 }

@@ -174,11 +174,6 @@ impl ApiError {
         Self { allowed: Some("GET"), ..refusal }
     }
 
-    /// 500: it was begun, and nobody knows how it ended.
-    pub(crate) fn interrupted() -> Self {
-        Self::refusal(StatusCode::INTERNAL_SERVER_ERROR, error_text::INTERRUPTED)
-    }
-
     /// 503: an activation was accepted and may be lost with the machine.
     pub(crate) fn not_known_safe(id: ActivationId, why: &Rejection) -> Self {
         let refusal = Self::refusal(StatusCode::SERVICE_UNAVAILABLE, error_text::not_known_safe(id));

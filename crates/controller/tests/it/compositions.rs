@@ -247,7 +247,7 @@ async fn compositions_go_on_without_their_client_and_after_a_crash() {
         let invocation = Invocation { activation_id: ActivationId::generate(), arguments, ..invocation };
         let invocation = std::sync::Arc::new(invocation);
         world.log.append(&Event::Accepted(invocation.clone())).unwrap();
-        Unfinished { invocation, started: None, progress: None }
+        Unfinished { invocation, started: None, progress: None, is_whole: true }
     };
     let result = async |id: ActivationId| {
         eventually("it ends", || world.is_idle()).await;

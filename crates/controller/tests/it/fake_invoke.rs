@@ -126,7 +126,7 @@ impl FakeInvoke {
             if invocation.role == Role::Action {
                 self.run(Invocation::clone(&invocation), Position(0)).detach();
             } else {
-                others.push(Unfinished { invocation, started: None, progress: None });
+                others.push(Unfinished { invocation, started: None, progress: None, is_whole: true });
             }
         }
         others
@@ -183,7 +183,7 @@ impl Invoke for FakeInvoke {
         let work = match self.books.log.take_up(id).unwrap() {
             TakenUp::Taken(work) => *work,
             TakenUp::Elsewhere => return Ok(Resumed::Elsewhere),
-            TakenUp::EndedWithoutRecord => return Ok(Resumed::EndedWithoutRecord),
+            TakenUp::Ended => return Ok(Resumed::Ended),
             TakenUp::Unknown => return Ok(Resumed::Unknown),
         };
         let invocation = work.invocation.clone();

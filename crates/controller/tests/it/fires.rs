@@ -404,7 +404,7 @@ async fn fires_of_an_earlier_life_run_once_or_end_interrupted() {
         invocation.action = Arc::new(action);
         let invocation = Arc::new(invocation);
         world.log.append(&Event::Accepted(invocation.clone())).unwrap();
-        Unfinished { invocation, started, progress: None }
+        Unfinished { invocation, started, progress: None, is_whole: true }
     };
     let (fresh, begun, gone) = (again("t", None), again("t", Some(1)), again("deleted", None));
     let ids = [&fresh, &begun, &gone].map(|work| work.invocation.activation_id.to_string());

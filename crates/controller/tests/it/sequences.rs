@@ -486,7 +486,7 @@ async fn what_an_earlier_life_left_is_run_or_ends_with_its_steps() {
     step.cause = Some(begun.activation_id);
     world.log.append(&Event::Finished(std::sync::Arc::new(step.clone()))).unwrap();
     for (invocation, started) in [(&fresh, None), (&begun, Some(1))] {
-        world.take_up(Unfinished { invocation: invocation.clone(), started, progress: None });
+        world.take_up(Unfinished { invocation: invocation.clone(), started, progress: None, is_whole: true });
     }
     eventually("all end", || world.is_idle()).await;
     let record = async |id: ActivationId| {

@@ -13,7 +13,7 @@ impl Shared {
     /// Refuses new work that cannot be kept as it is to be kept. Steps of work that is open are taken: that was accepted
     /// as a whole.
     pub(super) fn admit(&self, state: &State, work: &Invocation) -> Result<(), StoreError> {
-        if work.cause.is_some_and(|cause| state.ledger.open.contains_key(&cause)) {
+        if work.part_of().is_some_and(|cause| state.ledger.open.contains_key(&cause)) {
             return Ok(());
         }
         self.refusal_by_tail().map_or(Ok(()), Err)?;

@@ -127,6 +127,9 @@ impl Commit {
             shared.faults.committed(end);
             Ok(end)
         });
+        if outcome.is_err() {
+            shared.era.end();
+        }
         self.note(begun.elapsed(), pace_after(round.receiver_count()), &outcome);
         let is_committed = outcome.is_ok();
         round.send_replace(Some(outcome.map(drop)));

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use chasen_entity::{ActivationId, ById, Millis};
 
+use super::payload;
 use super::record::{self, Header, Kind};
 use super::segment::{Segment, Slice};
 
@@ -15,8 +16,8 @@ pub(super) struct Ledger {
     pub(super) books: BTreeMap<u64, Book>,
     /// Accepted and not finished.
     pub(super) open: ById<Open>,
-    /// Steps of open work that ended without a record.
-    ended: ById<()>,
+    /// Steps of open work that ended, and what they are steps of.
+    ended: ById<ActivationId>,
     /// Place of the newest accepted event.
     newest: Place,
 }
@@ -47,9 +48,9 @@ pub(super) struct Open {
     pub(super) started: Option<(u32, Millis)>,
     /// The last progress event.
     pub(super) progress: Option<Slice>,
-    /// What it is a step of. Of work of an earlier life it is known once that was taken up.
+    /// What it is a part of. Of work of an earlier life it is known once that was taken up.
     pub(super) cause: Option<ActivationId>,
-    /// Its steps that ended without a record. There are as many as it may have steps at most.
+    /// Its parts that ended: their records may go before it does. There are as many as it may have steps at most.
     pub(super) ended: Vec<ActivationId>,
     /// It is of an earlier life, and nobody has taken it up.
     pub(super) is_inherited: bool,
@@ -72,6 +73,16 @@ impl Ledger {
         self.books.insert(segment.number(), Book { segment, used, unwritten: 0, open_bytes: 0 });
     }
 
+    /// Place of the newest work that was ever accepted, as far as the log tells.
+    pub(super) fn newest(&self) -> Place {
+        self.newest
+    }
+
+    /// All work that is accepted from now on comes after this place, too.
+    pub(super) fn come_after(&mut self, place: Place) {
+        self.newest = self.newest.max(place);
+    }
+
     /// The place of work that is accepted now: after all others, whatever the clock says.
     pub(super) fn next_place(&self, now: Millis) -> Place {
         let (time, rank) = self.newest;
@@ -82,8 +93,8 @@ impl Ledger {
         }
     }
 
-    /// Notes a record that was appended, now or in an earlier life. `cause` is what it is a step of, as far as its
-    /// accepted or ended event tells.
+    /// Notes a record that was appended, now or in an earlier life. `cause` is what it is a part of, as far as that is
+    /// known.
     pub(super) fn note(&mut self, header: &Header, slice: &Slice, cause: Option<ActivationId>) {
         let id = &header.id;
         match header.kind {
@@ -110,15 +121,29 @@ impl Ledger {
                 self.change(id, |open| open.started = open.started.max(attempt));
             }
             Kind::Progress => self.change(id, |open| open.progress = Some(slice.clone())),
-            Kind::Finished => self.forget(id),
-            Kind::Ended => {
-                self.forget(id);
-                let Some(cause) = cause.filter(|cause| self.open.contains_key(cause)) else { return };
-                if self.ended.insert(*id, ()).is_none() {
-                    self.change(&cause, |open| open.ended.push(*id));
-                }
-            }
+            Kind::Finished | Kind::Ended => self.end(id, cause),
         }
+    }
+
+    /// Notes that work has ended which is a part of this: remembered for as long as that is open.
+    fn end(&mut self, id: &ActivationId, cause: Option<ActivationId>) {
+        self.forget(id);
+        let Some(cause) = cause.filter(|cause| self.open.contains_key(cause)) else { return };
+        if self.ended.insert(*id, cause).is_none() {
+            self.change(&cause, |open| open.ended.push(*id));
+        }
+    }
+
+    /// Notes that work of an earlier life has its record in a file, whatever the log lost of it.
+    pub(super) fn is_recorded(&mut self, id: &ActivationId) {
+        let cause = self.cause_of(id);
+        self.end(id, cause);
+    }
+
+    /// What open work of an earlier life is a part of, if that is open.
+    pub(super) fn cause_of(&self, id: &ActivationId) -> Option<ActivationId> {
+        let cause = payload::part_of(self.open.get(id)?.accepted.bytes())?;
+        self.open.contains_key(&cause).then_some(cause)
     }
 
     /// Takes work out of the open, and what is remembered for its sake.
@@ -129,9 +154,9 @@ impl Ledger {
         }
     }
 
-    /// True if this was a step of open work and ended without a record.
-    pub(super) fn has_ended(&self, id: &ActivationId) -> bool {
-        self.ended.contains_key(id)
+    /// The open work that this was a part of, if it has ended.
+    pub(super) fn has_ended(&self, id: &ActivationId) -> Option<ActivationId> {
+        self.ended.get(id).copied()
     }
 
     /// Work of an earlier life that nobody has taken up.

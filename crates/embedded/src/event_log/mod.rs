@@ -57,6 +57,7 @@ use crate::node_key::NodeKey;
 use crate::{OpenError, background, files};
 use checkpoint::Checkpoint;
 use commit::Commit;
+use era::Era;
 use payload::Payloads;
 /// Name of the file that says how far the log's records are in files of records.
 pub(crate) const CHECKPOINT: &str = checkpoint::FILE;
@@ -86,8 +87,6 @@ thread_local! {
 pub(crate) struct Log {
     shared: Arc<Shared>,
     threads: Mutex<Vec<JoinHandle<()>>>,
-    /// See [`EventLog::era`].
-    era: Option<u64>,
     #[cfg(any(test, feature = "faults"))]
     late: late::Late,
 }
@@ -102,6 +101,7 @@ struct Shared {
     spare_changed: Condvar,
     commit: Commit,
     checkpoint: Checkpoint,
+    era: Era,
     faults: Faults,
 }
 
@@ -128,12 +128,13 @@ impl Log {
         files::create_folder(folder)?;
         let LogConfig { segment_bytes, slow, faults } = config;
         let segment_bytes = segment_bytes.clamp(LEAST_SEGMENT, segment::MOST);
-        // Before anything is appended, and on the disk.
-        let era = era::open(folder);
         let (checkpoint, written) = Checkpoint::open(folder)?;
         let mut recovered = recovery::recover(folder, written, &tail, &faults)?;
         let recorded: Vec<_> = recovered.ledger.open.keys().copied().filter(|id| is_recorded(id)).collect();
-        recorded.iter().for_each(|id| recovered.ledger.forget(id));
+        recorded.iter().for_each(|id| recovered.ledger.is_recorded(id));
+        // Before anything is appended, and on the disk.
+        let era = Era::open(folder, recovered.ledger.newest());
+        recovered.ledger.come_after(era.begun());
         let active = Segment::create(folder, recovered.next_number, segment_bytes, clock::now(), &faults)
             .map_err(OpenError::io("make a segment of the event log in", folder))?;
         let shared = Arc::new(Shared {
@@ -146,6 +147,7 @@ impl Log {
             spare_changed: Condvar::new(),
             commit: Commit::new(slow),
             checkpoint,
+            era,
             faults,
         });
         let (maker, syncer) = (shared.clone(), shared.clone());
@@ -156,7 +158,6 @@ impl Log {
         Ok(Self {
             shared,
             threads: Mutex::new(threads),
-            era,
             #[cfg(any(test, feature = "faults"))]
             late: late::Late::default(),
         })
@@ -227,19 +228,19 @@ impl EventLog for Log {
     }
 
     fn era(&self) -> Option<u64> {
-        self.era
+        self.shared.era.number()
     }
 
     fn take_up(&self, id: &ActivationId) -> Result<TakenUp, StoreError> {
-        let (accepted, started, progress) = {
+        let (accepted, started, progress, place) = {
             let mut state = self.shared.state.lock();
             match state.fate(id) {
                 Fate::Open(open) if !open.is_inherited => return Ok(TakenUp::Elsewhere),
                 Fate::Open(open) => {
                     open.is_inherited = false;
-                    (open.accepted.clone(), open.started, open.progress.clone())
+                    (open.accepted.clone(), open.started, open.progress.clone(), open.place)
                 }
-                Fate::EndedWithoutRecord => return Ok(TakenUp::EndedWithoutRecord),
+                Fate::Ended => return Ok(TakenUp::Ended),
                 Fate::Unknown => return Ok(TakenUp::Unknown),
             }
         };
@@ -253,16 +254,17 @@ impl EventLog for Log {
             self.shared.state.lock().ledger.forget(id);
         })?;
         if let Some(open) = self.shared.state.lock().ledger.open.get_mut(id) {
-            open.cause = invocation.cause;
+            open.cause = invocation.part_of();
         }
         let started = started.map(|(attempt, _)| attempt);
-        Ok(TakenUp::Taken(Box::new(Unfinished { invocation, started, progress })))
+        let is_whole = self.shared.era.has_all_of(place);
+        Ok(TakenUp::Taken(Box::new(Unfinished { invocation, started, progress, is_whole })))
     }
 
     fn accepted(&self, id: &ActivationId) -> Result<Option<Arc<Invocation>>, StoreError> {
         let accepted = match self.shared.state.lock().fate(id) {
             Fate::Open(open) => open.accepted.clone(),
-            Fate::EndedWithoutRecord | Fate::Unknown => return Ok(None),
+            Fate::Ended | Fate::Unknown => return Ok(None),
         };
         self.shared.payloads.invocation(accepted.bytes()).map(|invocation| Some(Arc::new(invocation)))
     }

@@ -127,15 +127,28 @@ pub(super) fn progress(payload: &[u8]) -> Result<RawJson, StoreError> {
     RawJson::parse(payload).map_err(|error| corrupt(&error.to_string()))
 }
 
-/// The payload of an ended event of a step: what it is a step of.
+/// The payload of an ended event of a part: what it is a part of.
 pub(super) fn write_cause(cause: &ActivationId, buffer: &mut Vec<u8>) -> Result<(), StoreError> {
     write(buffer, cause)
 }
 
-/// What the activation of an event is a step of, as far as its ended event tells.
+/// What the activation of an event is a part of, as far as its ended event tells.
 pub(super) fn cause_of(header: &Header, payload: &[u8]) -> Option<ActivationId> {
     let tells = header.kind == Kind::Ended && !payload.is_empty();
     tells.then(|| read(payload).ok()).flatten()
+}
+
+/// Reads of an accepted invocation only what it is a part of.
+pub(super) fn part_of(payload: &[u8]) -> Option<ActivationId> {
+    #[derive(Deserialize)]
+    struct Accepted {
+        #[serde(default)]
+        cause: Option<ActivationId>,
+        #[serde(default)]
+        fire: Option<ActivationId>,
+    }
+    let Accepted { cause, fire } = read(payload).ok()?;
+    cause.or(fire)
 }
 
 /// Reads of an accepted invocation only what runs.

@@ -94,7 +94,12 @@ fn read(segment: &Arc<Segment>, checkpoint: Position, tail: &Tail, ledger: &mut 
 
 fn keep(segment: &Arc<Segment>, record: &Record, checkpoint: Position, tail: &Tail, ledger: &mut Ledger) {
     let Some(slice) = Slice::of(segment, record.payload.clone()) else { return };
-    ledger.note(&record.header, &slice, payload::cause_of(&record.header, slice.bytes()));
+    let cause = match record.header.kind {
+        // Its record may be gone before what it was a part of is over.
+        Kind::Finished => ledger.cause_of(&record.header.id),
+        _ => payload::cause_of(&record.header, slice.bytes()),
+    };
+    ledger.note(&record.header, &slice, cause);
     if record.header.kind != Kind::Finished || slice.end() <= checkpoint {
         return;
     }

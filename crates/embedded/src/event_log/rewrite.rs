@@ -6,7 +6,8 @@ use std::time::Instant;
 use chasen_spi::{Position, StoreError};
 use parking_lot::MutexGuard;
 
-use super::record::{Found, Kind, Record, Scan};
+use super::ledger::ENDED;
+use super::record::{self, Found, Header, Kind, Record, Scan};
 use super::segment::{Segment, Slice};
 use super::state::{Spare, State};
 use super::{PATIENCE, Shared, no_room, payload};
@@ -47,7 +48,13 @@ impl Shared {
     fn rewrite_one(&self, segment: &Arc<Segment>, record: &Record) -> Result<(), StoreError> {
         let Some(slice) = Slice::of(segment, record.payload.clone()) else { return Ok(()) };
         let mut state = self.state.lock();
-        while !self.has_spare(&mut state, slice.len()) {
+        // The end of a part is written beside its record.
+        let needed =
+            slice.len() + if record.header.kind == Kind::Finished { record::length(ENDED) } else { 0 };
+        if !self.is_for_any(needed) {
+            self.roll_to_large(&mut state, needed)?;
+        }
+        while self.is_for_any(needed) && !self.has_spare(&mut state, needed) {
             self.wait_for_spare(&mut state)?;
         }
         let id = &record.header.id;
@@ -62,7 +69,10 @@ impl Shared {
                 open.and_then(|open| open.progress.as_ref()).is_some_and(|state| state.end() == slice.end())
             }
             Kind::Started => open.is_some(),
-            Kind::Finished => logged.is_some(),
+            Kind::Finished => {
+                self.rewrite_end(&mut state, record)?;
+                logged.is_some()
+            }
             // Cheaper than knowing whether the accepted event is on the disk.
             Kind::Ended => true,
         };
@@ -76,6 +86,15 @@ impl Shared {
             self.tail.insert(Entry::of(record.load()?.as_ref()).at(Source::Logged(again)));
         }
         Ok(())
+    }
+
+    /// Appends again that a part of open work has ended: its record may be in a file, and gone before that is over.
+    fn rewrite_end(&self, state: &mut MutexGuard<'_, State>, record: &Record) -> Result<(), StoreError> {
+        let Some(cause) = state.ledger.has_ended(&record.header.id) else { return Ok(()) };
+        let mut payload = Vec::new();
+        payload::write_cause(&cause, &mut payload)?;
+        let header = Header { kind: Kind::Ended, number: 0, ..record.header };
+        state.append(&header, &payload, Some(cause)).ok_or_else(no_room).map(drop)
     }
 
     /// Waits until the next segment is ready.

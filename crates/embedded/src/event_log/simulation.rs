@@ -87,7 +87,7 @@ struct Model {
     open: BTreeMap<ActivationId, Known>,
     /// In the order of their coming.
     order: Vec<ActivationId>,
-    /// Steps that ended without a record, and of what.
+    /// Steps that ended, and of what.
     ended: BTreeMap<ActivationId, ActivationId>,
     finished: BTreeSet<ActivationId>,
 }
@@ -110,11 +110,10 @@ impl Model {
                 Event::Progress { state, .. } => {
                     model.open.get_mut(&id).unwrap().progress = Some(state.as_str().to_owned());
                 }
-                Event::Finished(_) => {
-                    model.finished.insert(id);
-                    model.close(&id);
-                }
-                Event::Ended(_) => {
+                Event::Finished(_) | Event::Ended(_) => {
+                    if matches!(event, Event::Finished(_)) {
+                        model.finished.insert(id);
+                    }
                     model.close(&id);
                     let cause = causes.get(&id).filter(|cause| model.open.contains_key(*cause));
                     model.ended.extend(cause.map(|cause| (id, *cause)));
@@ -147,6 +146,10 @@ struct World {
     lost: Vec<(u64, usize)>,
     /// Work of an earlier life that was not taken up, with the order of its coming.
     waiting: Vec<ActivationId>,
+    /// Open work that was accepted before the power was cut last, or the disk failed.
+    old: BTreeSet<ActivationId>,
+    /// The disk has failed in this life.
+    has_failed: bool,
 }
 
 impl World {
@@ -154,8 +157,9 @@ impl World {
         let folder = tempfile::tempdir().unwrap();
         let (faults, filed) = (Faults::default(), Arc::default());
         let (tail, log) = open(folder.path(), &faults, &filed);
-        let (synced, waiting) = (Position(0), Vec::new());
-        Self { folder, tail, log, faults, history: Vec::new(), filed, synced, lost: Vec::new(), waiting }
+        let (synced, waiting, old) = (Position(0), Vec::new(), BTreeSet::new());
+        let (history, lost, has_failed) = (Vec::new(), Vec::new(), false);
+        Self { folder, tail, log, faults, history, filed, synced, lost, waiting, old, has_failed }
     }
 
     fn events(&self) -> std::path::PathBuf {
@@ -189,6 +193,7 @@ impl World {
                 assert_eq!(self.waiting.len() + 1, before, "{id} is given to one only");
                 let progress = work.progress.map(|state| state.as_str().to_owned());
                 assert_eq!((work.started, progress), (known.started, known.progress));
+                assert_eq!(work.is_whole, !self.old.contains(id), "{id}");
             }
             TakenUp::Elsewhere => assert!(!self.waiting.contains(id)),
             other => panic!("{id} is {other:?}"),
@@ -230,6 +235,7 @@ impl World {
             }
             Step::Commit => assert!(self.log.shared.commit.commit(&self.log.shared)),
             Step::FailedCommit { twice } => {
+                self.has_failed = true;
                 for _ in 0..=u8::from(*twice) {
                     let unsynced = self.log.shared.state.lock().unsynced();
                     self.lost.extend(unsynced.iter().map(|(part, _)| (part.number(), part.synced())));
@@ -289,8 +295,13 @@ impl World {
     fn reopen(&mut self, upto: Position) {
         let all = self.model(Position(u64::MAX));
         let expected = self.model(upto);
+        let era = self.log.era();
+        assert_eq!(era.is_none(), std::mem::take(&mut self.has_failed), "an era ends with the disk");
         (self.tail, self.log) = open(self.folder.path(), &self.faults, &self.filed);
         self.waiting = self.log.inherited();
+        if self.log.era() != era {
+            self.old.extend(&self.waiting);
+        }
         // What ended after the last commit may be open again, or be gone with its segment.
         let is_kept = |id: &ActivationId| self.waiting.contains(id) || all.open.contains_key(id);
         let kept: Vec<_> = expected.order.iter().filter(|id| is_kept(id)).copied().collect();
@@ -306,7 +317,10 @@ impl World {
             assert_eq!(known, expected.open[id]);
         }
         for (step, cause) in &expected.ended {
-            assert!(state.ledger.has_ended(step) || !kept.contains(cause), "{step} of {cause}");
+            assert!(
+                state.ledger.has_ended(step) == Some(*cause) || !kept.contains(cause),
+                "{step} of {cause}"
+            );
         }
         drop(state);
         let filed = self.filed.lock().clone();

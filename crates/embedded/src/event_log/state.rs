@@ -41,8 +41,8 @@ pub(super) enum Spare {
 pub(super) enum Fate<'a> {
     /// It is under way.
     Open(&'a mut Open),
-    /// It was a step of something open, and left no record.
-    EndedWithoutRecord,
+    /// It was a part of something open, and has ended.
+    Ended,
     /// It was never accepted, or is over.
     Unknown,
 }
@@ -64,7 +64,7 @@ impl State {
         }
     }
 
-    /// Appends a record to the active segment; `None` if it has no room. `cause` is what it is a step of, if it tells.
+    /// Appends a record to the active segment; `None` if it has no room. `cause` is what it is a part of, if that is known.
     pub(super) fn append(
         &mut self,
         header: &Header,
@@ -79,8 +79,8 @@ impl State {
         Some(slice)
     }
 
-    /// Adds to an event what only the log knows: the place of accepted work, the cause of a step that ends. Gives what it
-    /// is a step of.
+    /// Adds to an event what only the log knows: the place of accepted work, the cause of a part that ends. Gives what it
+    /// is a part of.
     pub(super) fn complete(
         &self,
         event: &Event,
@@ -90,27 +90,27 @@ impl State {
         match event {
             Event::Accepted(invocation) => {
                 (header.time, header.number) = self.ledger.next_place(header.time);
-                Ok(invocation.cause)
+                Ok(invocation.part_of())
             }
             Event::Ended(id) => {
-                let cause = self.ledger.open.get(id).and_then(|open| open.cause);
-                let cause = cause.filter(|cause| self.ledger.open.contains_key(cause));
+                let cause = self.open_cause(id);
                 cause.iter().try_for_each(|cause| payload::write_cause(cause, payload))?;
                 Ok(cause)
             }
-            Event::Started { .. } | Event::Progress { .. } | Event::Finished(_) => Ok(None),
+            Event::Finished(record) => Ok(self.open_cause(&record.activation_id)),
+            Event::Started { .. } | Event::Progress { .. } => Ok(None),
         }
+    }
+
+    fn open_cause(&self, id: &ActivationId) -> Option<ActivationId> {
+        let cause = self.ledger.open.get(id).and_then(|open| open.cause);
+        cause.filter(|cause| self.ledger.open.contains_key(cause))
     }
 
     /// What is known of an activation.
     pub(super) fn fate(&mut self, id: &ActivationId) -> Fate<'_> {
-        match self.held.iter().find(|held| held.activation_id() == *id) {
-            Some(Event::Ended(_)) => return Fate::EndedWithoutRecord,
-            Some(_) => return Fate::Unknown,
-            None => {}
-        }
-        if self.ledger.has_ended(id) {
-            return Fate::EndedWithoutRecord;
+        if self.held.iter().any(|held| held.activation_id() == *id) || self.ledger.has_ended(id).is_some() {
+            return Fate::Ended;
         }
         self.ledger.open.get_mut(id).map_or(Fate::Unknown, Fate::Open)
     }

@@ -108,13 +108,16 @@ pub fn taken_up_work(log: &dyn EventLog, left: &LeftWork) {
     for one in [session, step] {
         assert!(matches!(log.take_up(&one.activation_id), Ok(TakenUp::Elsewhere)));
     }
-    let is_ended = |id: &ActivationId| matches!(log.take_up(id), Ok(TakenUp::EndedWithoutRecord));
+    let is_ended = |id: &ActivationId| matches!(log.take_up(id), Ok(TakenUp::Ended));
     let is_unknown = |id: &ActivationId| matches!(log.take_up(id), Ok(TakenUp::Unknown));
-    assert!(is_ended(dropped) && is_unknown(recorded) && is_unknown(&ActivationId::generate()));
+    assert!(is_ended(dropped) && is_ended(recorded) && is_unknown(&ActivationId::generate()));
     log.append(&Event::Ended(step.activation_id)).unwrap();
     assert!(is_ended(&step.activation_id));
     log.append(&Event::Ended(session.activation_id)).unwrap();
-    assert!(is_unknown(&session.activation_id) && is_unknown(dropped), "what it was a step of is over");
+    assert!(
+        is_unknown(&session.activation_id) && is_unknown(dropped) && is_unknown(recorded),
+        "what it was a step of is over"
+    );
 }
 
 /// Visitors see pages, and no further than they want to.

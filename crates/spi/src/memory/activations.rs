@@ -26,6 +26,8 @@ pub struct MemoryEventLog {
     synced: AtomicU64,
     /// How often the power was cut.
     era: u64,
+    /// How many of the events are from before the last time.
+    from_before: usize,
 }
 
 impl MemoryEventLog {
@@ -49,18 +51,23 @@ impl MemoryEventLog {
         }
         let synced = AtomicU64::new(events.len() as u64);
         let era = self.era + u64::from(after_power_cut);
-        Self { events: Mutex::new(events), taken: Mutex::default(), inherited: OnceLock::new(), synced, era }
+        let from_before = if after_power_cut { events.len() } else { self.from_before };
+        let (taken, inherited) = (Mutex::default(), OnceLock::new());
+        Self { events: Mutex::new(events), taken, inherited, synced, era, from_before }
     }
 
     /// What was accepted and not finished, in the order of its coming.
     fn under_way(&self) -> Vec<Unfinished> {
         let mut open: Vec<Unfinished> = Vec::new();
-        for event in self.events.lock().iter() {
+        for (index, event) in self.events.lock().iter().enumerate() {
             let id = event.activation_id();
             match event {
-                Event::Accepted(invocation) => {
-                    open.push(Unfinished { invocation: invocation.clone(), started: None, progress: None });
-                }
+                Event::Accepted(invocation) => open.push(Unfinished {
+                    invocation: invocation.clone(),
+                    started: None,
+                    progress: None,
+                    is_whole: index >= self.from_before,
+                }),
                 Event::Started { attempt, .. } => {
                     for work in open.iter_mut().filter(|work| work.invocation.activation_id == id) {
                         work.started = work.started.max(Some(*attempt));
@@ -131,13 +138,14 @@ impl EventLog for MemoryEventLog {
         let is_open = |id| under_way.iter().any(|work| work.invocation.activation_id == id);
         let events = self.events.lock();
         let is_step = |event: &Event| match event {
-            Event::Accepted(work) => work.activation_id == *id && work.cause.is_some_and(is_open),
+            Event::Accepted(work) => work.activation_id == *id && work.part_of().is_some_and(is_open),
             _ => false,
         };
-        let has_ended = |event: &Event| matches!(event, Event::Ended(ended) if ended == id);
+        let is_end = |event: &Event| matches!(event, Event::Ended(_) | Event::Finished(_));
+        let has_ended = |event: &Event| is_end(event) && event.activation_id() == *id;
         if !is_open(*id) {
             let is_known = events.iter().any(has_ended) && events.iter().any(is_step);
-            return Ok(if is_known { TakenUp::EndedWithoutRecord } else { TakenUp::Unknown });
+            return Ok(if is_known { TakenUp::Ended } else { TakenUp::Unknown });
         }
         let is_inherited = self.inherited.get().is_none_or(|inherited| inherited.contains(id));
         if !is_inherited || !self.taken.lock().insert(*id) {

@@ -55,6 +55,7 @@ pub fn invocation(namespace: &str, action: &str, kind: &str, arguments: &str) ->
         environment: None,
         blocking: true,
         cause: None,
+        fire: None,
         accepted_at: ActivationId::generate().created_at(),
         store: StoreLevel::StoreAlways,
         delivery: chasen_entity::Delivery::AtMostOnce,

@@ -136,7 +136,7 @@ async fn sessions_go_to_their_opener_and_their_steps_to_them() {
     assert_eq!(told(&bench, deep.activation_id), ["accepted"], "it is left to the nested one");
     drop(inner.finish(record(&nested)));
     assert!(interrupted(&bench, deep.activation_id));
-    assert!(matches!(bench.scheduler.take_up(&nested.activation_id), Ok(Resumed::Unknown)));
+    assert!(matches!(bench.scheduler.take_up(&nested.activation_id), Ok(Resumed::Ended)));
     drop(session.finish(record(&whole)));
     bench.rest().await;
     assert!(interrupted(&bench, forgotten.activation_id), "its session has ended without it");

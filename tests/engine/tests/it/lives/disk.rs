@@ -26,6 +26,8 @@ pub(crate) struct Disk {
 struct Written {
     event: Event,
     is_synced: bool,
+    /// It is from before the power went last.
+    is_old: bool,
 }
 
 impl Disk {
@@ -38,7 +40,10 @@ impl Disk {
     pub(crate) fn cut_power(&self, chance: &mut Chance) {
         let share = chance.below(5);
         self.events.lock().retain(|written| written.is_synced || chance.below(4) < share);
-        self.events.lock().iter_mut().for_each(|written| written.is_synced = true);
+        self.events.lock().iter_mut().for_each(|written| {
+            written.is_synced = true;
+            written.is_old = true;
+        });
         self.cuts.fetch_add(1, Ordering::Relaxed);
     }
 }
@@ -88,8 +93,8 @@ impl Life {
     ) -> Arc<Self> {
         let mut open: BTreeMap<ActivationId, Unfinished> = BTreeMap::new();
         let mut order = Vec::new();
-        for event in disk.events() {
-            note(&mut open, &event);
+        for Written { event, is_old, .. } in disk.events.lock().clone() {
+            note(&mut open, &event, !is_old);
             if matches!(event, Event::Accepted(_)) {
                 order.push(event.activation_id());
             }
@@ -113,11 +118,12 @@ impl Life {
 }
 
 /// What an event says of work under way. What is of nothing that was accepted is of something that was lost.
-fn note(open: &mut BTreeMap<ActivationId, Unfinished>, event: &Event) {
+fn note(open: &mut BTreeMap<ActivationId, Unfinished>, event: &Event, is_whole: bool) {
     let id = event.activation_id();
     match event {
         Event::Accepted(invocation) => {
-            open.insert(id, Unfinished { invocation: invocation.clone(), started: None, progress: None });
+            let invocation = invocation.clone();
+            open.insert(id, Unfinished { invocation, started: None, progress: None, is_whole });
         }
         Event::Started { attempt, .. } => {
             if let Some(work) = open.get_mut(&id) {
@@ -152,15 +158,19 @@ impl EventLog for Life {
                 state.is_over = true;
                 self.over.notify_one();
                 if is_there {
-                    self.disk.events.lock().push(Written { event: event.clone(), is_synced: false });
+                    self.disk.events.lock().push(Written {
+                        event: event.clone(),
+                        is_synced: false,
+                        is_old: false,
+                    });
                 }
                 return Err(dead());
             }
             *left -= 1;
         }
-        note(&mut state.open, event);
+        note(&mut state.open, event, true);
         let mut events = self.disk.events.lock();
-        events.push(Written { event: event.clone(), is_synced: false });
+        events.push(Written { event: event.clone(), is_synced: false, is_old: false });
         Ok(Position(events.len() as u64))
     }
 
