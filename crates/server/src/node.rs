@@ -114,7 +114,7 @@ impl Node {
                 "functions run as plain processes: they are NOT isolated from this machine and each other"
             );
         }
-        let executable = std::env::current_exe().map_err(system("asking for the own program"))?;
+        let executable = own_program().map_err(system("asking for the own program"))?;
         let door_port = door_port(address).map_err(system("looking for a port for sandboxes"))?;
         let config =
             wiring::sandbox_config(settings, executable, &folder, runtimes.clone(), address, door_port);
@@ -242,6 +242,14 @@ impl Node {
             let _ = stopping.wait_for(|stopping| *stopping).await;
         }
     }
+}
+
+/// Where the own program lies. One that was replaced since the node began has its successor there.
+fn own_program() -> io::Result<PathBuf> {
+    const REPLACED: &str = " (deleted)";
+    let path = std::env::current_exe()?;
+    let successor = path.to_str().and_then(|path| path.strip_suffix(REPLACED)).map(PathBuf::from);
+    Ok(successor.filter(|successor| successor.exists()).unwrap_or(path))
 }
 
 /// Opens the stores off the runtime's threads.

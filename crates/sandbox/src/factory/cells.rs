@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -253,7 +254,9 @@ async fn restrict(lease: &mut Option<Lease>, policy: &NetworkPolicy) -> Result<(
     }
 }
 
+/// Starts the own program as helper, whatever lies under its name by now.
 async fn spawn_helper(config: &SandboxConfig) -> Result<Helper, HelperError> {
+    const OWN: &str = "/proc/self/exe";
     let helper = HelperConfig::new(config.mode, &config.data_dir, &config.node_id);
-    Helper::spawn(&config.executable, helper).await
+    Helper::spawn(Path::new(OWN), helper).await
 }

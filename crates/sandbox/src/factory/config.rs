@@ -14,7 +14,7 @@ use crate::network::NetworkConfig;
 /// Settings of a [`super::SandboxFactory`].
 #[derive(Debug, Clone)]
 pub struct SandboxConfig {
-    /// The `chasen` program: started again as helper, and inside cells as native launcher.
+    /// The `chasen` program, which is the native launcher inside cells.
     pub executable: PathBuf,
     /// How cells are started.
     pub mode: Mode,

@@ -52,6 +52,8 @@ pub(super) fn complain(text: &str) {
 fn run() -> Result<(), String> {
     // Ctrl-C and the service manager speak to the node; the helper ends when the node's socket does.
     let _ = rustix::process::setsid();
+    // Lists of processes show the program, not the link that it was started by.
+    let _ = std::fs::write("/proc/self/comm", "chasen");
     for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP] {
         sys::ignore_signal(signal);
     }
