@@ -14,7 +14,7 @@ mod primitive;
 mod record;
 mod recovery;
 pub(crate) mod repeat;
-mod resume;
+pub(crate) mod resume;
 mod running;
 mod sequence;
 mod session;
@@ -34,6 +34,8 @@ pub(crate) use self::switch::Switch;
 use crate::config::ControllerConfig;
 use crate::controller::Controller;
 use crate::entities::ResolvedAction;
+use crate::throttle::Permit;
+use crate::wire::error::ApiError;
 
 /// One activation to be.
 #[derive(Debug, Clone)]
@@ -92,9 +94,18 @@ pub(crate) fn durability(
     identity.limits.durability.unwrap_or(usual).max(asked.unwrap_or_default())
 }
 
-/// Hands over an activation that is to run when it is due. Gives how far the log must be safe before anybody is told.
-pub(crate) fn schedule(controller: &Controller, request: Request) -> Result<Position, Rejection> {
-    primitive::schedule(controller, request)
+/// Begins what is due, and has the scheduler keep what is not, which holds no place among those in flight. Gives how far
+/// the log must be safe before anybody is told, and what runs already.
+pub(crate) fn begin_or_schedule(
+    controller: &Arc<Controller>,
+    request: Request,
+    permit: Permit,
+) -> Result<(Position, Option<Running>), ApiError> {
+    if request.due.is_some() {
+        return Ok((primitive::schedule(controller, request)?, None));
+    }
+    let (_, running) = admission::start(controller, request, permit)?;
+    Ok((running.position(), Some(running)))
 }
 
 /// Which ends of an activation leave a record.

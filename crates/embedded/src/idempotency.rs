@@ -102,6 +102,12 @@ impl Idempotency {
 
 #[async_trait]
 impl IdempotencyStore for Idempotency {
+    async fn look(&self, request: &KeyedRequest) -> Result<Claim, StoreError> {
+        let key = stored_key(&request.namespace, &request.key);
+        let request = request.clone();
+        self.database.read(move |connection| look(connection, &key, &request)).await
+    }
+
     async fn claim(&self, request: &KeyedRequest) -> Result<Claim, StoreError> {
         let (answer, outcome) = oneshot::channel();
         let key = stored_key(&request.namespace, &request.key);
@@ -117,9 +123,10 @@ impl IdempotencyStore for Idempotency {
 }
 
 /// Does all of it in one transaction, and tells everybody when it is on the disk.
-fn answer(connection: &mut Connection, jobs: Vec<Job>) {
+fn answer(connection: Result<&mut Connection, StoreError>, jobs: Vec<Job>) {
     let mut outcomes = Vec::with_capacity(jobs.len());
-    let done = connection.transaction().map_err(store_error).and_then(|transaction| {
+    let done = connection.and_then(|connection| {
+        let transaction = sqlite::begin(connection)?;
         for job in &jobs {
             outcomes.push(match job {
                 Job::Claim { key, request, .. } => Some(claim(&transaction, key, request)?),
@@ -146,7 +153,7 @@ fn answer(connection: &mut Connection, jobs: Vec<Job>) {
     }
 }
 
-fn claim(connection: &Connection, key: &[u8; 32], request: &KeyedRequest) -> Result<Claim, StoreError> {
+fn look(connection: &Connection, key: &[u8; 32], request: &KeyedRequest) -> Result<Claim, StoreError> {
     let known: Option<([u8; 32], [u8; 16])> = connection
         .prepare_cached("SELECT digest, id FROM claims WHERE key = ?1 AND at > ?2")
         .and_then(|mut statement| {
@@ -154,9 +161,17 @@ fn claim(connection: &Connection, key: &[u8; 32], request: &KeyedRequest) -> Res
             statement.query_row(values, |row| Ok((row.get(0)?, row.get(1)?))).optional()
         })
         .map_err(store_error)?;
-    if let Some((digest, id)) = known {
-        let is_same = digest == request.digest;
-        return Ok(if is_same { Claim::Same(ActivationId::from_bytes(id)) } else { Claim::Other });
+    Ok(match known {
+        None => Claim::New,
+        Some((digest, id)) if digest == request.digest => Claim::Same(ActivationId::from_bytes(id)),
+        Some(_) => Claim::Other,
+    })
+}
+
+fn claim(connection: &Connection, key: &[u8; 32], request: &KeyedRequest) -> Result<Claim, StoreError> {
+    let found = look(connection, key, request)?;
+    if found != Claim::New {
+        return Ok(found);
     }
     connection
         .prepare_cached("INSERT OR REPLACE INTO claims VALUES (?1, ?2, ?3, ?4)")

@@ -3,6 +3,7 @@
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Serialize, Serializer};
 
+use crate::exec::SEQUENCE;
 use crate::{
     ActivationId, EntityName, EntityPath, Given, Invocation, Millis, Outcome, Parameters, RawJson, Response,
     Subject, Version,
@@ -95,6 +96,13 @@ impl Activation {
     #[must_use]
     pub fn duration(&self) -> Option<u64> {
         (self.end != 0).then(|| self.duration.unwrap_or(self.end.saturating_sub(self.start)))
+    }
+
+    /// True for the record of a sequence or composition.
+    #[must_use]
+    pub fn is_session(&self) -> bool {
+        let kind = self.annotations.get("kind").and_then(|kind| kind.read::<&str>().ok());
+        kind == Some(SEQUENCE)
     }
 
     /// The record as `GET /activations/{id}` answers it.

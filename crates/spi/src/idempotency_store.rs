@@ -37,6 +37,9 @@ pub enum Claim {
 /// Keys of requests, kept for 24 hours.
 #[async_trait]
 pub trait IdempotencyStore: Send + Sync {
+    /// What [`claim`](Self::claim) would give, without claiming: [`Claim::New`] of a key that is nobody's.
+    async fn look(&self, request: &KeyedRequest) -> Result<Claim, StoreError>;
+
     /// Claims the key. Of several who claim at the same time one gets [`Claim::New`].
     async fn claim(&self, request: &KeyedRequest) -> Result<Claim, StoreError>;
 

@@ -10,6 +10,7 @@ use chasen_spi::{DeadLetter, Privilege};
 use serde::Serialize;
 
 use super::fire::{self, Fire};
+use crate::api::parameters::{self, Sight};
 use crate::api::triggers::TRIGGERS;
 use crate::clock;
 use crate::controller::Controller;
@@ -66,12 +67,20 @@ async fn fire(
     if !trigger.has_active_rule() {
         return Ok(());
     }
+    // The record of the fire has its payload open: what is opened for whoever asks for the letter is not put into it.
+    let lock = &controller.parameter_lock;
+    let is_own = invocation.action.name.path.namespace() == letter.namespace().as_str();
+    let sight = |algorithm: &str| match is_own && !lock.is_transparent(algorithm) {
+        true => Sight::Locked,
+        false => Sight::Veiled,
+    };
+    let (arguments, _) = parameters::of_work(&**lock, invocation, sight);
     let payload = RawJson::from_value(&Payload {
         activation_id: invocation.activation_id,
         action: format!("/{}", invocation.action.name),
         attempts: letter.attempts,
         died_at: letter.died_at,
-        arguments: &invocation.arguments,
+        arguments: &arguments,
     });
     let beneath: Parameters = fire::arguments(&trigger);
     let durability = super::durability(&controller.config, &identity, false, None);
@@ -82,6 +91,7 @@ async fn fire(
         revision,
         payload,
         durability,
+        due: None,
         identity,
         transaction_id: TransactionId::generate(),
         arrived: clock::now(),

@@ -40,6 +40,8 @@ pub(crate) struct Fire {
     pub(crate) payload: RawJson,
     /// What its events outlive, and those of what its rules start.
     pub(crate) durability: Durability,
+    /// When the rules are to react, if not at once; epoch milliseconds.
+    pub(crate) due: Option<Millis>,
     /// Who fires; the rules react in this namespace.
     pub(crate) identity: Arc<Identity>,
     pub(crate) transaction_id: TransactionId,
@@ -83,12 +85,16 @@ pub(crate) fn begin(controller: &Arc<Controller>, fire: Fire) -> Result<Position
         delivery: Delivery::AtMostOnce,
         attempt: 1,
         durability,
-        due: None,
+        due: fire.due,
         replay_of: None,
         epoch: 0,
         trace_context: fire.trace_context,
         identity,
     });
+    if invocation.due.is_some() {
+        // The rules that there are then react.
+        return controller.invoke.schedule(invocation);
+    }
     let session = controller.invoke.open(invocation.clone())?;
     let position = session.position();
     let reactions = reactions(&trigger);
@@ -330,5 +336,6 @@ fn executable(trigger: &Trigger, revision: Revision) -> ExecutableAction {
 
 /// Fires have a start and no end.
 fn record(invocation: &Invocation, response: Response, logs: Vec<String>) -> Activation {
-    Activation { start: invocation.accepted_at, logs, ..Activation::of(invocation, response) }
+    let start = invocation.due.unwrap_or(invocation.accepted_at);
+    Activation { start, logs, ..Activation::of(invocation, response) }
 }

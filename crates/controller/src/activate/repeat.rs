@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use chasen_entity::exec::SEQUENCE;
 use chasen_entity::{
     Activation, ActivationId, EntityName, FullyQualifiedName, Given, Invocation, RawJson, Version, error_text,
 };
@@ -12,9 +11,11 @@ use http::StatusCode;
 
 use super::{Sort, admission, resume};
 use crate::activate;
+use crate::api::wishes;
 use crate::call::Call;
 use crate::entities::versions::Asked;
 use crate::entities::{ActionAddress, LoadError, ResolvedAction};
+use crate::keys::{self, FreeKey};
 use crate::throttle::Permit;
 use crate::wire::error::ApiError;
 
@@ -62,13 +63,12 @@ impl Original {
         let text = |key| record.annotations.get(key).and_then(|value| value.read::<String>().ok());
         let path = text("path").and_then(|path| FullyQualifiedName::parse(&path).ok());
         let name = path.ok_or_else(|| ApiError::corrupt(&record.activation_id, &"its path is no name"))?;
-        let is_session = text("kind").as_deref() == Some(SEQUENCE);
         Ok(Self {
             id: record.activation_id,
             address: resume::address_of(&name, text("binding").as_deref()),
             name,
             given: given.clone(),
-            from: if is_session { From::Session } else { From::Run(record.cause) },
+            from: if record.is_session() { From::Session } else { From::Run(record.cause) },
         })
     }
 
@@ -87,16 +87,20 @@ pub(crate) fn charge(call: &Call<'_>) -> Result<Permit, ApiError> {
     call.controller.throttles.charge(&caller.usage, &caller.identity.limits, call.arrived)
 }
 
-/// Begins it again, as safe as any non-blocking invocation, with this version of its action or the one that there is now.
+/// Begins it again as any non-blocking invocation, under the key of the request if it has one, with this version of its
+/// action or the one that there is now.
 pub(crate) async fn begin(
     call: &Call<'_>,
+    key: Option<FreeKey>,
     permit: Permit,
     original: Original,
     version: Option<Version>,
 ) -> Result<ActivationId, ApiError> {
-    let (controller, caller) = (call.controller, &call.caller);
+    let (controller, caller) = (call.controller.clone(), &call.caller);
+    let durability = call.durability(false, wishes::durability(call.headers)?);
+    let due = wishes::due(call, false)?;
     let action = action(call, &original, version).await?;
-    admission::require_components(controller, &caller.identity, &action).await?;
+    admission::require_components(&controller, &caller.identity, &action).await?;
     admission::require_runnable(&action)?;
     let Original { id, given, from, .. } = original;
     let action = match (from, Sort::of(&action)) {
@@ -115,13 +119,20 @@ pub(crate) async fn begin(
         }
     };
     let usual = call.activation(action, given.arguments, false);
-    let request =
-        activate::Request { sets_environment: false, replay_of: Some(id), locked: given.locked, ..usual };
-    let (id, durability) = (request.id, request.durability);
-    let (_, running) = admission::start(controller, request, permit)?;
-    let position = running.position();
-    drop(running);
-    admission::committed(controller, id, durability, position).await?;
+    let request = activate::Request {
+        sets_environment: false,
+        durability,
+        due,
+        replay_of: Some(id),
+        locked: given.locked,
+        ..usual
+    };
+    let accept = move |id| {
+        let request = activate::Request { id, ..request };
+        let (position, _) = activate::begin_or_schedule(&controller, request, permit)?;
+        Ok((position, ()))
+    };
+    let (id, ()) = keys::accept(call, key, durability, accept).await?;
     Ok(id)
 }
 

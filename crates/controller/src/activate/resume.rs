@@ -63,7 +63,7 @@ pub(super) async fn end(work: Work, outcome: Outcome, text: &str) -> Arc<Activat
 }
 
 /// Where the action was invoked: through its binding, if it was reached through one.
-pub(super) fn address(invocation: &Invocation) -> Option<ActionAddress> {
+pub(crate) fn address(invocation: &Invocation) -> Option<ActionAddress> {
     address_of(&invocation.action.name, invocation.binding.as_deref())
 }
 

@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
-use chasen_entity::{ActivationId, EntityName, Millis, RawJson, Version, error_text};
+use chasen_entity::{ActivationId, EntityName, Invocation, Millis, RawJson, Version, error_text};
 use chasen_spi::{DeadLetter, DeadLetterQuery, Privilege};
 use http::StatusCode;
 use parking_lot::Mutex;
@@ -12,11 +12,16 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::activate::repeat::{self, Original};
+use crate::activate::resume;
 use crate::api::activations::{authorized, name_filter};
 use crate::api::listing::Listing;
+use crate::api::parameters::{self, Sight};
 use crate::aside;
 use crate::call::Call;
 use crate::controller::Controller;
+use crate::entities::LoadError;
+use crate::entitle::Verdict;
+use crate::keys::{self, Known};
 use crate::wire::error::ApiError;
 use crate::wire::query::Query;
 use crate::wire::reply::{Cors, Reply};
@@ -45,10 +50,10 @@ struct Summary<'a> {
 struct Whole<'a> {
     #[serde(flatten)]
     summary: Summary<'a>,
-    arguments: &'a RawJson,
-    /// Algorithms that arguments are still locked with, by key.
+    arguments: RawJson,
+    /// Algorithms of arguments that are not open, by key.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    locked: &'a BTreeMap<String, String>,
+    locked: BTreeMap<String, String>,
 }
 
 fn summary(letter: &DeadLetter) -> Summary<'_> {
@@ -91,31 +96,55 @@ pub(crate) async fn list(call: &Call<'_>, namespace: &str) -> Result<Reply, ApiE
     listing.finish()
 }
 
-/// `GET …/dead-letters/{id}`
+/// `GET …/dead-letters/{id}`: with the arguments, as far as the caller may see the parameters of the action.
 pub(crate) async fn get(call: &Call<'_>, namespace: &str, id: &str) -> Result<Reply, ApiError> {
     let (namespace, id) = authorized(call, namespace, id, Privilege::Read).await?;
     let found = call.controller.dead_letters.get(&namespace, &id).await?;
     let letter = found.ok_or_else(ApiError::not_found)?;
-    let invocation = &letter.invocation;
-    let (arguments, locked) = (&invocation.arguments, &invocation.locked);
+    let (lock, work) = (call.controller.parameter_lock.clone(), letter.invocation.clone());
+    let is_own = call.rights().owns(work.action.name.path.namespace());
+    let may_read = is_own || work.locked.is_empty() || may_read_action(call, &work).await?;
+    let show = move || {
+        parameters::of_work(&*lock, &work, |algorithm| match lock.is_transparent(algorithm) {
+            true if may_read => Sight::Open,
+            false if is_own => Sight::Locked,
+            _ => Sight::Veiled,
+        })
+    };
+    let (arguments, locked) = aside::compute(letter.invocation.arguments.as_str().len(), show).await?;
     call.document(&Whole { summary: summary(&letter), arguments, locked })
+}
+
+/// True if the caller may read the action that was invoked.
+async fn may_read_action(call: &Call<'_>, work: &Invocation) -> Result<bool, ApiError> {
+    let Some(address) = resume::address(work) else { return Ok(false) };
+    match call.rights().action(Privilege::Read, &address).await {
+        Ok(verdict) => Ok(verdict == Verdict::Allowed),
+        Err(error @ LoadError::Store(_)) => Err(error.into()),
+        // What is not there any more nobody reads.
+        Err(_) => Ok(false),
+    }
 }
 
 /// `POST …/dead-letters/{id}`: tries again as a new activation; the letter goes when that one is accepted.
 pub(crate) async fn retry(call: &Call<'_>, namespace: &str, id: &str) -> Result<Reply, ApiError> {
     let (namespace, id) = authorized(call, namespace, id, Privilege::Activate).await?;
+    let key = match keys::look(call, || format!("dead letter {id}"), "").await? {
+        Known::New(key) => key,
+        Known::Earlier(id, _) => return call.accepted(id),
+    };
     let permit = repeat::charge(call)?;
     // Before the look at it: whoever had it before may have tried it again.
     let hold = Hold::take(call.controller, namespace, id)?;
     let letter = call.controller.dead_letters.get(&hold.namespace, &id).await?;
     let original = Original::of(&letter.ok_or_else(ApiError::not_found)?.invocation);
     let (transaction_id, headers) = (call.transaction_id.clone(), call.headers.clone());
-    let (arrived, caller) = (call.arrived, call.caller.clone());
+    let (arrived, caller, query) = (call.arrived, call.caller.clone(), call.query.0.to_owned());
     let work = async move {
         let Hold { controller, namespace, .. } = &hold;
-        let (transaction_id, headers, query) = (&transaction_id, &headers, Query(""));
+        let (transaction_id, headers, query) = (&transaction_id, &headers, Query(&query));
         let call = Call { controller, transaction_id, arrived, headers, query, caller };
-        let retried = repeat::begin(&call, permit, original, None).await?;
+        let retried = repeat::begin(&call, key, permit, original, None).await?;
         if let Err(error) = controller.dead_letters.remove(namespace, &id).await {
             tracing::warn!(activation = %id, %error, "a dead letter that was tried again could not be removed");
         }

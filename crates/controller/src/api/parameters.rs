@@ -2,7 +2,10 @@
 //! affair: clients see open values. What is locked with a key of the operator's is shown to its owner as it is stored,
 //! and to nobody else: whoever has the locked text could have it unlocked by a function of his own.
 
-use chasen_entity::{EntityName, EntityPath, Parameter, Parameters, RawJson};
+use std::collections::BTreeMap;
+
+use chasen_entity::json::ObjectSplice;
+use chasen_entity::{EntityName, EntityPath, Invocation, Parameter, Parameters, RawJson};
 use chasen_spi::ParameterLock;
 use chasen_spi::parameter_lock::{lock_all, open_transparent};
 
@@ -40,6 +43,50 @@ pub(crate) fn shown(
         _ => one,
     };
     parameters.into_iter().map(veil).collect()
+}
+
+/// What is shown of a value that is locked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sight {
+    Open,
+    /// As it is stored, its algorithm beside it.
+    Locked,
+    /// `null` in its place, its algorithm beside it.
+    Veiled,
+}
+
+/// The arguments of accepted work, and the algorithms of those that are not open; what is locked with an algorithm is shown
+/// as `sight` says of it, and veiled where it cannot be opened.
+pub(crate) fn of_work(
+    lock: &dyn ParameterLock,
+    work: &Invocation,
+    sight: impl Fn(&str) -> Sight,
+) -> (RawJson, BTreeMap<String, String>) {
+    if work.locked.is_empty() {
+        return (work.arguments.clone(), BTreeMap::new());
+    }
+    let entries = work.arguments.entries().unwrap_or_default();
+    let (mut shown, mut locked) = (Vec::new(), work.locked.clone());
+    for (key, value) in &entries {
+        let Some(algorithm) = work.locked.get(&**key) else { continue };
+        let open = match sight(algorithm) {
+            Sight::Locked => continue,
+            Sight::Open => lock.unlock(algorithm, &RawJson::from(*value)).ok(),
+            Sight::Veiled => None,
+        };
+        if open.is_some() {
+            locked.remove(&**key);
+        }
+        shown.push((key.clone(), open.unwrap_or_else(RawJson::null)));
+    }
+    let mut splice = ObjectSplice::default();
+    for (key, value) in &entries {
+        splice.set(key.clone(), value);
+    }
+    for (key, value) in &shown {
+        splice.set(key.clone(), value.raw());
+    }
+    (splice.finish(), locked)
 }
 
 /// The parameters of a package, those of the binding that it was reached through on top.

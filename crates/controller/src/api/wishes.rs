@@ -32,6 +32,11 @@ pub(crate) fn durability(headers: &HeaderMap) -> Result<Option<Durability>, ApiE
     Durability::parse(&text).map(Some).ok_or_else(bad)
 }
 
+/// True if the request says that it has a key.
+pub(crate) fn has_key(headers: &HeaderMap) -> bool {
+    headers.contains_key(&KEY)
+}
+
 /// The key of the request.
 pub(crate) fn key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
     let Some(value) = single(headers, &KEY) else { return Ok(None) };

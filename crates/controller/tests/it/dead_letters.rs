@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
 use crate::client::Request;
-use crate::world::{World, alice, eventually};
+use crate::world::{World, alice, eventually, guest};
 
 const LETTERS: &str = "/api/v1/namespaces/_/dead-letters";
 const NAMESPACE: &str = "/api/v1/namespaces/_";
@@ -85,6 +85,30 @@ async fn a_retry_is_a_new_activation_and_the_letter_goes_when_it_is_accepted() {
     let arguments: Value = taken.arguments.read().unwrap();
     assert_eq!(arguments, json!({"x": 1.0, "new": 1}), "its own arguments over those of the action");
     assert_eq!(world.guest(&format!("GET {LETTERS}/{old}")).await.status, 404);
+}
+
+#[tokio::test]
+async fn a_retry_with_a_key_is_one_activation_and_may_be_due_later() {
+    let world = World::new().await;
+    world.create("echo", "").await;
+    let old = letter(&world, "echo", 10).await.invocation.activation_id;
+    let line = format!("POST {LETTERS}/{old}?delay=60");
+    let retry = async || {
+        let request = Request::new(&line).auth(&guest()).header("idempotency-key", "k");
+        world.send(request).await
+    };
+    let before = world.invoker.taken.lock().len();
+    let first = retry().await;
+    assert_eq!(first.status, 202, "{first:?}");
+    assert_eq!(world.guest(&format!("GET {LETTERS}/{old}")).await.status, 404);
+    let again = retry().await;
+    assert_eq!((again.status, again.json()), (202, first.json()), "although the letter has gone");
+    assert_eq!(world.invoker.taken.lock().len(), before, "it is not due");
+    world.let_due();
+    eventually("it ends", || world.is_idle()).await;
+    assert_eq!(world.invoker.taken.lock().last().unwrap().replay_of, Some(old));
+    let bad = world.guest(&format!("POST {LETTERS}/{old}?delay=x")).await;
+    assert_eq!(bad.status, 404, "the letter first");
 }
 
 /// A store whose letters go when they are let go.

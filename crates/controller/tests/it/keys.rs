@@ -1,14 +1,17 @@
 //! Keys of requests: done once, however often they are asked for.
 
 use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
-use chasen_entity::{Event, UserLimits};
+use chasen_entity::{ActivationId, EntityName, Event, UserLimits};
 use chasen_spi::memory::MemoryIdempotencyStore;
-use chasen_spi::{EventLog, IdempotencyStore, KeyedRequest, SubjectStore};
+use chasen_spi::{Claim, EventLog, IdempotencyStore, KeyedRequest, SubjectStore};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
-use crate::client::{Request, Response};
+use crate::client::{Request, Response, SOON};
+use crate::sequences;
 use crate::world::{World, alice, eventually, guest, later};
 
 const NAMESPACE: &str = "/api/v1/namespaces/_";
@@ -144,7 +147,6 @@ async fn a_key_whose_request_was_never_accepted_keeps_its_id() {
 
 #[tokio::test]
 async fn what_was_not_safe_is_made_safe_before_a_duplicate_is_told() {
-    use std::sync::atomic::Ordering;
     let world = world().await;
     world.invoker.is_unsafe.store(true, Ordering::SeqCst);
     for _ in 0..2 {
@@ -160,24 +162,32 @@ async fn what_was_not_safe_is_made_safe_before_a_duplicate_is_told() {
 
 #[tokio::test]
 async fn what_was_refused_is_not_taken_for_accepted_whatever_the_store_and_others_do() {
-    struct Keeping(MemoryIdempotencyStore);
+    #[derive(Default)]
+    struct Keeping(MemoryIdempotencyStore, AtomicBool);
     #[async_trait::async_trait]
     impl IdempotencyStore for Keeping {
-        async fn claim(&self, request: &KeyedRequest) -> Result<chasen_spi::Claim, chasen_spi::StoreError> {
+        async fn look(&self, request: &KeyedRequest) -> Result<Claim, chasen_spi::StoreError> {
+            self.0.look(request).await
+        }
+
+        async fn claim(&self, request: &KeyedRequest) -> Result<Claim, chasen_spi::StoreError> {
             self.0.claim(request).await
         }
 
         async fn release(
             &self,
-            _: &chasen_entity::EntityName,
-            _: &str,
-            _: &chasen_entity::ActivationId,
+            namespace: &chasen_entity::EntityName,
+            key: &str,
+            id: &chasen_entity::ActivationId,
         ) -> Result<(), chasen_spi::StoreError> {
+            if self.1.load(Ordering::SeqCst) {
+                return self.0.release(namespace, key, id).await;
+            }
             Err(chasen_spi::StoreError::Unavailable("locked".to_owned()))
         }
     }
-    let store = std::sync::Arc::new(Keeping(MemoryIdempotencyStore::default()));
-    let world = World::of(|parts| parts.idempotency = store).await;
+    let store = std::sync::Arc::new(Keeping::default());
+    let world = World::of(|parts| parts.idempotency = store.clone()).await;
     world.create("overloaded", "").await;
     assert_eq!(post(&world, "actions/overloaded", "k", "{}").await.status, 503);
     assert_eq!(post(&world, "actions/overloaded", "k", r#"{"x":1}"#).await.status, 422);
@@ -186,6 +196,77 @@ async fn what_was_refused_is_not_taken_for_accepted_whatever_the_store_and_other
         503,
         "it is refused again, not accepted"
     );
+    // The key is given back when the store works again, whether anybody asks or not.
+    store.1.store(true, Ordering::SeqCst);
+    let other = KeyedRequest {
+        namespace: EntityName::new("guest").unwrap(),
+        key: "k".to_owned(),
+        digest: [0; 32],
+        activation_id: ActivationId::generate(),
+        at: 0,
+    };
+    let is_free = async || store.look(&other).await == Ok(Claim::New);
+    let deadline = tokio::time::Instant::now() + SOON;
+    while !is_free().await {
+        assert!(tokio::time::Instant::now() < deadline, "the key is free");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_known_key_is_answered_whatever_has_happened_since() {
+    let world = world().await;
+    world.guest_json(&format!("PUT {NAMESPACE}/triggers/t"), "{}").await;
+    let rule = json!({"trigger": "/_/t", "action": "/_/echo"});
+    world.guest_json(&format!("PUT {NAMESPACE}/rules/r"), rule).await;
+    sequences::put(&world, "chain", &["/_/echo"]).await;
+    let limit = async |limits: UserLimits| world.subjects.set_limits("guest", Some(&limits)).await.unwrap();
+    limit(UserLimits {
+        concurrent_invocations: Some(1),
+        keep_parameters: Some(true),
+        ..UserLimits::default()
+    })
+    .await;
+    // One call runs, and no other has room; whoever asks for the same one waits with it.
+    let running = id(&post(&world, "actions/slow", "running", "{}").await);
+    assert_eq!(post(&world, "actions/slow", "other", "{}").await.status, 429);
+    assert_eq!(id(&post(&world, "actions/slow", "running", "{}").await), running);
+    let waiting = post(&world, "actions/slow?blocking=true", "running", "{}");
+    let release = async {
+        eventually("it runs", || !world.invoker.taken.lock().is_empty()).await;
+        world.invoker.release.notify_one();
+    };
+    let (waited, ()) = tokio::join!(waiting, release);
+    assert_eq!((waited.status, id(&waited)), (200, running.clone()));
+    limit(UserLimits { keep_parameters: Some(true), ..UserLimits::default() }).await;
+    let soon = jiff::Timestamp::now() - jiff::SignedDuration::from_secs(30);
+    let replay = format!("activations/{running}/replay");
+    let requests = [&format!("actions/echo?at={soon}"), "actions/chain?blocking=true", "triggers/t", &replay];
+    let mut firsts = Vec::new();
+    for (number, path) in requests.iter().enumerate() {
+        firsts.push(post(&world, path, &format!("k{number}"), "{}").await);
+    }
+    world.invoker.release.notify_one();
+    eventually("all end", || world.is_idle()).await;
+    let runs = world.invoker.taken.lock().len();
+    for path in ["rules/r", "triggers/t", "actions/chain", "actions/echo", "actions/slow"] {
+        assert_eq!(world.guest(&format!("DELETE {NAMESPACE}/{path}")).await.status, 200, "{path}");
+    }
+    limit(UserLimits { invocations_per_minute: Some(0), fires_per_minute: Some(0), ..UserLimits::default() })
+        .await;
+    for (number, (path, first)) in requests.iter().zip(&firsts).enumerate() {
+        let path = path
+            .split_once("?at=")
+            .map_or(path.to_string(), |(path, _)| format!("{path}?at=2001-01-01T00:00:00Z"));
+        let again = post(&world, &path, &format!("k{number}"), "{}").await;
+        assert_eq!((again.status, id(&again)), (first.status, id(first)), "{path}");
+        assert_eq!(again.json(), first.json(), "{path}");
+    }
+    let unknown = post(&world, "actions/echo", "new", "{}").await;
+    assert_eq!(unknown.status, 429, "a new one pays: {unknown:?}");
+    let other = post(&world, "actions/echo", "k0", r#"{"x":1}"#).await;
+    assert_eq!((other.status, other.error().as_str()), (422, OTHER));
+    assert_eq!(world.invoker.taken.lock().len(), runs, "nothing ran again");
 }
 
 #[tokio::test]
@@ -193,7 +274,11 @@ async fn stores_that_fail_refuse_before_anything_runs() {
     struct Failing;
     #[async_trait::async_trait]
     impl IdempotencyStore for Failing {
-        async fn claim(&self, _: &KeyedRequest) -> Result<chasen_spi::Claim, chasen_spi::StoreError> {
+        async fn look(&self, _: &KeyedRequest) -> Result<Claim, chasen_spi::StoreError> {
+            Err(chasen_spi::StoreError::Unavailable("locked".to_owned()))
+        }
+
+        async fn claim(&self, _: &KeyedRequest) -> Result<Claim, chasen_spi::StoreError> {
             Err(chasen_spi::StoreError::Unavailable("locked".to_owned()))
         }
 

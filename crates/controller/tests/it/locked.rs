@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use chasen_entity::RawJson;
 use chasen_spi::parameter_lock::unlock_invocation;
-use chasen_spi::{Collection, LockError, ParameterLock};
+use chasen_spi::{Collection, DeadLetter, DeadLetterStore, LockError, ParameterLock, Sessions};
 use serde_json::{Value, json};
 
 use crate::client::Request;
-use crate::world::{World, alice};
+use crate::world::{World, alice, eventually};
 
 /// Locks by turning the text of a value round.
 struct Turn;
@@ -230,4 +230,53 @@ async fn nothing_is_stored_open_where_it_should_be_locked() {
         world.refused(request.json(body), 500, error).await;
     }
     put(&world, "packages/p", json!({})).await;
+}
+
+#[tokio::test]
+async fn dead_letters_show_what_their_owner_may_see() {
+    for (lock, own, of_others) in [
+        (Arc::new(Turn) as Arc<dyn ParameterLock>, Some("\"eno\""), None),
+        (Arc::new(Unseen), Some("one"), Some("one")),
+    ] {
+        let is_transparent = lock.is_transparent("turn");
+        let world = World::of(|parts| parts.parameter_lock = lock).await;
+        let action = json!({"exec":{"kind":"nodejs:20","code":"c"},"parameters":[{"key":"s","value":"one"}],
+            "annotations":[{"key":"dead-letter-trigger","value":"lost"}]});
+        put(&world, "actions/own", action.clone()).await;
+        let of_alice = async |method: &str, path: &str, body: Value| {
+            let line = format!("{method} /api/v1/namespaces/_/{path}");
+            let done = world.send(Request::new(&line).auth(&alice()).json(body)).await;
+            assert_eq!(done.status, 200, "{done:?}");
+        };
+        of_alice("PUT", "packages/p", json!({"publish":true})).await;
+        of_alice("PUT", "actions/p/theirs", action).await;
+        put(&world, "triggers/lost", json!({})).await;
+        put(&world, "actions/mourner", json!({"exec":{"kind":"nodejs:20","code":"c"}})).await;
+        put(&world, "rules/r", json!({"trigger":"/_/lost","action":"/_/mourner"})).await;
+        for (path, shown) in [("_/actions/own", own), ("alice/actions/p/theirs", of_others)] {
+            let before = world.ended();
+            world.guest_json(&format!("POST /api/v1/namespaces/{path}"), json!({"x":1})).await;
+            eventually("it ends", || world.ended() > before).await;
+            let invocation = Arc::new(world.invoker.taken.lock().last().unwrap().clone());
+            let letter = Arc::new(DeadLetter { invocation, attempts: 3, died_at: 1 });
+            world.letters.put(&letter).await.unwrap();
+            let id = letter.invocation.activation_id;
+            let seen = get(&world, &format!("dead-letters/{id}")).await;
+            assert_eq!(seen["arguments"], json!({"s": shown, "x": 1}), "{path}");
+            let locked = if is_transparent { Value::Null } else { json!({"s": "turn"}) };
+            assert_eq!(seen["locked"], locked, "{path}");
+            // Whoever is told gets no secret into records, and nothing of others that could be unlocked.
+            world.controller.died(letter);
+            eventually("the rule reacts", || world.ended() >= before + 3).await;
+            let told = world.invoker.taken.lock().last().unwrap().arguments.clone();
+            let told: Value = told.get("arguments").unwrap().read().unwrap();
+            let kept = shown.filter(|_| !is_transparent);
+            assert_eq!(told, json!({"s": kept, "x": 1}), "{path}");
+        }
+        // What nobody else may read any more is not shown by a letter either.
+        of_alice("PUT", "packages/p?overwrite=true", json!({"publish":false})).await;
+        let list = get(&world, "dead-letters?name=p/theirs").await;
+        let id = list[0]["activationId"].as_str().unwrap();
+        assert_eq!(get(&world, &format!("dead-letters/{id}")).await["arguments"], json!({"s": null, "x": 1}));
+    }
 }

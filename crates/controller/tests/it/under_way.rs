@@ -72,6 +72,37 @@ async fn what_is_due_later_is_listed_in_the_order_of_its_time() {
 }
 
 #[tokio::test]
+async fn fires_wait_for_their_time_and_the_rules_of_then_react() {
+    let world = world().await;
+    world.guest_json(&format!("PUT {NAMESPACE}/triggers/t"), "{}").await;
+    let link = async |rule: &str, action: &str| {
+        let body = json!({"trigger": "/_/t", "action": action});
+        assert_eq!(world.guest_json(&format!("PUT {NAMESPACE}/rules/{rule}"), body).await.status, 200);
+    };
+    let fire = async |query: &str| {
+        world.guest_json(&format!("POST {NAMESPACE}/triggers/t?{query}"), r#"{"x":1}"#).await
+    };
+    assert_eq!(fire("delay=60").await.status, 204, "nobody waits for it");
+    link("r", "/_/echo").await;
+    for query in ["delay=x", "at=2001-01-01T00:00:00Z", "delay=1&at=2001-01-01T00:00:00Z"] {
+        assert_eq!(fire(query).await.status, 400, "{query}");
+    }
+    let (fired, dropped) = (id(&fire("delay=60").await), id(&fire("delay=90").await));
+    let listed = pending(&world, "&name=t").await;
+    assert_eq!((&listed[0]["activationId"], &listed[1]["activationId"]), (&json!(fired), &json!(dropped)));
+    let cancelled = world.guest(&format!("DELETE {ACTIVATIONS}/{dropped}")).await;
+    assert_eq!(cancelled.status, 200, "{cancelled:?}");
+    assert!(world.invoker.taken.lock().is_empty());
+    link("r2", "/_/echo").await;
+    world.let_due();
+    eventually("all end", || world.is_idle() && world.ended() == 4).await;
+    let record = world.guest(&format!("GET {ACTIVATIONS}/{fired}")).await.json();
+    assert_eq!(record["logs"].as_array().unwrap().len(), 2, "{record}");
+    assert_eq!(record["start"], listed[0]["due"]);
+    assert_eq!(pending(&world, "").await, json!([]));
+}
+
+#[tokio::test]
 async fn times_that_are_none_are_refused() {
     let world = world().await;
     for (query, part) in [

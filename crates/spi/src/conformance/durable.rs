@@ -71,8 +71,19 @@ fn request(of: &str, key: &str, digest: u8, at: Millis) -> KeyedRequest {
 /// The suite for stores of keys. Times are those of the requests: `now` is that of the first one.
 pub async fn idempotency_store(store: &dyn IdempotencyStore, now: Millis) {
     let first = request("guest", "one", 1, now);
+    for _ in 0..2 {
+        assert_eq!(store.look(&first).await, Ok(Claim::New), "looking claims nothing");
+    }
     assert_eq!(store.claim(&first).await, Ok(Claim::New));
     let id = first.activation_id;
+    for (of, digest, at, claim) in [
+        ("guest", 1, now + 1, Claim::Same(id)),
+        ("guest", 2, now + 1, Claim::Other),
+        ("guest", 2, now + KEPT, Claim::New),
+        ("alice", 1, now + 1, Claim::New),
+    ] {
+        assert_eq!(store.look(&request(of, "one", digest, at)).await, Ok(claim));
+    }
     assert_eq!(store.claim(&request("guest", "one", 1, now + 1)).await, Ok(Claim::Same(id)));
     assert_eq!(store.claim(&request("guest", "one", 2, now + 1)).await, Ok(Claim::Other));
     assert_eq!(

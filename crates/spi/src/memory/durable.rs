@@ -70,21 +70,33 @@ struct Claimed {
     at: Millis,
 }
 
+impl Claimed {
+    /// What it is to this request.
+    fn to(&self, request: &KeyedRequest) -> Claim {
+        match self {
+            old if old.at.saturating_add(KEPT) <= request.at => Claim::New,
+            same if same.digest == request.digest => Claim::Same(same.id),
+            _ => Claim::Other,
+        }
+    }
+}
+
 #[async_trait]
 impl IdempotencyStore for MemoryIdempotencyStore {
+    async fn look(&self, request: &KeyedRequest) -> Result<Claim, StoreError> {
+        let key = (request.namespace.clone(), request.key.clone());
+        Ok(self.claims.lock().get(&key).map_or(Claim::New, |claimed| claimed.to(request)))
+    }
+
     async fn claim(&self, request: &KeyedRequest) -> Result<Claim, StoreError> {
         let mut claims = self.claims.lock();
         let key = (request.namespace.clone(), request.key.clone());
-        let kept = claims.get(&key).filter(|claimed| claimed.at.saturating_add(KEPT) > request.at);
-        Ok(match kept {
-            Some(claimed) if claimed.digest == request.digest => Claim::Same(claimed.id),
-            Some(_) => Claim::Other,
-            None => {
-                let KeyedRequest { digest, activation_id: id, at, .. } = *request;
-                claims.insert(key, Claimed { digest, id, at });
-                Claim::New
-            }
-        })
+        let claim = claims.get(&key).map_or(Claim::New, |claimed| claimed.to(request));
+        if claim == Claim::New {
+            let KeyedRequest { digest, activation_id: id, at, .. } = *request;
+            claims.insert(key, Claimed { digest, id, at });
+        }
+        Ok(claim)
     }
 
     async fn release(&self, namespace: &EntityName, key: &str, id: &ActivationId) -> Result<(), StoreError> {

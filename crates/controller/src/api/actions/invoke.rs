@@ -4,18 +4,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chasen_entity::json::JsonType;
-use chasen_entity::{Activation, Durability, Millis, Outcome, RawJson, TimeoutStatus, error_text};
-use chasen_spi::{BoxFuture, Position, Privilege};
+use chasen_entity::{Activation, ActivationId, Durability, Outcome, RawJson, TimeoutStatus, error_text};
+use chasen_spi::Privilege;
 use http::StatusCode;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 
-use crate::activate::{self, Running, Sort, admission};
+use crate::activate::{self, admission, repeat};
 use crate::api::wishes;
 use crate::call::Call;
 use crate::clock;
-use crate::controller::Controller;
 use crate::entities::ActionAddress;
-use crate::keys::{Earlier, Keyed, Once};
+use crate::keys::{self, Earlier, Known};
 use crate::throttle::Permit;
 use crate::wire::body::{self, RequestBody};
 use crate::wire::error::ApiError;
@@ -33,79 +32,82 @@ pub(crate) async fn invoke(
     body: RequestBody<'_>,
 ) -> Result<Reply, ApiError> {
     let controller = call.controller;
-    let caller = &call.caller;
-    let permit = controller.throttles.charge(&caller.usage, &caller.identity.limits, call.arrived)?;
-    call.rights().action(Privilege::Activate, &address).await?.required()?;
-    let allowed = controller.config.max_payload_of(&caller.identity.limits);
+    let limits = &call.caller.identity.limits;
+    // Whoever asks again under a key is told what was done, and pays nothing for it: the body is looked at first.
+    let is_keyed = wishes::has_key(call.headers);
+    let admitted = if is_keyed { None } else { Some(admit(call, &address).await?) };
+    let allowed = controller.config.max_payload_of(limits);
     let absent = body.is_absent();
     let payload = body.read(controller, call.upload(), allowed).await?.within(allowed)?;
     let options = Options::read(call)?;
     let payload = body::payload(call.headers, &payload, absent)?;
-    let action = admission::prepare(controller, &caller.identity, &address, &payload).await?;
-    // The logs of an action are collected after its answer; those of a session are the ids of its steps.
-    let with_logs = Sort::of(&action) != Sort::Action;
-    let durability = call.durability(options.blocking, options.durability);
-    let keyed = wishes::key(call.headers)?.map(|key| {
-        let what = format!("action {}", address.qualified());
-        Keyed::new(call, key, &what, payload.as_str(), durability)
-    });
-    let usual = call.activation(action, payload, options.blocking);
-    let request = activate::Request { durability, due: options.due, ..usual };
-    let (id, running) = match keyed {
-        None => {
-            let id = request.id;
-            let (position, running) = accept(controller, request, permit)?;
-            let Some(running) = told_of(running, options.blocking) else {
-                admission::committed(controller, id, durability, position).await?;
-                return call.accepted(id);
-            };
-            (id, running)
-        }
-        Some(keyed) => {
-            let (controller, blocking) = (controller.clone(), options.blocking);
-            let accept = move |id| {
-                let (position, running) = accept(&controller, activate::Request { id, ..request }, permit)?;
-                Ok((position, told_of(running, blocking)))
-            };
-            match keyed.once(call, accept).await? {
-                Once::New(id, Some(running)) => (id, running),
-                Once::New(id, None) => return call.accepted(id),
-                Once::Earlier(id, earlier) => match earlier {
-                    Earlier::UnderWay(end) if options.blocking => (id, end),
-                    Earlier::Ended(record) if options.blocking => {
-                        return finished(call, &record, options.result_only, with_logs);
-                    }
-                    _ => return call.accepted(id),
-                },
-            }
-        }
+    let what = || format!("action {}", address.qualified());
+    let key = match keys::look(call, what, payload.as_str()).await? {
+        Known::New(key) => key,
+        Known::Earlier(id, earlier) => return again(call, id, earlier, &options).await,
     };
-    match tokio::time::timeout(options.wait, running).await {
-        Ok(record) => finished(call, &record, options.result_only, with_logs),
+    let permit = match admitted {
+        Some(permit) => permit,
+        None => admit(call, &address).await?,
+    };
+    let due = wishes::due(call, options.blocking)?;
+    let action = admission::prepare(controller, &call.caller.identity, &address, &payload).await?;
+    let durability = call.durability(options.blocking, options.durability);
+    let usual = call.activation(action, payload, options.blocking);
+    let request = activate::Request { durability, due, ..usual };
+    if !is_keyed && options.blocking {
+        let id = request.id;
+        let (_, running) = admission::start(controller, request, permit)?;
+        return wait(call, id, running, &options).await;
+    }
+    let (controller, blocking) = (controller.clone(), options.blocking);
+    let accept = move |id| {
+        let request = activate::Request { id, ..request };
+        let (position, running) = activate::begin_or_schedule(&controller, request, permit)?;
+        // What nobody waits for goes on in the background.
+        Ok((position, running.filter(|_| blocking)))
+    };
+    match keys::accept(call, key, durability, accept).await? {
+        (id, Some(running)) => wait(call, id, running, &options).await,
+        (id, None) => call.accepted(id),
+    }
+}
+
+/// Charges the call, and asks whether the caller may invoke the action.
+async fn admit(call: &Call<'_>, address: &ActionAddress) -> Result<Permit, ApiError> {
+    let permit = repeat::charge(call)?;
+    call.rights().action(Privilege::Activate, address).await?.required()?;
+    Ok(permit)
+}
+
+/// Answers with the activation that an earlier request with the same key asked for.
+async fn again(
+    call: &Call<'_>,
+    id: ActivationId,
+    earlier: Earlier,
+    options: &Options,
+) -> Result<Reply, ApiError> {
+    match earlier {
+        Earlier::UnderWay(end) if options.blocking => wait(call, id, end, options).await,
+        Earlier::Ended(record) if options.blocking => finished(call, &record, options.result_only),
+        _ => call.accepted(id),
+    }
+}
+
+/// Waits for the record as long as the call wants to.
+async fn wait(
+    call: &Call<'_>,
+    id: ActivationId,
+    end: impl Future<Output = Arc<Activation>>,
+    options: &Options,
+) -> Result<Reply, ApiError> {
+    match tokio::time::timeout(options.wait, end).await {
+        Ok(record) => finished(call, &record, options.result_only),
         Err(_) => match options.timeout_status {
             TimeoutStatus::Accepted => call.accepted(id),
             TimeoutStatus::GatewayTimeout => Err(ApiError::not_ended(id, clock::millis(options.wait))),
         },
     }
-}
-
-/// Begins what is due, and has the scheduler keep what is not. Gives how far the log must be safe before anybody is told,
-/// and what runs already.
-fn accept(
-    controller: &Arc<Controller>,
-    request: activate::Request,
-    permit: Permit,
-) -> Result<(Position, Option<Running>), ApiError> {
-    if request.due.is_some() {
-        return Ok((activate::schedule(controller, request)?, None));
-    }
-    let (_, running) = admission::start(controller, request, permit)?;
-    Ok((running.position(), Some(running)))
-}
-
-/// What a blocking call waits for; everything else goes on in the background from here.
-fn told_of(running: Option<Running>, blocking: bool) -> Option<BoxFuture<Arc<Activation>>> {
-    running.filter(|_| blocking).map(|running| Box::pin(running) as BoxFuture<_>)
 }
 
 /// How the call is to be answered.
@@ -115,7 +117,6 @@ struct Options {
     wait: Duration,
     timeout_status: TimeoutStatus,
     durability: Option<Durability>,
-    due: Option<Millis>,
 }
 
 impl Options {
@@ -133,9 +134,8 @@ impl Options {
         let usual = call.caller.identity.limits.blocking_timeout_status;
         let timeout_status = asked.or(usual).unwrap_or_default();
         let durability = wishes::durability(call.headers)?;
-        let due = wishes::due(call, blocking)?;
         let wait = Duration::from_millis(wait);
-        Ok(Self { blocking, result_only, wait, timeout_status, durability, due })
+        Ok(Self { blocking, result_only, wait, timeout_status, durability })
     }
 }
 
@@ -154,12 +154,7 @@ fn timeout_status(headers: &HeaderMap) -> Result<Option<TimeoutStatus>, ApiError
 }
 
 /// The record of a blocking call, or its result; a result that is an array always goes alone.
-fn finished(
-    call: &Call<'_>,
-    record: &Activation,
-    result_only: bool,
-    with_logs: bool,
-) -> Result<Reply, ApiError> {
+fn finished(call: &Call<'_>, record: &Activation, result_only: bool) -> Result<Reply, ApiError> {
     let status = match record.response.outcome {
         Outcome::Success => StatusCode::OK,
         Outcome::ApplicationError | Outcome::DeveloperError => StatusCode::BAD_GATEWAY,
@@ -170,7 +165,8 @@ fn finished(
             call.answer(status, result)?
         }
         None if result_only => call.answer(status, &RawJson::empty_object())?,
-        _ if with_logs => call.answer(status, &record.api())?,
+        // The logs of an action are collected after its answer; those of a session are the ids of its steps.
+        _ if record.is_session() => call.answer(status, &record.api())?,
         _ => call.answer(status, &record.api_without_logs())?,
     };
     Ok(reply.with_activation_id(record.activation_id))

@@ -1,6 +1,6 @@
 //! Firing a trigger: charge, read, look whether a rule waits for it, begin. The rules react afterwards.
 
-use chasen_entity::{ActivationId, FullyQualifiedName, Parameter};
+use chasen_entity::{FullyQualifiedName, Parameter};
 use chasen_spi::Privilege;
 use http::StatusCode;
 use http::header::{
@@ -8,11 +8,10 @@ use http::header::{
 };
 
 use super::TRIGGERS;
-use crate::activate::admission;
 use crate::activate::fire::{self, Fire};
 use crate::api::wishes::{self, DURABILITY};
 use crate::call::{Call, EXTRA_LOGGING};
-use crate::keys::{Keyed, Once};
+use crate::keys::{self, Known};
 use crate::wire::body::{self, RequestBody};
 use crate::wire::error::ApiError;
 use crate::wire::headers;
@@ -39,12 +38,24 @@ pub(crate) async fn fire(
     body: RequestBody<'_>,
 ) -> Result<Reply, ApiError> {
     let (controller, caller) = (call.controller, &call.caller);
-    controller.throttles.charge_fire(&caller.usage, &caller.identity.limits, call.arrived)?;
-    call.rights().entity(Privilege::Activate, TRIGGERS, &name).await?.required()?;
+    // As for invocations: whoever asks again under a key pays nothing for it.
+    let is_keyed = wishes::has_key(call.headers);
+    if !is_keyed {
+        admit(call, &name).await?;
+    }
     let allowed = controller.config.max_payload_of(&caller.identity.limits);
     let absent = body.is_absent();
     let payload = body.read(controller, call.upload(), allowed).await?.within(allowed)?;
     let payload = body::payload(call.headers, &payload, absent)?;
+    let key = match keys::look(call, || format!("trigger {name}"), payload.as_str()).await? {
+        Known::New(key) => key,
+        Known::Earlier(id, _) => return call.accepted(id),
+    };
+    if is_keyed {
+        admit(call, &name).await?;
+    }
+    let durability = call.durability(false, wishes::durability(call.headers)?);
+    let due = wishes::due(call, false)?;
     let (trigger, revision) = controller.entities.trigger(&name).await?;
     if !trigger.has_active_rule() {
         return Ok(Reply::empty(StatusCode::NO_CONTENT).with_cors(Cors::Rest));
@@ -56,14 +67,11 @@ pub(crate) async fn fire(
         init: false,
         encryption: None,
     });
-    let durability = call.durability(false, wishes::durability(call.headers)?);
-    let keyed = wishes::key(call.headers)?
-        .map(|key| Keyed::new(call, key, &format!("trigger {name}"), payload.as_str(), durability));
     let identity = caller.identity.clone();
     let transaction_id = call.transaction_id.clone();
     let (arrived, trace_context, extra_logging) = (call.arrived, call.trace_context(), call.extra_logging());
     let controller = call.controller.clone();
-    let fire = move |id| {
+    let accept = move |id| {
         let fire = Fire {
             id,
             beneath,
@@ -71,21 +79,22 @@ pub(crate) async fn fire(
             revision,
             payload,
             durability,
+            due,
             identity,
             transaction_id,
             arrived,
             trace_context,
             extra_logging,
         };
-        fire::begin(&controller, fire)
+        Ok((fire::begin(&controller, fire)?, ()))
     };
-    let Some(keyed) = keyed else {
-        let id = ActivationId::generate();
-        let position = fire(id)?;
-        admission::committed(call.controller, id, durability, position).await?;
-        return call.accepted(id);
-    };
-    match keyed.once(call, move |id| Ok((fire(id)?, ()))).await? {
-        Once::New(id, ()) | Once::Earlier(id, _) => call.accepted(id),
-    }
+    let (id, ()) = keys::accept(call, key, durability, accept).await?;
+    call.accepted(id)
+}
+
+/// Charges the fire, and asks whether the caller may fire the trigger.
+async fn admit(call: &Call<'_>, name: &FullyQualifiedName) -> Result<(), ApiError> {
+    let caller = &call.caller;
+    call.controller.throttles.charge_fire(&caller.usage, &caller.identity.limits, call.arrived)?;
+    call.rights().entity(Privilege::Activate, TRIGGERS, name).await?.required()
 }
