@@ -33,7 +33,7 @@ const TOGETHER: usize = 500;
 const PATIENCE: Duration = Duration::from_secs(180);
 const LOOK: Duration = Duration::from_millis(20);
 
-/// D1: calls that nobody waits for, on the disk before they are answered.
+/// B15: calls that nobody waits for, on the disk before they are answered.
 pub(crate) fn accept(report: &mut Report) -> Result<(), Failure> {
     let node = Node::with(&[("limits.concurrent-invocations", "unlimited")])?;
     let mut client = Client::connect(&node.host)?;
@@ -82,7 +82,7 @@ fn bare_syncs(folder: &Path) -> Result<f64, Failure> {
     Ok(rate)
 }
 
-/// D2: a node that was killed starts again, and much work has become due meanwhile.
+/// B16: a node that was killed starts again, and much work has become due meanwhile.
 pub(crate) fn restart(report: &mut Report) -> Result<(), Failure> {
     let mut node = chasen_testkit::node().set("limits.concurrent-invocations", "unlimited").start();
     let connect = |node: &chasen_testkit::Node| Client::connect(node.base().trim_start_matches("http://"));
@@ -125,7 +125,7 @@ pub(crate) fn restart(report: &mut Report) -> Result<(), Failure> {
     Ok(())
 }
 
-/// D3: a sandbox is killed with a call in it.
+/// B17: a sandbox is killed with a call in it.
 pub(crate) fn death(report: &mut Report) -> Result<(), Failure> {
     let node = Node::start()?;
     let mut client = Client::connect(&node.host)?;
