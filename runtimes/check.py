@@ -58,6 +58,9 @@ MEMORY = 256 << 20
 HEAP = f"{MEMORY // 8 * 5:x}"
 # What makes interpreters say their version, where it is not what everybody says it to.
 QUESTIONS = {"go": "version", "dotnet": "--list-runtimes"}
+# What makes a launcher write its own files into the folder of the case: a sandbox has a /tmp of its own, machines have one
+# for all.
+SCRATCH = {"java": ["-Djava.io.tmpdir={scratch}"]}
 
 
 class Lacking(Exception):
@@ -115,7 +118,7 @@ def player(family, entry, program, options):
     if modules and not launcher_file.exists():
         launcher_file = options.modules.resolve() / settings["launcher"]
     arguments = [argument.replace("{memory}", str(MEMORY)) for argument in settings["args"]]
-    command = [program, *arguments, str(launcher_file)]
+    command = [program, *SCRATCH.get(family, []), *arguments, str(launcher_file)]
     variables = settings.get("environment", {}).items()
     host = {name: value.replace("{heap}", HEAP).replace("{modules}", modules or "") for name, value in variables}
 

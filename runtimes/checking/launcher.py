@@ -123,9 +123,9 @@ def check(case, command, modules):
     environment = {"PATH": "/usr/bin:/bin", **case.get("host", {})}
     if modules:
         environment["CHASEN_MODULES"] = modules
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as scratch:
         write_files(files(case), folder)
-        launcher = Launcher(command, environment, modules or "/")
+        launcher = Launcher([word.replace("{scratch}", scratch) for word in command], environment, modules or "/")
         try:
             converse(launcher, case, folder)
         finally:

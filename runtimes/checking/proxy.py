@@ -137,6 +137,7 @@ def check(case, program, family, launcher, modules):
     with tempfile.TemporaryDirectory() as folder:
         environment["TMPDIR"] = folder
         write_files(case.get("image", {}), folder)
+        launcher = launcher and [word.replace("{scratch}", folder) for word in launcher]
         proxy = Proxy(program, family, launcher, environment, folder)
         played = False
         try:
