@@ -164,9 +164,7 @@ impl Cells {
         let is_forked = spec.fork_server.is_some();
         match helper.start(spec).await {
             Ok(cell) => return Ok((cell, kept)),
-            Err(StartError::Helper(lost)) => {
-                tracing::error!(%lost, "the sandbox helper is started again");
-            }
+            Err(StartError::Helper(_)) => {}
             // A fork server that fails in the midst of a birth takes the cell with it.
             Err(StartError::Refused(reason)) if is_forked => {
                 tracing::warn!(%reason, "a cell is started again, without a fork server");
@@ -186,9 +184,14 @@ impl Cells {
         let mut state = self.helper.lock().await;
         match &*state {
             HelperState::Closed => return Err(CreateError::Failed("the node is stopping".to_owned())),
-            HelperState::Running(helper) if Some(helper.pid()) != lost => return Ok(helper.clone()),
-            // It may hold its socket but give no answer: what it made has to go first.
-            HelperState::Running(helper) => drop(helper.close().await),
+            HelperState::Running(helper) if Some(helper.pid()) != lost && !helper.is_lost() => {
+                return Ok(helper.clone());
+            }
+            HelperState::Running(helper) => {
+                tracing::error!("the sandbox helper is started again");
+                // It may hold its socket but give no answer: what it made has to go first.
+                let _ = helper.close().await;
+            }
             HelperState::Lost => {}
         }
         *state = HelperState::Lost;
