@@ -77,12 +77,16 @@ impl Manifest {
                 why: format!("its digest is not the one in {DIGEST}"),
             });
         }
-        let damaged = |why: String| BackupError::Damaged { file: MANIFEST.to_owned(), why };
-        let head: Head = serde_json::from_slice(text).map_err(|error| damaged(error.to_string()))?;
+        let damaged = |error: serde_json::Error| {
+            // It quotes the manifest, which may hold commands for terminals.
+            let why = error.to_string().escape_debug().to_string();
+            BackupError::Damaged { file: MANIFEST.to_owned(), why }
+        };
+        let head: Head = serde_json::from_slice(text).map_err(damaged)?;
         if head.format > FORMAT {
             return Err(BackupError::Newer { found: head.format, supported: FORMAT });
         }
-        let manifest: Self = serde_json::from_slice(text).map_err(|error| damaged(error.to_string()))?;
+        let manifest: Self = serde_json::from_slice(text).map_err(damaged)?;
         match manifest.files.keys().find(|path| !may_hold(path)) {
             Some(path) => Err(BackupError::Foreign { file: path.clone() }),
             None => Ok(manifest),
@@ -138,6 +142,10 @@ mod tests {
         let (text, digest) = Manifest { format: FORMAT + 1, ..written }.to_texts().unwrap();
         let error = Manifest::read(text.as_bytes(), digest.as_bytes()).unwrap_err();
         assert!(matches!(error, BackupError::Newer { .. }), "{error}");
+        let text = r#"{"format": "\u001b[2J"}"#;
+        let digest = format!("{:x}", Sha256::digest(text));
+        let error = Manifest::read(text.as_bytes(), digest.as_bytes()).unwrap_err().to_string();
+        assert!(error.contains("[2J") && !error.contains(char::is_control), "{error:?}");
         let (text, digest) = manifest("../entities.db").to_texts().unwrap();
         let error = Manifest::read(text.as_bytes(), digest.as_bytes()).unwrap_err();
         assert!(matches!(error, BackupError::Foreign { .. }), "{error}");

@@ -132,7 +132,8 @@ fn of_archive(from: &Path, to: &Path, watch: &dyn Watch) -> Result<(Manifest, Fo
     let no_backup = |why: &str| BackupError::NoBackup { file: from.to_owned(), why: why.to_owned() };
     let damaged = |error: io::Error| BackupError::NoBackup {
         file: from.to_owned(),
-        why: format!("it cannot be read as an archive: {error}"),
+        // What reads archives quotes them, and they may hold commands for terminals.
+        why: format!("it cannot be read as an archive: {}", error.to_string().escape_debug()),
     };
     let mut archive = tar::Archive::new(BufReader::new(file));
     let (mut found, mut texts) = (Found::new(), BTreeMap::new());
