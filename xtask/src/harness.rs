@@ -9,7 +9,7 @@ use crate::shell::{self, output, run, target};
 /// Deaths in an ordinary test run.
 const SMOKE: &str = "54";
 /// What the build with faults has and no other.
-const FEATURES: &str = "chasen-server/faults,chasen-server/open-walls,chasen-crash/power-loss";
+pub(crate) const FEATURES: &str = "chasen-server/faults,chasen-server/open-walls,chasen-crash/power-loss";
 
 /// Programs of the build with faults, where no other build replaces them.
 pub(crate) struct Faulty {

@@ -27,7 +27,7 @@ use serde_json::Value;
 pub use actions::{ActionCode, Target};
 pub use durable::Page;
 pub use record::{Record, RecordResponse};
-pub use trust::Trust;
+pub use trust::{Trust, refused_certificate};
 
 /// Largest reply that is read, in bytes.
 const MAX_REPLY: usize = 64 << 20;
@@ -239,9 +239,11 @@ impl Client {
         }
         let url = request.uri().to_string();
         let no_answer = |why: String| ClientError::NoAnswer { url: url.clone(), why };
+        let not_sent =
+            |error: &PoolError| no_answer(refused_certificate(error).unwrap_or_else(|| chain(error)));
         let exchange = async {
             let response =
-                self.pool.request(request.map(Full::new)).await.map_err(|error| no_answer(chain(&error)))?;
+                self.pool.request(request.map(Full::new)).await.map_err(|error| not_sent(&error))?;
             let (head, body) = response.into_parts();
             let body =
                 Limited::new(body, MAX_REPLY).collect().await.map_err(|error| no_answer(chain(&*error)))?;

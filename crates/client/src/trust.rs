@@ -1,5 +1,7 @@
 //! Whom a client believes that a server is who it says, where `https` is spoken.
 
+use std::error::Error as StdError;
+use std::io;
 use std::sync::Arc;
 
 use rustls::client::WebPkiServerVerifier;
@@ -7,7 +9,7 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
+use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 
 /// Who vouches for servers.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,6 +40,39 @@ impl Trust {
             }
         };
         Ok(builder.with_no_client_auth())
+    }
+}
+
+/// What is wrong with the certificate that a server showed and what to do, if it is that what failed: other words than those of
+/// whoever implements TLS.
+#[must_use]
+pub fn refused_certificate(error: &(dyn StdError + 'static)) -> Option<String> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(Error::InvalidCertificate(why)) = error.downcast_ref::<Error>() {
+            return Some(told(why));
+        }
+        // What lies in an error of the system is not its source.
+        let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        next = inner.map(|inner| inner as &(dyn StdError + 'static)).or_else(|| error.source());
+    }
+    None
+}
+
+fn told(why: &CertificateError) -> String {
+    let is_authority =
+        matches!(why, CertificateError::Other(other) if other.0.to_string().contains("CaUsedAsEndEntity"));
+    match why {
+        _ if is_authority => "its certificate is one of an authority (CA:TRUE), as `openssl req -x509` makes it, and cannot be \
+            a server's: make one with `-addext basicConstraints=critical,CA:FALSE`, or do not check it with --insecure"
+            .to_owned(),
+        CertificateError::UnknownIssuer => "nobody who is trusted vouches for its certificate: name its authority, or the \
+            certificate itself, with --cacert"
+            .to_owned(),
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+            format!("its certificate is for another name: {why}")
+        }
+        _ => format!("its certificate is refused: {why}"),
     }
 }
 
@@ -108,6 +143,32 @@ impl ServerCertVerifier for Gullible {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn refused_certificates_are_told_in_words() {
+        #[derive(Debug)]
+        struct Unknown;
+        impl std::fmt::Display for Unknown {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("CaUsedAsEndEntity")
+            }
+        }
+        impl StdError for Unknown {}
+        let authority = CertificateError::Other(rustls::OtherError(Arc::new(Unknown)));
+        for (why, words) in [
+            (authority, "CA:FALSE"),
+            (CertificateError::UnknownIssuer, "--cacert"),
+            (CertificateError::NotValidForName, "another name"),
+            (CertificateError::Expired, "refused"),
+        ] {
+            // As it comes: in an error of the system, beneath others.
+            let error =
+                io::Error::other(io::Error::new(io::ErrorKind::InvalidData, Error::InvalidCertificate(why)));
+            let told = refused_certificate(&error).unwrap();
+            assert!(told.contains(words), "{told}");
+        }
+        assert_eq!(refused_certificate(&io::Error::other("no route")), None);
+    }
 
     #[test]
     fn authorities_must_be_certificates() {

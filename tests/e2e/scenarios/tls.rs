@@ -116,6 +116,20 @@ async fn own() {
         assert_eq!(listed.code, Some(code), "{flags:?} {listed:?}");
     }
     assert!(!answers(&node, &Pair::new().trust()).await, "another certificate is not believed");
+    for (flags, code) in [
+        (&["--insecure"][..], 0),
+        (&["--cacert", &pair.certificate().display().to_string()], 0),
+        (&["--cacert", &Pair::new().certificate().display().to_string()], 1),
+    ] {
+        let mut load = chasen();
+        load.args(["load", "--action", "hello", "--requests", "20", "--check", "--quiet", "--apihost", node.base()])
+            .args(["--auth", chasen_testkit::GUEST])
+            .args(flags);
+        let measured = run(load);
+        assert_eq!(measured.code, Some(code), "{flags:?} {measured:?}");
+        assert_eq!(measured.stdout.contains("20 of 20 found"), code == 0, "{measured:?}");
+        assert_eq!(measured.stderr.contains("name its authority"), code == 1, "{measured:?}");
+    }
 
     let mut plain = TcpStream::connect(address(&node)).await.unwrap();
     plain.write_all(b"GET /ping HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();

@@ -16,6 +16,7 @@ mod dns;
 mod echo;
 mod front;
 mod images;
+mod load_replies;
 mod log;
 mod replies;
 mod requests;
@@ -31,7 +32,7 @@ pub struct Target {
 }
 
 /// Every target.
-pub const TARGETS: [Target; 10] = [
+pub const TARGETS: [Target; 11] = [
     Target { name: "routes", run: requests::routes },
     Target { name: "action_put", run: requests::action_put },
     Target { name: "web_action", run: requests::web_action },
@@ -40,6 +41,7 @@ pub const TARGETS: [Target; 10] = [
     Target { name: "dns", run: dns::messages },
     Target { name: "wire", run: requests::bytes },
     Target { name: "replies", run: replies::converse },
+    Target { name: "load_replies", run: load_replies::read },
     Target { name: "log", run: log::recover },
     Target { name: "splice", run: splice::arguments },
 ];

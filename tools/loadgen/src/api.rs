@@ -21,7 +21,7 @@ pub struct Api {
 }
 
 impl Api {
-    /// The API at `http://host:port`, asked with `uuid:key` where there is one.
+    /// The API at `http://host:port` or `https`, asked with `uuid:key` where there is one.
     pub fn new(base: &str, key: Option<&str>) -> Result<Self, TargetError> {
         let base = base.trim_end_matches('/');
         let base = if base.contains("://") { base.to_owned() } else { format!("http://{base}") };
@@ -84,6 +84,7 @@ impl Api {
             authorization: self.authorization.clone()?,
             wait: CHECK_WAIT,
             connections: CHECK_CONNECTIONS,
+            tls: None,
         })
     }
 }
@@ -131,7 +132,7 @@ mod tests {
             api.web("GET", "/guest/default/x.json?a=1").unwrap().url(),
             "http://h:1/api/v1/web/guest/default/x.json?a=1"
         );
-        assert!(Api::new("https://h", None).is_err());
+        assert!(Api::new("ftp://h", None).is_err());
     }
 
     #[test]
@@ -142,7 +143,7 @@ mod tests {
             target.has_header("Authorization")
         };
         assert!(has_key("http://h:1/x"));
-        assert!(!has_key("http://h:2/x") && !has_key("http://h.example:1/x"));
+        assert!(!has_key("https://h:1/x") && !has_key("http://h:2/x") && !has_key("http://h.example:1/x"));
         assert!(api.invoke("a", true).unwrap().has_header("authorization"));
         assert!(!api.web("GET", "a").unwrap().has_header("authorization"));
         let own = Target::new("GET", "http://h:1/").unwrap().header("Authorization", "Bearer x").unwrap();

@@ -1,15 +1,18 @@
 //! Looks for the record of every activation that a run has begun, on connections of its own.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustls::ClientConfig;
+
 use crate::engine::Halt;
 use crate::reply::Decoder;
 use crate::target::{Target, TargetError, Unreachable};
+use crate::wire::{Place, Wire};
 
 /// Time for one look.
 const LOOK: Duration = Duration::from_secs(10);
@@ -23,7 +26,7 @@ const SCRATCH: usize = 64 << 10;
 /// How to look.
 #[derive(Debug, Clone)]
 pub struct RecordCheck {
-    /// `http://host:port` of the API.
+    /// `http://host:port` of the API, or `https`.
     pub api: String,
     /// Value of the `Authorization` header.
     pub authorization: String,
@@ -31,6 +34,8 @@ pub struct RecordCheck {
     pub wait: Duration,
     /// Connections at once.
     pub connections: usize,
+    /// What handshakes are made with where the API is at `https`.
+    pub tls: Option<Arc<ClientConfig>>,
 }
 
 /// Why nobody knows.
@@ -79,11 +84,11 @@ pub fn check_records(
 ) -> Result<Checked, CheckError> {
     let template = Target::new("GET", &format!("{}/", check.api.trim_end_matches('/')))?
         .header("Authorization", &check.authorization)?;
-    let address = template.authority().reach()?;
+    let place = template.authority().reach(check.tls.as_ref())?;
     let begun = Instant::now();
     let round = Round {
         template: &template,
-        address,
+        place,
         deadline: begun + check.wait,
         halt,
         found: AtomicUsize::new(0),
@@ -103,7 +108,7 @@ pub fn check_records(
 
 struct Round<'a> {
     template: &'a Target,
-    address: SocketAddr,
+    place: Place,
     deadline: Instant,
     halt: &'a Halt,
     found: AtomicUsize,
@@ -177,22 +182,18 @@ impl Round<'_> {
         }
     }
 
-    fn look(&self, id: u128, connection: &mut Option<TcpStream>, scratch: &mut [u8]) -> Look {
+    fn look(&self, id: u128, connection: &mut Option<Wire>, scratch: &mut [u8]) -> Look {
         // A kept connection may have been closed meanwhile: then a fresh one is tried.
         for _ in 0..2 {
             let is_fresh = connection.is_none();
             let stream = match connection.take() {
                 Some(kept) => Ok(kept),
-                None => TcpStream::connect_timeout(&self.address, LOOK).and_then(|stream| {
-                    stream.set_nodelay(true)?;
-                    stream.set_read_timeout(Some(LOOK))?;
-                    stream.set_write_timeout(Some(LOOK))?;
-                    Ok(stream)
-                }),
+                None => self.place.connect(LOOK),
             };
             let exchanged = stream.and_then(|mut stream| {
                 let path = format!("/api/v1/namespaces/_/activations/{id:032x}");
                 stream.write_all(&self.template.at(&path).render(true))?;
+                stream.flush()?;
                 Ok((read_reply(&mut stream, scratch)?, stream))
             });
             match exchanged {
@@ -214,7 +215,7 @@ impl Round<'_> {
     }
 }
 
-fn read_reply(stream: &mut TcpStream, scratch: &mut [u8]) -> std::io::Result<Decoder> {
+fn read_reply(stream: &mut Wire, scratch: &mut [u8]) -> std::io::Result<Decoder> {
     let broken = |why: crate::reply::Broken| std::io::Error::other(why.to_string());
     let mut decoder = Decoder::new(false);
     let mut held = 0;

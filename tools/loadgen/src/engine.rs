@@ -3,7 +3,6 @@
 mod connection;
 mod worker;
 
-use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,6 +16,7 @@ use crate::measure::{Collector, Latencies, Measured, Tally, Tick};
 use crate::plan::{Pace, Plan, PlanError};
 use crate::profile::Profile;
 use crate::target::{Authority, Unreachable};
+use crate::wire::Place;
 
 /// How often progress is told and figures over time are taken.
 const SLICE: Duration = Duration::from_secs(1);
@@ -64,7 +64,7 @@ struct Shared<'a> {
     plan: &'a Plan,
     profile: Profile,
     requests: Vec<Rendered>,
-    places: Vec<SocketAddr>,
+    places: Vec<Place>,
     /// Bounds of the weights: target `i` is meant below the bound `i`.
     weights: Vec<u64>,
     begin: Instant,
@@ -91,12 +91,12 @@ pub fn run(plan: &Plan, halt: &Halt, progress: impl FnMut(&Tick)) -> Result<Meas
     plan.check()?;
     let system = |error: &dyn std::fmt::Display| RunError::System(error.to_string());
     let empty: Latencies = Histogram::new(DIGITS).map_err(|error| system(&error))?;
-    let (mut places, mut requests): (Vec<(Authority, SocketAddr)>, Vec<Rendered>) = Default::default();
+    let (mut places, mut requests): (Vec<(Authority, Place)>, Vec<Rendered>) = Default::default();
     for target in &plan.targets {
         let place = match places.iter().position(|(authority, _)| authority == target.authority()) {
             Some(known) => known,
             None => {
-                places.push((target.authority().clone(), target.authority().reach()?));
+                places.push((target.authority().clone(), target.authority().reach(plan.tls.as_ref())?));
                 places.len() - 1
             }
         };
@@ -113,7 +113,7 @@ pub fn run(plan: &Plan, halt: &Halt, progress: impl FnMut(&Tick)) -> Result<Meas
         end: begin + profile.length(),
         profile,
         requests,
-        places: places.into_iter().map(|(_, address)| address).collect(),
+        places: places.into_iter().map(|(_, place)| place).collect(),
         weights: weights.collect(),
         begin,
         slice: (length / SLICES).clamp(SHORTEST_SLICE, SLICE),

@@ -327,10 +327,7 @@ mod tests {
             ("", "EOF"),
             (r#"[{"url": "http://h/", "weight": 0, "name": "idle"}]"#, "target 1 (idle): weight 0"),
             (r#"[{"url": "http://h/", "weight": -1}]"#, "invalid value"),
-            (
-                r#"[{"url": "http://h/"}, {"url": "https://h/"}]"#,
-                "target 2: 'https://h/' does not begin with http://",
-            ),
+            (r#"[{"url": "http://h/"}, {"url": "ftp://h/"}]"#, "target 2: 'ftp://h/' begins neither"),
             (r#"[{"url": "http://h/", "action": "a"}]"#, "exactly one of"),
             (r#"[{"action": "a", "method": "GET"}]"#, "leave out 'method'"),
             (r#"[{"url": "http://h/", "blocking": true}]"#, "belongs to actions"),

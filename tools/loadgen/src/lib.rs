@@ -32,9 +32,10 @@ mod file;
 mod measure;
 mod plan;
 mod profile;
-mod reply;
+pub mod reply;
 mod report;
 mod target;
+mod wire;
 
 pub use api::Api;
 pub use check::{CheckError, Checked, RecordCheck, check_records};

@@ -1,6 +1,9 @@
 //! What a run does: whom it asks, at which pace, for how long. Checked as a whole before anything is sent.
 
+use std::sync::Arc;
 use std::time::Duration;
+
+use rustls::ClientConfig;
 
 use crate::profile::{Profile, Stage};
 use crate::target::Target;
@@ -115,6 +118,8 @@ pub struct Plan {
     pub collect_ids: bool,
     /// Keeps figures of each target. Without them, there may be far more targets.
     pub per_target: bool,
+    /// What handshakes are made with where targets are at `https`.
+    pub tls: Option<Arc<ClientConfig>>,
     /// Decides which target is asked when; the same seed gives every thread the same order.
     pub seed: u64,
 }
@@ -135,6 +140,7 @@ impl Plan {
             requests: None,
             collect_ids: false,
             per_target: true,
+            tls: None,
             seed: 1,
         }
     }

@@ -13,17 +13,23 @@ const ACTIVATION_ID: &str = "x-openwhisk-activation-id";
 
 /// Why a reply is none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Broken {
+pub enum Broken {
+    /// Its head is none, or too large.
     #[error("the head of the reply cannot be read")]
     Head,
+    /// It names two lengths, or none that can be.
     #[error("the reply contradicts itself about its length")]
     Length,
+    /// A chunk is none.
     #[error("a chunk of the reply cannot be read")]
     Chunk,
+    /// Its body is too large.
     #[error("the reply has more than {MAX_BODY} bytes")]
     TooLarge,
+    /// Its end is missing.
     #[error("the connection was closed before the reply was whole")]
     Cut,
+    /// It is no reply to the request.
     #[error("the server switched protocols")]
     Upgrade,
 }
@@ -43,30 +49,33 @@ enum State {
 
 /// Reads one reply.
 #[derive(Debug)]
-pub(crate) struct Decoder {
+pub struct Decoder {
     state: State,
     /// Status; 0 until the head is there.
-    pub(crate) status: u16,
+    pub status: u16,
     /// True if the connection can be used again afterwards.
-    pub(crate) keep_alive: bool,
+    pub keep_alive: bool,
     /// Id of the activation, if the reply names one.
-    pub(crate) activation: Option<u128>,
+    pub activation: Option<u128>,
     is_head: bool,
     bytes: u64,
 }
 
 impl Decoder {
     /// `is_head`: the reply is one to `HEAD`, which has no body whatever its head says.
-    pub(crate) fn new(is_head: bool) -> Self {
+    #[must_use]
+    pub fn new(is_head: bool) -> Self {
         Self { state: State::Head, status: 0, keep_alive: true, activation: None, is_head, bytes: 0 }
     }
 
-    pub(crate) fn is_done(&self) -> bool {
+    /// True once the reply is whole.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
         self.state == State::Done
     }
 
     /// Takes what it can of `input` and says how much that was; what is left must be given again with more behind it.
-    pub(crate) fn decode(&mut self, input: &[u8], body: &mut impl FnMut(&[u8])) -> Result<usize, Broken> {
+    pub fn decode(&mut self, input: &[u8], body: &mut impl FnMut(&[u8])) -> Result<usize, Broken> {
         let mut used = 0;
         while let Some(rest) = input.get(used..).filter(|rest| !rest.is_empty()) {
             let step = match self.state {
@@ -103,7 +112,7 @@ impl Decoder {
     }
 
     /// The connection ended: for some replies that is how they end.
-    pub(crate) fn end(&mut self) -> Result<(), Broken> {
+    pub fn end(&mut self) -> Result<(), Broken> {
         match self.state {
             State::UntilClose | State::Done => {
                 self.state = State::Done;

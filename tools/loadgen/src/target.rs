@@ -1,8 +1,14 @@
 //! What is asked: a method, a URL, headers and a body, made into the bytes of a request once.
 
 use std::fmt;
-use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::io;
+use std::net::ToSocketAddrs;
+use std::sync::Arc;
 use std::time::Duration;
+
+use rustls::ClientConfig;
+
+use crate::wire::{Handshake, Place};
 
 /// Bounds on one target.
 const MAX_URL: usize = 8 << 10;
@@ -17,10 +23,8 @@ const FIRST_CONNECTION: Duration = Duration::from_secs(5);
 /// Why a target cannot be asked.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TargetError {
-    /// Another scheme than `http`.
-    #[error(
-        "'{0}' does not begin with http://: the load generator speaks plain HTTP/1.1; put it beside the server, behind what ends TLS"
-    )]
+    /// Another scheme than `http` and `https`.
+    #[error("'{0}' begins neither with http:// nor with https://: the load generator speaks HTTP/1.1 only")]
     Scheme(String),
     /// Not a URL.
     #[error("'{url}' is no URL that can be asked: {why}")]
@@ -55,8 +59,9 @@ pub enum TargetError {
 pub struct Unreachable {
     /// `host:port`
     pub authority: String,
-    /// What the system said.
-    pub why: String,
+    /// What the system said, or a handshake.
+    #[source]
+    pub why: io::Error,
 }
 
 /// Where a server is.
@@ -64,19 +69,42 @@ pub struct Unreachable {
 pub struct Authority {
     host: String,
     port: u16,
+    /// `https` is spoken.
+    is_encrypted: bool,
 }
 
 impl Authority {
-    /// The first address that accepts a connection.
-    pub(crate) fn reach(&self) -> Result<SocketAddr, Unreachable> {
-        let failed = |why: String| Unreachable { authority: self.to_string(), why };
+    /// `http://host:port`, or `https`
+    #[must_use]
+    pub fn origin(&self) -> String {
+        format!("{}://{self}", self.scheme())
+    }
+
+    /// True if handshakes are made there.
+    #[must_use]
+    pub fn is_encrypted(&self) -> bool {
+        self.is_encrypted
+    }
+
+    fn scheme(&self) -> &'static str {
+        if self.is_encrypted { "https" } else { "http" }
+    }
+
+    /// The first address that accepts a connection, and a handshake where one is made.
+    pub(crate) fn reach(&self, tls: Option<&Arc<ClientConfig>>) -> Result<Place, Unreachable> {
+        let failed = |why: io::Error| Unreachable { authority: self.to_string(), why };
         let host = self.host.trim_start_matches('[').trim_end_matches(']');
-        let addresses = (host, self.port).to_socket_addrs().map_err(|error| failed(error.to_string()))?;
-        let mut why = "the name has no address".to_owned();
-        for address in addresses {
-            match TcpStream::connect_timeout(&address, FIRST_CONNECTION) {
-                Ok(_) => return Ok(address),
-                Err(error) => why = error.to_string(),
+        let handshake = match (self.is_encrypted, tls) {
+            (false, _) => None,
+            (true, Some(config)) => Some(Handshake::new(config.clone(), host).map_err(failed)?),
+            (true, None) => return Err(failed(io::Error::other("nobody says whom to trust there"))),
+        };
+        let mut why = io::Error::other("the name has no address");
+        for address in (host, self.port).to_socket_addrs().map_err(failed)? {
+            let place = Place { address, handshake: handshake.clone() };
+            match place.connect(FIRST_CONNECTION) {
+                Ok(_) => return Ok(place),
+                Err(error) => why = error,
             }
         }
         Err(failed(why))
@@ -104,7 +132,8 @@ pub struct Target {
 }
 
 impl Target {
-    /// A request without body, of weight 1, called `METHOD /path`. The URL is `http://host[:port][/path][?query]`.
+    /// A request without body, of weight 1, called `METHOD /path`. The URL is
+    /// `http[s]://host[:port][/path][?query]`.
     pub fn new(method: &str, url: &str) -> Result<Self, TargetError> {
         if !is_token(method) || method.len() > 32 || method.bytes().any(|byte| byte.is_ascii_lowercase()) {
             return Err(TargetError::Method(printable(method)));
@@ -180,10 +209,10 @@ impl Target {
         &self.method
     }
 
-    /// `http://host:port/path?query`
+    /// `http://host:port/path?query`, or `https`
     #[must_use]
     pub fn url(&self) -> String {
-        format!("http://{}{}", self.authority, self.path)
+        format!("{}{}", self.authority.origin(), self.path)
     }
 
     /// The headers, with the values of those masked that carry credentials.
@@ -244,7 +273,11 @@ impl fmt::Debug for Target {
 
 fn split(url: &str) -> Result<(Authority, &str), TargetError> {
     let failed = |why| TargetError::Url { url: printable(url), why };
-    let rest = url.strip_prefix("http://").ok_or_else(|| TargetError::Scheme(printable(url)))?;
+    let (is_encrypted, rest) = match (url.strip_prefix("http://"), url.strip_prefix("https://")) {
+        (Some(rest), _) => (false, rest),
+        (_, Some(rest)) => (true, rest),
+        _ => return Err(TargetError::Scheme(printable(url))),
+    };
     if url.len() > MAX_URL {
         return Err(failed("it is too long"));
     }
@@ -261,7 +294,7 @@ fn split(url: &str) -> Result<(Authority, &str), TargetError> {
         Some((host, port)) if !port.ends_with(']') => {
             (host, port.parse().map_err(|_| failed("its port is no number below 65536"))?)
         }
-        _ => (place, 80),
+        _ => (place, if is_encrypted { 443 } else { 80 }),
     };
     if host.is_empty() || port == 0 {
         return Err(failed("it has no host, or port 0"));
@@ -270,7 +303,7 @@ fn split(url: &str) -> Result<(Authority, &str), TargetError> {
         return Err(failed("a query needs a path before it: write /? in place of ?"));
     }
     let path = if path.is_empty() { "/" } else { path };
-    Ok((Authority { host: host.to_owned(), port }, path))
+    Ok((Authority { host: host.to_owned(), port, is_encrypted }, path))
 }
 
 fn is_token(text: &str) -> bool {
@@ -321,8 +354,11 @@ mod tests {
         ] {
             assert!(split(url).is_err(), "{url}");
         }
-        let https = split("https://h/").unwrap_err().to_string();
-        assert!(https.contains("plain HTTP"), "{https}");
+        let ftp = split("ftp://h/").unwrap_err().to_string();
+        assert!(ftp.contains("neither with http:// nor with https://"), "{ftp}");
+        let (encrypted, _) = split("https://h/").unwrap();
+        assert_eq!(encrypted.origin(), "https://h:443");
+        assert_ne!(encrypted, split("http://h:443/").unwrap().0);
     }
 
     #[test]

@@ -23,16 +23,16 @@ pub(super) struct ApiArgs {
     pub(super) credentials: Option<String>,
 }
 
-/// The same for commands that also speak HTTPS.
+/// The same, and whom to trust there.
 #[derive(Debug, Clone, Args)]
 pub(super) struct ClientArgs {
     #[command(flatten)]
-    api: ApiArgs,
+    pub(super) api: ApiArgs,
     /// Authorities that vouch for an API at https://, PEM; by default those of the machine
     #[arg(long, value_name = "FILE", conflicts_with = "insecure")]
     cacert: Option<PathBuf>,
     /// Believe whoever answers at https://
-    #[arg(long)]
+    #[arg(short = 'i', long)]
     insecure: bool,
 }
 
@@ -48,7 +48,8 @@ impl ClientArgs {
         Ok(client.with_credentials(key.trim()))
     }
 
-    fn trust(&self) -> Result<Trust, Failure> {
+    /// Whom to trust.
+    pub(super) fn trust(&self) -> Result<Trust, Failure> {
         match &self.cacert {
             _ if self.insecure => Ok(Trust::Anybody),
             None => Ok(Trust::Machine),

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use chasen_client::refused_certificate;
 use chasen_loadgen::{Comparison, Halt, Report, check_records};
 
 pub(super) use self::grammar::LoadArgs;
@@ -99,7 +100,7 @@ fn interruptible(job: Arc<Job>, progress: Progress) -> Result<Interrupted, Failu
 
 /// The run, and the look for records, as a report.
 fn measure(job: &Job, halt: &Halt, progress: &Progress) -> Result<Report, Failure> {
-    let measured = chasen_loadgen::run(&job.plan, halt, |tick| progress.at(tick)).map_err(failed)?;
+    let measured = chasen_loadgen::run(&job.plan, halt, |tick| progress.at(tick)).map_err(not_asked)?;
     progress.end();
     let mut report = Report::new(&job.title, &job.plan, &measured);
     let Some(check) = &job.check else { return Ok(report) };
@@ -107,7 +108,7 @@ fn measure(job: &Job, halt: &Halt, progress: &Progress) -> Result<Report, Failur
         let checked =
             check_records(check, &measured.ids, halt, |found| progress.found(found, measured.ids.len()));
         progress.end();
-        let checked = checked.map_err(failed)?;
+        let checked = checked.map_err(not_asked)?;
         if !halt.is_stopped() {
             report.add_records(&checked);
         }
@@ -119,6 +120,14 @@ fn measure(job: &Job, halt: &Halt, progress: &Progress) -> Result<Report, Failur
         console::note(&format!("chasen: {} ids were too many to be looked for", measured.ids_dropped));
     }
     Ok(report)
+}
+
+/// Why nobody was asked.
+fn not_asked(error: impl std::error::Error + 'static) -> Failure {
+    match refused_certificate(&error) {
+        Some(why) => Failure::Failed(format!("the server cannot be asked over TLS: {why}")),
+        None => failed(error),
+    }
 }
 
 fn write(path: &Path, text: &str) -> Result<(), Failure> {

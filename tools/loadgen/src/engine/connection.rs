@@ -1,13 +1,14 @@
 //! One connection: a request out, a reply in, never waiting.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::TcpStream;
 
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, connect, socket_with};
 
 use crate::measure::ErrorClass;
 use crate::reply::{Broken, Decoder};
+use crate::wire::{Place, Wire};
 
 /// Bytes of a body that are kept for whoever asks what was wrong.
 const OPENING: usize = 200;
@@ -47,7 +48,7 @@ impl Failed {
 
 #[derive(Debug)]
 pub(super) struct Connection {
-    stream: TcpStream,
+    wire: Wire,
     state: State,
     pub(super) decoder: Decoder,
     /// The part of a reply's head or chunk line that could not be read yet.
@@ -61,7 +62,8 @@ pub(super) struct Connection {
 
 impl Connection {
     /// Begins to connect. The outer error is one of this machine.
-    pub(super) fn open(to: SocketAddr, is_head: bool) -> Result<Result<Self, Failed>, std::io::Error> {
+    pub(super) fn open(place: &Place, is_head: bool) -> Result<Result<Self, Failed>, std::io::Error> {
+        let to = place.address;
         let family = if to.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
         let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
         let socket = socket_with(family, SocketType::STREAM, flags, None)?;
@@ -72,7 +74,7 @@ impl Connection {
         let stream = TcpStream::from(socket);
         stream.set_nodelay(true)?;
         Ok(Ok(Self {
-            stream,
+            wire: Wire::new(stream, place.handshake.as_ref())?,
             state: State::Connecting,
             decoder: Decoder::new(is_head),
             held: Vec::new(),
@@ -83,7 +85,7 @@ impl Connection {
     }
 
     pub(super) fn stream(&self) -> &TcpStream {
-        &self.stream
+        self.wire.stream()
     }
 
     /// The next request may be sent.
@@ -108,24 +110,27 @@ impl Connection {
         }
         if let State::Sending(written) = self.state {
             self.send(request, written)?;
-            if self.state == State::Receiving && self.received == 0 {
+            if self.wire.is_shaking_hands() || self.state == State::Receiving && self.received == 0 {
                 // Nothing can have come yet.
-                return Ok(Looked::Wait { to_write: false });
+                return Ok(Looked::Wait { to_write: self.has_unsent() });
             }
         }
-        let to_write = matches!(self.state, State::Sending(_));
         match self.receive(scratch)? {
             true => Ok(Looked::Answered),
-            false => Ok(Looked::Wait { to_write }),
+            false => Ok(Looked::Wait { to_write: self.has_unsent() }),
         }
+    }
+
+    fn has_unsent(&self) -> bool {
+        self.wire.has_unsent().unwrap_or(matches!(self.state, State::Sending(_)))
     }
 
     fn is_connected(&mut self) -> Result<bool, Failed> {
         let failed = |error: std::io::Error| Failed { class: ErrorClass::Connect, why: error.to_string() };
-        if let Some(error) = self.stream.take_error().map_err(failed)? {
+        if let Some(error) = self.stream().take_error().map_err(failed)? {
             return Err(failed(error));
         }
-        match self.stream.peer_addr() {
+        match self.stream().peer_addr() {
             Ok(_) => {
                 self.state = State::Sending(0);
                 Ok(true)
@@ -137,13 +142,16 @@ impl Connection {
 
     fn send(&mut self, request: &[u8], mut written: usize) -> Result<(), Failed> {
         while let Some(rest) = request.get(written..).filter(|rest| !rest.is_empty()) {
-            match self.stream.write(rest) {
+            match self.wire.write(rest) {
                 Ok(length) => written += length,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     self.state = State::Sending(written);
                     return Ok(());
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if self.wire.is_shaking_hands() => {
+                    return Err(Failed { class: ErrorClass::Connect, why: error.to_string() });
+                }
                 // The server may have answered before it closed: that is read first.
                 Err(error) if written == 0 => return Err(Failed::broken(error)),
                 Err(_) => break,
@@ -164,7 +172,7 @@ impl Connection {
             }
             before.copy_from_slice(&self.held);
             let room = free.len();
-            let length = match self.stream.read(free) {
+            let length = match self.wire.read(free) {
                 Ok(0) => return self.decoder.end().map(|()| true).map_err(Failed::broken),
                 Ok(length) => length,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),

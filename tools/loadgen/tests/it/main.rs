@@ -4,3 +4,4 @@
 mod records;
 mod runs;
 mod server;
+mod tls;

@@ -9,7 +9,13 @@ use chasen_loadgen::{CheckError, Halt, RecordCheck, check_records};
 use crate::server::{Server, reply, say};
 
 fn check(server: &Server, wait: Duration) -> RecordCheck {
-    RecordCheck { api: server.url(""), authorization: "Basic abc".to_owned(), wait, connections: 3 }
+    RecordCheck {
+        api: server.url(""),
+        authorization: "Basic abc".to_owned(),
+        wait,
+        connections: 3,
+        tls: None,
+    }
 }
 
 #[test]

@@ -54,7 +54,8 @@ fn serve(mut stream: TcpStream, manner: &Manner, asked: &AtomicU64) {
     }
 }
 
-fn request(stream: &mut TcpStream, held: &mut Vec<u8>) -> Option<(String, Vec<u8>)> {
+/// The next request of a connection: its head and its body.
+pub(crate) fn request(stream: &mut impl Read, held: &mut Vec<u8>) -> Option<(String, Vec<u8>)> {
     let mut buffer = [0; 16 << 10];
     loop {
         if let Some(end) = held.windows(4).position(|four| four == b"\r\n\r\n") {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use chasen_loadgen::duration;
 use clap::{ArgGroup, Args, Subcommand};
 
-use super::super::api::ApiArgs;
+use super::super::api::ClientArgs;
 
 #[derive(Debug, Args)]
 #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
@@ -46,7 +46,7 @@ pub(in crate::cli) struct LoadArgs {
     #[command(flatten)]
     pub(super) pace: PaceArgs,
     #[command(flatten)]
-    pub(super) api: ApiArgs,
+    pub(super) client: ClientArgs,
     /// Look for the record of every activation afterwards
     #[arg(long)]
     pub(super) check: bool,

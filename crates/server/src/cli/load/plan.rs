@@ -2,9 +2,11 @@
 
 use std::io::Read;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use chasen_loadgen::{Api, LoadFile, MAX_BODY, Pace, Plan, RecordCheck, Stage, Target};
+use rustls::ClientConfig;
 
 use super::super::admin::given_or_from_stdin;
 use super::super::api::{DEFAULT_HOST, no_key};
@@ -53,9 +55,11 @@ impl Job {
         plan.keep_alive = !pace.no_keep_alive && file.keep_alive.unwrap_or(true);
         plan.seed = pace.seed.or(file.seed).unwrap_or(plan.seed);
         plan.collect_ids = args.check;
+        plan.tls = tls(args, &plan.targets)?;
         plan.check().map_err(usage)?;
         let check = args.check.then(|| {
             let mut check = api.record_check().ok_or_else(no_key)?;
+            check.tls.clone_from(&plan.tls);
             check.wait = args.check_wait.unwrap_or(check.wait);
             Ok::<_, Failure>(check)
         });
@@ -68,16 +72,23 @@ impl Job {
     }
 }
 
+/// What handshakes are made with, if anybody is asked at `https`.
+fn tls(args: &LoadArgs, targets: &[Target]) -> Result<Option<Arc<ClientConfig>>, Failure> {
+    let is_needed = targets.iter().any(|target| target.authority().is_encrypted());
+    let config = is_needed.then(|| args.client.trust()?.config().map_err(Failure::Usage));
+    Ok(config.transpose()?.map(Arc::new))
+}
+
 /// The API and its key. With --target the API is where that is, and a key of the properties goes there only if it is
 /// their host, too.
 fn api(args: &LoadArgs, properties: &Properties) -> Result<Api, Failure> {
-    let typed = args.api.credentials.as_deref().map(given_or_from_stdin).transpose()?;
-    let known = args.api.apihost.as_deref().or(properties.host.as_deref()).unwrap_or(DEFAULT_HOST);
+    let typed = args.client.api.credentials.as_deref().map(given_or_from_stdin).transpose()?;
+    let known = args.client.api.apihost.as_deref().or(properties.host.as_deref()).unwrap_or(DEFAULT_HOST);
     let Some(url) = &args.target else {
         return Api::new(known, typed.as_deref().or(properties.key.as_deref())).map_err(usage);
     };
     let target = Target::new("GET", url).map_err(usage)?;
-    let own = Api::new(&target.authority().to_string(), typed.as_deref()).map_err(usage)?;
+    let own = Api::new(&target.authority().origin(), typed.as_deref()).map_err(usage)?;
     match Api::new(known, properties.key.as_deref()) {
         Ok(api) if typed.is_none() && api.is_at(target.authority()) => Ok(api),
         _ => Ok(own),
@@ -227,7 +238,14 @@ mod tests {
             assert!(job(&[&URL[..], words].concat()).is_err(), "{words:?}");
         }
         assert!(job(&[]).is_err());
-        let https = job(&["--target", "https://h/"]).unwrap_err();
-        assert!(https.contains("plain HTTP"), "{https}");
+        assert!(job(&["--target", "https://h/", "--cacert", "/nonexistent/authority"]).is_err());
+    }
+
+    #[test]
+    fn handshakes_are_made_where_somebody_is_asked_at_https() {
+        assert!(job(&URL).unwrap().plan.tls.is_none());
+        let encrypted = job(&["--target", "https://h/", "-i", "--check", "--auth", "a:b"]).unwrap();
+        assert!(encrypted.plan.tls.is_some() && encrypted.check.unwrap().tls.is_some());
+        assert!(encrypted.plan.targets[0].has_header("Authorization"));
     }
 }

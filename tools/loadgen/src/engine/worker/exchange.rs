@@ -25,8 +25,8 @@ impl Worker<'_> {
         match asking.connections.get_mut(place) {
             Some(Some(connection)) => connection.ask(request.is_head),
             Some(none) => {
-                let Some(address) = self.shared.places.get(place) else { return Ok(()) };
-                match Connection::open(*address, request.is_head)? {
+                let Some(server) = self.shared.places.get(place) else { return Ok(()) };
+                match Connection::open(server, request.is_head)? {
                     Ok(connection) => {
                         let token =
                             epoll::EventData::new_u64((client * self.shared.places.len() + place) as u64);
