@@ -8,11 +8,11 @@ use std::time::Instant;
 
 use chasen_spi::StoreError;
 use parking_lot::{Condvar, Mutex};
-use rusqlite::{Connection, Transaction, TransactionBehavior};
+use rusqlite::{Connection, Transaction};
 use tokio::sync::oneshot;
 
-use crate::places::Places;
-use crate::sqlite::{self, BUSY, store_error};
+use crate::places::{PATIENCE, Places, late};
+use crate::sqlite::{self, store_error};
 use crate::{OpenError, background};
 
 /// Writes that wait or run at once; the next caller waits for its turn to queue.
@@ -20,12 +20,14 @@ const WRITERS: usize = 64;
 /// Reads at once.
 const READERS: usize = 4;
 
-/// A write, and when it waits no longer for a lock that somebody else has on the file: what waits in the queue meanwhile
-/// does not wait for one such time after the other.
+/// A write. While somebody else has the file locked each takes as long as a statement waits; those behind it are told
+/// that it is late when their turn comes, and do not wait for one such time after the other.
 struct Job {
-    work: Box<dyn FnOnce(&mut Connection) + Send>,
+    work: Work,
     due: Instant,
 }
+
+type Work = Box<dyn FnOnce(Result<&mut Connection, StoreError>) + Send>;
 
 /// A database. Writes are one transaction each, durable when they return; reads see the last one.
 pub(crate) struct Database {
@@ -48,11 +50,7 @@ impl Database {
         let jobs = queue.clone();
         let thread = background::spawn(thread, move || {
             while let Some(job) = jobs.next() {
-                let patience = job.due.saturating_duration_since(Instant::now());
-                if let Err(error) = connection.busy_timeout(patience) {
-                    tracing::debug!(%error, "a write waits for locks as long as the one before it");
-                }
-                (job.work)(&mut connection);
+                (job.work)(if Instant::now() < job.due { Ok(&mut connection) } else { Err(late()) });
             }
         })?;
         Ok(Arc::new(Self {
@@ -84,9 +82,9 @@ impl Database {
     /// Queues work that makes its own transaction. It is as bounded as who submits it.
     pub(crate) fn submit(
         &self,
-        job: impl FnOnce(&mut Connection) + Send + 'static,
+        job: impl FnOnce(Result<&mut Connection, StoreError>) + Send + 'static,
     ) -> Result<(), StoreError> {
-        self.queue.push(job)
+        self.queue.push(Box::new(job))
     }
 
     /// [`Database::write`] for threads outside the runtime.
@@ -139,12 +137,12 @@ struct Jobs {
 }
 
 impl Queue {
-    fn push(&self, work: impl FnOnce(&mut Connection) + Send + 'static) -> Result<(), StoreError> {
+    fn push(&self, work: Work) -> Result<(), StoreError> {
         let mut jobs = self.jobs.lock();
         if jobs.closed {
             return Err(closed());
         }
-        jobs.waiting.push_back(Job { work: Box::new(work), due: Instant::now() + BUSY });
+        jobs.waiting.push_back(Job { work, due: Instant::now() + PATIENCE });
         self.changed.notify_one();
         Ok(())
     }
@@ -166,20 +164,18 @@ impl Queue {
 
 fn transaction<T: Send + 'static>(
     work: impl FnOnce(&Transaction<'_>) -> Result<T, StoreError> + Send + 'static,
-) -> (impl FnOnce(&mut Connection) + Send + 'static, oneshot::Receiver<Result<T, StoreError>>) {
+) -> (Work, oneshot::Receiver<Result<T, StoreError>>) {
     let (tell, outcome) = oneshot::channel();
-    let job = move |connection: &mut Connection| {
-        let result = connection
-            .transaction_with_behavior(TransactionBehavior::Immediate)
-            .map_err(store_error)
-            .and_then(|transaction| {
-                let value = work(&transaction)?;
-                transaction.commit().map_err(store_error)?;
-                Ok(value)
-            });
+    let job: Work = Box::new(move |connection| {
+        let result = connection.and_then(|connection| {
+            let transaction = sqlite::begin(connection)?;
+            let value = work(&transaction)?;
+            transaction.commit().map_err(store_error)?;
+            Ok(value)
+        });
         // A caller that went away does not want to know.
         drop(tell.send(result));
-    };
+    });
     (job, outcome)
 }
 

@@ -6,8 +6,8 @@ use std::time::Duration;
 use chasen_spi::StoreError;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-/// Longest wait for a place.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// Longest wait for a place, and for the turn that it gives.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The places of one file, or of one sort of files.
 pub(crate) struct Places {
@@ -27,10 +27,13 @@ impl Places {
             return Ok(place);
         }
         let taken = tokio::time::timeout(self.patience, self.free.acquire()).await;
-        let busy =
-            || StoreError::Unavailable("too many wait for the store, which is slow or locked".to_owned());
-        taken.ok().and_then(Result::ok).ok_or_else(busy)
+        taken.ok().and_then(Result::ok).ok_or_else(late)
     }
+}
+
+/// What those are told whose turn does not come in time.
+pub(crate) fn late() -> StoreError {
+    StoreError::Unavailable("too many wait for the store, which is slow or locked".to_owned())
 }
 
 #[cfg(test)]

@@ -4,12 +4,12 @@ use std::path::Path;
 use std::time::Duration;
 
 use chasen_spi::StoreError;
-use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
+use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior};
 
 use crate::{OpenError, files};
 
 /// How long a statement waits for another process that locks the same file.
-pub(crate) const BUSY: Duration = Duration::from_secs(5);
+const BUSY: Duration = Duration::from_secs(5);
 /// Memory that a writing connection keeps pages in; the system's own cache is behind it.
 const WRITER_CACHE_KB: i32 = 1024;
 /// The same of a reading connection, of which there are many.
@@ -76,6 +76,11 @@ fn refused(path: &Path) -> impl FnOnce(StoreError) -> OpenError {
     move |source| OpenError::Store { file, source }
 }
 
+/// Begins a transaction that writes: nobody else does until it ends.
+pub(crate) fn begin(connection: &mut Connection) -> Result<Transaction<'_>, StoreError> {
+    connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(store_error)
+}
+
 /// What an error of SQLite means to callers of a store.
 #[expect(clippy::needless_pass_by_value, reason = "used as a function in map_err")]
 pub(crate) fn store_error(error: rusqlite::Error) -> StoreError {
@@ -87,6 +92,11 @@ pub(crate) fn store_error(error: rusqlite::Error) -> StoreError {
             StoreError::Corrupt { what: "the database".to_owned(), why: error.to_string() }
         }
         Some(ErrorCode::ConstraintViolation) => StoreError::Conflict,
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked | ErrorCode::FileLockingProtocolFailed) => {
+            StoreError::Unavailable(format!(
+                "{error}: another process has locked the database; 'fuser' tells which one"
+            ))
+        }
         _ => StoreError::Unavailable(error.to_string()),
     }
 }
