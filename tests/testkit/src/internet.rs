@@ -86,6 +86,17 @@ pub fn serve_http(address: Ipv4Addr, port: u16) {
     });
 }
 
+/// The addresses of version 4 of the thread's machine, of every link.
+///
+/// # Panics
+/// When `ip` fails.
+#[must_use]
+pub fn addresses() -> Vec<String> {
+    let lines = ip("-4 -o address");
+    let address = |line: &str| line.split_once(" inet ")?.1.split(['/', ' ']).next().map(str::to_owned);
+    lines.lines().filter_map(address).collect()
+}
+
 /// What nodes have left on the thread's machine: links, and whether it still forwards.
 ///
 /// # Panics

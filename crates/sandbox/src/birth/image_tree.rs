@@ -15,7 +15,7 @@ use rustix::process::{Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid};
 use rustix::thread::UnshareFlags;
 
 use super::home::{Home, failed};
-use super::tree::{DEVICES, attach_in, file_at, folder_at, hollow_proc, link_at, read_only};
+use super::tree::{DEVICES, attach_in, file_at, folder_at, link_at, processes, read_only};
 use crate::mounts::{self, harmless};
 use crate::root::{Entry, ImageRoot};
 use crate::sys::{self, Fork};
@@ -70,7 +70,7 @@ fn lay(home: &Home, tree: &Tree<'_>, workbench: &Path) -> Result<OwnedFd, String
         layers.push(view);
     }
     let devices = devices()?;
-    let proc = hollow_proc()?;
+    let proc = processes()?;
 
     sys::unshare(UnshareFlags::NEWNS).map_err(failed("making the root's mount namespace"))?;
     let bench = private_layer(tree)?;

@@ -102,9 +102,11 @@ impl Inside<'_> {
         }
         self.become_user()?;
 
-        let private = harmless() | MountAttrFlags::MOUNT_ATTR_NOEXEC;
-        let proc = mounts::make("proc", &[], private).map_err(failed("making /proc"))?;
-        mounts::attach(&proc, Path::new("/proc")).map_err(failed("mounting /proc"))?;
+        if walls::stand(Wall::PidNamespace) {
+            let private = harmless() | MountAttrFlags::MOUNT_ATTR_NOEXEC;
+            let proc = mounts::make("proc", &[], private).map_err(failed("making /proc"))?;
+            mounts::attach(&proc, Path::new("/proc")).map_err(failed("mounting /proc"))?;
+        }
         if walls::stand(Wall::PrivateScratch) {
             // What an image has there is part of it, and can be written like all of it.
             if self.root.image_root().is_none() {

@@ -79,7 +79,7 @@ fn build(home: &Home, spec: &RootSpec, workbench: &Path) -> Result<OwnedFd, Stri
         let view = read_only(&Path::new("/dev").join(device), MountAttrFlags::MOUNT_ATTR_NOSUID)?;
         devices.push((view, Path::new("dev").join(device)));
     }
-    let proc = hollow_proc()?;
+    let proc = processes()?;
 
     sys::unshare(UnshareFlags::NEWNS).map_err(failed("making the root's mount namespace"))?;
     let root = mounts::make("tmpfs", &[("mode", "0755"), ("size", "4m")], harmless())
@@ -102,6 +102,13 @@ fn build(home: &Home, spec: &RootSpec, workbench: &Path) -> Result<OwnedFd, Stri
     }
     // A cell may only mount its own view of processes where one can be seen already.
     attach_in(&root, &proc, Path::new("proc"))?;
+    if !walls::stand(Wall::PrivateScratch) {
+        for folder in ["tmp", "dev/shm"] {
+            let shared = mounts::make("tmpfs", &[("mode", "1777")], harmless())
+                .map_err(failed("making what all cells share"))?;
+            attach_in(&root, &shared, Path::new(folder))?;
+        }
+    }
 
     sys::set_mount_attributes(root.as_fd(), unwritable(), false)
         .map_err(failed("making the root read-only"))?;
@@ -123,8 +130,17 @@ pub(super) fn read_only(source: &Path, attributes: MountAttrFlags) -> Result<Own
     Ok(view)
 }
 
+/// What a cell sees as processes before it mounts its own view of them.
+pub(super) fn processes() -> Result<OwnedFd, String> {
+    if walls::stand(Wall::PidNamespace) {
+        hollow_proc()
+    } else {
+        mounts::view(Path::new("/proc")).map_err(failed("reaching /proc"))
+    }
+}
+
 /// A view of processes in which there are none: that of a process namespace whose only member has ended.
-pub(super) fn hollow_proc() -> Result<OwnedFd, String> {
+fn hollow_proc() -> Result<OwnedFd, String> {
     use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
     let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
         .map_err(failed("making a socket"))?;

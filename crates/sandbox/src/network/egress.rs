@@ -32,6 +32,10 @@ pub(super) const DENIED: [Subnet; 13] = [
 /// Connections that one sandbox may have in the kernel's table at a time. The table is the whole
 /// machine's: without a bound one sandbox could fill it.
 pub(super) const CONNECTIONS: u32 = 4096;
+/// TCP connections that one sandbox may open in a second, and at once. The table holds what has ended for two minutes
+/// more, which the kernel does not count as a connection: without a bound one sandbox could fill it with those.
+pub(super) const NEW_CONNECTIONS_PER_SECOND: u64 = 200;
+pub(super) const NEW_CONNECTIONS_AT_ONCE: u32 = 2048;
 
 /// Datagrams to the resolver that one sandbox may send in a second, and at once. The others are dropped before anybody
 /// looks at them: a flood is nobody else's loss.
@@ -153,6 +157,15 @@ mod tests {
             )
         };
         assert!(GRANT_AT_LEAST < GRANT_AT_MOST);
+    }
+
+    #[test]
+    fn what_is_remembered_of_one_sandbox_is_a_part_of_the_table() {
+        // What Linux takes where nobody says otherwise, and the seconds for which it remembers what has ended.
+        const TABLE: u64 = 262_144;
+        const REMEMBERED: u64 = 120;
+        const ENDED: u64 = NEW_CONNECTIONS_PER_SECOND * REMEMBERED + NEW_CONNECTIONS_AT_ONCE as u64;
+        const { assert!((CONNECTIONS as u64 + ENDED) * 8 <= TABLE) };
     }
 
     #[test]

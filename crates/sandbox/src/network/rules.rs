@@ -10,7 +10,10 @@ use std::net::SocketAddrV4;
 use chasen_entity::Subnet;
 use chasen_runtime::walls::{self, Wall};
 
-use super::egress::{CONNECTIONS, DENIED, QUESTIONS_AT_ONCE, QUESTIONS_PER_SECOND, intervals};
+use super::egress::{
+    CONNECTIONS, DENIED, NEW_CONNECTIONS_AT_ONCE, NEW_CONNECTIONS_PER_SECOND, QUESTIONS_AT_ONCE,
+    QUESTIONS_PER_SECOND, intervals,
+};
 use super::netlink::Step;
 use super::nftables::{Batch, Expression, Field, Hook, Verdict};
 
@@ -27,6 +30,7 @@ const DENIED_SET: &str = "denied";
 const LENT_SET: &str = "lent_networks";
 const CONNECTIONS_SET: &str = "connections";
 const QUESTIONS_SET: &str = "questions";
+const NEW_CONNECTIONS_SET: &str = "new_connections";
 
 /// After connection tracking (-200), before destination translation (-100).
 const BEFORE_TRANSLATION: i32 = -150;
@@ -78,6 +82,7 @@ impl Rules<'_> {
         batch.add_dynamic_set(QUESTIONS_SET, 4, sandboxes);
         batch.add_verdict_map(POLICIES_MAP, 5);
         batch.add_address_set(RESTRICTED_SET, 6);
+        batch.add_dynamic_set(NEW_CONNECTIONS_SET, 7, sandboxes);
         for chain in [REFUSE, PUBLIC, LENT, FROM_SANDBOX] {
             batch.add_chain(chain);
         }
@@ -151,6 +156,15 @@ impl Rules<'_> {
         ];
         rule("add the rule against too many questions", &[&self.to_door_over(&udp(), DNS), &too_often]);
         rule("add the rule for open connections", &[&state(ESTABLISHED), &accept]);
+        let too_fast = [
+            Expression::load(Field::Source),
+            Expression::packets_above(
+                NEW_CONNECTIONS_SET,
+                NEW_CONNECTIONS_PER_SECOND,
+                NEW_CONNECTIONS_AT_ONCE,
+            ),
+        ];
+        rule("add the rule against connections in too quick succession", &[&tcp(), &too_fast, &refuse]);
         let too_many =
             [Expression::load(Field::Source), Expression::connections_above(CONNECTIONS_SET, CONNECTIONS)];
         rule("add the rule against too many connections", &[&too_many, &refuse]);

@@ -1,5 +1,6 @@
 //! A name server of the internet, and asking one.
 
+use std::collections::HashMap;
 use std::io::{self, Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream, UdpSocket};
 use std::thread;
@@ -14,9 +15,14 @@ const PATIENCE: Duration = Duration::from_secs(8);
 /// How many addresses `big.example` has: too many for one datagram.
 pub(crate) const MANY: u8 = 100;
 
-/// What the server says of a name; `None` if it says nothing at all.
-fn addresses(name: &str) -> Option<Vec<Ipv4Addr>> {
+/// What a name stands for whose owner wants to get somewhere by it, one after the other.
+pub(crate) const REBOUND: [Ipv4Addr; 3] = [PUBLIC, METADATA, PRIVATE];
+
+/// What the server says of a name, asked for it for the `turn`th time; `None` if it says nothing at all.
+fn addresses(name: &str, turn: usize) -> Option<Vec<Ipv4Addr>> {
     Some(match name {
+        "rebound.example" => vec![*REBOUND.get(turn).unwrap_or(&METADATA)],
+        "both.example" => vec![PUBLIC, METADATA],
         "public.example" | "alias.example" | "a.sub.example" => vec![PUBLIC],
         "other.example" => vec![OTHER],
         "private.example" => vec![PRIVATE],
@@ -27,10 +33,12 @@ fn addresses(name: &str) -> Option<Vec<Ipv4Addr>> {
     })
 }
 
-fn answer(asked: &[u8], most: usize) -> Option<Vec<u8>> {
+fn answer(asked: &[u8], most: usize, turns: &mut HashMap<String, usize>) -> Option<Vec<u8>> {
     let packet = Packet::parse(asked).ok()?;
     let name = packet.questions.first()?.qname.to_string().to_ascii_lowercase();
-    let addresses = addresses(&name)?;
+    let turn = turns.entry(name.clone()).or_default();
+    let addresses = addresses(&name, *turn)?;
+    *turn += 1;
     let mut reply = packet.clone().into_reply();
     *reply.opt_mut() = None;
     if addresses.is_empty() {
@@ -61,8 +69,9 @@ pub(crate) fn serve_names(address: Ipv4Addr) {
     let socket = UdpSocket::bind((address, DNS)).unwrap();
     thread::spawn(move || {
         let mut message = [0; 2048];
+        let mut turns = HashMap::new();
         while let Ok((length, from)) = socket.recv_from(&mut message) {
-            if let Some(answer) = answer(&message[..length], 512) {
+            if let Some(answer) = answer(&message[..length], 512, &mut turns) {
                 // Noise first: what has another number is nobody's answer.
                 let mut noise = answer.clone();
                 noise[0] ^= 0xff;
@@ -73,9 +82,10 @@ pub(crate) fn serve_names(address: Ipv4Addr) {
     });
     let listener = TcpListener::bind((address, DNS)).unwrap();
     thread::spawn(move || {
+        let mut turns = HashMap::new();
         while let Ok((mut stream, _)) = listener.accept() {
             let Ok(asked) = framed(&mut stream) else { continue };
-            if let Some(answer) = answer(&asked, usize::MAX) {
+            if let Some(answer) = answer(&asked, usize::MAX, &mut turns) {
                 let length = u16::try_from(answer.len()).unwrap().to_be_bytes();
                 let _ = stream.write_all(&[&length[..], &answer].concat());
             }

@@ -8,7 +8,7 @@ use chasen_entity::NetworkPolicy;
 use chasen_entity::network::Allowed;
 use chasen_sandbox::network::{Lease, Network, NetworkConfig};
 
-use crate::dns::{ask_tcp, ask_udp};
+use crate::dns::{REBOUND, ask_tcp, ask_udp};
 use crate::machine::{
     MACHINE, METADATA, Machine, OTHER, OTHER_PORT, PORT, PRIVATE, PUBLIC, RESOLVER, call_tcp, call_udp,
     on_a_machine, serve_tcp, within,
@@ -156,6 +156,28 @@ fn aliases_lead_to_what_is_allowed_and_names_never_to_what_is_denied() {
         assert_eq!(ask("private.example"), [PRIVATE]);
         assert_refused_tcp(&sandbox, METADATA, PORT);
         assert_refused_tcp(&sandbox, PRIVATE, PORT);
+    });
+}
+
+#[test]
+fn names_on_a_list_open_nothing_that_is_denied_when_they_change() {
+    on_a_machine(|machine| {
+        let network = lending(machine, "10.1.0.0/16");
+        // An action's list: what is lent is for the namespaces that the operator's administrator trusts with it.
+        let list = allowed("allow:rebound.example,both.example");
+        let mut sandbox = take(&network);
+        restrict(&mut sandbox, Arc::new(Allowed { private: false, ..Allowed::clone(&list) }));
+        let ask = |name: &str| within(sandbox.fd(), || ask_udp(network.resolver(), name)).unwrap();
+        for address in REBOUND {
+            assert_refused_tcp(&sandbox, METADATA, PORT);
+            assert_eq!(ask("rebound.example"), [address]);
+            // What it stood for a moment ago may be connected to, as whoever asked then may be about to.
+            reaches(&sandbox, PUBLIC, PORT);
+        }
+        assert_refused_tcp(&sandbox, METADATA, PORT);
+        assert_refused_tcp(&sandbox, PRIVATE, PORT);
+        assert_eq!(ask("both.example"), [PUBLIC, METADATA]);
+        assert_refused_tcp(&sandbox, METADATA, PORT);
     });
 }
 

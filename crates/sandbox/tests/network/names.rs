@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use chasen_sandbox::network::{Network, NetworkConfig};
 
-use crate::dns::{MANY, ask_tcp, ask_udp, question, serve_names};
+use crate::dns::{MANY, REBOUND, ask_tcp, ask_udp, question, serve_names};
 use crate::machine::{
     DNS, MACHINE, METADATA, PORT, PRIVATE, PUBLIC, RESOLVER, call_tcp, ip, on_a_machine, within,
 };
@@ -34,6 +34,24 @@ fn names_are_seen_wherever_they_lead_but_lead_nowhere_that_is_denied() {
         assert_eq!(truncated.to_string(), "Truncated");
         let whole = within(sandbox.fd(), || ask_tcp(resolver, "big.example")).unwrap();
         assert_eq!(whole.len(), usize::from(MANY));
+    });
+}
+
+#[test]
+fn names_that_change_what_they_stand_for_lead_nowhere_else() {
+    on_a_machine(|machine| {
+        let network = machine.open("node", 1);
+        let sandbox = take(&network);
+        let ask = |name: &str| within(sandbox.fd(), || ask_udp(network.resolver(), name)).unwrap();
+        for address in REBOUND {
+            assert_eq!(ask("rebound.example"), [address]);
+            match address {
+                PUBLIC => assert!(within(sandbox.fd(), || call_tcp(PUBLIC, PORT)).is_ok()),
+                denied => assert_refused_tcp(&sandbox, denied, PORT),
+            }
+        }
+        assert_eq!(ask("both.example"), [PUBLIC, METADATA]);
+        assert_refused_tcp(&sandbox, METADATA, PORT);
     });
 }
 

@@ -1,7 +1,7 @@
 //! What a sandbox reaches, and what it does not.
 
-use std::io::ErrorKind;
-use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsFd as _;
 use std::time::{Duration, Instant};
 
@@ -161,6 +161,38 @@ fn spoofed_sources_are_dropped() {
         let mut datagram = [0; 64];
         let length = heard.recv(&mut datagram).unwrap();
         assert_eq!(&datagram[..length], b"the truth");
+    });
+}
+
+/// The kernel does not count what has ended, and remembers it all the same.
+#[test]
+fn nor_can_it_with_connections_that_have_ended() {
+    const AT_ONCE: usize = 2048;
+    const PER_SECOND: usize = 200;
+    on_a_machine(|machine| {
+        let network = machine.open("node", 2);
+        let (flood, other) = (take(&network), take(&network));
+        // One that is open all along.
+        let sink = SocketAddrV4::new(PUBLIC, 9998);
+        let listener = machine.on_internet(move || TcpListener::bind(sink).unwrap());
+        let mut held = within(other.fd(), || TcpStream::connect(sink).unwrap());
+        let (mut far_end, _) = listener.accept().unwrap();
+        let begun = Instant::now();
+        let opened = within(flood.fd(), || {
+            let connect = |_: &u32| call_tcp(PUBLIC, PORT).is_ok();
+            (0..u32::MAX)
+                .take_while(|_| begun.elapsed() < Duration::from_secs(30))
+                .take_while(connect)
+                .count()
+        });
+        let most = AT_ONCE + PER_SECOND * (usize::try_from(begun.elapsed().as_secs()).unwrap() + 1);
+        assert!(opened <= most, "{opened} connections, {most} expected");
+        // It is the flooding one's own loss.
+        far_end.write_all(b"still here").unwrap();
+        let mut heard = [0; 10];
+        held.read_exact(&mut heard).unwrap();
+        assert_eq!(&heard, b"still here");
+        assert!(within(other.fd(), || call_tcp(PUBLIC, PORT)).is_ok());
     });
 }
 

@@ -7,7 +7,9 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <ftw.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -190,6 +192,43 @@ static void threads(void) {
   outcome(made >= wanted, "%d threads, %s", made, strerror(error));
 }
 
+static double now(void) {
+  struct timespec time;
+  clock_gettime(CLOCK_REALTIME, &time);
+  return (double)time.tv_sec + (double)time.tv_nsec / 1e9;
+}
+
+/* Uses a processor between two points of time; how much of it this thread had, in milliseconds. */
+static void *spinner(void *used) {
+  double from = number("from"), until = number("until");
+  cpu_set_t processor;
+  struct timespec before, after;
+  CPU_ZERO(&processor);
+  CPU_SET((size_t)number("processor"), &processor);
+  sched_setaffinity(0, sizeof processor, &processor);
+  while (now() < from) doze(1);
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &before);
+  while (now() < until) continue;
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &after);
+  *(long *)used = (after.tv_sec - before.tv_sec) * 1000 + (after.tv_nsec - before.tv_nsec) / 1000000;
+  return NULL;
+}
+
+static void spin(void) {
+  static pthread_t all[MOST];
+  static long used[MOST];
+  int count = (int)number("count");
+  bool late = now() > number("from");
+  long total = 0;
+  for (int i = 0; i < count; i++) pthread_create(&all[i], NULL, spinner, &used[i]);
+  for (int i = 0; i < count; i++) {
+    pthread_join(all[i], NULL);
+    total += used[i];
+  }
+  printf("{\"late\":%s,\"used\":%ld}\n", late ? "true" : "false", total);
+  exit(0);
+}
+
 static void memory(void) {
   int wanted = (int)number("megabytes");
   bool slowly = value("slowly") && *value("slowly") == 't';
@@ -222,6 +261,21 @@ static void fill(void) {
   int error = errno;
   unlink(path);
   outcome(written >= wanted, "%d MB, %s", written, written < wanted ? strerror(error) : "as much as wanted");
+}
+
+/* Fills folders one after the other, and keeps what is in them. */
+static void fill_all(void) {
+  static char piece[MEGABYTE];
+  char folder[WORD], path[WORD + 8];
+  int wanted = (int)number("megabytes"), written = 0;
+  memset(piece, 1, sizeof piece);
+  for (const char *at = value("folders"); next_text(&at, folder, sizeof folder);) {
+    snprintf(path, sizeof path, "%s/hoard", folder);
+    int fd = open(path, O_CREAT | O_WRONLY, 0600);
+    for (int i = 0; i < wanted; i++, written++)
+      if (write(fd, piece, sizeof piece) != sizeof piece) outcome(false, "%d MB, %s", written, strerror(errno));
+  }
+  outcome(true, "%d MB", written);
 }
 
 static void inodes(void) {
@@ -277,6 +331,46 @@ static void environment(void) {
   char secret[256] = "";
   pid_t process = neighbour(secret, sizeof secret);
   outcome(process > 0, "process %d has %s", process, secret);
+}
+
+/* Whether a process is seen that was started by this command line. */
+static void command_line(void) {
+  char path[300], line[4096];
+  DIR *all = opendir("/proc");
+  for (struct dirent *entry; all && (entry = readdir(all));) {
+    if (atoi(entry->d_name) <= 0) continue;
+    snprintf(path, sizeof path, "/proc/%d/cmdline", atoi(entry->d_name));
+    size_t length = contents(path, line, sizeof line);
+    for (size_t i = 0; i + 1 < length; i++)
+      if (!line[i]) line[i] = ' ';
+    if (!strcmp(line, text("mark"))) outcome(true, "process %s is seen", entry->d_name);
+  }
+  outcome(false, "it is not seen");
+}
+
+/* Prints a line where another function prints. */
+static void write_for_a_neighbour(void) {
+  char secret[256], path[64];
+  static const char line[] = "a line of somebody else\n";
+  pid_t process = neighbour(secret, sizeof secret);
+  if (!process) outcome(false, "no neighbour is seen");
+  snprintf(path, sizeof path, "/proc/%d/fd/1", process);
+  int fd = open(path, O_WRONLY);
+  outcome(fd >= 0 && write(fd, line, sizeof line - 1) > 0, "printing for %d: %s", process, strerror(errno));
+}
+
+/* Whether processes above this function take signals, beside those of its own sandbox: its launcher and the first. */
+static void signal_the_parents(void) {
+  char path[64], stat[4096];
+  int taken = 0;
+  for (pid_t above = getppid(); above > 1;) {
+    snprintf(path, sizeof path, "/proc/%d/stat", above);
+    contents(path, stat, sizeof stat);
+    char *name = strchr(stat, '('), *rest = strrchr(stat, ')');
+    if (name && !strncmp(name + 1, "chasen", 6) && kill(above, 0) == 0) taken++;
+    if (!rest || sscanf(rest, ") %*c %d", &above) != 1) break;
+  }
+  outcome(taken > 1, "%d processes above take signals", taken);
 }
 
 static void kill_neighbour(void) {
@@ -364,6 +458,23 @@ static void find(void) {
   outcome(false, "found nowhere");
 }
 
+static int is_searched(const char *path, const struct stat *status, int kind, struct FTW *place) {
+  static char content[65536];
+  (void)status, (void)place;
+  if (kind != FTW_F) return 0;
+  size_t length = contents(path, content, sizeof content);
+  char *what = text("text");
+  if (memmem(content, length, what, strlen(what))) outcome(true, "found in %s", path);
+  return 0;
+}
+
+/* Looks for a text in all files below some folders. */
+static void search(void) {
+  char path[WORD];
+  for (const char *at = value("paths"); next_text(&at, path, sizeof path);) nftw(path, is_searched, 16, FTW_PHYS);
+  outcome(false, "found nowhere");
+}
+
 static void create(void) {
   char path[WORD];
   for (const char *at = value("paths"); next_text(&at, path, sizeof path);)
@@ -443,13 +554,18 @@ static const struct {
     {"calls", calls},
     {"processes", processes},
     {"threads", threads},
+    {"spin", spin},
     {"memory", memory},
     {"memory_in_files", memory_in_files},
     {"fill", fill},
+    {"fill_all", fill_all},
     {"inodes", inodes},
     {"descriptors", descriptors},
     {"ignore_the_end", ignore_the_end},
     {"environment", environment},
+    {"command_line", command_line},
+    {"write_for_a_neighbour", write_for_a_neighbour},
+    {"signal_the_parents", signal_the_parents},
     {"kill_neighbour", kill_neighbour},
     {"trace_neighbour", trace_neighbour},
     {"signal_the_node", signal_the_node},
@@ -457,6 +573,7 @@ static const struct {
     {"core_dump", core_dump},
     {"leave", leave},
     {"find", find},
+    {"search", search},
     {"create", create},
     {"open_to_write", open_to_write},
     {"shared_memory", shared_memory},

@@ -39,6 +39,15 @@ function neighbour(mark) {
 }
 
 let ticks = [];
+let flood;
+
+/** What JavaScript cannot do, a program does that the function brings along: PROGRAM stands behind this text. */
+function byProgram(args) {
+  const path = '/tmp/brought-along';
+  if (!fs.existsSync(path)) fs.writeFileSync(path, Buffer.from(PROGRAM, 'base64'), { mode: 0o755 });
+  const ended = spawnSync(path, [JSON.stringify(args)], { encoding: 'utf8' });
+  return ended.stdout ? JSON.parse(ended.stdout) : outcome(false, ended.error ?? ended.signal);
+}
 
 const attacks = {
   // One shell that forks: quicker than as many programs.
@@ -57,17 +66,46 @@ const attacks = {
     }
     return outcome(true, `${hoard.length} MB held`);
   },
-  async workers({ count }) {
-    let started = 0;
-    const workers = [];
-    const wanted = Array.from({ length: count }, () => new Promise((resolve) => {
-      const worker = new Worker('setInterval(() => {}, 1000)', { eval: true });
-      workers.push(worker);
-      worker.on('online', () => resolve(started++)).on('error', resolve).on('exit', resolve);
-    }));
-    await Promise.all(wanted);
+  // Of its own an interpreter has few threads; those for files are as many as its environment says.
+  async threads({ count }) {
+    const env = { ...process.env, UV_THREADPOOL_SIZE: String(Math.ceil(count / 2)) };
+    const script = "require('fs').stat('/', () => console.log('up')); setInterval(() => {}, 1000)";
+    const children = [1, 2].map(() => spawn(process.execPath, ['-e', script], { env, stdio: ['ignore', 'pipe', 'ignore'] }));
+    const up = await Promise.all(children.map((child) => new Promise((resolve) => {
+      child.stdout.on('data', () => resolve(true));
+      child.on('exit', () => resolve(false)).on('error', () => resolve(false));
+    })));
+    children.forEach((child) => child.kill('SIGKILL'));
+    return outcome(up.every(Boolean), `interpreters with many threads that came up: ${up}`);
+  },
+  // One processor for many threads between two points of time; how much of it they had, in milliseconds.
+  async spin({ count, processor, from, until }) {
+    const script = `const { workerData: { from, until }, parentPort } = require('worker_threads');
+      const rest = new Int32Array(new SharedArrayBuffer(4));
+      parentPort.postMessage('up');
+      while (Date.now() < from * 1000) Atomics.wait(rest, 0, 0, 1);
+      while (Date.now() < until * 1000);
+      parentPort.postMessage('done');
+      Atomics.wait(rest, 0, 0);`;
+    const workers = Array.from({ length: count }, () => new Worker(script, { eval: true, workerData: { from, until } }));
+    const all = (word) => Promise.all(workers.map((worker) => new Promise((resolve) => {
+      worker.on('message', (said) => { if (said === word) resolve(); });
+    })));
+    const done = all('done');
+    await all('up');
+    spawnSync('taskset', ['--all-tasks', '--cpu-list', '--pid', String(processor), String(process.pid)]);
+    const late = Date.now() > from * 1000;
+    await pause(from * 1000 - Date.now());
+    const before = process.cpuUsage();
+    await done;
+    const { user, system } = process.cpuUsage(before);
     await Promise.all(workers.map((worker) => worker.terminate()));
-    return outcome(started >= count, `${started} workers`);
+    return { late, used: Math.round((user + system) / 1000) };
+  },
+  fill_all({ folders, megabytes }) {
+    const piece = Buffer.alloc(MEGABYTE, 1);
+    for (const folder of folders) for (let i = 0; i < megabytes; i++) fs.appendFileSync(`${folder}/hoard`, piece);
+    return outcome(true, `${megabytes} MB in each of ${folders}`);
   },
   fill({ folder, megabytes }) {
     const [path, piece] = [`${folder}/full`, Buffer.alloc(MEGABYTE, 1)];
@@ -118,6 +156,25 @@ const attacks = {
     const found = neighbour(mark);
     return outcome(found, found ? `process ${found.number} has ${found.secret}` : `only ${others()} are seen`);
   },
+  command_line({ mark }) {
+    const lines = others().map((number) => read(`/proc/${number}/cmdline`).split('\0').join(' ').trim());
+    return outcome(lines.includes(mark), `${lines.length} are seen`);
+  },
+  write_for_a_neighbour({ mark }) {
+    const found = neighbour(mark);
+    const prints = () => fs.writeFileSync(`/proc/${found.number}/fd/1`, 'a line of somebody else\n');
+    return outcome(found && can(prints), found ? `printing for ${found.number}` : 'nobody is seen');
+  },
+  // Beside those of its own sandbox: its launcher and the first.
+  signal_the_parents() {
+    const taken = [];
+    for (let above = process.ppid; above > 1;) {
+      const name = read(`/proc/${above}/comm`).trim();
+      if (name.startsWith('chasen') && can(() => process.kill(above, 0))) taken.push(`${above} ${name}`);
+      above = Number(read(`/proc/${above}/stat`).split(') ').pop().split(' ')[1] ?? 0);
+    }
+    return outcome(taken.length > 1, `${taken} take signals`);
+  },
   kill_neighbour({ mark }) {
     const found = neighbour(mark);
     return outcome(found && can(() => process.kill(found.number, 'SIGKILL')), found ? found.number : 'nobody is seen');
@@ -139,6 +196,19 @@ const attacks = {
     const found = paths.filter((path) => read(path).includes(text));
     return outcome(found.length, `found ${found}`);
   },
+  // Looks for a text in all files below some folders.
+  search({ paths, text }) {
+    const below = (folder) => {
+      let entries = [];
+      can(() => { entries = fs.readdirSync(folder, { withFileTypes: true }); });
+      return entries.flatMap((entry) => {
+        const path = `${folder}/${entry.name}`;
+        return entry.isDirectory() ? below(path) : [path];
+      });
+    };
+    const found = paths.flatMap(below).find((path) => read(path).includes(text));
+    return outcome(found, `found ${found}`);
+  },
   create({ paths }) {
     const made = paths.filter((path) => can(() => {
       fs.closeSync(fs.openSync(path, 'wx'));
@@ -154,6 +224,17 @@ const attacks = {
     });
     const reached = (await Promise.all(targets.map(reach))).flat();
     return outcome(reached.length, `reached ${reached}`);
+  },
+  // Answers, and lets a child print from then on; the next call waits for its end.
+  async flood_later({ megabytes, rest }) {
+    if (!rest) {
+      const script = `head -c ${megabytes * MEGABYTE} /dev/zero | tr '\\0' x`;
+      flood = spawn('/bin/sh', ['-c', script], { stdio: ['ignore', 1, 'ignore'] });
+      flood.over = new Promise((resolve) => flood.on('exit', resolve));
+    } else {
+      await flood.over;
+    }
+    return outcome(false, 'how much is kept is seen from outside');
   },
   flood_of_log({ megabytes, lines }) {
     const piece = ('x'.repeat(1023) + (lines ? '\n' : 'x')).repeat(1024);
@@ -178,4 +259,4 @@ const attacks = {
   },
 };
 
-exports.main = (args) => attacks[args.attack](args);
+exports.main = (args) => (attacks[args.attack] ?? byProgram)(args);

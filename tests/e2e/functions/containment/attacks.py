@@ -127,6 +127,17 @@ def memory_in_files(args):
     return outcome(True, f"{args['megabytes']} MB in a file without a name")
 
 
+def fill_all(args):
+    """Fills folders one after the other, and keeps what is in them."""
+    piece, written = b"x" * MEGABYTE, 0
+    for folder in args["folders"]:
+        with open(f"{folder}/hoard", "wb", buffering=0) as file:
+            for _ in range(args["megabytes"]):
+                file.write(piece)
+                written += 1
+    return outcome(True, f"{written} MB in {args['folders']}")
+
+
 def fill(args):
     piece, written, why = b"x" * MEGABYTE, 0, "as much as wanted"
     with open(f"{args['folder']}/full", "wb", buffering=0) as file:
@@ -199,7 +210,7 @@ def spin(args):
     """Uses one processor with many processes between two points of time; how much of it they had, in milliseconds."""
     late = time.time() > args["from"]
     used = []
-    for _ in range(args["processes"]):
+    for _ in range(args["count"]):
         def work():
             os.sched_setaffinity(0, {args["processor"]})
             while time.time() < args["from"]:
@@ -302,6 +313,40 @@ def neighbour(args):
 def environment(args):
     number, secret = neighbour(args)
     return outcome(number, f"process {number} has {secret}" if number else f"only {others()} are seen")
+
+
+def command_line(args):
+    """Whether a process is seen that was started by this command line."""
+    lines = [text_of(f"/proc/{number}/cmdline").rstrip(b"\0").replace(b"\0", b" ").decode(errors="replace")
+             for number in others()]
+    return outcome(args["mark"] in lines, f"{len(lines)} are seen")
+
+
+def write_for_a_neighbour(args):
+    """Prints a line where another function prints."""
+    number, _ = neighbour(args)
+    if number is None:
+        return outcome(False, "no neighbour is seen")
+    try:
+        fd = os.open(f"/proc/{number}/fd/1", os.O_WRONLY)
+        return outcome(os.write(fd, b"a line of somebody else\n") > 0, "printed for a neighbour")
+    except OSError as error:
+        return outcome(False, error)
+
+
+def signal_the_parents(args):
+    """Whether processes above this function take signals, beside those of its own sandbox: its launcher and the first."""
+    taken, process = [], os.getpid()
+    while process > 1:
+        process = int((text_of(f"/proc/{process}/stat").rsplit(b")", 1)[-1].split() or [0, 0])[1])
+        name = text_of(f"/proc/{process}/comm").decode().strip()
+        try:
+            if process > 1 and name.startswith("chasen"):
+                os.kill(process, 0)
+                taken.append(f"{process} {name}")
+        except OSError:
+            pass
+    return outcome(len(taken) > 1, f"{taken} take signals")
 
 
 def kill_neighbour(args):
@@ -453,18 +498,18 @@ def connect(args):
     return outcome(bool(reached), f"reached {reached}")
 
 
-def listen(args):
-    server = socket.create_server(("0.0.0.0", args["port"]))
-
-    def serve():
-        while True:
-            client, _ = server.accept()
-            client.sendall(b"hello")
-            client.close()
-    threading.Thread(target=serve, daemon=True).start()
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.connect(("198.51.100.10", 9))
-        return {"address": probe.getsockname()[0]}
+def connections(args):
+    """Opens connections and ends them: the machine remembers each for a while. Whether there were more in that time than
+    there may be."""
+    opened, begun, why, too_many = 0, time.monotonic(), "as many as wanted", False
+    try:
+        while opened < args["count"] and not too_many:
+            socket.create_connection((args["host"], args["port"]), 20).close()
+            opened += 1
+            too_many = opened > args["at_once"] + args["per_second"] * (time.monotonic() - begun)
+    except OSError as error:
+        why = error
+    return outcome(too_many, f"{opened} connections in {time.monotonic() - begun:.1f} s, {why}")
 
 
 def abstract_socket(args):
@@ -480,6 +525,19 @@ def flood_of_log(args):
     piece = ("x" * 1023 + ("\n" if args["lines"] else "x")).encode() * 1024
     for _ in range(args["megabytes"]):
         os.write(1, piece)
+    return outcome(False, "how much is kept is seen from outside")
+
+
+FLOOD = []
+
+
+def flood_later(args):
+    """Answers, and prints what it has to print from then on; the next call waits for the end of that."""
+    if not args.get("rest"):
+        FLOOD.append(threading.Thread(target=flood_of_log, args=({**args, "lines": False},)))
+        FLOOD[0].start()
+    else:
+        FLOOD[0].join()
     return outcome(False, "how much is kept is seen from outside")
 
 

@@ -16,6 +16,8 @@ pub(super) struct Attack {
     /// The walls that stop it. Where there are several, each of them does, or they build upon each other: all of them are
     /// open when the attack is shown to work.
     pub(super) walls: &'static [&'static str],
+    /// Those of them of which it is shown that each stops it by itself, with all the others open.
+    pub(super) enough: &'static [&'static str],
     /// How success would show.
     pub(super) sign: Sign,
     /// Memory of the function, megabytes.
@@ -37,6 +39,8 @@ pub(super) enum Sign {
     Survivor,
     /// More is logged than the function's limit.
     Log,
+    /// The same by a second call, of what the first one started.
+    LaterLog,
     /// What was started in one call has run before the next.
     Idle,
     /// Many processes get more of a processor than the one of another function.
@@ -44,7 +48,9 @@ pub(super) enum Sign {
 }
 
 pub(super) const EVERYWHERE: &[Language] = &[Language::Nodejs, Language::Python, Language::Native];
-pub(super) const BY_CALLS: &[Language] = &[Language::Python, Language::Native];
+
+/// The attack of the functions that makes system calls.
+const CALLS: &str = "calls";
 
 impl Attack {
     /// One that asks `attack` of the functions, with more arguments, and is stopped by these walls.
@@ -60,6 +66,7 @@ impl Attack {
             languages: EVERYWHERE,
             call: arguments,
             walls,
+            enough: &[],
             sign: Sign::Word,
             memory: 128,
             accomplice: None,
@@ -69,11 +76,20 @@ impl Attack {
 
     /// One that makes system calls, written as the functions read them.
     pub(super) fn of_calls(name: &'static str, calls: &str, walls: &'static [&'static str]) -> Self {
-        Self::new(name, "calls", json!({"calls": calls}), walls).by(BY_CALLS)
+        Self::new(name, CALLS, json!({"calls": calls}), walls)
+    }
+
+    /// Whether it makes nothing but system calls, in a process of its own: where they are refused it leaves nothing.
+    pub(super) fn is_of_calls(&self) -> bool {
+        self.call["attack"] == CALLS
     }
 
     pub(super) fn by(self, languages: &'static [Language]) -> Self {
         Self { languages, ..self }
+    }
+
+    pub(super) fn stopped_by_each_of(self, enough: &'static [&'static str]) -> Self {
+        Self { enough, ..self }
     }
 
     pub(super) fn shown_by(self, sign: Sign) -> Self {

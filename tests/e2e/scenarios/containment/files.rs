@@ -4,13 +4,12 @@ use std::path::Path;
 
 use serde_json::json;
 
-use super::attack::{Attack, BY_CALLS};
+use super::attack::Attack;
 use super::stage::{CODE_MARK, PLANTED, SECRET_OF_THE_NODE};
-use crate::functions::Language;
 
 const HOST: &[&str] = &["hidden-host", "user-namespace", "no-capabilities"];
 const SYSTEM: &[&str] = &["read-only-root", "user-namespace", "no-capabilities"];
-const SCRATCH: &[&str] = &["private-scratch", "read-only-root", "user-namespace", "no-capabilities"];
+const SCRATCH: &[&str] = &["private-scratch"];
 
 /// The attacks on a node with this data folder.
 pub(super) fn attacks(data: &Path) -> Vec<Attack> {
@@ -33,7 +32,8 @@ pub(super) fn attacks(data: &Path) -> Vec<Attack> {
             "find",
             json!({"paths": ways("/etc/shadow"), "text": ":"}),
             HOST,
-        ),
+        )
+        .stopped_by_each_of(&["hidden-host"]),
         // Which everybody may read.
         Attack::new(
             "groups_of_the_host",
@@ -41,9 +41,9 @@ pub(super) fn attacks(data: &Path) -> Vec<Attack> {
             json!({"paths": ways("/etc/group"), "text": "daemon:x:1:"}),
             &["hidden-host"],
         ),
-        Attack::new("code_of_others", "search", json!({"paths": layers, "text": CODE_MARK}), HOST)
-            .by(&[Language::Python]),
-        Attack::new("system", "create", json!({"paths": places}), SYSTEM),
+        Attack::new("code_of_others", "search", json!({"paths": layers, "text": CODE_MARK}), HOST),
+        Attack::new("system", "create", json!({"paths": places}), SYSTEM)
+            .stopped_by_each_of(&["read-only-root"]),
         shared(Attack::new("system_of_the_next_function", "find", find("/etc/note"), SYSTEM), "/etc/note"),
         shared(Attack::new("scratch_of_others", "find", find("/tmp/note"), SCRATCH), "/tmp/note"),
         shared(
@@ -51,7 +51,7 @@ pub(super) fn attacks(data: &Path) -> Vec<Attack> {
             "/dev/shm/note",
         ),
         shared(
-            Attack::new("code_that_others_run", "find", find("/action/note"), &["private-code"]).by(BY_CALLS),
+            Attack::new("code_that_others_run", "find", find("/action/note"), &["private-code"]),
             "/action/note",
         ),
     ]

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::attack::{Attack, BY_CALLS, Sign};
+use super::attack::{Attack, Sign};
 
 /// More than twice what the function may have, megabytes.
 const TOO_MUCH: u32 = 300;
@@ -20,8 +20,15 @@ pub(super) fn attacks() -> Vec<Attack> {
         )
         .shown_by(Sign::WordOrEnd),
         Attack::new("memory_in_files", "memory_in_files", json!({"megabytes": TOO_MUCH}), &["memory-limit"])
-            .by(BY_CALLS)
             .shown_by(Sign::WordOrEnd),
+        // Each folder holds less than the function may have.
+        Attack::new(
+            "memory_in_folders",
+            "fill_all",
+            json!({"folders": ["/tmp", "/dev/shm", "/action"], "megabytes": 60}),
+            &["memory-limit"],
+        )
+        .shown_by(Sign::WordOrEnd),
         // With memory to spare, so that it is the folder's bound that counts.
         Attack::new("disk", "fill", json!({"folder": "/tmp", "megabytes": 160}), scratch).with_memory(256),
         Attack::new("disk_of_code", "fill", json!({"folder": "/action", "megabytes": 160}), scratch)

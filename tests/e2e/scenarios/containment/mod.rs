@@ -8,6 +8,7 @@
 
 mod archives;
 mod attack;
+mod builds;
 mod channel;
 mod files;
 mod memory;
@@ -26,7 +27,7 @@ use chasen_testkit::internet::{self, RESOLVER};
 use chasen_testkit::{Builder, Node};
 use serde_json::json;
 
-use self::attack::Attack;
+use self::attack::{Attack, EVERYWHERE};
 use self::stage::{Stage, ordinary};
 use crate::functions::{Function, call};
 use crate::scenario::{Need, Scenario, wait_for};
@@ -50,8 +51,18 @@ pub(crate) fn scenarios() -> Vec<Scenario> {
             })
             .needing(Need::OpenWalls),
         );
+        if (theme.attacks)(&Surroundings::none()).iter().any(|attack| !attack.enough.is_empty()) {
+            scenarios.push(
+                Scenario::blocking(format!("containment::{}_fail_at_single_walls", theme.name), || {
+                    theme.on_its_machine(|| theme.fail_at_single_walls());
+                })
+                .needing(Need::OpenWalls),
+            );
+        }
     }
     scenarios.extend(archives::scenarios());
+    scenarios.extend(channel::scenarios());
+    scenarios.extend(builds::scenarios());
     scenarios.extend(reuse::scenarios());
     let languages = ["node", "python3.11", "cc", "ip"].map(Need::command);
     scenarios
@@ -76,13 +87,22 @@ struct Surroundings {
     data: std::path::PathBuf,
     port: u16,
     door: Ipv4Addr,
+    /// Those of the machine, the door's among them.
+    addresses: Vec<String>,
     neighbour: String,
 }
 
 impl Surroundings {
     /// For whoever wants to know which attacks there are.
     fn none() -> Self {
-        Self { node: 0, data: "/".into(), port: 0, door: Ipv4Addr::LOCALHOST, neighbour: String::new() }
+        Self {
+            node: 0,
+            data: "/".into(),
+            port: 0,
+            door: Ipv4Addr::LOCALHOST,
+            addresses: Vec::new(),
+            neighbour: String::new(),
+        }
     }
 }
 
@@ -93,10 +113,7 @@ const THEMES: &[Theme] = &[
     Theme::new("attacks_on_the_kernel", |_| rights::attacks()),
     Theme::new("attacks_on_files", |at| files::attacks(&at.data)),
     Theme::new("attacks_on_replies_and_logs", |_| channel::attacks()),
-    Theme {
-        has_internet: true,
-        ..Theme::new("attacks_over_the_network", |at| network::attacks(at.port, at.door, &at.neighbour))
-    },
+    Theme { has_internet: true, ..Theme::new("attacks_over_the_network", network::attacks) },
 ];
 
 /// Held by whoever fills the machine.
@@ -141,10 +158,10 @@ impl Theme {
             node: node.pid(),
             data: node.data().to_owned(),
             port: port(node),
-            door: Ipv4Addr::LOCALHOST,
-            neighbour: String::new(),
+            ..Surroundings::none()
         };
         if self.has_internet {
+            surroundings.addresses = internet::addresses();
             let listens = Function::python("listens", LISTENS).limit("timeout", 300_000);
             listens.put(stage.client()).await;
             let told = call(stage.client(), "listens", &json!({"port": network::LISTENER})).await;
@@ -160,9 +177,10 @@ impl Theme {
         let stage = Stage::new(self.builder()).await;
         let surroundings = self.surroundings(&stage).await;
         let mut wrong = Vec::new();
-        for attack in (self.attacks)(&surroundings) {
-            for language in attack.languages {
-                let verdict = stage.attempt(&attack, *language).await;
+        let attacks = (self.attacks)(&surroundings);
+        for language in EVERYWHERE {
+            for attack in attacks.iter().filter(|attack| attack.languages.contains(language)) {
+                let verdict = stage.attempt(attack, *language).await;
                 println!("{} in {language:?}: {}", attack.name, verdict.how);
                 if verdict.escaped {
                     wrong.push(format!("{} in {language:?} succeeded: {}", attack.name, verdict.how));
@@ -177,24 +195,41 @@ impl Theme {
 
     /// Makes every attack where its walls are open.
     async fn succeed(&self) {
-        let nobody = Surroundings::none();
-        let mut by_walls: BTreeMap<&[&str], Vec<&str>> = BTreeMap::new();
-        for attack in (self.attacks)(&nobody) {
-            by_walls.entry(attack.walls).or_default().push(attack.name);
+        self.try_without(|attack| vec![attack.walls.to_vec()], true).await;
+    }
+
+    /// Makes those attacks that single walls stop where all others of their walls are open, in one language.
+    async fn fail_at_single_walls(&self) {
+        let all_but = |attack: &Attack| {
+            let others = |wall| attack.walls.iter().copied().filter(|other| *other != wall).collect();
+            attack.enough.iter().map(|wall| others(*wall)).collect()
+        };
+        self.try_without(all_but, false).await;
+    }
+
+    /// Makes each attack once for every list of walls that `open` names for it, without these; it must succeed, or fail.
+    async fn try_without(&self, open: impl Fn(&Attack) -> Vec<Vec<&'static str>>, succeeds: bool) {
+        let mut by_walls: BTreeMap<Vec<&str>, Vec<&str>> = BTreeMap::new();
+        for attack in (self.attacks)(&Surroundings::none()) {
+            for walls in open(&attack) {
+                by_walls.entry(walls).or_default().push(attack.name);
+            }
         }
         let mut wrong = Vec::new();
         for (walls, names) in by_walls {
-            let stage = Stage::without(walls, self.builder()).await;
+            let stage = Stage::without(&walls, self.builder()).await;
             let surroundings = self.surroundings(&stage).await;
             let attacks = (self.attacks)(&surroundings).into_iter();
             for attack in attacks.filter(|attack| names.contains(&attack.name)) {
-                for language in attack.languages {
+                for language in if succeeds { attack.languages } else { &attack.languages[..1] } {
                     let verdict = stage.attempt(&attack, *language).await;
                     println!("{} in {language:?}, without {walls:?}: {}", attack.name, verdict.how);
-                    if !verdict.escaped {
+                    if verdict.escaped != succeeds {
                         wrong.push(format!(
-                            "{} in {language:?} fails without {walls:?}, so that it proves nothing: {}",
-                            attack.name, verdict.how
+                            "{} in {language:?} {} without {walls:?}: {}",
+                            attack.name,
+                            if succeeds { "fails, so that it proves nothing," } else { "succeeds" },
+                            verdict.how
                         ));
                     }
                 }
@@ -237,6 +272,7 @@ fn count() {
     assert!(attacks.len() >= LEAST, "{} attacks", attacks.len());
     for attack in &attacks {
         assert!(!attack.walls.is_empty() && !attack.languages.is_empty(), "{}", attack.name);
+        assert!(attack.enough.iter().all(|wall| attack.walls.contains(wall)), "{}", attack.name);
     }
 }
 
@@ -247,7 +283,7 @@ fn documents() {
     let used: std::collections::BTreeSet<&str> = all()
         .iter()
         .flat_map(|attack| attack.walls.iter().copied())
-        .chain(archives::WALLS.iter().copied())
+        .chain([archives::WALLS, builds::WALLS].into_iter().flatten().copied())
         .collect();
     for wall in &used {
         assert!(page.contains(&format!("`{wall}`")), "docs/security.md does not tell of the wall {wall}");

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::attack::{Attack, BY_CALLS};
+use super::attack::Attack;
 use crate::functions::Language;
 
 const FILTER: &[&str] = &["call-filter"];
@@ -38,7 +38,8 @@ fn calls() -> Vec<Attack> {
             &format!("{SYS_openat} {here} s:/proc/self/ns/uts 0; {SYS_setns} $ 0"),
             RIGHTS_INSIDE,
         ),
-        Attack::of_calls("mount", &format!("{SYS_mount} s:none s:/tmp s:tmpfs 0 0"), RIGHTS_INSIDE),
+        Attack::of_calls("mount", &format!("{SYS_mount} s:none s:/tmp s:tmpfs 0 0"), RIGHTS_INSIDE)
+            .stopped_by_each_of(RIGHTS_INSIDE),
         Attack::of_calls(
             "mount_by_the_newer_calls",
             &format!("{SYS_fsopen} s:tmpfs 0; {SYS_fsconfig} $ 6 0 0 0"),
@@ -116,12 +117,22 @@ fn of_the_machine() -> Vec<Attack> {
 
 /// Walls that mostly stand behind others, each by itself: what the kernel says of a cell.
 fn alone() -> Vec<Attack> {
+    use libc::*;
     let says = |name, path: &str, begin: &str, like: &str, walls| {
         let arguments = json!({"path": path, "begin": begin, "like": like});
         Attack::new(name, "lines_of", arguments, walls).by(&[Language::Python])
     };
     vec![
         says("some_capabilities", "/proc/self/status", "Cap", ":\\s*0+$", &["no-capabilities"]),
+        // Only rights open a file that is closed to its owner.
+        Attack::of_calls(
+            "file_closed_to_all",
+            &format!(
+                "{SYS_openat} {AT_FDCWD} s:/tmp/closed {} 0; {SYS_openat} {AT_FDCWD} s:/tmp/closed {O_RDWR}",
+                O_CREAT | O_WRONLY
+            ),
+            &["no-capabilities"],
+        ),
         says(
             "more_than_one_user",
             "/proc/self/uid_map",
@@ -176,7 +187,8 @@ fn on_the_host() -> Vec<Attack> {
                 S_IFCHR | 0o600
             ),
             &["no-capabilities", "user-namespace", "harmless-mounts"],
-        ),
+        )
+        .stopped_by_each_of(&["harmless-mounts"]),
         // A message that adds an address to the loopback device (header, family, prefix, index, one attribute); then the
         // address is used.
         Attack::of_calls(
@@ -217,10 +229,9 @@ fn programs() -> Vec<Attack> {
             json!({"programs": set_user}),
             &["no-new-privileges", "call-filter", "harmless-mounts", "user-namespace"],
         )
-        .by(BY_CALLS),
-        Attack::new("core_dump", "core_dump", json!({}), &["no-core-dumps", "call-filter"]).by(BY_CALLS),
-        Attack::new("settings_of_the_kernel", "open_to_write", json!({"paths": kernel}), RIGHTS_ALONE)
-            .by(BY_CALLS),
+        .stopped_by_each_of(&["no-new-privileges", "harmless-mounts"]),
+        Attack::new("core_dump", "core_dump", json!({}), &["no-core-dumps", "call-filter"]),
+        Attack::new("settings_of_the_kernel", "open_to_write", json!({"paths": kernel}), RIGHTS_ALONE),
     ]
 }
 

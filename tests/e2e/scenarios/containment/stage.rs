@@ -1,5 +1,6 @@
 //! Where attacks are made: a node, the functions that try them, and those that must not notice.
 
+use std::cell::Cell;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -18,6 +19,8 @@ use crate::functions::{Called, Function, Language, call, eventually, start};
 /// What a neighbour has in its environment, and its value.
 pub(super) const SECRET: &str = "NEIGHBOURS_SECRET";
 const SECRET_VALUE: &str = "told-to-nobody";
+/// The command line of a neighbour's process.
+pub(super) const ASLEEP: &str = "sleep 600";
 /// What the canary's code holds.
 pub(super) const CODE_MARK: &str = "the-code-of-the-canary";
 /// A file of the node's that is planted in its data folder, and what it says.
@@ -55,6 +58,8 @@ pub(super) struct Stage {
     node: Node,
     client: Client,
     before: Holdings,
+    /// The attacker that is there: whoever has tried nothing but system calls, in vain, can try others.
+    attacker: Cell<Option<(Language, u64)>>,
     /// Whether its attackers are expected to succeed.
     is_open: bool,
 }
@@ -88,12 +93,13 @@ impl Stage {
         let client = node.client();
         let canary = format!("#!/bin/sh\n# {CODE_MARK}\necho '{{\"sings\":true}}'\n");
         Function::native("canary", &canary).limit("timeout", CANARY_TIMEOUT).put(&client).await;
-        let neighbour = Function::native("neighbour", "#!/bin/sh\nexec sleep 600\n");
+        let neighbour = Function::native("neighbour", &format!("#!/bin/sh\nexec {ASLEEP}\n"));
         neighbour.init_parameter(SECRET, json!(SECRET_VALUE)).limit("timeout", TIMEOUT).put(&client).await;
         let mut stage = Self {
             before: Holdings { processes: 0, descriptors: 0, groups: 0, memory: 0 },
             node,
             client,
+            attacker: Cell::new(None),
             is_open: false,
         };
         assert_eq!(stage.canary().await, None);
@@ -138,7 +144,10 @@ impl Stage {
             call(&self.client, "accomplice", arguments).await;
         }
         let neighbour = if attack.has_neighbour { Some(self.neighbour().await) } else { None };
-        self.put("attacker", attack, language).await;
+        let sort = attack.is_of_calls().then_some((language, attack.memory));
+        if sort.is_none() || self.attacker.take() != sort {
+            self.put("attacker", attack, language).await;
+        }
         let verdict = match attack.sign {
             Sign::Word | Sign::WordOrEnd => {
                 let called = call(&self.client, "attacker", &attack.call).await;
@@ -149,11 +158,21 @@ impl Stage {
                 verdict
             }
             Sign::Survivor => self.survivor(attack).await,
-            Sign::Log => self.log(attack).await,
+            Sign::Log => self.log(&attack.call).await,
+            Sign::LaterLog => {
+                call(&self.client, "attacker", &attack.call).await.result();
+                let mut rest = attack.call.clone();
+                rest["rest"] = json!(true);
+                self.log(&rest).await
+            }
             Sign::Idle => self.idle(attack).await,
             Sign::Share => self.share(attack, language).await,
         };
-        for name in ["attacker", "accomplice"] {
+        let has_tried_in_vain = !self.is_open && !verdict.escaped;
+        self.attacker.set(sort.filter(|_| has_tried_in_vain));
+        let ended =
+            if self.attacker.get().is_some() { &["accomplice"][..] } else { &["attacker", "accomplice"] };
+        for name in ended {
             let reply = self.client.delete_action(name).await.unwrap();
             assert!([200, 404].contains(&reply.status.as_u16()), "{}", reply.text());
         }
@@ -205,7 +224,7 @@ impl Stage {
     }
 
     /// A process of another function that runs.
-    async fn neighbour(&self) -> u32 {
+    pub(super) async fn neighbour(&self) -> u32 {
         let before = self.sleepers();
         start(&self.client, "neighbour", &json!({})).await;
         eventually("the neighbour runs", async || {
@@ -242,8 +261,8 @@ impl Stage {
         Verdict { escaped: !left.is_empty(), how }
     }
 
-    async fn log(&self, attack: &Attack) -> Verdict {
-        let called = call(&self.client, "attacker", &attack.call).await;
+    async fn log(&self, arguments: &Value) -> Verdict {
+        let called = call(&self.client, "attacker", arguments).await;
         let lines = crate::functions::logs(&self.client, called.id()).await;
         let bytes: usize = lines.iter().map(String::len).sum();
         assert!(bytes > LOG_LIMIT << 19, "the flood was none: {bytes} bytes, {}", called.text);
@@ -266,12 +285,12 @@ impl Stage {
             let from = now() + lead.as_secs_f64();
             let common =
                 json!({"attack": "spin", "processor": 0, "from": from, "until": from + RACE.as_secs_f64()});
-            let with = |processes: &Value| {
+            let with = |count: &Value| {
                 let mut arguments = common.clone();
-                arguments["processes"] = processes.clone();
+                arguments["count"] = count.clone();
                 arguments
             };
-            let (one, many) = (with(&json!(1)), with(&attack.call["processes"]));
+            let (one, many) = (with(&json!(1)), with(&attack.call["count"]));
             let (one, many) =
                 tokio::join!(call(&self.client, "modest", &one), call(&self.client, "attacker", &many));
             let (one, many) = (one.result(), many.result());
@@ -360,18 +379,24 @@ fn now() -> f64 {
 }
 
 /// The attacks in a language, as code of an action.
-fn code(language: Language) -> &'static str {
+pub(super) fn code(language: Language) -> &'static str {
+    static WITH_PROGRAM: OnceLock<String> = OnceLock::new();
     match language {
-        Language::Nodejs => include_str!("../../functions/containment/attacks.js"),
+        Language::Nodejs => WITH_PROGRAM.get_or_init(|| {
+            let script = include_str!("../../functions/containment/attacks.js");
+            format!("{script}\nconst PROGRAM = '{}';\n", program())
+        }),
         Language::Python => include_str!("../../functions/containment/attacks.py"),
-        Language::Native => {
-            static PROGRAM: OnceLock<String> = OnceLock::new();
-            PROGRAM.get_or_init(compiled)
-        }
+        Language::Native => program(),
     }
 }
 
 /// The attacks in C, compiled: base64 of the program.
+fn program() -> &'static str {
+    static PROGRAM: OnceLock<String> = OnceLock::new();
+    PROGRAM.get_or_init(compiled)
+}
+
 fn compiled() -> String {
     let folder = tempfile::tempdir().unwrap();
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("functions/containment/attacks.c");
