@@ -17,6 +17,8 @@ use crate::wire::error::ApiError;
 
 /// Keys that are in use at the same time, or whose last use left something to do.
 const IN_USE: usize = 20_000;
+/// Longest wait for a key that others use: each of them may have to wait for its store.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// How often what was left is tried again.
 const AGAIN: Duration = Duration::from_secs(1);
 
@@ -39,31 +41,47 @@ pub(super) struct Slots(Mutex<Table>);
 
 #[derive(Default)]
 struct Table {
-    slots: HashMap<Name, Arc<tokio::sync::Mutex<State>>>,
+    slots: HashMap<Name, Slot>,
     /// Those whose last use left something to do.
     left: HashSet<Name>,
     /// Somebody sees to these.
     is_seen_to: bool,
 }
 
+struct Slot {
+    state: Arc<tokio::sync::Mutex<State>>,
+    /// Those who use the key or wait for it.
+    users: usize,
+}
+
 /// A key that nobody else uses until it is dropped.
 pub(super) struct Held {
+    // Before the user: who comes next finds the key free.
+    state: OwnedMutexGuard<State>,
+    user: User,
+}
+
+/// Who uses a key or waits for it; the last one takes the slot away, if nothing is left to do.
+struct User {
     controller: Weak<Controller>,
     name: Name,
-    state: OwnedMutexGuard<State>,
 }
 
 /// Waits until nobody else uses the key.
 pub(super) async fn hold(controller: &Controller, name: Name) -> Result<Held, ApiError> {
-    let slot = {
+    let (state, user) = {
         let slots = &mut controller.keys.slots.0.lock().slots;
         if slots.len() >= IN_USE && !slots.contains_key(&name) {
             return Err(ApiError::busy(error_text::TOO_MANY_KEYS));
         }
-        let fresh = || Arc::new(tokio::sync::Mutex::new(State::Settled));
-        slots.entry(name.clone()).or_insert_with(fresh).clone()
+        let fresh = || Slot { state: Arc::new(tokio::sync::Mutex::new(State::Settled)), users: 0 };
+        let slot = slots.entry(name.clone()).or_insert_with(fresh);
+        slot.users += 1;
+        (slot.state.clone(), User { controller: controller.own.clone(), name })
     };
-    Ok(Held { controller: controller.own.clone(), name, state: slot.lock_owned().await })
+    let held = tokio::time::timeout(PATIENCE, state.lock_owned()).await;
+    let state = held.map_err(|_| ApiError::busy(error_text::KEY_NOT_KNOWN))?;
+    Ok(Held { state, user })
 }
 
 impl Held {
@@ -87,7 +105,7 @@ impl Held {
     /// Does what the last use left; false if it cannot be done yet.
     async fn settle(&mut self, controller: &Controller) -> bool {
         if let State::Unaccepted(id) = *self.state {
-            let (namespace, key) = &self.name;
+            let (namespace, key) = &self.user.name;
             if controller.keys.store.release(namespace, key, &id).await.is_err() {
                 return false;
             }
@@ -99,21 +117,29 @@ impl Held {
 
 impl Drop for Held {
     fn drop(&mut self) {
-        let Some(controller) = self.controller.upgrade() else { return };
+        let Some(controller) = self.user.controller.upgrade() else { return };
         let mut table = controller.keys.slots.0.lock();
         if matches!(*self.state, State::Settled) {
-            table.left.remove(&self.name);
-            // Two are the map's and this one's guard; whoever waits has one more.
-            if table.slots.get(&self.name).is_some_and(|slot| Arc::strong_count(slot) <= 2) {
-                table.slots.remove(&self.name);
-            }
+            table.left.remove(&self.user.name);
             return;
         }
-        table.left.insert(self.name.clone());
+        table.left.insert(self.user.name.clone());
         // Outside a runtime the process is ending.
         if !table.is_seen_to && tokio::runtime::Handle::try_current().is_ok() {
             table.is_seen_to = true;
-            drop(task::spawn("keys of requests", see_to_what_is_left(self.controller.clone())));
+            drop(task::spawn("keys of requests", see_to_what_is_left(self.user.controller.clone())));
+        }
+    }
+}
+
+impl Drop for User {
+    fn drop(&mut self) {
+        let Some(controller) = self.controller.upgrade() else { return };
+        let mut table = controller.keys.slots.0.lock();
+        let Some(slot) = table.slots.get_mut(&self.name) else { return };
+        slot.users = slot.users.saturating_sub(1);
+        if slot.users == 0 && !table.left.contains(&self.name) {
+            table.slots.remove(&self.name);
         }
     }
 }
