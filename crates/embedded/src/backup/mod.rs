@@ -25,9 +25,11 @@ use sha2::{Digest, Sha256};
 
 use crate::OpenError;
 pub use check::{Finding, check};
-pub use restore::{Restored, restore};
-pub use take::{BackupOptions, Taken, take};
+pub use restore::{Restored, restore, restore_stream};
+pub use take::{BackupOptions, Taken, stream, take};
 
+/// What a stream is called where a path is named.
+const STREAM: &str = "-";
 /// Bytes that are copied at a time.
 const CHUNK: usize = 256 << 10;
 
@@ -84,6 +86,11 @@ pub enum BackupError {
     /// There is something already where the backup is to be.
     #[error("'{}' is there already and stays as it is; choose another name", .0.display())]
     Exists(PathBuf),
+    /// Its name is that of an archive that nobody makes here.
+    #[error(
+        "'{}' would be an archive that is not made here; end its name in .tar or .tar.gz, or name a folder", .0.display()
+    )]
+    NoForm(PathBuf),
     /// The backup would be part of itself.
     #[error("'{}' lies in the data folder; choose a place outside of it", .0.display())]
     Inside(PathBuf),

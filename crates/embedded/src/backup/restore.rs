@@ -3,10 +3,11 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{self, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
 
 use chasen_entity::Millis;
+use flate2::bufread::MultiGzDecoder;
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 
 use super::manifest::{
@@ -14,11 +15,13 @@ use super::manifest::{
 };
 use super::sink::create;
 use super::take::{listed, migrations, require_known};
-use super::{BackupError, Stage, Watch, beside, copy};
+use super::{BackupError, STREAM, Stage, Watch, beside, copy};
 use crate::activations::records;
 use crate::event_log::copy::look_into;
 use crate::{OpenError, files, lock};
 
+/// How what gzip has packed begins.
+const GZIP: [u8; 2] = [0x1f, 0x8b];
 /// Most files of a backup.
 const MOST_FILES: usize = 4_000_000;
 /// Longest digest file, in bytes.
@@ -41,6 +44,30 @@ pub struct Restored {
 
 /// Makes a data folder, which must be empty or not there, of a backup: a folder or an archive. Blocks.
 pub fn restore(from: &Path, data: &Path, watch: &dyn Watch) -> Result<Restored, BackupError> {
+    let kind = fs::metadata(from).map_err(BackupError::io("open", from))?;
+    if !kind.is_dir() && !kind.is_file() {
+        let why = "it is neither a folder nor a file; `-` reads an archive from stdin".to_owned();
+        return Err(BackupError::NoBackup { file: from.to_owned(), why });
+    }
+    unpacked(data, watch, |folder| match kind.is_dir() {
+        true => of_folder(from, folder, watch),
+        false => {
+            let file = File::open(from).map_err(BackupError::io("open", from))?;
+            of_archive(file, from, folder, watch)
+        }
+    })
+}
+
+/// The same of an archive that comes from somewhere. Blocks until that ends.
+pub fn restore_stream(from: impl Read, data: &Path, watch: &dyn Watch) -> Result<Restored, BackupError> {
+    unpacked(data, watch, |folder| of_archive(from, Path::new(STREAM), folder, watch))
+}
+
+fn unpacked(
+    data: &Path,
+    watch: &dyn Watch,
+    unpack: impl FnOnce(&Path) -> Result<(Manifest, Found), BackupError>,
+) -> Result<Restored, BackupError> {
     require_empty(data)?;
     if let Some(parent) = data.parent().filter(|parent| !parent.as_os_str().is_empty()) {
         files::create_folder(parent)?;
@@ -48,11 +75,7 @@ pub fn restore(from: &Path, data: &Path, watch: &dyn Watch) -> Result<Restored, 
     let scratch = beside(data)?;
     let folder = scratch.path().join("data");
     files::create_folder(&folder)?;
-    let kind = fs::metadata(from).map_err(BackupError::io("open", from))?;
-    let (manifest, found) = match kind.is_dir() {
-        true => of_folder(from, &folder, watch)?,
-        false => of_archive(from, &folder, watch)?,
-    };
+    let (manifest, found) = unpack(&folder)?;
     compare(&manifest, &found)?;
     require_known_formats(&folder)?;
     sync(&folder)?;
@@ -126,16 +149,25 @@ fn open_beneath(root: &File, path: &str) -> io::Result<File> {
     Ok(File::from(rustix::fs::openat2(root, path, flags, Mode::empty(), resolve)?))
 }
 
-/// Unpacks an archive.
-fn of_archive(from: &Path, to: &Path, watch: &dyn Watch) -> Result<(Manifest, Found), BackupError> {
-    let file = File::open(from).map_err(BackupError::io("open", from))?;
+/// Unpacks an archive, which may be packed with gzip.
+fn of_archive(
+    input: impl Read,
+    from: &Path,
+    to: &Path,
+    watch: &dyn Watch,
+) -> Result<(Manifest, Found), BackupError> {
     let no_backup = |why: &str| BackupError::NoBackup { file: from.to_owned(), why: why.to_owned() };
     let damaged = |error: io::Error| BackupError::NoBackup {
         file: from.to_owned(),
         // What reads archives quotes them, and they may hold commands for terminals.
         why: format!("it cannot be read as an archive: {}", error.to_string().escape_debug()),
     };
-    let mut archive = tar::Archive::new(BufReader::new(file));
+    let mut input = BufReader::new(input);
+    let is_packed = input.fill_buf().map_err(damaged)?.starts_with(&GZIP);
+    let mut archive: tar::Archive<Box<dyn Read + '_>> = tar::Archive::new(match is_packed {
+        true => Box::new(MultiGzDecoder::new(input)),
+        false => Box::new(input),
+    });
     let (mut found, mut texts) = (Found::new(), BTreeMap::new());
     let mut progress = Progress::default();
     // Raw: long names and other extensions are entries then, which no backup has.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -46,23 +47,47 @@ pub struct Taken {
     pub problems: Vec<String>,
 }
 
-/// Makes a backup of a data folder, whether a node runs on it or not. It is readable by its owner alone. Blocks.
+/// Makes a backup of a data folder, whether a node runs on it or not: a folder, or an archive if the name ends in `.tar`,
+/// `.tar.gz` or `.tgz`. It is readable by its owner alone. Blocks.
 pub fn take(
     data: &Path,
     to: &Path,
     options: &BackupOptions,
     watch: &dyn Watch,
 ) -> Result<Taken, BackupError> {
-    let data = data.canonicalize().map_err(|_| BackupError::NoData(data.to_owned()))?;
+    let data = data_folder(data)?;
+    if lies_in(to, &data) {
+        return Err(BackupError::Inside(to.to_owned()));
+    }
+    fill(&data, Sink::new(to)?, options, watch)
+}
+
+/// The same as an archive that is written as it is made; without its end it is none. Blocks.
+pub fn stream(
+    data: &Path,
+    to: Box<dyn Write + Send>,
+    options: &BackupOptions,
+    watch: &dyn Watch,
+) -> Result<Taken, BackupError> {
+    fill(&data_folder(data)?, Sink::stream(to)?, options, watch)
+}
+
+fn data_folder(path: &Path) -> Result<PathBuf, BackupError> {
+    let data = path.canonicalize().map_err(|_| BackupError::NoData(path.to_owned()))?;
     if !data.join(subjects::FILE).is_file() {
         return Err(BackupError::NoData(data));
     }
     format::require_known(&data)?;
-    if lies_in(to, &data) {
-        return Err(BackupError::Inside(to.to_owned()));
-    }
-    let mut sink = Sink::new(to)?;
-    let moment = Moment::seize(&data, &sink, watch)?;
+    Ok(data)
+}
+
+fn fill(
+    data: &Path,
+    mut sink: Sink,
+    options: &BackupOptions,
+    watch: &dyn Watch,
+) -> Result<Taken, BackupError> {
+    let moment = Moment::seize(data, &sink, watch)?;
     let taken_at = moment.at;
     watch.begin(Stage::Log);
     let log = moment.log.len();
@@ -86,9 +111,9 @@ pub fn take(
         remove(&copy)?;
     }
     watch.begin(Stage::Records);
-    copy_records(&data, &scratch, &mut sink, watch)?;
+    copy_records(data, &scratch, &mut sink, watch)?;
     watch.begin(Stage::Code);
-    let problems = copy_code(&data, named, &mut sink, watch)?;
+    let problems = copy_code(data, named, &mut sink, watch)?;
     for file in PLAIN.into_iter().chain(KEYS.into_iter().filter(|_| !options.without_keys)) {
         let path = data.join(file);
         if path.is_file() {

@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use chasen_embedded::backup::{BackupError, BackupOptions, Finding, Stage, Watch, check, restore, take};
+use chasen_embedded::backup::{
+    BackupError, BackupOptions, Finding, Stage, Watch, check, restore, restore_stream, stream, take,
+};
 use chasen_embedded::lock::NodeLock;
 use chasen_embedded::{Embedded, OpenError, ParameterKeysConfig};
 use chasen_entity::{ActivationId, AuthKey, EntityName, Event, Invocation, RawJson, Subject};
@@ -117,7 +119,9 @@ async fn everything_is_there_again_from_a_folder_and_from_an_archive() {
     let data = home.path().join("data");
     let node = open(&data);
     let ids = fill(&node).await;
-    for (name, running) in [("a.tar", true), ("folder", true), ("b.tar", false)] {
+    for (name, running) in
+        [("a.tar", true), ("folder", true), ("c.tar.gz", true), ("D.TGZ", true), ("b.tar", false)]
+    {
         if !running {
             fs::create_dir(home.path().join("elsewhere")).unwrap();
         }
@@ -138,12 +142,50 @@ async fn everything_is_there_again_from_a_folder_and_from_an_archive() {
         let again = restore(&place, &restored, &quiet()).unwrap_err();
         assert!(matches!(again, BackupError::NotEmpty(_)), "{again}");
     }
+    let begins = |name: &str| fs::read(home.path().join(name)).unwrap()[..2].to_owned();
+    assert_eq!([begins("c.tar.gz"), begins("D.TGZ")], [[0x1f, 0x8b]; 2], "packed");
+    for name in ["a.zip", "a.tar.xz", "a.gz", "a.tar.zst"] {
+        let refused = take(&data, &home.path().join(name), &BackupOptions::default(), &quiet()).unwrap_err();
+        assert!(matches!(refused, BackupError::NoForm(_)), "{name}: {refused}");
+    }
     let partial = fs::read_dir(home.path()).unwrap().map(|entry| entry.unwrap().file_name());
     assert!(!partial.into_iter().any(|name| name.to_string_lossy().contains("partial")));
     let inside = take(&data, &data.join("backup"), &BackupOptions::default(), &quiet()).unwrap_err();
     assert!(matches!(inside, BackupError::Inside(_)), "{inside}");
     let none = take(home.path(), &home.path().join("x"), &BackupOptions::default(), &quiet()).unwrap_err();
     assert!(matches!(none, BackupError::NoData(_)), "{none}");
+    node.close().await;
+}
+
+#[tokio::test]
+async fn a_backup_goes_from_one_machine_to_another_without_lying_anywhere() {
+    let home = tempfile::tempdir().unwrap();
+    let data = home.path().join("data");
+    let node = open(&data);
+    let ids = fill(&node).await;
+    let (reader, writer) = std::io::pipe().unwrap();
+    let taking = std::thread::spawn(move || {
+        stream(&data, Box::new(writer), &BackupOptions::default(), &quiet()).unwrap()
+    });
+    let restored = home.path().join("restored");
+    let told = restore_stream(reader, &restored, &quiet()).unwrap();
+    let taken = taking.join().unwrap();
+    assert_eq!((told.files, told.bytes), (taken.files, taken.bytes));
+    expect_filled(&restored, ids).await;
+    // One that ends early is none.
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    writer.write_all(&[0x1f, 0x8b, 8]).unwrap();
+    drop(writer);
+    let cut = restore_stream(reader, &home.path().join("cut"), &quiet()).unwrap_err();
+    assert!(matches!(cut, BackupError::NoBackup { .. }), "{cut}");
+    // Nobody waits for what is no backup.
+    let fifo = home.path().join("fifo");
+    rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, rustix::fs::Mode::RWXU, 0)
+        .unwrap();
+    for place in [&fifo, Path::new("/dev/null")] {
+        let refused = restore(place, &home.path().join("none"), &quiet()).unwrap_err();
+        assert!(refused.to_string().contains("neither a folder nor a file"), "{refused}");
+    }
     node.close().await;
 }
 

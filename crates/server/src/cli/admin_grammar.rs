@@ -42,8 +42,8 @@ pub(super) enum FolderCommand {
     Backup {
         #[command(flatten)]
         settings: SettingsArgs,
-        /// Folder to make, or archive if it ends in .tar
-        #[arg(value_name = "DIR|FILE.tar")]
+        /// Folder to make, or archive if it ends in .tar or .tar.gz; `-` writes an archive to stdout
+        #[arg(value_name = "DIR|FILE.tar[.gz]|-")]
         to: PathBuf,
         /// Leave out the keys, without which no secret in it can be read
         #[arg(long)]
@@ -56,7 +56,8 @@ pub(super) enum FolderCommand {
     Restore {
         #[command(flatten)]
         settings: SettingsArgs,
-        /// Folder or archive that `backup` has made
+        /// Folder or archive that `backup` has made; `-` reads an archive from stdin
+        #[arg(value_name = "DIR|FILE|-")]
         from: PathBuf,
         /// As JSON
         #[arg(long)]

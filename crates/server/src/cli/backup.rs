@@ -1,5 +1,6 @@
 //! `chasen admin backup`, `restore` and `check`: the data folder as a whole, whether a node runs on it or not.
 
+use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -16,6 +17,9 @@ use crate::data;
 use crate::settings::Settings;
 use crate::signals::Signals;
 
+/// Stands for stdout or stdin where a place is named.
+const STREAM: &str = "-";
+
 /// Does it.
 pub(super) fn run(command: &FolderCommand) -> Done {
     match command {
@@ -28,9 +32,17 @@ pub(super) fn run(command: &FolderCommand) -> Done {
 }
 
 fn backup(settings: &SettingsArgs, to: &Path, without_keys: bool, as_json: bool) -> Done {
+    let is_stream = to == Path::new(STREAM);
+    if is_stream && (as_json || io::stdout().is_terminal()) {
+        let why = "an archive for stdout goes into a file or to another program, and nothing else with it: leave --json out";
+        return Err(Failure::Usage(why.to_owned()));
+    }
     let (folder, place) = (folder(settings)?, to.to_owned());
     let options = BackupOptions { without_keys };
-    let taken = followed("backup", move |watch| backup::take(&folder, &place, &options, watch))?;
+    let taken = followed("backup", move |watch| match is_stream {
+        true => backup::stream(&folder, Box::new(io::stdout()), &options, watch),
+        false => backup::take(&folder, &place, &options, watch),
+    })?;
     let taken = match taken {
         Ok(taken) => taken,
         Err(stopped) => return Ok(stopped),
@@ -48,7 +60,11 @@ fn backup(settings: &SettingsArgs, to: &Path, without_keys: bool, as_json: bool)
     for problem in &taken.problems {
         console::note(&format!("chasen: {problem}"));
     }
-    console::out(&format!("{} holds {} files, {} bytes\n", to.display(), taken.files, taken.bytes));
+    let told = format!("{} holds {} files, {} bytes", to.display(), taken.files, taken.bytes);
+    match is_stream {
+        true => console::note(&told),
+        false => console::out(&format!("{told}\n")),
+    }
     console::note(match without_keys {
         true => {
             "the keys are not in it: keep node.key and parameters.key of the data folder elsewhere, nothing can be restored without them"
@@ -60,8 +76,15 @@ fn backup(settings: &SettingsArgs, to: &Path, without_keys: bool, as_json: bool)
 
 fn restore(settings: &SettingsArgs, from: &Path, as_json: bool) -> Done {
     let (folder, from) = (folder(settings)?, from.to_owned());
+    let is_stream = from == Path::new(STREAM);
+    if is_stream && io::stdin().is_terminal() {
+        return Err(Failure::Usage("an archive for stdin comes from a file or another program".to_owned()));
+    }
     let place = folder.clone();
-    let restored = followed("restore", move |watch| backup::restore(&from, &place, watch))?;
+    let restored = followed("restore", move |watch| match is_stream {
+        true => backup::restore_stream(io::stdin().lock(), &place, watch),
+        false => backup::restore(&from, &place, watch),
+    })?;
     let restored = match restored {
         Ok(restored) => restored,
         Err(stopped) => return Ok(stopped),
@@ -119,14 +142,14 @@ fn folder(settings: &SettingsArgs) -> Result<PathBuf, Failure> {
 }
 
 /// Does the work in a thread of its own and shows how far it is. The first signal ends it, leaving nothing behind: the inner
-/// error is the code to end with then.
+/// error is the code to end with then. The second does not wait for that: the other end of a pipe may be silent for ever.
 fn followed<T: Send + 'static>(
     name: &str,
     work: impl FnOnce(&dyn Watch) -> Result<T, BackupError> + Send + 'static,
 ) -> Result<Result<T, ExitCode>, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
     let follower = Arc::new(Follower { bar: StageBar::new(name), stopped: AtomicBool::new(false) });
-    runtime.block_on(async {
+    let done = runtime.block_on(async {
         let mut signals = Signals::watch().map_err(failed)?;
         let follows = follower.clone();
         let mut working = tokio::task::spawn_blocking(move || work(&*follows));
@@ -134,7 +157,10 @@ fn followed<T: Send + 'static>(
             outcome = &mut working => (outcome, None),
             signal = signals.next() => {
                 follower.stopped.store(true, Ordering::Relaxed);
-                (working.await, Some(signal))
+                tokio::select! {
+                    outcome = &mut working => (outcome, Some(signal)),
+                    signal = signals.next() => return Ok(Err(ExitCode::from(signal.exit_code()))),
+                }
             }
         };
         follower.bar.end();
@@ -145,7 +171,9 @@ fn followed<T: Send + 'static>(
             }
             (outcome, _) => outcome.map(Ok).map_err(failed),
         }
-    })
+    });
+    runtime.shutdown_background();
+    done
 }
 
 /// Shows stages, and says when to stop.
