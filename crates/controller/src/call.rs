@@ -97,7 +97,7 @@ impl Call<'_> {
             cause: None,
             fire: None,
             arrived: self.arrived,
-            durability: self.durability(blocking, None),
+            durability: self.durability(blocking, None, None),
             due: None,
             replay_of: None,
             locked: Default::default(),
@@ -107,7 +107,16 @@ impl Call<'_> {
     }
 
     /// What the events of an activation outlive that this request asks for.
-    pub(crate) fn durability(&self, blocking: bool, asked: Option<Durability>) -> Durability {
+    /// What is put off outlives a power cut whatever the rest does: when that has begun is to be known for certain.
+    pub(crate) fn durability(
+        &self,
+        blocking: bool,
+        due: Option<Millis>,
+        asked: Option<Durability>,
+    ) -> Durability {
+        if due.is_some() {
+            return Durability::Synced;
+        }
         activate::durability(&self.controller.config, &self.caller.identity, blocking, asked)
     }
 

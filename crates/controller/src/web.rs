@@ -158,11 +158,14 @@ async fn run(call: &Call<'_>, run: Run) -> Result<Reply, ApiError> {
     admission::require_components(controller, &call.caller.identity, &action).await.map_err(told)?;
     admission::require_runnable(&action).map_err(told)?;
     let request = activate::Request { sets_environment: false, ..call.activation(action, arguments, true) };
+    let durability = request.durability;
     let (id, running) = admission::start(controller, request, permit).map_err(told)?;
+    let ended = admission::kept(controller, id, durability, running);
     let mut headers = cors.clone();
     headers.extend(HeaderValue::try_from(id.to_string()).map(|id| (ACTIVATION_ID, id)));
-    let answer = match tokio::time::timeout(controller.config.max_blocking_wait, running).await {
-        Ok(record) => {
+    let answer = match tokio::time::timeout(controller.config.max_blocking_wait, ended).await {
+        Ok(Err(error)) => Err(error),
+        Ok(Ok(record)) => {
             let length = record.response.result.as_ref().map_or(0, |result| result.as_str().len());
             aside::compute(length, move || transcode::answer(&record.response, extension)).await.flatten()
         }

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use chasen_entity::{Activation, ActivationId, Event, Given, Invocation};
+use chasen_spi::StoreError;
 use chasen_spi::event_log::TakenUp;
 use chasen_spi::parameter_lock::unlock_invocation;
-use chasen_spi::{Position, StoreError};
 use chasen_telemetry::clock;
 
 use crate::record::Ending;
@@ -27,21 +27,13 @@ impl Shared {
         noted.is_ok()
     }
 
-    /// Writes the record of an end; says how far the log must be safe for it to be.
-    pub(crate) fn record(
-        &self,
-        invocation: &Invocation,
-        ending: Ending,
-    ) -> (Arc<Activation>, Option<Position>) {
+    /// Writes the record of an end.
+    pub(crate) fn record(&self, invocation: &Invocation, ending: Ending) -> Arc<Activation> {
         self.keep(invocation, ending.into_record(invocation, clock::now()))
     }
 
     /// Writes a record, or, where the invocation's store level does not keep it, only that there is none.
-    pub(crate) fn keep(
-        &self,
-        invocation: &Invocation,
-        mut record: Activation,
-    ) -> (Arc<Activation>, Option<Position>) {
+    pub(crate) fn keep(&self, invocation: &Invocation, mut record: Activation) -> Arc<Activation> {
         let kept = invocation.store.keeps(record.response.outcome);
         if kept && invocation.identity.limits.keep_parameters == Some(true) {
             // What ran was unlocked; the log has it as it was accepted.
@@ -53,24 +45,11 @@ impl Shared {
             true => Event::Finished(Arc::clone(&record)),
             false => Event::Ended(invocation.activation_id),
         };
-        let position = self.log.append(&event);
-        if let Err(error) = &position {
+        if let Err(error) = self.log.append(&event) {
             tracing::error!(activation = %invocation.activation_id, %error, "a record could not be written");
         }
         self.ends.tell(&record);
-        (record, position.ok())
-    }
-
-    /// Waits until the record of a synced call is safe that somebody waits for. A step's is made safe by the start of
-    /// the next.
-    pub(crate) async fn safe_for_its_caller(&self, invocation: &Invocation, position: Option<Position>) {
-        if invocation.durability.is_memory() || !invocation.blocking || invocation.cause.is_some() {
-            return;
-        }
-        let Some(position) = position else { return };
-        if let Err(error) = self.log.sync(position).await {
-            tracing::error!(activation = %invocation.activation_id, %error, "a record is not on the disk");
-        }
+        record
     }
 
     /// Ends a step of an earlier life, if nobody has taken it up: what it was a step of is over.

@@ -27,7 +27,7 @@ impl Invoke for Scheduler {
             Ok(invocation) => invocation,
             Err(ending) => {
                 let position = shared.log.append(&Event::Accepted(Arc::clone(&accepted)))?;
-                let (record, _) = shared.record(&accepted, *ending);
+                let record = shared.record(&accepted, *ending);
                 return Ok(Ticket::new(position, Box::pin(std::future::ready(record))));
             }
         };

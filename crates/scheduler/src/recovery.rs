@@ -154,7 +154,7 @@ impl Shared {
                 let start = Start::new(&invocation);
                 Ok(Run::new(Arc::clone(self), invocation, place, start, inside))
             }
-            Err(ending) => Err(self.record(left, *ending).0),
+            Err(ending) => Err(self.record(left, *ending)),
         }
     }
 

@@ -112,11 +112,10 @@ impl Run {
             }
             return Arc::new(Ending::interrupted(clock::now()).into_record(&invocation, clock::now()));
         };
-        let (record, position) = shared.record(&invocation, ending);
+        let record = shared.record(&invocation, ending);
         if let Some(letter) = letter {
             shared.tell_of(letter);
         }
-        shared.safe_for_its_caller(&invocation, position).await;
         record
     }
 }

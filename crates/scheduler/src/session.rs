@@ -193,18 +193,17 @@ impl OpenSession for OpenWork {
         })
     }
 
-    fn finish(mut self: Box<Self>, record: Activation) -> (Arc<Activation>, Position) {
+    fn finish(mut self: Box<Self>, record: Activation) -> Arc<Activation> {
         if self.stays() {
             self.stay();
-            return (Arc::new(record), self.position);
+            return Arc::new(record);
         }
         self.close();
         let record = match self.is_cancelled() {
             true => Ending::cancelled_session(record),
             false => record,
         };
-        let (record, position) = self.shared.keep(&self.invocation, record);
-        (record, position.unwrap_or(self.position))
+        self.shared.keep(&self.invocation, record)
     }
 }
 

@@ -12,6 +12,11 @@ use crate::StoreError;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Position(pub u64);
 
+impl Position {
+    /// Where the log ends, whenever that is asked: behind everything that was appended until then.
+    pub const END: Self = Self(u64::MAX);
+}
+
 /// The event log. An append survives the death of the process when it returns; power loss only after a sync.
 #[async_trait]
 pub trait EventLog: Send + Sync {

@@ -131,9 +131,8 @@ pub trait OpenSession: Send + Sync {
     /// [`finish`](Self::finish) records that it was cancelled whatever it is given.
     fn cancelled(&self) -> BoxFuture<()>;
 
-    /// Ends it with this record, which is kept if the invocation's store level says so. Gives the record, and how far the
-    /// log must be safe before a caller who waits for it is answered.
-    fn finish(self: Box<Self>, record: Activation) -> (Arc<Activation>, Position);
+    /// Ends it with this record, which is kept if the invocation's store level says so. Gives the record.
+    fn finish(self: Box<Self>, record: Activation) -> Arc<Activation>;
 }
 
 /// Why an invocation was not taken. Nothing was recorded.

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use chasen_entity::{ActivationId, Durability, Identity, RawJson, error_text};
+use chasen_entity::{Activation, ActivationId, Durability, Identity, RawJson, error_text};
 use chasen_spi::{Position, Privilege};
 
 use super::{Request, Running, begin};
@@ -71,6 +71,22 @@ pub(crate) fn start(
 ) -> Result<(ActivationId, Running), ApiError> {
     let (id, ticket) = begin(controller, request)?;
     Ok((id, Running::new(ticket, permit)))
+}
+
+/// The record of a blocking activation, once it is as safe as it is to be before its caller is answered.
+pub(crate) async fn kept(
+    controller: &Controller,
+    id: ActivationId,
+    durability: Durability,
+    end: impl Future<Output = Arc<Activation>>,
+) -> Result<Arc<Activation>, ApiError> {
+    let record = end.await;
+    if durability.is_memory() {
+        return Ok(record);
+    }
+    let kept = controller.invoke.under_way().committed(durability, Position::END).await;
+    kept.map_err(|why| ApiError::record_not_known_safe(id, &why))?;
+    Ok(record)
 }
 
 /// Waits until an accepted activation is as safe as it is to be before anybody is told of it.

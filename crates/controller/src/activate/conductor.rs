@@ -98,7 +98,7 @@ pub(super) fn run(
                     let taken = unless_cancelled(&work, &mut cancelled, next.id, taken);
                     hold(&work, state.held(), taken.map(taken_event)).await
                 }
-                Some(Effect::Finish(ending, counts)) => return (work.finish(ending).await, counts),
+                Some(Effect::Finish(ending, counts)) => return (work.finish(ending), counts),
                 None => Event::Failed,
             };
             (state, effect) = step(state, event, clock::now());

@@ -96,6 +96,6 @@ fn refuse(controller: &Controller, invocation: Invocation, text: &str) -> Result
     let session = controller.invoke.open(invocation.clone())?;
     let position = session.position();
     let response = Response::error(Outcome::ApplicationError, text);
-    let (record, _) = session.finish(record::without_run(&invocation, response, clock::now()));
+    let record = session.finish(record::without_run(&invocation, response, clock::now()));
     Ok(Ticket::new(position, Box::pin(std::future::ready(record))))
 }

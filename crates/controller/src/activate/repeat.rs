@@ -97,8 +97,9 @@ pub(crate) async fn begin(
     version: Option<Version>,
 ) -> Result<ActivationId, ApiError> {
     let (controller, caller) = (call.controller.clone(), &call.caller);
-    let durability = call.durability(false, wishes::durability(call.headers)?);
+    let asked = wishes::durability(call.headers)?;
     let due = wishes::due(call, false)?;
+    let durability = call.durability(false, due, asked);
     let action = action(call, &original, version).await?;
     admission::require_components(&controller, &caller.identity, &action).await?;
     admission::require_runnable(&action)?;

@@ -59,7 +59,7 @@ pub(super) async fn end(work: Work, outcome: Outcome, text: &str) -> Arc<Activat
     for step in &steps {
         ledger.ended(step);
     }
-    work.finish(ledger.close(Response::error(outcome, text), clock::now())).await
+    work.finish(ledger.close(Response::error(outcome, text), clock::now()))
 }
 
 /// Where the action was invoked: through its binding, if it was reached through one.

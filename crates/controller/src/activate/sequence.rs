@@ -58,7 +58,7 @@ pub(super) fn run(work: Work, count: u32) -> BoxFuture<(Arc<Activation>, u32)> {
                     let taken = run_component(&work, next, action, payload, count);
                     taken_event(unless_cancelled(&work, &mut cancelled, next.id, taken).await)
                 }
-                (_, Some(Effect::Finish(ending, count))) => return (work.finish(ending).await, count),
+                (_, Some(Effect::Finish(ending, count))) => return (work.finish(ending), count),
                 _ => Event::Failed,
             };
             (state, effect) = step(state, event, clock::now());

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use chasen_entity::{Activation, ActivationId, Durability, Invocation, RawJson, Role, TransactionId};
+use chasen_entity::{Activation, ActivationId, Invocation, RawJson, Role, TransactionId};
 use chasen_spi::event_log::Unfinished;
 use chasen_spi::{BoxFuture, Cancelled, Position, Rejection, Resumed, Session, Ticket};
 use futures_util::FutureExt;
@@ -189,17 +189,9 @@ impl Work {
         NextStep { id, may_have_begun: false, is_noted: noted.is_ok() }
     }
 
-    /// Writes its record. Of synced work that somebody waits for, it is on the disk when this returns.
-    pub(super) async fn finish(self, ending: Ending) -> Arc<Activation> {
-        let Self { controller, invocation, session, .. } = self;
-        let (record, position) = session.finish(record::of_session(&invocation, ending));
-        if invocation.blocking && invocation.cause.is_none() && invocation.durability == Durability::Synced {
-            let safe = controller.invoke.under_way().committed(invocation.durability, position).await;
-            if let Err(why) = safe {
-                tracing::warn!(activation = %record.activation_id, %why, "a record is not known to be safe");
-            }
-        }
-        record
+    /// Writes its record.
+    pub(super) fn finish(self, ending: Ending) -> Arc<Activation> {
+        self.session.finish(record::of_session(&self.invocation, ending))
     }
 
     /// Begins its next step, or takes it up. Without an action, and who does its work, only one that had begun can be.

@@ -176,7 +176,16 @@ impl ApiError {
 
     /// 503: an activation was accepted and may be lost with the machine.
     pub(crate) fn not_known_safe(id: ActivationId, why: &Rejection) -> Self {
-        let refusal = Self::refusal(StatusCode::SERVICE_UNAVAILABLE, error_text::not_known_safe(id));
+        Self::may_be_lost(id, error_text::not_known_safe(id), why)
+    }
+
+    /// 503: an activation that somebody waited for has ended, and its record may be lost with the machine.
+    pub(crate) fn record_not_known_safe(id: ActivationId, why: &Rejection) -> Self {
+        Self::may_be_lost(id, error_text::record_not_known_safe(id), why)
+    }
+
+    fn may_be_lost(id: ActivationId, text: String, why: &Rejection) -> Self {
+        let refusal = Self::refusal(StatusCode::SERVICE_UNAVAILABLE, text);
         let retry_after = Some(RETRY_UNAVAILABLE);
         Self { activation: Some(id), cause: Some(why.to_string()), retry_after, ..refusal }
     }

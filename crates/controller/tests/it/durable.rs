@@ -89,6 +89,45 @@ async fn what_does_not_get_safe_is_told_so() {
 }
 
 #[tokio::test]
+async fn no_result_is_told_whose_record_does_not_get_safe() {
+    let world = World::new().await;
+    world.create("echo", r#","annotations":[{"key":"web-export","value":true}]"#).await;
+    put(&world, "s", &["/_/echo"]).await;
+    world.invoker.is_unsafe.store(true, Ordering::SeqCst);
+    let limits = UserLimits { durability: Some(Durability::Synced), ..UserLimits::default() };
+    world.subjects.set_limits("guest", Some(&limits)).await.unwrap();
+    let web = || world.send(Request::new("GET /api/v1/web/guest/default/echo.json"));
+    for response in [
+        invoke(&world, "echo?blocking=true", &json!({})).await,
+        invoke(&world, "s?blocking=true&result=true", &json!({})).await,
+        web().await,
+    ] {
+        assert_eq!((response.status, response.header("retry-after")), (503, Some("1")), "{response:?}");
+        assert!(
+            response.error().contains("has ended, but its record is not known to be safe"),
+            "{response:?}"
+        );
+        let id = ActivationId::parse(response.json()["activationId"].as_str().unwrap()).unwrap();
+        assert_eq!(record(&world, id).await["response"]["success"], true);
+    }
+    world.invoker.is_unsafe.store(false, Ordering::SeqCst);
+    assert_eq!(invoke(&world, "s?blocking=true", &json!({})).await.status, 200);
+    assert_eq!(web().await.status, 200);
+}
+
+#[tokio::test]
+async fn what_is_put_off_outlives_a_power_cut_whatever_the_namespace_says() {
+    let world = World::new().await;
+    world.create("echo", "").await;
+    let limits = UserLimits { durability: Some(Durability::Memory), ..UserLimits::default() };
+    world.subjects.set_limits("guest", Some(&limits)).await.unwrap();
+    for (query, expected) in [("", Durability::Memory), ("?delay=100", Durability::Synced)] {
+        assert_eq!(invoke(&world, &format!("echo{query}"), &json!({})).await.status, 202);
+        assert_eq!(waited_for(&world), Some(expected), "{query:?}");
+    }
+}
+
+#[tokio::test]
 async fn steps_are_as_safe_as_what_they_are_steps_of() {
     let world = World::new().await;
     world.create("echo", "").await;
@@ -289,6 +328,50 @@ async fn what_left_no_record_ends_what_it_was_a_step_of() {
     next.recover();
     eventually("it ends", || next.is_idle()).await;
     assert!(next.invoker.taken.lock().is_empty(), "no step runs again, and none after it");
+}
+
+#[tokio::test]
+async fn nothing_runs_again_whose_record_has_had_its_time() {
+    let world = World::new().await;
+    world.create("a", "").await;
+    put(&world, "s", &["/_/a", "/_/a"]).await;
+    let whole = id(&invoke(&world, "s", &json!({})).await);
+    eventually("it ends", || world.is_idle()).await;
+    let is_end = |event: &Event| matches!(event, Event::Finished(_));
+    let first_end = world.log.events().iter().position(is_end).unwrap();
+    let next = cut(&world, first_end + 1).await;
+    next.log.expire();
+    next.recover();
+    eventually("it ends", || next.is_idle()).await;
+    assert!(next.invoker.taken.lock().is_empty(), "no step runs again, and none after it");
+    assert_eq!(record(&next, whole).await["response"]["result"]["error"], INTERRUPTED);
+
+    world.guest_json(&format!("PUT {NAMESPACE}/triggers/t"), "{}").await;
+    let rule = json!({"trigger": "/_/t", "action": "/_/a"});
+    assert_eq!(world.guest_json(&format!("PUT {NAMESPACE}/rules/r"), rule).await.status, 200);
+    let before = world.log.events().len();
+    let fire = id(&world.guest_json(&format!("POST {NAMESPACE}/triggers/t"), "{}").await);
+    eventually("it ends", || world.is_idle()).await;
+    let events = world.log.events();
+    let (at, reaction) = events
+        .iter()
+        .enumerate()
+        .skip(before)
+        .find(|(_, event)| matches!(event, Event::Accepted(one) if one.fire == Some(fire)))
+        .unwrap();
+    let reaction = reaction.activation_id();
+    let next = cut(&world, at + 1).await;
+    let record_of = chasen_entity::Activation {
+        activation_id: reaction,
+        ..chasen_spi::memory::activation("guest", "a", 1)
+    };
+    next.log.append(&Event::Finished(std::sync::Arc::new(record_of))).unwrap();
+    next.log.expire();
+    next.recover();
+    eventually("the fire ends", || next.is_idle()).await;
+    assert!(next.invoker.taken.lock().is_empty(), "the rule does not react again");
+    let line: Value = serde_json::from_str(record(&next, fire).await["logs"][0].as_str().unwrap()).unwrap();
+    assert_eq!((&line["success"], &line["activationId"]), (&json!(true), &json!(reaction)));
 }
 
 #[tokio::test]

@@ -51,7 +51,7 @@ impl Books {
         *self.cancelled(id).borrow()
     }
 
-    fn end(&self, invocation: &Invocation, mut record: Activation) -> (Arc<Activation>, Position) {
+    fn end(&self, invocation: &Invocation, mut record: Activation) -> Arc<Activation> {
         if self.is_cancelled(invocation.activation_id) {
             record.response = ActivationResponse::error(Outcome::ApplicationError, error_text::CANCELLED);
         }
@@ -61,11 +61,11 @@ impl Books {
         let record = Arc::new(record);
         let kept = invocation.store.keeps(record.response.outcome);
         let event = if kept { Event::Finished(record.clone()) } else { Event::Ended(record.activation_id) };
-        let position = self.log.append(&event).unwrap();
+        self.log.append(&event).unwrap();
         self.ended.send_modify(|ended| {
             ended.insert(record.activation_id, record.clone());
         });
-        (record, position)
+        record
     }
 }
 
@@ -109,7 +109,7 @@ impl FakeInvoke {
                     _ = cancelled.wait_for(|cancelled| *cancelled) => {}
                 }
             }
-            books.end(&invocation, record(&invocation, &name)).0
+            books.end(&invocation, record(&invocation, &name))
         };
         Ticket::new(position, Box::pin(work))
     }
@@ -194,7 +194,7 @@ impl Invoke for FakeInvoke {
             None => self.run(Invocation::clone(&invocation), Position(0)),
             Some(_) => {
                 let response = ActivationResponse::error(Outcome::WhiskError, error_text::INTERRUPTED);
-                let (record, _) = self.books.end(&invocation, Activation::of(&invocation, response));
+                let record = self.books.end(&invocation, Activation::of(&invocation, response));
                 Ticket::new(Position(0), Box::pin(std::future::ready(record)))
             }
         }))
@@ -273,7 +273,7 @@ impl OpenSession for FakeSession {
         })
     }
 
-    fn finish(self: Box<Self>, record: Activation) -> (Arc<Activation>, Position) {
+    fn finish(self: Box<Self>, record: Activation) -> Arc<Activation> {
         self.books.end(&self.invocation, record)
     }
 }

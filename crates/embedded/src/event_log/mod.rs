@@ -76,8 +76,6 @@ const LEAST_SEGMENT: usize = 64 << 10;
 const PATIENCE: Duration = Duration::from_secs(5);
 /// A thread keeps a buffer of up to this many bytes for its next append.
 const KEPT_BUFFER: usize = 64 << 10;
-/// Position of an event that is in memory only.
-const NOWHERE: Position = Position(u64::MAX);
 
 thread_local! {
     static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
@@ -213,7 +211,7 @@ impl EventLog for Log {
         if self.shared.faults.lies() {
             return Ok(());
         }
-        let position = if position == NOWHERE { self.shared.end_with_held()? } else { position };
+        let position = if position == Position::END { self.shared.end_with_held()? } else { position };
         self.shared.commit.wait(position).await
     }
 
@@ -380,7 +378,8 @@ impl Shared {
         if let (Event::Finished(record), Some(entry)) = (event, entry) {
             self.tail.insert(entry.at(Source::Held(record.clone())));
         }
-        Ok(NOWHERE)
+        // It is in memory only: safe once nothing is.
+        Ok(Position::END)
     }
 
     /// Appends held events, as many as there is room for.

@@ -13,6 +13,14 @@ pub fn not_known_safe(id: ActivationId) -> String {
     )
 }
 
+/// 503: it has ended, and its record may be lost with the machine.
+#[must_use]
+pub fn record_not_known_safe(id: ActivationId) -> String {
+    format!(
+        "The activation {id} has ended, but its record is not known to be safe on the disk. Look for the record before you try again."
+    )
+}
+
 /// 400: a header names no durability.
 #[must_use]
 pub fn bad_durability(value: &str) -> String {

@@ -1,7 +1,7 @@
 //! The event log and the records built from it, in a list.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
@@ -28,6 +28,8 @@ pub struct MemoryEventLog {
     era: u64,
     /// How many of the events are from before the last time.
     from_before: usize,
+    /// Records of so many of the events have had their time.
+    expired: AtomicUsize,
 }
 
 impl MemoryEventLog {
@@ -42,6 +44,11 @@ impl MemoryEventLog {
         self.events.lock().truncate(events);
     }
 
+    /// All records have had their time, and are gone.
+    pub fn expire(&self) {
+        self.expired.store(self.events.lock().len(), Ordering::SeqCst);
+    }
+
     /// The log as the next life of the node finds it: whole, or, after a power cut, as far as it was synced.
     #[must_use]
     pub fn next_life(&self, after_power_cut: bool) -> Self {
@@ -53,7 +60,8 @@ impl MemoryEventLog {
         let era = self.era + u64::from(after_power_cut);
         let from_before = if after_power_cut { events.len() } else { self.from_before };
         let (taken, inherited) = (Mutex::default(), OnceLock::new());
-        Self { events: Mutex::new(events), taken, inherited, synced, era, from_before }
+        let expired = AtomicUsize::new(self.expired.load(Ordering::SeqCst));
+        Self { events: Mutex::new(events), taken, inherited, synced, era, from_before, expired }
     }
 
     /// What was accepted and not finished, in the order of its coming.
@@ -91,6 +99,7 @@ impl MemoryEventLog {
             .events
             .lock()
             .iter()
+            .skip(self.expired.load(Ordering::SeqCst))
             .filter_map(|event| match event {
                 Event::Finished(record) => Some((record.activation_id, record.clone())),
                 _ => None,

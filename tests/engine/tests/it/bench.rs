@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use chasen_entity::{
-    Activation, ActivationId, ByteSize, Event, ExecutableAction, Invocation, Manifest, Outcome,
+    Activation, ActivationId, ByteSize, Event, ExecutableAction, Invocation, Manifest, Outcome, RawJson,
 };
 use chasen_invoker::{InvokerConfig, NodeInvoker};
 use chasen_scheduler::{Fleet, KindRouter, Scheduler, SchedulerConfig};
@@ -14,7 +14,7 @@ use chasen_spi::memory::{
     MemoryAttachmentStore, MemoryContainerFactory, MemoryDeadLetterStore, MemoryEventLog, invocation,
 };
 use chasen_spi::{
-    DeadLetter, EventLog, FleetNode, Invoke, NoLock, ParameterLock, Runtimes, Session, Sessions,
+    DeadLetter, EventLog, FleetNode, Invoke, NoLock, ParameterLock, Position, Runtimes, Session, Sessions,
 };
 
 pub(crate) const KIND: &str = "memory:1";
@@ -192,6 +192,12 @@ impl Bench {
             self.log.append(&Event::Started { activation_id, attempt, at: 1 }).unwrap();
         }
         activation_id
+    }
+
+    /// Notes how far a session of an earlier life came; where the log ends then.
+    pub(crate) fn leave_note(&self, session: &Invocation, state: &str) -> Position {
+        let state = RawJson::from_value(&state);
+        self.log.append(&Event::Progress { activation_id: session.activation_id, state }).unwrap()
     }
 
     /// Waits until everything has ended.

@@ -99,7 +99,7 @@ async fn a_session_is_told_and_its_record_says_so() {
     let opener = tokio::spawn(async move {
         wish.await;
         let record = Activation { activation_id: whole.activation_id, ..activation("guest", "steps", 1) };
-        (whole, session.finish(record).0)
+        (whole, session.finish(record))
     });
     tokio::time::sleep(Duration::from_millis(10)).await;
     let id = bench.log.events()[0].activation_id();

@@ -9,6 +9,7 @@
 
 mod bench;
 mod cancel;
+mod drains;
 mod durable;
 mod faults;
 mod fleet;

@@ -196,6 +196,43 @@ async fn an_announced_start_counts_after_a_power_cut_only() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_was_in_memory_only_may_have_begun_before_a_power_cut() {
+    for after_power_cut in [false, true] {
+        let first = bench(512);
+        let [once, again] = [Delivery::AtMostOnce, Delivery::AtLeastOnce].map(left);
+        let session = sequence(None);
+        let of_session = step(&session);
+        for work in [&once, &again, &session, &of_session] {
+            first.leave(work, None);
+        }
+        let position = first.leave_note(&session, "the first step");
+        // Everything so far is on the disk; what followed is not.
+        chasen_spi::EventLog::sync(&*first.log, position).await.unwrap();
+        let started = Event::Started { activation_id: once.activation_id, attempt: 1, at: 1 };
+        chasen_spi::EventLog::append(&*first.log, &started).unwrap();
+        let second = next_life(&first, SchedulerConfig::default(), after_power_cut);
+        // Once more, without: what is old stays so.
+        let second = next_life(&second, SchedulerConfig::default(), false);
+        second.recover();
+        until("the session is there", || second.opener.count() == 1).await;
+        let (session, work) = second.opener.take().remove(0);
+        match after_power_cut {
+            false => assert!(work.progress.is_some()),
+            true => {
+                assert_eq!((work.started, work.progress), (Some(1), None), "nobody knows how far it came")
+            }
+        }
+        drop(session.finish(record(&work.invocation)));
+        second.rest().await;
+        assert!(interrupted(&second, once.activation_id), "it began");
+        assert_eq!(outcome(&second.record(again.activation_id)), Outcome::Success);
+        let tries = if after_power_cut { [2] } else { [1] };
+        assert_eq!(attempts(&second, again.activation_id), tries);
+        assert!(interrupted(&second, of_session.activation_id));
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_is_slow_in_one_namespace_holds_up_no_other() {
     let bench = bench_with(1024, SchedulerConfig { max_recovering: 4, ..SchedulerConfig::default() });
     let slow = with_action(call("guest", "hello", r#"{"do":"sleep","ms":50000}"#), |action| {

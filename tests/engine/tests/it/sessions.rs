@@ -37,7 +37,7 @@ async fn a_session_is_inside_until_it_has_its_record() {
     session.started();
     let first = bench.run(step(&whole, r#"{"a":1}"#)).await;
     assert_eq!(first.cause, Some(whole.activation_id));
-    let (kept, _) = session.finish(record(&whole));
+    let kept = session.finish(record(&whole));
     assert_eq!(kept.activation_id, whole.activation_id);
     assert_eq!(told(&bench, whole.activation_id), ["accepted", "started", "finished"]);
     assert_eq!(bench.scheduler.in_flight(), 0);

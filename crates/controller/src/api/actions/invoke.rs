@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use chasen_entity::json::JsonType;
 use chasen_entity::{Activation, ActivationId, Durability, Outcome, RawJson, TimeoutStatus, error_text};
-use chasen_spi::Privilege;
+use chasen_spi::{BoxFuture, Privilege};
 use http::StatusCode;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 
@@ -52,13 +52,13 @@ pub(crate) async fn invoke(
     };
     let due = wishes::due(call, options.blocking)?;
     let action = admission::prepare(controller, &call.caller.identity, &address, &payload).await?;
-    let durability = call.durability(options.blocking, options.durability);
+    let durability = call.durability(options.blocking, due, options.durability);
     let usual = call.activation(action, payload, options.blocking);
     let request = activate::Request { durability, due, ..usual };
     if !is_keyed && options.blocking {
         let id = request.id;
         let (_, running) = admission::start(controller, request, permit)?;
-        return wait(call, id, running, &options).await;
+        return wait(call, id, running, durability, &options).await;
     }
     let (controller, blocking) = (controller.clone(), options.blocking);
     let accept = move |id| {
@@ -68,7 +68,7 @@ pub(crate) async fn invoke(
         Ok((position, running.filter(|_| blocking)))
     };
     match keys::accept(call, key, durability, accept).await? {
-        (id, Some(running)) => wait(call, id, running, &options).await,
+        (id, Some(running)) => wait(call, id, running, durability, &options).await,
         (id, None) => call.accepted(id),
     }
 }
@@ -87,22 +87,26 @@ async fn again(
     earlier: Earlier,
     options: &Options,
 ) -> Result<Reply, ApiError> {
-    match earlier {
-        Earlier::UnderWay(end) if options.blocking => wait(call, id, end, options).await,
-        Earlier::Ended(record) if options.blocking => finished(call, &record, options.result_only),
-        _ => call.accepted(id),
-    }
+    let end: BoxFuture<Arc<Activation>> = match earlier {
+        Earlier::UnderWay(end) if options.blocking => end,
+        Earlier::Ended(record) if options.blocking => Box::pin(std::future::ready(record)),
+        _ => return call.accepted(id),
+    };
+    let durability = call.durability(options.blocking, None, options.durability);
+    wait(call, id, end, durability, options).await
 }
 
-/// Waits for the record as long as the call wants to.
+/// Waits for the record as long as the call wants to, and until that is as safe as the call is to be.
 async fn wait(
     call: &Call<'_>,
     id: ActivationId,
     end: impl Future<Output = Arc<Activation>>,
+    durability: Durability,
     options: &Options,
 ) -> Result<Reply, ApiError> {
+    let end = admission::kept(call.controller, id, durability, end);
     match tokio::time::timeout(options.wait, end).await {
-        Ok(record) => finished(call, &record, options.result_only),
+        Ok(record) => finished(call, record?.as_ref(), options.result_only),
         Err(_) => match options.timeout_status {
             TimeoutStatus::Accepted => call.accepted(id),
             TimeoutStatus::GatewayTimeout => Err(ApiError::not_ended(id, clock::millis(options.wait))),

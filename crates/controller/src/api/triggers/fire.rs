@@ -54,8 +54,9 @@ pub(crate) async fn fire(
     if is_keyed {
         admit(call, &name).await?;
     }
-    let durability = call.durability(false, wishes::durability(call.headers)?);
+    let asked = wishes::durability(call.headers)?;
     let due = wishes::due(call, false)?;
+    let durability = call.durability(false, due, asked);
     let (trigger, revision) = controller.entities.trigger(&name).await?;
     if !trigger.has_active_rule() {
         return Ok(Reply::empty(StatusCode::NO_CONTENT).with_cors(Cors::Rest));
