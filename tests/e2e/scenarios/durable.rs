@@ -18,6 +18,7 @@ pub(crate) fn scenarios() -> Vec<Scenario> {
         Scenario::new("durable::a_keyed_request_is_done_once_across_a_crash", keyed),
         Scenario::new("durable::what_is_due_later_outlives_a_crash_and_runs", due),
         Scenario::new("durable::what_waits_or_runs_is_cancelled", cancelled),
+        Scenario::new("durable::a_fire_waits_through_a_crash_and_its_key_outlives_it", fired_later),
     ]
 }
 
@@ -102,6 +103,40 @@ async fn due() {
     assert_eq!(record(&client, &ids[1]).await["response"]["result"], json!({"hello": true}));
     let pending = client.get(&format!("{ACTIVATIONS}?status=pending")).await.unwrap().json();
     assert_eq!((pending.as_array().unwrap().len(), &pending[0]["activationId"]), (1, &json!(ids[2])));
+}
+
+async fn fired_later() {
+    let mut node = node().start();
+    let client = node.client();
+    Function::native("echo", ECHO).put(&client).await;
+    client.put("/api/v1/namespaces/_/triggers/t", &json!({})).await.unwrap();
+    let rule = json!({"trigger": "/_/t", "action": "/_/echo"});
+    assert_eq!(client.put("/api/v1/namespaces/_/rules/r", &rule).await.unwrap().status.as_u16(), 200);
+    let fire = async |client: &Client, query: &str, key: &str| {
+        let request = Request::post(format!("{}/api/v1/namespaces/_/triggers/t?{query}", client.base()))
+            .header("Idempotency-Key", key)
+            .header("Content-Type", "application/json");
+        let reply = client.send(request.body("{\"n\":1}".into()).unwrap()).await.unwrap();
+        assert_eq!(reply.status.as_u16(), 202, "{}", reply.text());
+        reply.json()["activationId"].as_str().unwrap().to_owned()
+    };
+    let (soon, late) = (fire(&client, "delay=1.5", "soon").await, fire(&client, "delay=3600", "late").await);
+    node.kill();
+    node.restart();
+    let client = node.client();
+    let fired = record(&client, &soon).await;
+    let line: Value = serde_json::from_str(fired["logs"][0].as_str().unwrap()).unwrap();
+    let reacted = record(&client, line["activationId"].as_str().unwrap()).await;
+    assert_eq!(reacted["response"]["result"]["n"], json!(1), "{reacted}");
+    let ended = client.delete(&format!("{ACTIVATIONS}/{late}")).await.unwrap();
+    assert_eq!(ended.status.as_u16(), 200, "{}", ended.text());
+    for (gone, key, id) in [("rules/r", "soon", &soon), ("triggers/t", "late", &late)] {
+        let deleted = client.delete(&format!("/api/v1/namespaces/_/{gone}")).await.unwrap();
+        assert_eq!(deleted.status.as_u16(), 200, "{}", deleted.text());
+        assert_eq!(fire(&client, "at=2001-01-01T00:00:00Z", key).await, *id);
+    }
+    let all = client.get(&format!("{ACTIVATIONS}?count=true")).await.unwrap().json();
+    assert_eq!(all, json!({"activations": 3}), "two fires, one reaction");
 }
 
 async fn cancelled() {

@@ -29,6 +29,8 @@ const ROWS: &[Row] = &[
     ("POST actions/hello",                        SYNCED, "{}",          202),
     ("POST actions/greetings/hello",              SYNCED, "{}",          202),
     ("POST triggers/tick",                        SYNCED, "{}",          202),
+    ("POST triggers/tick?at=2020-01-01T00:00:00Z", PLAIN, "{}",          400),
+    ("POST triggers/tick?delay=3600",             PLAIN,  "{}",          202),
     ("POST actions/greetings/hello?at=2020-01-01T00:00:00Z", PLAIN, "{}", 400),
     ("POST actions/hello?at=2020-01-01T00:00:00Z", PLAIN, "{}",          400),
     ("POST actions/greetings/hello?delay=3600",   PLAIN,  "{}",          202),
@@ -47,8 +49,10 @@ const REPLAYS: &[Row] = &[
     ("POST actions/hello?blocking=true",               PLAIN, "{}", 200),
     ("POST activations/$ID/replay?code-version=9.9.9", PLAIN, "",   404),
     ("POST activations/$ID/replay?code-version=x",     PLAIN, "",   400),
+    ("POST activations/$ID/replay",                    KEY,   "",   422),
+    ("POST activations/$ID/replay?at=2020-01-01T00:00:00Z", PLAIN, "", 400),
     ("POST activations/$ID/replay",                    PICKY, "",   406),
-    ("POST activations/$ID/replay",                    PLAIN, "",   202),
+    ("POST activations/$ID/replay?delay=3600",         SYNCED, "",  202),
 ];
 
 /// Three letters later; `$ID` is the last of them.
@@ -59,6 +63,8 @@ const LETTERS: &[Row] = &[
     ("GET dead-letters",                           PICKY, "", 406),
     ("GET dead-letters/$ID",                       PLAIN, "", 200),
     ("GET dead-letters/$ID",                       PICKY, "", 406),
+    ("POST dead-letters/$ID",                      KEY,   "", 422),
+    ("POST dead-letters/$ID?at=2020-01-01T00:00:00Z", PLAIN, "", 400),
 ];
 
 /// Runs until it is killed, and is given up then.
@@ -78,7 +84,7 @@ pub(super) async fn play(document: &mut Document, node: &mut Node) {
     ids[0].clone_into(&mut id);
     rows(document, node, LETTERS, &mut id).await;
     let ends = [
-        [("POST dead-letters/$ID", PLAIN, "", 202)],
+        [("POST dead-letters/$ID?delay=3600", SYNCED, "", 202)],
         [("POST dead-letters/$ID", PICKY, "", 406)],
         [("DELETE dead-letters/$ID", PLAIN, "", 204)],
     ];
