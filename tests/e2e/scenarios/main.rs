@@ -17,6 +17,9 @@ mod canaries;
 mod concurrency;
 mod containment;
 mod dead_letter_cli;
+mod deaths;
+mod disk;
+mod disk_trouble;
 mod docker;
 mod docs;
 mod doors;
@@ -54,6 +57,7 @@ mod secrets;
 mod sequences;
 mod serve;
 mod settings;
+mod store_trouble;
 mod throttles;
 mod tls;
 mod ui_mode;
@@ -77,6 +81,8 @@ fn main() -> ExitCode {
         concurrency::scenarios(),
         containment::scenarios(),
         dead_letter_cli::scenarios(),
+        deaths::scenarios(),
+        disk_trouble::scenarios(),
         docker::scenarios(),
         docs::scenarios(),
         doors::scenarios(),
@@ -111,6 +117,7 @@ fn main() -> ExitCode {
         sequences::scenarios(),
         serve::scenarios(),
         settings::scenarios(),
+        store_trouble::scenarios(),
         throttles::scenarios(),
         tls::scenarios(),
         ui_mode::scenarios(),

@@ -1,22 +1,18 @@
-//! Crashes, stops and full disks: what was acknowledged stays, what was under way ends in a record, and nothing
+//! Crashes and stops: what was acknowledged stays, what was under way ends in a record, and nothing
 //! of a dead node is left on the machine.
 
 use std::collections::BTreeSet;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::{Duration, Instant};
 
-use chasen_testkit::{Client, Node, Signal, children, descendants, internet, node};
-use serde_json::{Value, json};
+use chasen_testkit::{Client, Node, Signal, descendants, internet, node};
+use serde_json::json;
 
 use crate::functions::{Function, HELLO, call, eventually, path, record, start};
 use crate::scenario::{Need, Scenario, wait_for};
 
 const INTERRUPTED: &str = "The activation was interrupted before its result was known.";
 const SLOW: &str = "#!/bin/sh\nsleep 600\n";
-/// A store that a test can fill.
-const DISK: &str = "320m";
 
 pub(crate) fn scenarios() -> Vec<Scenario> {
     vec![
@@ -29,9 +25,7 @@ pub(crate) fn scenarios() -> Vec<Scenario> {
             internet::on_a_machine(|| wait_for(remains()));
         })
         .needing(Need::command("ip")),
-        Scenario::new("recovery::a_sandbox_helper_that_dies_is_replaced", helper_dies),
         Scenario::new("recovery::a_drain_past_its_time_ends_work_in_records", drain),
-        Scenario::new("recovery::a_full_disk_refuses_work_and_recovers", full_disk),
         Scenario::new("recovery::old_records_go_with_their_files", retention),
     ]
 }
@@ -232,27 +226,6 @@ fn groups_of(pid: u32) -> Vec<PathBuf> {
     others.filter_map(path).collect()
 }
 
-async fn helper_dies() {
-    let node = node().start();
-    let client = node.client();
-    Function::native("slow", SLOW).put(&client).await;
-    Function::native("hello", HELLO).put(&client).await;
-    call(&client, "hello", &json!({})).await;
-    let id = start(&client, "slow", &json!({})).await;
-    eventually("a function runs", async || (!running(&node, "sleep").is_empty()).then_some(())).await;
-    let sandboxed = running(&node, "sleep");
-    for helper in children(node.pid()) {
-        chasen_testkit::signal(helper, Signal::KILL);
-    }
-    let record = record(&client, &id).await;
-    assert_eq!(record["response"]["success"], false, "{record}");
-    eventually("nothing of its sandboxes is left", async || {
-        sandboxed.iter().all(|pid| !Path::new(&format!("/proc/{pid}/exe")).exists()).then_some(())
-    })
-    .await;
-    assert_eq!(call(&client, "hello", &json!({})).await.result(), &json!({"hello": true}));
-}
-
 async fn drain() {
     let mut node = node().argument("--drain-timeout").argument("1 s").start();
     let client = node.client();
@@ -274,77 +247,6 @@ async fn drain() {
     node.restart();
     let record = record(&node.client(), &id).await;
     assert_eq!(record["response"]["result"]["error"], INTERRUPTED, "{record}");
-}
-
-/// A small disk of its own for a node's data.
-struct Disk {
-    folder: tempfile::TempDir,
-}
-
-impl Disk {
-    fn mount() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let mut mount = Command::new("mount");
-        mount.args(["-t", "tmpfs", "-o", &format!("size={DISK}"), "tmpfs"]).arg(folder.path());
-        assert!(mount.status().unwrap().success(), "{mount:?}");
-        Self { folder }
-    }
-
-    /// Takes all that is free.
-    fn fill(&self) -> PathBuf {
-        let path = self.folder.path().join("ballast");
-        let mut ballast = std::fs::File::create(&path).unwrap();
-        let zeros = vec![0; 1 << 16];
-        while std::io::Write::write_all(&mut ballast, &zeros).is_ok() {}
-        assert!(ballast.metadata().unwrap().blocks() > 0);
-        path
-    }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        // The node may still be about to close its files.
-        let mut unmount = Command::new("umount");
-        unmount.arg("--lazy").arg(self.folder.path());
-        let _ = unmount.status();
-    }
-}
-
-async fn full_disk() {
-    let disk = Disk::mount();
-    let node = node().data(&disk.folder.path().join("data")).start();
-    let client = node.client();
-    Function::native("hello", HELLO).put(&client).await;
-    let first = call(&client, "hello", &json!({})).await;
-    let ballast = disk.fill();
-    // What the node has set aside lasts for a while; large arguments use it up.
-    let large = json!({"text": "x".repeat(900_000)});
-    let mut accepted = vec![first.id().to_owned()];
-    let refusal = loop {
-        let reply = client.invoke("hello", &large, false).await.unwrap();
-        if reply.status.as_u16() != 202 {
-            break reply;
-        }
-        accepted.push(reply.json()["activationId"].as_str().unwrap().to_owned());
-        assert!(accepted.len() < 1000, "the disk never gets full");
-    };
-    assert_eq!(refusal.status.as_u16(), 503, "{}", refusal.text());
-    assert!(refusal.json()["error"].is_string() && refusal.json()["code"].is_string(), "{}", refusal.text());
-    assert_eq!(node.anonymous().get("/ping").await.unwrap().text(), "pong");
-    let put = Function::native("other", HELLO).offer(&client).await;
-    assert!(put.status.as_u16() == 200 || put.status.as_u16() == 503, "{}", put.text());
-    // What was accepted ends nevertheless.
-    for id in &accepted {
-        assert_eq!(record(&client, id).await["response"]["result"], json!({"hello": true}));
-    }
-    std::fs::remove_file(ballast).unwrap();
-    let again = eventually("the node works again once there is room", async || {
-        let reply: Value = client.invoke("hello", &json!({}), true).await.unwrap().json();
-        reply["activationId"].as_str().map(str::to_owned)
-    })
-    .await;
-    assert_eq!(record(&client, &again).await["response"]["result"], json!({"hello": true}));
-    Function::native("other", HELLO).put(&client).await;
 }
 
 async fn retention() {

@@ -35,6 +35,8 @@ pub(crate) enum Need {
     MemoryGroup,
     /// The binary with walls that can be left open.
     OpenWalls,
+    /// The binary with faults on purpose: the same one.
+    Faults,
 }
 
 impl Need {
@@ -60,6 +62,11 @@ impl Need {
                  CHASEN_FAULTS_BIN names it"
                     .to_owned()
             }),
+            Self::Faults => faults_binary().is_none().then(|| {
+                "what goes wrong is made to by a binary with faults: 'cargo xtask test' makes it, CHASEN_FAULTS_BIN \
+                 names it"
+                    .to_owned()
+            }),
             Self::StaticProxy => match chasen_test_images::of_shell("any") {
                 Some(_) => None,
                 None => Some("images need busybox-static and the proxy: run 'cargo xtask proxy'".to_owned()),
@@ -75,7 +82,7 @@ impl Need {
 
     /// True if the test command sees to it that it is there.
     fn is_seen_to(&self) -> bool {
-        matches!(self, Self::Command(_) | Self::StaticProxy | Self::OpenWalls)
+        matches!(self, Self::Command(_) | Self::StaticProxy | Self::OpenWalls | Self::Faults)
     }
 }
 
