@@ -16,8 +16,8 @@ use chasen_spi::{Position, StoreError};
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::watch;
 
-use super::Shared;
 use super::health::{Change, Health, Sample};
+use super::{Log, Shared};
 
 /// Shortest time from the beginning of one commit to that of the next.
 const PACE: Duration = Duration::from_micros(500);
@@ -192,6 +192,24 @@ impl Commit {
                 None => self.asked.wait(&mut rounds),
             }
         }
+    }
+}
+
+impl Log {
+    /// Brings the log to the disk up to here, on this thread, unless it is there.
+    pub(crate) fn keep(&self, position: Position) -> Result<(), StoreError> {
+        let commit = &self.shared.commit;
+        let is_there = commit.rounds.lock().reached >= position;
+        match is_there || commit.commit(&self.shared) {
+            true => Ok(()),
+            false => Err(StoreError::Unavailable("the disk does not keep the event log".to_owned())),
+        }
+    }
+
+    /// True if the log is known to be on the disk up to here.
+    #[cfg(test)]
+    pub(crate) fn is_kept(&self, position: Position) -> bool {
+        self.shared.commit.reached() >= position
     }
 }
 

@@ -248,6 +248,8 @@ impl World {
             }
             Step::File => {
                 let batch = self.tail.next_batch(Duration::ZERO, Duration::ZERO).records;
+                let end = batch.iter().filter_map(|record| record.position()).max();
+                end.iter().for_each(|end| self.log.keep(*end).unwrap());
                 self.filed.lock().extend(batch.iter().map(|record| record.entry.id));
                 self.tail.remove(&batch);
                 self.log.written(&batch);
