@@ -13,7 +13,7 @@ use crate::node::{Node, Place, cut_power};
 use crate::oracle::{self, Evidence, Request, Sort};
 use crate::random::Random;
 use crate::tally::{Casualty, Death, Tally};
-use crate::witness::Witness;
+use crate::witness::{Note, Witness};
 use crate::{deployed, now};
 
 /// Requests in one life, at most.
@@ -168,9 +168,9 @@ impl Lane {
             self.look_for_doubles(&client).await;
             node.stop();
         }
-        let judged = self.settled.iter().filter(|request| !self.is_exempt(request));
         let notes = |request: &Request| self.campaign.witness.of(request.token);
-        let again: Vec<_> = judged.flat_map(|request| oracle::ran_twice(request, &notes(request))).collect();
+        let again: Vec<_> =
+            self.settled.iter().flat_map(|request| oracle::ran_twice(request, &notes(request))).collect();
         self.tally.violations.extend(again);
     }
 
@@ -248,16 +248,18 @@ impl Lane {
         let requests = self.load.requests();
         let mut open = Vec::new();
         for request in &requests {
-            if request.sort.is_in_memory() && self.power_cut > 0 && request.ids.is_empty() {
+            if self.may_be_lost(request) && request.ids.is_empty() {
                 continue;
             }
             if request.sort == Sort::Keyed && request.ids.is_empty() {
                 open.push(request.token);
                 continue;
             }
-            let Some(records) = self.records(&client, request, deadline).await else { return false };
+            // What may be lost is not waited for.
+            let deadline = if self.may_be_lost(request) { Instant::now() } else { deadline };
+            let Some((records, notes)) = self.records(&client, request, deadline).await else { return false };
             let dead = self.dead(&client, &records).await;
-            self.close(request, &records, &dead);
+            self.close(request, &records, &notes, &dead);
         }
         self.settled.extend(requests.iter().filter(|request| !open.contains(&request.token)).cloned());
         self.load.keep(&open);
@@ -265,17 +267,24 @@ impl Lane {
         true
     }
 
-    /// True for what a power cut may have taken parts of: what is left may have been run again.
-    fn is_exempt(&self, request: &Request) -> bool {
+    /// True for what a power cut may have taken the record of.
+    fn may_be_lost(&self, request: &Request) -> bool {
         request.sort.is_in_memory() && self.power_cut > 0
     }
 
-    fn close(&mut self, request: &Request, records: &BTreeMap<String, Value>, dead: &BTreeSet<String>) {
-        let notes = self.campaign.witness.of(request.token);
-        let evidence = Evidence { records, notes: &notes, dead };
-        if !self.is_exempt(request) {
-            self.tally.violations.extend(oracle::judge(request, &evidence));
-        }
+    fn close(
+        &mut self,
+        request: &Request,
+        records: &BTreeMap<String, Value>,
+        notes: &[Note],
+        dead: &BTreeSet<String>,
+    ) {
+        let evidence = Evidence { records, notes, dead };
+        let wrong = match self.may_be_lost(request) {
+            true => oracle::ran_twice(request, notes),
+            false => oracle::judge(request, &evidence),
+        };
+        self.tally.violations.extend(wrong);
         for casualty in &mut self.tally.casualties {
             casualty.hit |= oracle::was_under_way(request, &evidence, casualty.at);
         }
@@ -286,36 +295,45 @@ impl Lane {
         self.tally.interrupted += records.values().filter(is_cut).count() as u64;
     }
 
-    /// Records of a request, of what they name, and of what was seen of it; those that are not there in time are left
-    /// out. Nothing if nobody answers.
+    /// Records of a request, of what they name, and of what was seen of it, which comes with them: somebody whom nobody
+    /// answered may be under way still. What is not there in time is left out. Nothing if nobody answers.
     async fn records(
         &self,
         client: &Client,
         request: &Request,
         deadline: Instant,
-    ) -> Option<BTreeMap<String, Value>> {
+    ) -> Option<(BTreeMap<String, Value>, Vec<Note>)> {
         let mut records = BTreeMap::new();
         let mut wanted: Vec<String> = request.ids.clone();
-        wanted.extend(self.campaign.witness.of(request.token).into_iter().map(|note| note.id));
-        while let Some(id) = wanted.pop() {
-            if records.contains_key(&id) {
-                continue;
+        loop {
+            let notes = self.campaign.witness.of(request.token);
+            let seen = notes.iter().map(|note| note.id.clone());
+            wanted.extend(seen.filter(|id| !records.contains_key(id)));
+            if wanted.is_empty() {
+                return Some((records, notes));
             }
-            loop {
-                let reply = client.activation(&id).await.ok()?;
-                if reply.status.is_success() {
-                    let record = reply.json();
-                    wanted.extend(oracle::caused(&record));
-                    records.insert(id, record);
-                    break;
+            while let Some(id) = wanted.pop() {
+                if records.contains_key(&id) {
+                    continue;
                 }
-                if Instant::now() > deadline {
-                    break;
+                loop {
+                    let reply = client.activation(&id).await.ok()?;
+                    if reply.status.is_success() {
+                        let record = reply.json();
+                        wanted.extend(oracle::caused(&record));
+                        records.insert(id, record);
+                        break;
+                    }
+                    if Instant::now() > deadline {
+                        break;
+                    }
+                    tokio::time::sleep(LOOK).await;
                 }
-                tokio::time::sleep(LOOK).await;
+            }
+            if Instant::now() > deadline {
+                return Some((records, notes));
             }
         }
-        Some(records)
     }
 
     /// Those of these that are dead letters.

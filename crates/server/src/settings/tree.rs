@@ -322,7 +322,7 @@ impl Settings {
                 data: reader.value("server.data", Auto(None),
                     "Folder of everything the node keeps. `auto` is `chasen` below `XDG_DATA_HOME` or `~/.local/share`."),
                 drain_timeout: reader.value("server.drain-timeout", Duration::from_secs(30),
-                    "How long a stopping node waits for running activations. What is left then ends in records that say so."),
+                    "How long a stopping node waits for running activations. What is left then ends in records that say so, or goes on at the next start where nobody waits for it."),
                 domain: reader.value("server.domain", "localhost".to_owned(),
                     "Host name whose subdomains are namespaces: `http://guest.localhost:3233/shop/order` is the web action `shop/order` of `guest`. Empty for none."),
                 api_host: reader.value("server.api-host", Auto(None),
