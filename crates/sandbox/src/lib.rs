@@ -17,6 +17,7 @@ pub mod layer;
 mod logs;
 mod mounts;
 pub mod network;
+pub mod programs;
 pub mod requirements;
 pub mod root;
 pub mod rootfs;

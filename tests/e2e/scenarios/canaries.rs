@@ -9,13 +9,14 @@ use std::process::Command;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use chasen_testkit::{Client, Node, Signal, Trust, chasen, children, descendants, node, run};
+use chasen_testkit::{Client, Node, Signal, Trust, chasen, descendants, node, run};
 use http::{Method, Request};
 use serde_json::json;
 
 use crate::admin::said;
+use crate::archives::{Entry, zip};
 use crate::functions::{Function, Language, call, eventually};
-use crate::scenario::Scenario;
+use crate::scenario::{Need, Scenario};
 use crate::secrets::{contains, files_below};
 
 const PARAMETER: &str = "canary-of-a-parameter-h2WqT5";
@@ -30,10 +31,22 @@ const AES: &str = "canary-of-thirty-two-bytes-e5Uw!";
 /// the command line, as they always have; nothing else may be there.
 const WATCHED: &str = "import time\ndef main(args):\n    time.sleep(1)\n    return {'done': True}\n";
 
+/// An action whose dependencies are installed, slowly enough to be seen too: builds are given nothing of what it gets.
+const BUILT: [Entry<'_>; 3] = [
+    Entry::File(
+        "package.json",
+        br#"{"name":"built","dependencies":{"nothing":"file:./nothing"},"scripts":{"preinstall":"sleep 1"}}"#,
+    ),
+    Entry::File("nothing/package.json", br#"{"name":"nothing","version":"1.0.0"}"#),
+    Entry::File("index.js", b"exports.main = () => ({ done: true })"),
+];
+
 pub(crate) fn scenarios() -> Vec<Scenario> {
     vec![
         Scenario::new("canaries::planted_secrets_are_found_nowhere_else", planted)
-            .needing(Language::Python.need()),
+            .needing(Language::Python.need())
+            .needing(Language::Nodejs.need())
+            .needing(Need::command("npm")),
     ]
 }
 
@@ -132,18 +145,26 @@ async fn planted() {
     let door = canaries.iter().find(|canary| canary.name == "the operator's password").unwrap();
     assert_eq!(door.files_below(node.data()).len(), 1, "what is there is found");
     printed(&node, &canaries);
+    backed_up(&node, &canaries);
     died(&mut node, home.path());
 }
 
 /// Makes the node use what was planted, and looks at all that it answers and at what runs below it.
 async fn use_everything(client: &Client, node: &Node, canaries: &[Canary]) {
-    let action = json!({
-        "exec": {"kind": "python:default", "code": WATCHED},
-        "parameters": [{"key": "a", "value": PARAMETER}, {"key": "WORD", "value": LOCKED, "init": true}],
-        "annotations": [{"key": "web-export", "value": true}],
-    });
     let path = "/api/v1/namespaces/_/actions/watched";
-    assert_eq!(client.put(path, &action).await.unwrap().status.as_u16(), 200);
+    let path_of_built = "/api/v1/namespaces/_/actions/built";
+    for (path, exec) in [
+        (path, json!({"kind": "python:default", "code": WATCHED})),
+        (path_of_built, json!({"kind": "nodejs:default", "code": zip(&BUILT), "binary": true})),
+    ] {
+        let action = json!({
+            "exec": exec,
+            "parameters": [{"key": "a", "value": PARAMETER}, {"key": "WORD", "value": LOCKED, "init": true}],
+            "annotations": [{"key": "web-export", "value": true}],
+        });
+        let put = client.put(path, &action).await.unwrap();
+        assert_eq!(put.status.as_u16(), 200, "{}", put.text());
+    }
     let body = json!({"text": ARGUMENT}).to_string();
     let request = Request::builder()
         .method(Method::POST)
@@ -154,23 +175,30 @@ async fn use_everything(client: &Client, node: &Node, canaries: &[Canary]) {
         .unwrap();
     let accepted = client.send(request).await.unwrap();
     assert_eq!(accepted.status.as_u16(), 202, "{}", accepted.text());
-    let id = accepted.json()["activationId"].as_str().unwrap().to_owned();
-    let path_of_record = format!("/api/v1/namespaces/_/activations/{id}");
+    let built = client.post(path_of_built, &json!({"text": ARGUMENT})).await.unwrap();
+    assert_eq!(built.status.as_u16(), 202, "{}", built.text());
+    let records = [&accepted, &built].map(|reply| {
+        let body = reply.json();
+        format!("/api/v1/namespaces/_/activations/{}", body["activationId"].as_str().unwrap())
+    });
     let mut seen = BTreeSet::new();
-    eventually("it runs", async || {
-        for pid in descendants(node.pid()).iter().map(|(pid, _)| *pid).chain([node.pid()]) {
-            let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-            clean(&format!("the command line of {pid}"), &line, canaries);
-            seen.insert(pid);
+    eventually("they run", async || {
+        for (pid, name) in descendants(node.pid()) {
+            look_at(pid, canaries);
+            seen.insert(name);
         }
-        (client.get(&path_of_record).await.unwrap().status.as_u16() == 200).then_some(())
+        let line = std::fs::read(format!("/proc/{}/cmdline", node.pid())).unwrap_or_default();
+        clean("the command line of the node", &line, canaries);
+        for record in &records {
+            if client.get(record).await.unwrap().status.as_u16() != 200 {
+                return None;
+            }
+        }
+        Some(())
     })
     .await;
-    assert!(seen.len() > 2, "the node, its helper and what runs are looked at");
-    for pid in children(node.pid()) {
-        let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-        clean(&format!("the environment of {pid}"), &environment, canaries);
-    }
+    let is_seen = |part: &str| seen.iter().any(|name| name.contains(part));
+    assert!(is_seen("python") && is_seen("npm"), "what runs and what builds are looked at: {seen:?}");
     Function::native("fails", "#!/bin/sh\nexit 3\n").put(client).await;
     call(client, "fails", &json!({"text": ARGUMENT})).await;
     for path in [
@@ -186,6 +214,14 @@ async fn use_everything(client: &Client, node: &Node, canaries: &[Canary]) {
     }
     let wrong = client.put(path, &json!({"exec": {"kind": PARAMETER.len()}})).await.unwrap();
     clean("an error", &wrong.body, canaries);
+}
+
+/// A process below the node: neither its command line nor its environment, as whoever lists processes may see them.
+fn look_at(pid: u32, canaries: &[Canary]) {
+    for what in ["cmdline", "environ"] {
+        let text = std::fs::read(format!("/proc/{pid}/{what}")).unwrap_or_default();
+        clean(&format!("{what} of {pid}"), &text, canaries);
+    }
 }
 
 /// What commands print that do not have the purpose of printing a secret.
@@ -205,6 +241,20 @@ fn printed(node: &Node, canaries: &[Canary]) {
     let refused = run(typed);
     assert_eq!(refused.code, Some(2), "{refused:?}");
     clean("a refusal", format!("{}{}", refused.stdout, refused.stderr).as_bytes(), canaries);
+}
+
+/// A backup that leaves out the keys leaves out whatever they open.
+fn backed_up(node: &Node, canaries: &[Canary]) {
+    let folder = tempfile::tempdir().unwrap();
+    let archive = folder.path().join("backup.tar");
+    let mut backup = chasen();
+    backup.args(["admin", "backup", "--without-keys"]).arg(&archive).arg("--data").arg(node.data());
+    let finished = run(backup);
+    assert_eq!(finished.code, Some(0), "{finished:?}");
+    clean("what is said of a backup", format!("{}{}", finished.stdout, finished.stderr).as_bytes(), canaries);
+    for canary in canaries {
+        assert_eq!(canary.files_below(folder.path()), Vec::<String>::new(), "{}", canary.name);
+    }
 }
 
 /// A node that crashes leaves no memory behind.

@@ -5,6 +5,8 @@ use std::process::Output;
 
 use serde::Deserialize;
 
+use crate::programs::of_the_machine;
+
 /// What a candidate says of itself.
 #[derive(Debug, Deserialize)]
 pub(super) struct Answer {
@@ -214,8 +216,7 @@ fn rust(output: &Output, root: &Path) -> Result<Answer, String> {
     }
     let inside = |path: &Path| root.join(path.strip_prefix("/").unwrap_or(path));
     let program = home.join("bin/rustc");
-    let told =
-        std::process::Command::new(inside(&program)).arg("--version").output().map_err(|_| unclear())?;
+    let told = of_the_machine(inside(&program)).arg("--version").output().map_err(|_| unclear())?;
     let told = String::from_utf8_lossy(&told.stdout);
     let version = told.split(' ').nth(1).ok_or_else(unclear)?.to_owned();
     let minor = version.split('.').nth(1).and_then(|minor| minor.parse::<u32>().ok()).ok_or_else(unclear)?;

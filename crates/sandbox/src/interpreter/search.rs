@@ -14,6 +14,7 @@ use tokio::time::timeout;
 
 use super::languages::{Answer, LANGUAGES, Language};
 use super::{Interpreter, NoInterpreter, fits};
+use crate::programs::of_the_machine;
 use crate::rootfs::{Held, recipe};
 
 /// How long a candidate may take to say what it is; shims take their time.
@@ -38,7 +39,7 @@ pub(super) async fn on_machine(wanted: &Wanted) -> Result<Interpreter, NoInterpr
     let folders = machine_folders(language);
     let mut found = BTreeSet::new();
     for candidate in candidates(wanted, &folders) {
-        let reason = match ask(Command::new(&candidate), language, Path::new("/")).await {
+        let reason = match ask(of_the_machine(&candidate).into(), language, Path::new("/")).await {
             Ok(answer) if fits(&answer.version, wanted) => match resolve(answer) {
                 Ok(interpreter) => return Ok(interpreter),
                 Err(reason) => reason,
@@ -125,7 +126,7 @@ async fn inside(root: &Path, wanted: &Wanted, start: impl Fn(&Path) -> Command) 
 /// # Errors
 /// It is something else, or does not say what it is.
 pub async fn examine(program: &Path, wanted: &Wanted) -> Result<String, String> {
-    let answer = ask(Command::new(program), language_of(wanted)?, Path::new("/")).await;
+    let answer = ask(of_the_machine(program).into(), language_of(wanted)?, Path::new("/")).await;
     let answer = answer.map_err(|reason| format!("{} {reason}", program.display()))?;
     if fits(&answer.version, wanted) {
         return Ok(answer.version);

@@ -23,7 +23,7 @@ use crate::house::{groups_of, test};
 use crate::world::World;
 
 /// Our proxy, a shell, and nothing else.
-const SHELL: &str = "chasen-test/shell:1";
+pub(crate) const SHELL: &str = "chasen-test/shell:1";
 
 pub(crate) fn tests() -> Vec<Trial> {
     vec![
@@ -42,14 +42,14 @@ pub(crate) fn tests() -> Vec<Trial> {
 }
 
 /// A factory with a store of its own.
-struct Quay {
-    world: World,
-    images: Arc<Images>,
+pub(crate) struct Quay {
+    pub(crate) world: World,
+    pub(crate) images: Arc<Images>,
     factory: ImageFactory,
 }
 
 impl Quay {
-    async fn open() -> Self {
+    pub(crate) async fn open() -> Self {
         Self::with(World::open().await)
     }
 
@@ -60,14 +60,14 @@ impl Quay {
     }
 
     /// Imports an image under its own name, which it gives back.
-    fn import(&self, image: &Image) -> String {
+    pub(crate) fn import(&self, image: &Image) -> String {
         let file = self.world.data.path().join("archive.tar");
         std::fs::write(&file, image.docker_archive()).unwrap();
         self.images.import(&file, None, &()).unwrap();
         image.reference.clone()
     }
 
-    async fn create(&self, image: &str) -> Result<Arc<dyn Container>, CreateError> {
+    pub(crate) async fn create(&self, image: &str) -> Result<Arc<dyn Container>, CreateError> {
         assert!(self.factory.serves(BLACKBOX, Some(image)), "{image}");
         self.factory.create(&of_image(image)).await
     }
@@ -79,14 +79,14 @@ impl Quay {
     }
 
     /// A container of [`SHELL`], or of what was made of it, with this script.
-    async fn script(&self, image: &str, script: &str) -> Guest {
+    pub(crate) async fn script(&self, image: &str, script: &str) -> Guest {
         let guest = self.guest(image).await;
         let reply = guest.init(Some(script)).await;
         assert!(matches!(reply.answer, Answer::Ok(_)), "{reply:?}");
         guest
     }
 
-    async fn close(self) {
+    pub(crate) async fn close(self) {
         self.factory.close().await;
         assert!(groups_of(&self.world.node_id).is_empty(), "nothing is left");
     }
@@ -101,8 +101,8 @@ fn of_image(image: &str) -> ContainerSpec {
     }
 }
 
-struct Guest {
-    container: Arc<dyn Container>,
+pub(crate) struct Guest {
+    pub(crate) container: Arc<dyn Container>,
     action: ExecutableAction,
 }
 
@@ -129,7 +129,7 @@ impl Guest {
         self.container.run(&self.invocation(arguments), u64::MAX, &|| {}).await
     }
 
-    async fn result(&self, arguments: &str) -> serde_json::Value {
+    pub(crate) async fn result(&self, arguments: &str) -> serde_json::Value {
         let reply = self.run(arguments).await;
         let limit = Duration::from_millis(u64::from(self.action.limits.timeout));
         let response = Response::of_run(reply.answer, limit, &PayloadLimits::default());
@@ -138,7 +138,7 @@ impl Guest {
 }
 
 /// The image of every test; `None`, and said so, if the machine lacks its parts.
-fn shell() -> Option<Image> {
+pub(crate) fn shell() -> Option<Image> {
     let image = of_shell(SHELL);
     if image.is_none() {
         println!("skipped: the parts of the image are missing");
@@ -146,7 +146,7 @@ fn shell() -> Option<Image> {
     image
 }
 
-fn renamed(image: &Image, name: &str) -> Image {
+pub(crate) fn renamed(image: &Image, name: &str) -> Image {
     Image { reference: name.to_owned(), ..image.clone() }
 }
 

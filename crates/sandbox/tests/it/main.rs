@@ -19,6 +19,7 @@ mod conformance;
 mod containers;
 mod forks;
 mod hostile;
+mod hostile_images;
 mod house;
 mod images;
 mod isolation;
@@ -68,6 +69,7 @@ fn main() -> ExitCode {
                 containers::tests(),
                 forks::tests(),
                 hostile::tests(),
+                hostile_images::tests(),
                 images::tests(),
                 resources::tests(),
                 rootless::tests(),

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use chasen_sandbox::programs::of_the_machine;
 use tokio::process::Command;
 use zip::ZipWriter;
 use zip::write::SimpleFileOptions;
@@ -28,7 +29,7 @@ pub(super) async fn compile(sandboxes: &Sandboxes, kind: &str, source: &str) -> 
     let scratch = tempfile::tempdir().map_err(|error| error.to_string())?;
     let [from, to] = ["cs", "dll"].map(|end| scratch.path().join(ASSEMBLY).with_extension(end));
     std::fs::write(&from, source).map_err(|error| error.to_string())?;
-    let mut compiler = Command::new("sh");
+    let mut compiler = Command::from(of_the_machine("sh"));
     compiler.arg(folder.join("csc")).arg(&to).arg(&from).env("DOTNET", program).kill_on_drop(true);
     let ended = tokio::time::timeout(PATIENCE, compiler.output()).await;
     let ended = ended.map_err(|_| format!("the compiler took more than {} s", PATIENCE.as_secs()))?;

@@ -10,6 +10,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use chasen_sandbox::programs::of_the_machine;
 use chasen_sandbox::rootfs::recipe::Npm;
 
 use super::RootfsError;
@@ -200,7 +201,7 @@ impl Tools {
     }
 
     fn command(&self, program: &str) -> Command {
-        let mut command = Command::new(program);
+        let mut command = of_the_machine(program);
         command.env("PATH", &self.path);
         command
     }

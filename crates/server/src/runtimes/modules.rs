@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant, SystemTime};
 
+use chasen_sandbox::programs::of_the_machine;
 use chasen_spi::BoxFuture;
 use chasen_telemetry::task;
 use parking_lot::Mutex;
@@ -416,7 +417,7 @@ async fn install(set: &ModuleSet, folder: &Path, command: &[String]) -> Result<(
         std::fs::write(fresh.join(name), text).map_err(failed)?;
     }
     let (program, arguments) = command.split_first().ok_or("there is no installer")?;
-    let installer = Command::new(program)
+    let installer = Command::from(of_the_machine(program))
         .args(arguments)
         .current_dir(&fresh)
         .stdin(Stdio::null())
