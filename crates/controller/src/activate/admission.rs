@@ -2,9 +2,10 @@
 //! and what else is checked between them is the asker's: charge, rights, [`prepare`], [`start`].
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use chasen_entity::{Activation, ActivationId, Durability, Identity, RawJson, error_text};
-use chasen_spi::{Position, Privilege};
+use chasen_spi::{Position, Privilege, Rejection, StoreError};
 
 use super::{Request, Running, begin};
 use crate::controller::Controller;
@@ -12,6 +13,9 @@ use crate::entities::{ActionAddress, KindState, ResolvedAction};
 use crate::entitle;
 use crate::throttle::Permit;
 use crate::wire::error::ApiError;
+
+/// Longest wait for the disk before a caller is told that what was accepted may not be safe.
+const LONGEST_COMMIT: Duration = Duration::from_secs(30);
 
 /// The action at an address that the identity may invoke, if it may be invoked with this payload. A sequence asks for
 /// the right to invoke each of its components, too.
@@ -84,7 +88,7 @@ pub(crate) async fn kept(
     if durability.is_memory() {
         return Ok(record);
     }
-    let kept = controller.invoke.under_way().committed(durability, Position::END).await;
+    let kept = on_the_disk(controller, durability, Position::END).await;
     kept.map_err(|why| ApiError::record_not_known_safe(id, &why))?;
     Ok(record)
 }
@@ -96,6 +100,18 @@ pub(crate) async fn committed(
     durability: Durability,
     position: Position,
 ) -> Result<(), ApiError> {
-    let committed = controller.invoke.under_way().committed(durability, position).await;
-    committed.map_err(|why| ApiError::not_known_safe(id, &why))
+    on_the_disk(controller, durability, position).await.map_err(|why| ApiError::not_known_safe(id, &why))
+}
+
+/// Waits for the log to be on the disk, as long as somebody can be expected to wait for a disk that does not answer.
+async fn on_the_disk(
+    controller: &Controller,
+    durability: Durability,
+    position: Position,
+) -> Result<(), Rejection> {
+    let committed = controller.invoke.under_way().committed(durability, position);
+    tokio::time::timeout(LONGEST_COMMIT, committed).await.unwrap_or_else(|_| {
+        let why = format!("the log was not on the disk within {} s", LONGEST_COMMIT.as_secs());
+        Err(Rejection::NotRecorded(StoreError::Unavailable(why)))
+    })
 }

@@ -9,7 +9,6 @@
 //! next sync of it a success. The log goes on in another segment, what may be lost is written again there (`rewrite`), and
 //! that is synced, once a second until it works.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use chasen_spi::{Position, StoreError};
@@ -33,8 +32,6 @@ pub(super) struct Commit {
     asked: Condvar,
     /// Held by the one commit under way.
     turn: Mutex<()>,
-    /// The disk's health allows no work that can be refused; see [`Commit::refusal`].
-    refuses: AtomicBool,
 }
 
 struct Rounds {
@@ -42,6 +39,8 @@ struct Rounds {
     reached: Position,
     /// How far the commit under way goes, and who waits for it.
     current: Option<(Position, Round)>,
+    /// Since when one is under way.
+    begun: Option<Instant>,
     /// Who waits for the next one.
     next: Option<Round>,
     health: Health,
@@ -59,17 +58,13 @@ impl Commit {
         let rounds = Rounds {
             reached: Position(0),
             current: None,
+            begun: None,
             next: None,
             health: Health::new(slow),
             pace: PACE,
             ending: false,
         };
-        Self {
-            rounds: Mutex::new(rounds),
-            asked: Condvar::new(),
-            turn: Mutex::default(),
-            refuses: false.into(),
-        }
+        Self { rounds: Mutex::new(rounds), asked: Condvar::new(), turn: Mutex::default() }
     }
 
     /// Waits until the log is on the disk up to here. Dropping the future abandons the wait, not the commit.
@@ -97,10 +92,8 @@ impl Commit {
 
     /// Why work that can be refused is refused at the moment.
     pub(super) fn refusal(&self) -> Option<StoreError> {
-        if !self.refuses.load(Ordering::Relaxed) {
-            return None;
-        }
-        self.rounds.lock().health.refusal()
+        let rounds = self.rounds.lock();
+        rounds.health.refusal(rounds.begun.map(|begun| begun.elapsed()).unwrap_or_default())
     }
 
     /// Commits until the end is asked for.
@@ -116,10 +109,14 @@ impl Commit {
     /// Brings everything that was appended by now to the disk; false if that failed.
     pub(super) fn commit(&self, shared: &Shared) -> bool {
         let _turn = self.turn.lock();
-        let round = self.rounds.lock().next.take().unwrap_or_else(|| watch::Sender::new(None));
         let begun = Instant::now();
+        let (round, has_failed) = {
+            let mut rounds = self.rounds.lock();
+            rounds.begun = Some(begun);
+            (rounds.next.take(), rounds.health.has_failed())
+        };
+        let round = round.unwrap_or_else(|| watch::Sender::new(None));
         // Not while the rounds are locked: those who append have the state locked when they ask for the disk's health.
-        let has_failed = self.rounds.lock().health.has_failed();
         let end = if has_failed { shared.rewrite() } else { Ok(shared.state.lock().end()) };
         let outcome = end.and_then(|end| {
             self.rounds.lock().current = Some((end, round.clone()));
@@ -150,7 +147,7 @@ impl Commit {
 
     fn note(&self, took: Duration, pace: Duration, outcome: &Result<Position, StoreError>) {
         let mut rounds = self.rounds.lock();
-        rounds.current = None;
+        (rounds.current, rounds.begun) = (None, None);
         rounds.pace = pace;
         let sample = match outcome {
             Ok(end) => {
@@ -168,7 +165,6 @@ impl Commit {
             }
             None => {}
         }
-        self.refuses.store(!rounds.health.is_good(), Ordering::Relaxed);
         // Whoever commits, the thread tries again in time.
         self.asked.notify_one();
     }

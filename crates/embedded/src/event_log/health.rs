@@ -6,6 +6,8 @@ use chasen_spi::StoreError;
 
 /// Commits that are looked at together. The one in the middle counts: a hiccup says nothing.
 const SAMPLES: usize = 5;
+/// A commit that is under way for so many times what is slow, and for so long at least, does not end soon.
+const STALLED: (u32, Duration) = (10, Duration::from_secs(1));
 
 /// How a commit went.
 #[derive(Debug)]
@@ -64,7 +66,7 @@ impl Health {
         };
         let was_good = self.is_good();
         self.state = next;
-        match (was_good, self.refusal()) {
+        match (was_good, self.refusal(Duration::ZERO)) {
             (true, Some(why)) => Some(Change::Refuses(why.to_string())),
             (false, None) => Some(Change::Recovers),
             _ => None,
@@ -81,10 +83,14 @@ impl Health {
         matches!(self.state, State::Failed(_))
     }
 
-    /// Why work is refused, for whoever is refused.
-    pub(super) fn refusal(&self) -> Option<StoreError> {
+    /// Why work is refused, for whoever is refused, while a commit is under way that has taken this long by now.
+    pub(super) fn refusal(&self, under_way: Duration) -> Option<StoreError> {
         match &self.state {
-            State::Good => None,
+            State::Good if under_way < self.slow.saturating_mul(STALLED.0).max(STALLED.1) => None,
+            State::Good => Some(StoreError::Unavailable(format!(
+                "the disk of the data folder does not answer: a commit is under way for {} ms; try again later",
+                under_way.as_millis()
+            ))),
             State::Slow => Some(StoreError::Unavailable(format!(
                 "the disk of the data folder is too slow: a commit takes {} ms, more than {} ms; try again later, and look for what else writes to that disk",
                 self.usual().as_millis(),
@@ -123,7 +129,7 @@ mod tests {
         let mut health = Health::new(SLOW);
         assert!(after(&mut health, &[1, 900, 1, 900, 1, 1, 1, 900, 900]).into_iter().all(|good| good));
         assert_eq!(after(&mut health, &[200, 200, 200]), [false; 3], "three of five");
-        let text = health.refusal().unwrap().to_string();
+        let text = health.refusal(Duration::ZERO).unwrap().to_string();
         assert!(text.contains("200 ms, more than 50 ms") && text.contains("try again"), "{text}");
         assert_eq!(after(&mut health, &[30, 30, 30, 30, 30]), [false; 5], "not quick enough for a change");
         assert_eq!(after(&mut health, &[10, 10, 10]), [false, false, true]);
@@ -138,6 +144,15 @@ mod tests {
         assert_eq!(health.step(failed()), None);
         assert!(health.has_failed());
         assert_eq!(health.step(Sample::Took(SLOW)), Some(Change::Recovers));
+    }
+
+    #[test]
+    fn a_commit_that_does_not_end_counts_before_it_does() {
+        let health = Health::new(SLOW);
+        assert_eq!(health.refusal(Duration::from_millis(999)), None);
+        let text = health.refusal(STALLED.1).unwrap().to_string();
+        assert!(text.contains("under way for 1000 ms"), "{text}");
+        assert_eq!(Health::new(SLOW * 100).refusal(SLOW * 999), None, "where slow is a long time");
     }
 
     proptest! {

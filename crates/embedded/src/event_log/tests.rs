@@ -157,6 +157,29 @@ fn a_slow_disk_gets_no_work_that_can_wait_until_it_is_quick_again() {
 }
 
 #[test]
+fn a_disk_that_does_not_answer_gets_no_work_that_can_wait() {
+    let folder = tempfile::tempdir().unwrap();
+    let tail = Arc::new(Tail::new(usize::MAX));
+    let (switches, faults) = SwitchFile::new(folder.path());
+    let key = Arc::new(NodeKey::open(folder.path()).unwrap());
+    let config = LogConfig { segment_bytes: LEAST_SEGMENT, slow: Duration::from_millis(1), faults };
+    let open = Log::open(&folder.path().join("events"), config, key, tail, |_| false).unwrap();
+    switches.set("sync-delay=3000ms");
+    let position = open.append(&Event::Accepted(work())).unwrap();
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| sync(&open, position));
+        eventually("it is refused before the commit has ended", || {
+            open.append(&Event::Accepted(work()))
+                .is_err_and(|error| error.to_string().contains("under way for"))
+        });
+        open.append(&awaited()).unwrap();
+        fs::remove_file(&switches.0).unwrap();
+        waiting.join().unwrap().unwrap();
+    });
+    open.close();
+}
+
+#[test]
 fn a_failed_sync_is_told_and_the_log_goes_on_without_a_restart() {
     let folder = tempfile::tempdir().unwrap();
     let tail = Arc::new(Tail::new(usize::MAX));
