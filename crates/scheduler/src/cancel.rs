@@ -1,7 +1,6 @@
 //! Ends activations because somebody wants it: those that are not due, that wait, that run, and sessions.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use chasen_entity::{ActivationId, EntityName, Invocation};
@@ -49,7 +48,7 @@ impl Shared {
         if self.cancel_pending(invocation) || self.sessions.cancel(id) {
             return;
         }
-        if self.is_taking_up.load(Ordering::Relaxed)
+        if self.is_taking_up()
             && let Ok(TakenUp::Taken(work)) = self.log.take_up(id)
         {
             // An earlier life left it, and nobody has come to it yet.

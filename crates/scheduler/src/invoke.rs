@@ -118,6 +118,10 @@ impl Invoke for Scheduler {
         Box::pin(Arc::clone(&self.shared).cancel(namespace.clone(), *id))
     }
 
+    fn left_work_known(&self) -> BoxFuture<Result<(), Rejection>> {
+        Box::pin(Arc::clone(&self.shared).left_work_known())
+    }
+
     fn under_way(&self, namespace: &EntityName, id: &ActivationId) -> Result<Option<UnderWay>, StoreError> {
         let found = self.shared.log.accepted(id)?;
         let own = found.filter(|invocation| invocation.identity.namespace.name == *namespace);

@@ -1,12 +1,13 @@
 //! What becomes of work that an earlier life of the node accepted and did not finish.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use chasen_entity::{Activation, ActivationId, Delivery, Invocation};
 use chasen_spi::event_log::{TakenUp, Unfinished};
 use chasen_spi::{Position, Rejection, Sessions, StoreError};
 use chasen_telemetry::{clock, task};
+use tokio::sync::watch;
 
 use crate::Scheduler;
 use crate::books::unreadable;
@@ -22,6 +23,9 @@ use crate::start::Start;
 
 /// Pieces of work that are read at a time.
 const READ_AT_ONCE: usize = 64;
+
+/// How long somebody waits at most until all that was left is known.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Work that was read, in the order of its coming.
 type Read = Vec<(ActivationId, Result<Option<Arc<Invocation>>, StoreError>)>;
@@ -43,10 +47,13 @@ impl Scheduler {
         }
         tracing::info!(total = inherited.len(), "unfinished activations of an earlier life");
         let shared = Arc::clone(&self.shared);
-        shared.is_taking_up.store(true, Ordering::Relaxed);
+        let (looking, taking_up) = watch::channel(());
+        if shared.taking_up.set(taking_up).is_err() {
+            return;
+        }
         drop(task::spawn("recovery", async move {
             take_all_up(&shared, inherited).await;
-            shared.is_taking_up.store(false, Ordering::Relaxed);
+            drop(looking);
         }));
     }
 }
@@ -80,6 +87,18 @@ async fn take_all_up(shared: &Arc<Shared>, inherited: Vec<ActivationId>) {
 }
 
 impl Shared {
+    /// True while not all work of an earlier life is known.
+    pub(crate) fn is_taking_up(&self) -> bool {
+        self.taking_up.get().is_some_and(|taking_up| taking_up.has_changed().is_ok())
+    }
+
+    /// Waits until all of it is known.
+    pub(crate) async fn left_work_known(self: Arc<Self>) -> Result<(), Rejection> {
+        let Some(mut taking_up) = self.taking_up.get().cloned() else { return Ok(()) };
+        let gone = async { while taking_up.changed().await.is_ok() {} };
+        tokio::time::timeout(PATIENCE, gone).await.map_err(|_| Rejection::Overloaded)
+    }
+
     /// True if it is a step of a session that is open.
     fn is_left_to_session(&self, invocation: &Invocation) -> bool {
         invocation.cause.is_some_and(|cause| self.sessions.leave_step(&cause, invocation))

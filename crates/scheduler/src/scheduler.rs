@@ -1,11 +1,11 @@
 //! The scheduler: takes invocations in and sees them through to their record.
 
-use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use chasen_entity::{ActionKey, Invocation};
 use chasen_spi::{DeadLetterStore, EventLog, Invoker, ParameterLock, Rejection, Sessions};
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::action_queue::{ActionQueue, Arrival, Queues, Surroundings};
@@ -41,8 +41,8 @@ pub(crate) struct Shared {
     /// Work that is not due yet, or waits for room.
     pub(crate) calendar: Calendar,
     pub(crate) places: Arc<Places>,
-    /// Not all work of an earlier life is known yet.
-    pub(crate) is_taking_up: AtomicBool,
+    /// The other end is gone when all work of an earlier life is known; none before anybody has looked.
+    pub(crate) taking_up: OnceLock<watch::Receiver<()>>,
     /// Who does the work of sessions, once that is known.
     pub(crate) opener: OnceLock<Weak<dyn Sessions>>,
     pub(crate) queues: Arc<Queues>,
@@ -76,7 +76,7 @@ impl Scheduler {
             sessions: OpenSessions::default(),
             calendar,
             places,
-            is_taking_up: AtomicBool::new(false),
+            taking_up: OnceLock::new(),
             opener: OnceLock::new(),
             queues,
         };

@@ -41,6 +41,12 @@ pub trait Invoke: Send + Sync {
     /// session, the step under way ends too.
     fn cancel(&self, namespace: &EntityName, id: &ActivationId) -> BoxFuture<Result<Cancelled, Rejection>>;
 
+    /// Waits, for seconds at most, until it is known what an earlier life of the node left. Before, what follows tells of a
+    /// part of it only.
+    fn left_work_known(&self) -> BoxFuture<Result<(), Rejection>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+
     /// An activation of this namespace that was accepted and has not ended. Reads one event, which may wait for the disk.
     fn under_way(&self, namespace: &EntityName, id: &ActivationId) -> Result<Option<UnderWay>, StoreError>;
 

@@ -73,7 +73,7 @@ pub(crate) async fn list(call: &Call<'_>, namespace: &str) -> Result<Reply, ApiE
 pub(crate) async fn get(call: &Call<'_>, namespace: &str, id: &str) -> Result<Reply, ApiError> {
     let (namespace, id) = authorized(call, namespace, id, Privilege::Read).await?;
     if call.query.flag("pending", false)?
-        && let Some(reply) = under_way::show(call, &namespace, &id)?
+        && let Some(reply) = under_way::show(call, &namespace, &id).await?
     {
         return Ok(reply);
     }

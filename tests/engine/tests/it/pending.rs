@@ -172,6 +172,21 @@ async fn a_drain_and_a_crash_leave_it_pending() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_an_earlier_life_left_is_listed_as_a_whole() {
+    let wall = Wall::new();
+    let first = bench_with(512, wall.config());
+    for n in 0..300 {
+        first.scheduler.schedule(due("hello", NOON + 60_000 + n)).unwrap();
+    }
+    let second = next_life(&first, wall.config(), false);
+    second.scheduler.left_work_known().await.unwrap();
+    second.recover();
+    assert!(second.scheduler.pending_count(&all()) < 300, "it is looked at in the background");
+    second.scheduler.left_work_known().await.unwrap();
+    assert_eq!(second.scheduler.pending_count(&all()), 300);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_crowd_that_is_due_at_once_comes_in_turns() {
     let wall = Wall::new();
     let bench = bench_with(2048, SchedulerConfig { max_recovering: 4, ..wall.config() });

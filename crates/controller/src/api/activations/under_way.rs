@@ -83,6 +83,7 @@ pub(super) async fn list(call: &Call<'_>, namespace: &EntityName, status: &str) 
     let (skip, limit) = (page.skip, page.limit);
     let mut query = PendingQuery { namespace: namespace.clone(), name, since, upto, skip, limit };
     let invoke = call.controller.invoke.under_way();
+    invoke.left_work_known().await?;
     if page.count {
         let count = invoke.pending_count(&query).saturating_sub(page.skip);
         return call.success(&json!({ COLLECTION: count }));
@@ -101,12 +102,14 @@ pub(super) async fn list(call: &Call<'_>, namespace: &EntityName, status: &str) 
 }
 
 /// What `GET …/activations/{id}?pending=true` answers for one that has not ended; nothing for any other.
-pub(super) fn show(
+pub(super) async fn show(
     call: &Call<'_>,
     namespace: &EntityName,
     id: &ActivationId,
 ) -> Result<Option<Reply>, ApiError> {
-    let found = call.controller.invoke.under_way().under_way(namespace, id)?;
+    let invoke = call.controller.invoke.under_way();
+    invoke.left_work_known().await?;
+    let found = invoke.under_way(namespace, id)?;
     let shown = |UnderWay { invocation, is_pending }: UnderWay| {
         let status = if is_pending { Status::Pending } else { Status::Running };
         call.success(&View::new(&invocation, status))
