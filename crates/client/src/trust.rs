@@ -66,7 +66,8 @@ fn told(why: &CertificateError) -> String {
         _ if is_authority => "its certificate is one of an authority (CA:TRUE), as `openssl req -x509` makes it, and cannot be \
             a server's: make one with `-addext basicConstraints=critical,CA:FALSE`, or do not check it with --insecure"
             .to_owned(),
-        CertificateError::UnknownIssuer => "nobody who is trusted vouches for its certificate: name its authority, or the \
+        // The latter, where an authority of the same name is trusted.
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => "nobody who is trusted vouches for its certificate: name its authority, or the \
             certificate itself, with --cacert"
             .to_owned(),
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
@@ -158,6 +159,7 @@ mod tests {
         for (why, words) in [
             (authority, "CA:FALSE"),
             (CertificateError::UnknownIssuer, "--cacert"),
+            (CertificateError::BadSignature, "--cacert"),
             (CertificateError::NotValidForName, "another name"),
             (CertificateError::Expired, "refused"),
         ] {

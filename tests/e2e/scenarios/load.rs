@@ -258,7 +258,7 @@ fn bad_input() {
         (&[endless.as_str()], "more than"),
         (&[], "--target"),
         (&["--action", "hello"], "there is no key"),
-        (&["--target", "https://h/"], "plain HTTP/1.1"),
+        (&["--target", "ftp://h/"], "begins neither with"),
         (&[target[0], target[1], "--rate", "-1"], "out of bounds"),
         (&[target[0], target[1], "--duration", "30"], "30s"),
         (&[target[0], target[1], "--clients", "99999999"], "out of bounds"),
