@@ -122,9 +122,19 @@ async fn own() {
         (&["--cacert", &Pair::new().certificate().display().to_string()], 1),
     ] {
         let mut load = chasen();
-        load.args(["load", "--action", "hello", "--requests", "20", "--check", "--quiet", "--apihost", node.base()])
-            .args(["--auth", chasen_testkit::GUEST])
-            .args(flags);
+        load.args([
+            "load",
+            "--action",
+            "hello",
+            "--requests",
+            "20",
+            "--check",
+            "--quiet",
+            "--apihost",
+            node.base(),
+        ])
+        .args(["--auth", chasen_testkit::GUEST])
+        .args(flags);
         let measured = run(load);
         assert_eq!(measured.code, Some(code), "{flags:?} {measured:?}");
         assert_eq!(measured.stdout.contains("20 of 20 found"), code == 0, "{measured:?}");
