@@ -11,8 +11,9 @@ use crate::scenario::{Need, Scenario};
 
 /// What keeps an answer too many from the next call.
 const WALLS: &[&str] = &["reply-owner"];
-/// Answers twice, in lines.
-const ANSWERS_TWICE: &str = "#!/bin/bash\nwhile read -r line; do printf '{\"of\":\"this call\"}\\n{\"of\":\"the next one\"}\\n' >&3; done\n";
+/// Answers twice, by one writing of two lines: the second one is there before anybody can ask again.
+const ANSWERS_TWICE: &str = "#!/bin/bash\nprintf '{\"of\":\"this call\"}\\n{\"of\":\"the next one\"}\\n' >/tmp/answers\n\
+    while read -r line; do cat /tmp/answers >&3; done\n";
 
 pub(super) fn attacks() -> Vec<Attack> {
     let flood = |lines: bool| json!({"megabytes": 3, "lines": lines});
