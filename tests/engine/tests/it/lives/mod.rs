@@ -253,7 +253,7 @@ impl Client {
         let arguments = format!(r#"{{"ms":{}}}"#, self.chance.below(40));
         let action = format!("a{}", self.chance.below(3));
         let mut invocation = invocation("guest", &action, KIND, &arguments);
-        invocation.blocking = self.chance.below(5) == 0;
+        invocation.blocking = self.chance.below(2) == 0;
         if !invocation.blocking {
             invocation.durability = Durability::Synced;
         }
