@@ -109,10 +109,10 @@ impl OpenSession for Kept {
         Box::pin(std::future::pending())
     }
 
-    fn finish(self: Box<Self>, record: Activation) -> (Arc<Activation>, Position) {
+    fn finish(self: Box<Self>, record: Activation) -> Arc<Activation> {
         let record = Arc::new(record);
-        let position = self.log.append(&Event::Finished(record.clone())).unwrap();
-        (record, position)
+        self.log.append(&Event::Finished(record.clone())).unwrap();
+        record
     }
 }
 
