@@ -182,3 +182,29 @@ fn transaction<T: Send + 'static>(
 fn closed() -> StoreError {
     StoreError::Unavailable("the store is closed".to_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_write_whose_turn_comes_late_is_told_and_not_done() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.db");
+        let connection = sqlite::open(&path, &["CREATE TABLE a (x)"]).unwrap();
+        let database = Database::serve(&path, connection, "test-write").unwrap();
+        let insert = |transaction: &Transaction<'_>| {
+            transaction.execute("INSERT INTO a VALUES (1)", []).map_err(store_error)
+        };
+        let (work, outcome) = transaction(insert);
+        database.queue.jobs.lock().waiting.push_back(Job { work, due: Instant::now() });
+        database.queue.changed.notify_one();
+        assert_eq!(outcome.await.unwrap(), Err(late()));
+        assert_eq!(database.write(insert).await, Ok(1));
+        let count = |connection: &Connection| {
+            connection.query_row("SELECT count(*) FROM a", [], |row| row.get(0)).map_err(store_error)
+        };
+        assert_eq!(database.read(count).await, Ok(1));
+        database.close();
+    }
+}

@@ -47,6 +47,6 @@ mod tests {
         let error = places.take().await.unwrap_err();
         assert!(error.to_string().contains("too many wait"), "{error}");
         drop(taken);
-        places.take().await.unwrap();
+        drop(places.take().await.unwrap());
     }
 }
