@@ -54,12 +54,7 @@ pub(super) fn run(tail: &Tail, catalog: &Arc<Catalog>, log: &Log, faults: &Fault
 }
 
 /// Writes records to their file once the log is on the disk as far as they are in it; says why it did not.
-fn file(
-    filing: &mut Filing,
-    records: &[Arc<TailRecord>],
-    log: &Log,
-    faults: &Faults,
-) -> Result<(), String> {
+fn file(filing: &mut Filing, records: &[Arc<TailRecord>], log: &Log, faults: &Faults) -> Result<(), String> {
     let end = records.iter().filter_map(|record| record.position()).max();
     end.map_or(Ok(()), |end| log.keep(end)).map_err(|error| error.to_string())?;
     filing.write(records, clock::now(), faults).map_err(|error| {
