@@ -103,6 +103,9 @@ pub const NOT_UNLOCKED: &str = "Failed to unlock parameters.";
 /// Result of work that was started but whose end the platform did not see.
 pub const INTERRUPTED: &str = "The activation was interrupted before its result was known.";
 
+/// Result of work that waited and whose namespace may not run anything by now.
+pub const BLACKLISTED: &str = "The action was not invoked due to a blacklisted namespace.";
+
 /// Result of work that was ended because somebody wanted it to.
 pub const CANCELLED: &str = "The activation was cancelled.";
 

@@ -120,6 +120,12 @@ impl TryFrom<u16> for TimeoutStatus {
 }
 
 impl UserLimits {
+    /// True if they let nothing run.
+    #[must_use]
+    pub fn is_blacklist(&self) -> bool {
+        self.invocations_per_minute == Some(0) || self.concurrent_invocations == Some(0)
+    }
+
     /// Names of all fields, in the order that documents are shown in.
     pub const FIELDS: [&'static str; 25] = [
         "invocationsPerMinute",

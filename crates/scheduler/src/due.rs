@@ -11,6 +11,7 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 
 use crate::books::unreadable;
+use crate::fate;
 use crate::pending::{Next, Pending};
 use crate::places::{Permit, Places};
 use crate::record::Ending;
@@ -140,11 +141,33 @@ impl Shared {
         if waiting.is_left && !matches!(self.log.take_up(id), Ok(TakenUp::Taken(_))) {
             return false;
         }
-        self.record(invocation, Ending::cancelled(clock::now()));
-        for step in self.sessions.steps_left_to(id) {
+        self.end_waiting(invocation, Ending::cancelled(clock::now()));
+        true
+    }
+
+    /// Ends what waited here, and the steps that were left to it.
+    fn end_waiting(&self, invocation: &Invocation, ending: Ending) {
+        self.record(invocation, ending);
+        for step in self.sessions.steps_left_to(&invocation.activation_id) {
             self.end_left_step(&step);
         }
-        true
+    }
+
+    /// Blocking a subject ends what it has waiting, however long it was put off.
+    async fn is_blacklisted(&self, invocation: &Invocation) -> bool {
+        match self.opener.get().and_then(Weak::upgrade) {
+            Some(opener) => opener.is_blacklisted(&invocation.identity.namespace.name).await,
+            None => false,
+        }
+    }
+
+    /// Ends work of a namespace that may not run anything; what an earlier life has begun was interrupted.
+    fn refuse(&self, work: &Unfinished) {
+        let ending = match fate::begun(work, self.log.era()) {
+            None => Ending::blacklisted(clock::now()),
+            Some(_) => Ending::interrupted(clock::now()),
+        };
+        self.end_waiting(&work.invocation, ending);
     }
 }
 
@@ -177,6 +200,7 @@ async fn take_up(shared: &Arc<Shared>, found: Vec<(Next, Permit)>) {
         Ok(found) => {
             for (id, work, place) in found {
                 match work {
+                    Ok(Some(work)) if shared.is_blacklisted(&work.invocation).await => shared.refuse(&work),
                     Ok(Some(work)) => shared.begin(work, Some(place)),
                     // It has ended meanwhile, or somebody else has it.
                     Ok(None) => {}

@@ -108,6 +108,11 @@ impl Ending {
         Self::without_run(Response::error(Outcome::WhiskError, error_text::INTERRUPTED), now)
     }
 
+    /// Its namespace may not run anything by now.
+    pub(crate) fn blacklisted(now: Millis) -> Self {
+        Self::without_run(Response::error(Outcome::ApplicationError, error_text::BLACKLISTED), now)
+    }
+
     /// Somebody wanted it to end.
     pub(crate) fn cancelled(now: Millis) -> Self {
         Self::without_run(Response::error(Outcome::ApplicationError, error_text::CANCELLED), now)

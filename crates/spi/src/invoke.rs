@@ -115,6 +115,13 @@ pub trait Sessions: Send + Sync {
     /// An activation was lost as often as it may be and is a dead letter now: fires the trigger that its action names, if
     /// it names one.
     fn died(&self, letter: Arc<DeadLetter>);
+
+    /// True if nothing of this namespace is to begin: whom it belongs to is blocked or gone, or its limits let nothing run.
+    /// Asked of work that waited in the log; who calls is let in or refused at the doors.
+    fn is_blacklisted(&self, namespace: &EntityName) -> BoxFuture<bool> {
+        let _ = namespace;
+        Box::pin(async { false })
+    }
 }
 
 /// Work that its opener does itself, as the books know it.

@@ -4,6 +4,7 @@ use chasen_testkit::{Client, Node, Reply, descendants, node};
 use http::Request;
 use serde_json::{Value, json};
 
+use crate::admin::said;
 use crate::functions::{Function, HELLO, call, eventually, record, start};
 use crate::scenario::Scenario;
 
@@ -18,6 +19,7 @@ pub(crate) fn scenarios() -> Vec<Scenario> {
         Scenario::new("durable::a_keyed_request_is_done_once_across_a_crash", keyed),
         Scenario::new("durable::what_is_due_later_outlives_a_crash_and_runs", due),
         Scenario::new("durable::what_waits_or_runs_is_cancelled", cancelled),
+        Scenario::new("durable::blocked_subjects_have_nothing_waiting_that_runs", blocked),
         Scenario::new("durable::a_fire_waits_through_a_crash_and_its_key_outlives_it", fired_later),
     ]
 }
@@ -137,6 +139,36 @@ async fn fired_later() {
     }
     let all = client.get(&format!("{ACTIVATIONS}?count=true")).await.unwrap().json();
     assert_eq!(all, json!({"activations": 3}), "two fires, one reaction");
+}
+
+async fn blocked() {
+    const TEXT: &str = "The action was not invoked due to a blacklisted namespace.";
+    let node = node().start();
+    let guest = node.client();
+    Function::native("hello", HELLO).put(&guest).await;
+    let put_off = async |client: &Client, delay: &str| {
+        let path = format!("/api/v1/namespaces/_/actions/hello?delay={delay}");
+        let reply = client.post(&path, &json!({})).await.unwrap();
+        assert_eq!(reply.status.as_u16(), 202, "{}", reply.text());
+        reply.json()["activationId"].as_str().unwrap().to_owned()
+    };
+    let limits = &["limits", "set", "limited", "--concurrentInvocations", "0"][..];
+    for (name, shut, open) in [
+        ("whisker", &["user", "block", "whisker"][..], &["user", "unblock", "whisker"][..]),
+        ("limited", limits, &["limits", "delete", "limited"]),
+    ] {
+        let key = said(node.data(), &["user", "create", name]);
+        let client = node.client().with_credentials(key.trim());
+        Function::native("hello", HELLO).put(&client).await;
+        let id = put_off(&client, "1").await;
+        said(node.data(), shut);
+        // What is due later ends later.
+        record(&guest, &put_off(&guest, "1.5").await).await;
+        said(node.data(), open);
+        let response = &record(&client, &id).await["response"];
+        assert_eq!(response["status"], "application error", "{response}");
+        assert_eq!(response["result"]["error"], TEXT);
+    }
 }
 
 async fn cancelled() {

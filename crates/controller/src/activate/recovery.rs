@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use chasen_entity::Role;
+use chasen_entity::{EntityName, Role};
 use chasen_spi::event_log::Unfinished;
-use chasen_spi::{DeadLetter, Session, Sessions};
+use chasen_spi::{BoxFuture, DeadLetter, Session, Sessions};
 use chasen_telemetry::task;
 
 use super::{death, fire, resume};
@@ -27,5 +27,19 @@ impl Sessions for Controller {
     fn died(&self, letter: Arc<DeadLetter>) {
         let Some(controller) = self.own.upgrade() else { return };
         drop(task::spawn("trigger of a dead letter", async move { death::tell(&controller, &letter).await }));
+    }
+
+    fn is_blacklisted(&self, namespace: &EntityName) -> BoxFuture<bool> {
+        let (controller, namespace) = (self.own.upgrade(), namespace.clone());
+        Box::pin(async move {
+            let Some(controller) = controller else { return false };
+            match controller.identities.of_namespace(namespace.as_str(), &controller.throttles).await {
+                Ok(speaker) => speaker.is_none_or(|speaker| speaker.identity.limits.is_blacklist()),
+                Err(_) => {
+                    tracing::warn!(%namespace, "it cannot be known whether this namespace is blocked; what it has waiting runs");
+                    false
+                }
+            }
+        })
     }
 }

@@ -1,11 +1,13 @@
 //! A node in memory: the real scheduler and invoker on containers that do what the arguments say.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use chasen_entity::{
-    Activation, ActivationId, ByteSize, Event, ExecutableAction, Invocation, Manifest, Outcome, RawJson,
+    Activation, ActivationId, ByteSize, EntityName, Event, ExecutableAction, Invocation, Manifest, Outcome,
+    RawJson,
 };
 use chasen_invoker::{InvokerConfig, NodeInvoker};
 use chasen_scheduler::{Fleet, KindRouter, Scheduler, SchedulerConfig};
@@ -14,7 +16,8 @@ use chasen_spi::memory::{
     MemoryAttachmentStore, MemoryContainerFactory, MemoryDeadLetterStore, MemoryEventLog, invocation,
 };
 use chasen_spi::{
-    DeadLetter, EventLog, FleetNode, Invoke, NoLock, ParameterLock, Position, Runtimes, Session, Sessions,
+    BoxFuture, DeadLetter, EventLog, FleetNode, Invoke, NoLock, ParameterLock, Position, Runtimes, Session,
+    Sessions,
 };
 
 pub(crate) const KIND: &str = "memory:1";
@@ -41,6 +44,8 @@ pub(crate) struct Bench {
 /// Who does the work of sessions: keeps what it is given.
 #[derive(Default)]
 pub(crate) struct Opener {
+    /// Nothing is to begin any more.
+    pub(crate) blacklists: AtomicBool,
     taken_up: Mutex<Vec<(Session, Unfinished)>>,
     letters: Mutex<Vec<Arc<DeadLetter>>>,
 }
@@ -52,6 +57,11 @@ impl Sessions for Opener {
 
     fn died(&self, letter: Arc<DeadLetter>) {
         self.letters.lock().unwrap().push(letter);
+    }
+
+    fn is_blacklisted(&self, _namespace: &EntityName) -> BoxFuture<bool> {
+        let is_blacklisted = self.blacklists.load(Ordering::SeqCst);
+        Box::pin(async move { is_blacklisted })
     }
 }
 

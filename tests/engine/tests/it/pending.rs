@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use chasen_entity::{ActivationId, Durability, EntityName, Invocation, Millis, Outcome, Role, error_text};
+use chasen_entity::{
+    ActivationId, Durability, EntityName, Invocation, Millis, Outcome, Response, Role, error_text,
+};
 use chasen_scheduler::{SchedulerConfig, WallClock};
 use chasen_spi::{Cancelled, Invoke, PendingQuery, Rejection};
 use tokio::time::Instant;
@@ -69,6 +71,37 @@ async fn work_runs_when_it_is_due_and_not_before() {
     assert!(wall.now() >= NOON + 15_000 && wall.now() < NOON + 16_000);
     assert_eq!(bench.scheduler.pending_count(&all()), 0);
     bench.assert_sound();
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_namespace_put_off_does_not_run_once_it_is_blacklisted() {
+    let wall = Wall::new();
+    let first = bench_with(512, wall.config());
+    let action = due("hello", NOON + 5_000);
+    let sequence =
+        Arc::new(Invocation { role: Role::Sequence, ..Invocation::clone(&due("s", NOON + 5_000)) });
+    for one in [&action, &sequence] {
+        first.scheduler.schedule(Arc::clone(one)).unwrap();
+    }
+    let begun = Arc::new(Invocation { blocking: false, ..call("guest", "begun", "{}") });
+    first.leave(&begun, Some(1));
+    let second = next_life(&first, wall.config(), false);
+    second.opener.blacklists.store(true, Ordering::SeqCst);
+    second.recover();
+    second.rest().await;
+    for (one, text) in [
+        // It is not said of what has begun that it was never invoked.
+        (&begun, error_text::INTERRUPTED),
+        (&action, error_text::BLACKLISTED),
+        (&sequence, error_text::BLACKLISTED),
+    ] {
+        let record = second.record(one.activation_id);
+        assert_eq!(record.response, Response::error(outcome(&record), text));
+        assert!(!told(&second, one.activation_id).contains(&"started") || text == error_text::INTERRUPTED);
+    }
+    assert!(wall.now() >= NOON + 5_000, "not before it is due");
+    assert_eq!(second.opener.count(), 0);
+    second.assert_sound();
 }
 
 #[tokio::test(start_paused = true)]
