@@ -158,12 +158,14 @@ impl Stage {
                 verdict
             }
             Sign::Survivor => self.survivor(attack).await,
-            Sign::Log => self.log(&attack.call).await,
+            Sign::Log => self.log(&[call(&self.client, "attacker", &attack.call).await]).await,
+            // What comes before the end of the first call is still its own.
             Sign::LaterLog => {
-                call(&self.client, "attacker", &attack.call).await.result();
+                let first = call(&self.client, "attacker", &attack.call).await;
+                first.result();
                 let mut rest = attack.call.clone();
                 rest["rest"] = json!(true);
-                self.log(&rest).await
+                self.log(&[first, call(&self.client, "attacker", &rest).await]).await
             }
             Sign::Idle => self.idle(attack).await,
             Sign::Share => self.share(attack, language).await,
@@ -261,11 +263,15 @@ impl Stage {
         Verdict { escaped: !left.is_empty(), how }
     }
 
-    async fn log(&self, arguments: &Value) -> Verdict {
-        let called = call(&self.client, "attacker", arguments).await;
-        let lines = crate::functions::logs(&self.client, called.id()).await;
-        let bytes: usize = lines.iter().map(String::len).sum();
-        assert!(bytes > LOG_LIMIT << 19, "the flood was none: {bytes} bytes, {}", called.text);
+    /// By the longest log that these calls left.
+    async fn log(&self, flooding: &[Called]) -> Verdict {
+        let mut bytes = 0;
+        for called in flooding {
+            let lines = crate::functions::logs(&self.client, called.id()).await;
+            bytes = lines.iter().map(String::len).sum::<usize>().max(bytes);
+        }
+        let told: Vec<_> = flooding.iter().map(|called| &called.text).collect();
+        assert!(bytes > LOG_LIMIT << 19, "the flood was none: {bytes} bytes, {told:?}");
         Verdict { escaped: bytes > (LOG_LIMIT << 20) + 1000, how: format!("{bytes} bytes of log") }
     }
 
