@@ -21,7 +21,7 @@ use crate::{Failure, kinds};
 
 const REPETITIONS: usize = 3;
 /// Clients that ask for durable work, and how long a burst is.
-const CLIENTS: u32 = 96;
+const CLIENTS: u32 = 64;
 const BURST: Duration = Duration::from_secs(10);
 
 /// Activations that wait while no node runs, and for how long they are put off: longer than it takes to ask for them.
