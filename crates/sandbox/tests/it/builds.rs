@@ -19,12 +19,14 @@ const SHELL: &str = "shell:1";
 /// A kind of archives, some of which are prepared before they are loaded.
 const PREPARED: &str = "prepared:1";
 
+/// Their interpreter does nothing here, but is part of what a build depends on: it must be the same each time it is looked
+/// for, and of Ruby there is one and no more on most machines.
 const MANIFEST: &str = r#"{"runtimes":{
     "shell":[{"kind":"shell:1","image":{"name":"shell"},"chasen":{
-        "interpreter":{"command":"python","version":"3.11","accepts":["3"]},
+        "interpreter":{"command":"ruby","version":"3.1","accepts":["2","3"]},
         "compiler":{"program":"shell/compile"}}}],
     "prepared":[{"kind":"prepared:1","image":{"name":"prepared"},"chasen":{
-        "interpreter":{"command":"python","version":"3.11","accepts":["3"]},
+        "interpreter":{"command":"ruby","version":"3.1","accepts":["2","3"]},
         "compiler":{"program":"shell/prepare","when":["list"],"unless":["there"]}}}]}}"#;
 
 /// The source is a script that is sourced: it may do what it likes, and then makes the executable.
