@@ -257,9 +257,15 @@ async fn restrict(lease: &mut Option<Lease>, policy: &NetworkPolicy) -> Result<(
     }
 }
 
-/// Starts the own program as helper, whatever lies under its name by now.
+/// Starts the own program as helper.
 async fn spawn_helper(config: &SandboxConfig) -> Result<Helper, HelperError> {
-    const OWN: &str = "/proc/self/exe";
     let helper = HelperConfig::new(config.mode, &config.data_dir, &config.node_id);
-    Helper::spawn(Path::new(OWN), helper).await
+    Helper::spawn(&own_program(), helper).await
+}
+
+/// The own program under its name, which lists of processes show; one that was replaced or removed by the name that the
+/// kernel has for it.
+fn own_program() -> PathBuf {
+    const NAMELESS: &str = "/proc/self/exe";
+    std::env::current_exe().ok().filter(|path| path.exists()).unwrap_or_else(|| NAMELESS.into())
 }
