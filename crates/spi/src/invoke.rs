@@ -107,7 +107,7 @@ pub enum Resumed {
 }
 
 /// Does the work of sessions: sequences, compositions, fires. What the scheduler calls when such work is due, or was left
-/// by an earlier life of the node.
+/// by an earlier life of the node, and asks about whose work it is that waited.
 pub trait Sessions: Send + Sync {
     /// Does the work, from where it stands, in the background.
     fn take_up(&self, session: Session, work: Unfinished);

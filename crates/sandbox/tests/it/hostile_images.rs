@@ -32,10 +32,10 @@ async fn links() {
             .fold(Layer::default(), |layer, name| layer.link(&format!("etc/{name}"), &below(name)));
         let of_folders =
             ["etc", "dev", "proc", "tmp"].iter().fold(Layer::default(), |layer, name| layer.link(name, to));
-        let of_the_working_folder = Layer::default().link("work", to);
-        for (what, layer) in [("files", of_files), ("folders", of_folders), ("work", of_the_working_folder)] {
+        let of_the_working_folder = Layer::default().link("home", to);
+        for (what, layer) in [("files", of_files), ("folders", of_folders), ("home", of_the_working_folder)] {
             let image = renamed(&image, &format!("chasen-test/{what}:{number}")).layer(layer);
-            let reference = quay.import(&image.with("WorkingDir", json!("/work/deeper/still")));
+            let reference = quay.import(&image.with("WorkingDir", json!("/home/deeper/still")));
             // Whether it can be run is its own affair.
             if let Ok(container) = quay.create(&reference).await {
                 container.stop().await;
