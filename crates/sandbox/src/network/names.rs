@@ -1,5 +1,5 @@
 //! Names of a node's objects in the kernel: all follow from the node's identity, so that a later
-//! life of the node finds what an earlier one left behind, and touches nothing else.
+//! life of the node finds what an earlier one left behind, other nodes know whose it is, and nothing else is touched.
 
 /// How the names of packet filter tables begin.
 const TABLE: &str = "chasen_";
