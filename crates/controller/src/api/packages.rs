@@ -77,7 +77,7 @@ pub(crate) async fn delete(call: &Call<'_>, name: FullyQualifiedName) -> Result<
     call.rights().entity(Privilege::Delete, PACKAGES, &name).await?.required()?;
     let force = call.query.flag("force", false)?;
     let entities = &call.controller.entities;
-    let alone = entities.doors().close(&name).await;
+    let alone = entities.doors().close([&name]).await;
     let Stored { entity: package, revision } = entities.load::<Package>(&name).await?;
     let mut batch = Batch::default().behind(Some(alone));
     if package.binding.is_none() {

@@ -57,7 +57,7 @@ pub(crate) async fn delete(call: &Call<'_>, name: FullyQualifiedName) -> Result<
 async fn remove(call: &Call<'_>, name: &FullyQualifiedName, tries: &Tries) -> Result<Rule, ApiError> {
     let entities = &call.controller.entities;
     let Stored { entity: rule, revision } = entities.load::<Rule>(name).await?;
-    let alone = entities.doors().close(&rule.trigger).await;
+    let alone = entities.doors().close([&rule.trigger]).await;
     let trigger = present(entities.trigger_to_change(&rule.trigger, tries).await)?;
     let batch = without_link(Batch::default().delete(name.clone(), revision), trigger, name)?;
     batch.behind(Some(alone)).commit(call.controller).await?;

@@ -48,7 +48,7 @@ pub(crate) async fn delete(call: &Call<'_>, name: FullyQualifiedName) -> Result<
 
 async fn remove(call: &Call<'_>, name: &FullyQualifiedName, tries: &Tries) -> Result<Trigger, ApiError> {
     let entities = &call.controller.entities;
-    let alone = entities.doors().close(name).await;
+    let alone = entities.doors().close([name]).await;
     let Stored { entity: trigger, revision } = entities.trigger_to_change(name, tries).await?;
     Batch::default().delete(name.clone(), revision).behind(Some(alone)).commit(call.controller).await?;
     Ok(trigger)

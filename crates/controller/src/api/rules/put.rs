@@ -70,7 +70,7 @@ async fn store(
     let (old, revision) = found.map(|stored| (stored.entity, stored.revision)).unzip();
     let before = old.as_ref().map(|old| old.trigger.clone());
     let rule = update.apply(name, old, clock::now())?;
-    let alone = entities.doors().close(&rule.trigger).await;
+    let alone = entities.doors().close(before.iter().chain([&rule.trigger])).await;
     let Stored { entity: mut trigger, revision: known } =
         references::trigger(call, &rule.trigger, tries).await?;
     references::require_action(call, &rule.action).await?;

@@ -46,7 +46,7 @@ async fn set(
     let entities = &call.controller.entities;
     let key = name.to_string();
     let Stored { entity: rule, revision } = entities.load::<Rule>(name).await?;
-    let alone = entities.doors().close(&rule.trigger).await;
+    let alone = entities.doors().close([&rule.trigger]).await;
     let trigger = present(entities.trigger_to_change(&rule.trigger, tries).await)?;
     let is = trigger.as_ref().map_or(Status::Inactive, |trigger| trigger.entity.status_of(&key));
     if is == wanted {

@@ -44,7 +44,7 @@ async fn store(
     tries: &Tries,
 ) -> Result<Trigger, ApiError> {
     let entities = &call.controller.entities;
-    let alone = entities.doors().close(name).await;
+    let alone = entities.doors().close([name]).await;
     let found = optional(entities.trigger_to_change(name, tries).await)?;
     if found.is_some() && !overwrite {
         return Err(ApiError::conflict(error_text::EXISTS));
