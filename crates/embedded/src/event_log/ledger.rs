@@ -146,6 +146,13 @@ impl Ledger {
         self.open.contains_key(&cause).then_some(cause)
     }
 
+    /// True if the log may lose that this open work is a part of that one before that one is over: what says so is the
+    /// accepted event, which lies in an earlier segment since the other one was moved past it.
+    pub(super) fn is_left_behind(&self, id: &ActivationId, cause: &ActivationId) -> bool {
+        let segment = |id| self.open.get(id).map(|open| open.accepted.segment());
+        segment(id).zip(segment(cause)).is_some_and(|(part, whole)| part < whole)
+    }
+
     /// Takes work out of the open, and what is remembered for its sake.
     pub(super) fn forget(&mut self, id: &ActivationId) {
         let Some(open) = self.take(id) else { return };

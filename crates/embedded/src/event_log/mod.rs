@@ -302,9 +302,7 @@ impl Shared {
         if let Event::Accepted(invocation) = event {
             self.admit(&state, invocation)?;
         }
-        // The end of a step may name its cause.
-        let room = buffer.len().max(ledger::ENDED);
-        if let Err(error) = self.make_room(&mut state, room) {
+        if let Err(error) = self.make_room(&mut state, State::room_for(header.kind, buffer.len())) {
             return self.hold(&mut state, event, entry, error);
         }
         let cause = state.complete(event, &mut header, buffer)?;
@@ -398,7 +396,7 @@ impl Shared {
                     continue;
                 }
             };
-            let room = self.has_spare(state, buffer.len());
+            let room = self.has_spare(state, State::room_for(header.kind, buffer.len()));
             let Some(slice) = room.then(|| state.append(&header, &buffer, cause)).flatten() else {
                 state.held.push_front(event);
                 return;

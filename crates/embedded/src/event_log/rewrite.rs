@@ -6,8 +6,7 @@ use std::time::Instant;
 use chasen_spi::{Position, StoreError};
 use parking_lot::MutexGuard;
 
-use super::ledger::ENDED;
-use super::record::{self, Found, Header, Kind, Record, Scan};
+use super::record::{Found, Header, Kind, Record, Scan};
 use super::segment::{Segment, Slice};
 use super::state::{Spare, State};
 use super::{PATIENCE, Shared, no_room, payload};
@@ -48,9 +47,7 @@ impl Shared {
     fn rewrite_one(&self, segment: &Arc<Segment>, record: &Record) -> Result<(), StoreError> {
         let Some(slice) = Slice::of(segment, record.payload.clone()) else { return Ok(()) };
         let mut state = self.state.lock();
-        // The end of a part is written beside its record.
-        let needed =
-            slice.len() + if record.header.kind == Kind::Finished { record::length(ENDED) } else { 0 };
+        let needed = State::room_for(record.header.kind, slice.len());
         if !self.is_for_any(needed) {
             self.roll_to_large(&mut state, needed)?;
         }

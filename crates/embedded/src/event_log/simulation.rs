@@ -381,3 +381,38 @@ proptest! {
         world.log.close();
     }
 }
+
+/// Work moves past the event that says what is a part of it. Once that has ended and its record is in a file, the log
+/// still knows it.
+#[test]
+fn the_end_of_a_part_is_known_when_its_beginning_has_gone() {
+    let mut world = World::new();
+    let (whole, filler) = (work(0, None), Step::Burst(10));
+    let part = work(0, Some(whole.activation_id));
+    let (whole_id, part_id) = (whole.activation_id, part.activation_id);
+    let segment = |world: &World, id| world.log.shared.state.lock().ledger.open[id].accepted.segment();
+    let until = |world: &mut World, is_so: &dyn Fn(&World) -> bool| {
+        for _ in 0..200 {
+            if is_so(world) {
+                return;
+            }
+            world.take(&filler);
+            world.take(&Step::File);
+        }
+        panic!("the log does not move");
+    };
+    world.append(Event::Accepted(whole));
+    until(&mut world, &|world| {
+        let active = world.log.shared.state.lock().active.segment().number();
+        active > segment(world, &whole_id)
+    });
+    world.append(Event::Accepted(part));
+    let beginning = segment(&world, &part_id);
+    until(&mut world, &|world| segment(world, &whole_id) > segment(world, &part_id));
+    world.append(finished(part_id));
+    let path = Segment::path(&world.events(), beginning);
+    until(&mut world, &|_| !path.exists());
+    world.take(&Step::Kill { torn: false });
+    assert_eq!(world.log.shared.state.lock().ledger.has_ended(&part_id), Some(whole_id));
+    world.log.close();
+}

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use chasen_entity::{ActivationId, Event};
 use chasen_spi::{Position, StoreError};
 
-use super::ledger::{Ledger, Open};
+use super::ledger::{ENDED, Ledger, Open};
 use super::payload;
-use super::record::{Header, Kind};
+use super::record::{self, Header, Kind};
 use super::segment::{Segment, SegmentWriter, Slice};
 
 /// The log's state.
@@ -64,6 +64,13 @@ impl State {
         }
     }
 
+    /// Bytes that the active segment must have room for, as one payload, to append one of this kind and length. The end
+    /// of a part may name its cause, and a record of one may need its end beside it.
+    pub(super) fn room_for(kind: Kind, payload: usize) -> usize {
+        let beside = if kind == Kind::Finished { record::length(ENDED) } else { 0 };
+        payload.max(ENDED) + beside
+    }
+
     /// Appends a record to the active segment; `None` if it has no room. `cause` is what it is a part of, if that is known.
     pub(super) fn append(
         &mut self,
@@ -71,12 +78,28 @@ impl State {
         payload: &[u8],
         cause: Option<ActivationId>,
     ) -> Option<Slice> {
+        let is_finished = header.kind == Kind::Finished;
+        let left_behind = cause.filter(|cause| is_finished && self.ledger.is_left_behind(&header.id, cause));
         let slice = self.active.append(header, payload)?;
         self.ledger.note(header, &slice, cause);
+        if let Some(cause) = left_behind {
+            self.append_end(header, &cause);
+        }
         if !self.held.is_empty() && matches!(header.kind, Kind::Finished | Kind::Ended) {
             self.held.retain(|held| held.activation_id() != header.id);
         }
         Some(slice)
+    }
+
+    /// Appends, where there is room for it, that a part has ended whose record was just appended.
+    fn append_end(&mut self, finished: &Header, cause: &ActivationId) {
+        let mut payload = Vec::with_capacity(ENDED);
+        let header = Header { kind: Kind::Ended, number: 0, ..*finished };
+        if payload::write_cause(cause, &mut payload).is_ok()
+            && let Some(slice) = self.active.append(&header, &payload)
+        {
+            self.ledger.note(&header, &slice, Some(*cause));
+        }
     }
 
     /// Adds to an event what only the log knows: the place of accepted work, the cause of a part that ends. Gives what it
