@@ -33,8 +33,8 @@ const CAUSE_PATIENCE: Duration = Duration::from_secs(2);
 const CAUSE_INTERVAL: Duration = Duration::from_millis(20);
 /// How long an overdue answer is held back for its processes to be ended.
 const KILL_GRACE: Duration = Duration::from_millis(200);
-/// How long the marks of a log may take that have come before without being promised.
-const LEARNED_QUIET: Duration = Duration::from_millis(500);
+/// How long a log may be silent before the marks that have come before, without being promised, are given up.
+const LEARNED_QUIET: Duration = Duration::from_secs(2);
 /// Time beyond the limit for causes and logs; more would count as no answer.
 const OVERTIME: Duration = Duration::from_millis(500);
 
@@ -204,6 +204,9 @@ impl<E: Engine> HttpContainer<E> {
             self.output.settled(LEARNED_QUIET.max(self.settings.quiet), latest).await;
         } else {
             self.output.settled(self.settings.quiet, latest).await;
+            if in_order && self.output.is_ending() {
+                self.output.settled(LEARNED_QUIET.max(self.settings.quiet), latest).await;
+            }
         }
         let mut lines = self.output.take();
         if !complete {
