@@ -78,8 +78,12 @@ impl Guesses {
     }
 
     fn count(&self, table: &Mutex<Box<[Counter]>>, key: &(impl Hash + ?Sized), now: Instant) -> u32 {
-        let place = usize::try_from(self.hasher.hash_one(key)).unwrap_or_default() % COUNTERS;
-        table.lock().get_mut(place).map_or(0, |counter| counter.count(now))
+        table.lock().get_mut(self.place(key)).map_or(0, |counter| counter.count(now))
+    }
+
+    /// Where the counter of a key is.
+    fn place(&self, key: &(impl Hash + ?Sized)) -> usize {
+        usize::try_from(self.hasher.hash_one(key)).unwrap_or_default() % COUNTERS
     }
 }
 
@@ -90,6 +94,8 @@ fn delay_after(failures: u32) -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use super::*;
 
     fn source(last: u8) -> Source {
@@ -99,17 +105,22 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn delays_grow_with_address_and_with_id_and_are_forgotten() {
         let guesses = Guesses::default();
-        let millis = |last, id: &[u8]| {
-            u64::try_from(guesses.delay(source(last), id, Instant::now()).as_millis()).unwrap()
+        let millis = |last, id: u8| {
+            u64::try_from(guesses.delay(source(last), &[id], Instant::now()).as_millis()).unwrap()
         };
-        let one_address: Vec<u64> = (0..13).map(|n: u8| millis(1, &[n])).collect();
+        // Of which no two share a counter, whatever chance makes of their places.
+        let (mut places, mut of_ids) = (HashSet::new(), HashSet::new());
+        let sources: Vec<u8> =
+            (0..=255).filter(|last| places.insert(guesses.place(&source(*last)))).collect();
+        let ids: Vec<u8> = (0..=255).filter(|id| of_ids.insert(guesses.place(&[*id][..]))).collect();
+        let one_address: Vec<u64> = ids[..13].iter().map(|id| millis(sources[0], *id)).collect();
         assert_eq!(one_address, [10, 10, 10, 20, 40, 80, 160, 320, 640, 1280, 2000, 2000, 2000]);
-        let one_id: Vec<u64> = (0..5).map(|n| millis(100 + n, b"victim")).collect();
+        let one_id: Vec<u64> = sources[1..6].iter().map(|last| millis(*last, ids[13])).collect();
         assert_eq!(one_id, [10, 10, 10, 20, 40]);
         tokio::time::advance(Duration::from_secs(30)).await;
-        assert_eq!(millis(1, b"x"), 640, "three are forgotten, one is new");
+        assert_eq!(millis(sources[0], ids[14]), 640, "three are forgotten, one is new");
         tokio::time::advance(Duration::from_hours(1)).await;
-        assert_eq!(millis(1, b"y"), 10);
+        assert_eq!(millis(sources[0], ids[15]), 10);
     }
 
     #[tokio::test(start_paused = true)]

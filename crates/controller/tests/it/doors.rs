@@ -244,7 +244,8 @@ async fn an_address_has_no_more_than_its_share() {
 #[tokio::test]
 async fn who_does_not_take_an_answer_is_cut() {
     let world = World::with(|config| {
-        config.idle_timeout = Duration::from_millis(300);
+        // The rest of the test is not to be taken for slow.
+        config.idle_timeout = Duration::from_secs(2);
         config.max_parameters = chasen_entity::ByteSize::mb(20);
     })
     .await;
@@ -289,21 +290,36 @@ async fn guesses_are_slow_and_right_keys_are_not() {
         let least = Duration::from_millis(10 << n.saturating_sub(3));
         assert!(took >= least, "{n}: {took:?}");
     }
-    let begun = Instant::now();
-    for credentials in [guest(), alice()] {
-        assert_eq!(asked(&credentials).await.0, 200);
-    }
-    assert!(begun.elapsed() < Duration::from_secs(1), "right keys do not wait: {:?}", begun.elapsed());
     let slow = Duration::from_millis(1280);
+    for credentials in [guest(), alice()] {
+        let took = fastest(async || {
+            let (status, _, took) = asked(&credentials).await;
+            assert_eq!(status, 200);
+            took
+        });
+        assert!(took.await < slow, "right keys do not wait");
+    }
     assert!(asked(&wrong("nobody", 1)).await.2 >= slow, "the address is known, whatever the id");
     let web = Request::new("GET /api/v1/web/guest/default/none.json").auth(&wrong("guest-id", 1));
     let begun = Instant::now();
     world.send(web).await;
     assert!(begun.elapsed() >= slow, "web actions are no way around");
     let own = Request::new("GET /api/v1/web/guest/default/none.json").auth("user:password");
-    let begun = Instant::now();
-    assert_eq!(world.send(own).await.status, 404);
-    assert!(begun.elapsed() < Duration::from_secs(1), "what an action asks for itself is no guess");
+    let took = fastest(async || {
+        let begun = Instant::now();
+        assert_eq!(world.send(own.clone()).await.status, 404);
+        begun.elapsed()
+    });
+    assert!(took.await < slow, "what an action asks for itself is no guess");
+}
+
+/// The shortest of some times: a busy machine makes some of them long, and a wait all of them.
+async fn fastest(time: impl AsyncFn() -> Duration) -> Duration {
+    let mut fastest = Duration::MAX;
+    for _ in 0..5 {
+        fastest = fastest.min(time().await);
+    }
+    fastest
 }
 
 #[tokio::test]

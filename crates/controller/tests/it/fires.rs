@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::client::{Connection, Request, Response};
 use crate::triggers;
-use crate::world::{World, alice, eventually, guest};
+use crate::world::{World, alice, early_in_a_minute, eventually, guest};
 
 const NAMESPACE: &str = "/api/v1/namespaces/_";
 const MISSING: &str = "The requested resource does not exist.";
@@ -300,11 +300,7 @@ async fn fires_are_charged_before_rights_and_existence() {
     link(&world, "r", "/_/a").await;
     let limits = UserLimits { fires_per_minute: Some(3), ..UserLimits::default() };
     world.subjects.set_limits("guest", Some(&limits)).await.unwrap();
-    // The window is the calendar minute: begin in one that lasts.
-    let millis = || std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis();
-    while millis() % 60_000 > 55_000 {
-        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-    }
+    early_in_a_minute().await;
     let missing = request(&format!("POST {NAMESPACE}/triggers/missing"));
     world.refused(missing, 404, MISSING).await;
     assert_eq!(world.guest("POST /api/v1/namespaces/alice/triggers/t").await.status, 403);

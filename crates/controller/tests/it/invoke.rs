@@ -1,14 +1,13 @@
 //! Invoking: waiting or not, results and records, parameters, throttles.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use chasen_entity::{Delivery, UserLimits};
 use chasen_spi::SubjectStore as _;
 use serde_json::json;
 
 use crate::client::{Connection, Request, Response};
-use crate::world::{World, alice, eventually, guest};
+use crate::world::{World, alice, early_in_a_minute, eventually, guest};
 
 const ACTIONS: &str = "/api/v1/namespaces/_/actions";
 
@@ -200,11 +199,7 @@ async fn refusals_of_the_platform_are_503() {
 async fn rates_are_charged_before_rights_and_existence() {
     let world = World::with(|config| config.rates.invocations_per_minute = Some(3)).await;
     world.create("hello", "").await;
-    // The window is the calendar minute: begin in one that lasts.
-    let millis = || std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis();
-    while millis() % 60_000 > 55_000 {
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
+    early_in_a_minute().await;
     assert_eq!(invoke(&world, "missing", "{}").await.status, 404);
     let foreign = "POST /api/v1/namespaces/alice/actions/x";
     assert_eq!(world.guest(foreign).await.status, 403);

@@ -291,6 +291,14 @@ pub(crate) async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
+/// Waits for a calendar minute that lasts: rates are counted by them.
+pub(crate) async fn early_in_a_minute() {
+    let millis = || std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis();
+    while millis() % 60_000 > 40_000 {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
 /// Lets the clock of documents, which counts milliseconds, move on.
 pub(crate) fn later() {
     let before = std::time::SystemTime::now();
