@@ -56,6 +56,7 @@ pub enum FileError {
 /// What a load file says; what it leaves out is `None` or empty.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[serde(expecting = "a list of targets, or an object with 'targets'")]
 pub struct LoadFile {
     targets: Vec<Entry>,
     /// Requests per second: an open loop.
@@ -90,7 +91,7 @@ pub struct LoadFile {
 }
 
 #[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, expecting = "a target: an object")]
 struct Entry {
     name: Option<String>,
     url: Option<String>,
@@ -107,7 +108,7 @@ struct Entry {
 }
 
 #[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, expecting = "a stage: an object")]
 struct StageEntry {
     #[serde(deserialize_with = "some_duration")]
     duration: Duration,
@@ -128,6 +129,10 @@ impl LoadFile {
         let file: Self = parsed.map_err(|error| wrong(path, explained(&error)))?;
         if file.targets.is_empty() {
             return Err(wrong(path, "it has no targets: \"targets\" is a list of at least one".to_owned()));
+        }
+        if !file.stages.is_empty() && (file.rate.is_some() || file.duration.is_some()) {
+            let why = "it has 'stages', which say how fast and how long: leave out 'rate' and 'duration'";
+            return Err(wrong(path, why.to_owned()));
         }
         Ok(Self { path: path.to_owned(), ..file })
     }
@@ -168,7 +173,7 @@ impl LoadFile {
                 return Err(failed("it has both 'body' and 'bodyFile'; give one".to_owned()));
             }
             (Some(body), None) => Some(body.get().as_bytes().to_vec()),
-            (None, Some(file)) => Some(self.body(file)?),
+            (None, Some(file)) => Some(self.body(file).map_err(|error| failed(error.to_string()))?),
             (None, None) => None,
         };
         let method = |default| entry.method.as_deref().unwrap_or(default);
@@ -297,7 +302,7 @@ mod tests {
                 {"web": "guest/default/page.html", "headers": {"X-A": "b"}},
                 {"url": "http://h:1/ping"},
                 {"url": "http://other/", "method": "PUT", "bodyFile": "body.json"}
-            ], "rate": 100, "stages": [{"duration": "0s", "rate": 0}, {"duration": "1m", "rate": 50.5}], "maxP99": "20ms"}"#,
+            ], "stages": [{"duration": "0s", "rate": 0}, {"duration": "1m", "rate": 50.5}], "maxP99": "20ms"}"#,
         )
         .unwrap();
         let shown: Vec<(&str, u32, usize)> =
@@ -325,6 +330,8 @@ mod tests {
             (r#"{"targets": [], "qqqqqqqqqqqqqqqq": 1}"#, "no field 'qqqqqqqqqqqqqqqq' (line 1"),
             ("[]", "it has no targets"),
             ("", "EOF"),
+            ("null", "expected a list of targets, or an object with 'targets'"),
+            (r#"["http://h/"]"#, "expected a target: an object"),
             (r#"[{"url": "http://h/", "weight": 0, "name": "idle"}]"#, "target 1 (idle): weight 0"),
             (r#"[{"url": "http://h/", "weight": -1}]"#, "invalid value"),
             (r#"[{"url": "http://h/"}, {"url": "ftp://h/"}]"#, "target 2: 'ftp://h/' begins neither"),
@@ -332,6 +339,7 @@ mod tests {
             (r#"[{"action": "a", "method": "GET"}]"#, "leave out 'method'"),
             (r#"[{"url": "http://h/", "blocking": true}]"#, "belongs to actions"),
             (r#"[{"url": "http://h/", "bodyFile": "none.json"}]"#, "none.json cannot be read: No such file"),
+            (r#"[{"url": "http://h/", "bodyFile": "none.json"}]"#, "load.json: target 1: "),
             (r#"[{"url": "http://h/", "body": 1, "bodyFile": "body.json"}]"#, "both 'body' and 'bodyFile'"),
             (r#"[{"url": "http://h/", "headers": {"a": "b\r\nc: d"}}]"#, "the header 'a' cannot be sent"),
             (r#"{"targets": [{"url": "http://h/"}], "duration": "30"}"#, "'30' is no duration"),
@@ -342,6 +350,10 @@ mod tests {
             (
                 r#"{"targets": [{"url": "http://h/"}], "stages": [{"duration": "1s", "rate": 1}, {"duration": "1s", "clients": 1}]}"#,
                 "all have the same",
+            ),
+            (
+                r#"{"targets": [{"url": "http://h/"}], "rate": 1, "stages": [{"duration": "1s", "rate": 1}]}"#,
+                "leave out 'rate' and 'duration'",
             ),
         ] {
             let error = load(text).unwrap_err().to_string();

@@ -81,9 +81,25 @@ impl Wire {
 
     fn shake(&mut self) -> io::Result<()> {
         match &mut self.tls {
-            Some(tls) => tls.complete_io(&mut self.stream).map(drop),
+            Some(tls) => tls.complete_io(&mut self.stream).map(drop).map_err(told),
             None => Ok(()),
         }
+    }
+}
+
+/// Why hands could not be shaken, in words where the system or the library has none.
+fn told(error: io::Error) -> io::Error {
+    let of_tls = error.get_ref().and_then(|error| error.downcast_ref::<rustls::Error>());
+    if matches!(of_tls, Some(rustls::Error::InvalidMessage(_))) {
+        return io::Error::other("what it answers is no TLS; http:// may be meant");
+    }
+    match error.kind() {
+        // What a socket says whose time is over.
+        ErrorKind::WouldBlock | ErrorKind::TimedOut => io::Error::new(
+            ErrorKind::TimedOut,
+            "it does not answer the handshake of TLS; http:// may be meant",
+        ),
+        _ => error,
     }
 }
 
@@ -119,5 +135,19 @@ impl Write for Wire {
 impl fmt::Debug for Wire {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Wire").field("stream", &self.stream).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_handshake_that_is_not_answered_is_told_in_words() {
+        let silent = told(ErrorKind::WouldBlock.into());
+        assert_eq!(silent.kind(), ErrorKind::TimedOut);
+        assert!(silent.to_string().contains("does not answer the handshake"), "{silent}");
+        let other = told(ErrorKind::ConnectionReset.into());
+        assert_eq!(other.kind(), ErrorKind::ConnectionReset);
     }
 }

@@ -38,8 +38,11 @@ impl Comparison {
             row("successes/s", before.rate, after.rate),
             row("error share", before.error_share, after.error_share),
         ];
-        let latencies = before.latency.rows().into_iter().zip(after.latency.rows());
-        rows.extend(latencies.map(|((name, before), (_, after))| row(name, before, after)));
+        // A run without a success has no latencies; none is not fast.
+        if before.successes > 0 && after.successes > 0 {
+            let latencies = before.latency.rows().into_iter().zip(after.latency.rows());
+            rows.extend(latencies.map(|((name, before), (_, after))| row(name, before, after)));
+        }
         Self { before, after, rows }
     }
 
@@ -91,5 +94,13 @@ mod tests {
         assert!(!text.contains('\u{1b}'), "{text}");
         let page = comparison.to_html();
         assert!(page.contains("&lt;i&gt;") && page.matches("class=\"line s1\"").count() == 3, "{page}");
+    }
+
+    #[test]
+    fn a_run_without_a_success_is_not_a_fast_one() {
+        let (before, mut after) = (sample(), sample());
+        after.successes = 0;
+        let shown: Vec<&str> = Comparison::new(before, after).rows.iter().map(|row| row.what).collect();
+        assert_eq!(shown, ["successes/s", "error share"]);
     }
 }

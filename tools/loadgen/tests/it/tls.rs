@@ -76,7 +76,8 @@ fn small_and_large_messages_are_counted_once_on_kept_connections() {
         let measured = run(&server.plan(body), &Halt::default(), |_| {}).unwrap();
         assert_eq!((measured.successes(), measured.errors()), (60, 0), "{body} {answer}: {measured:?}");
         assert_eq!(server.requests.load(Ordering::SeqCst), 60);
-        assert_eq!(measured.connections, 3);
+        // Where the others were quicker, a client has nothing left to connect for.
+        assert!((1..=3).contains(&measured.connections), "{}", measured.connections);
     }
 }
 
@@ -93,6 +94,23 @@ fn records_are_looked_for_there_too() {
     let ids: Vec<u128> = (1..=50).collect();
     let checked = check_records(&check, &ids, &Halt::default(), |_| {}).unwrap();
     assert_eq!((checked.found, checked.missing.len()), (50, 0));
+}
+
+#[test]
+fn whoever_speaks_no_tls_is_told_so() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let base = format!("https://{}", listener.local_addr().unwrap());
+    let server = thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        std::io::Write::write_all(&mut stream, b"HTTP/1.1 400 Bad Request\r\n\r\n").unwrap();
+        // Until the other side has read it and leaves.
+        let _ = std::io::copy(&mut stream, &mut std::io::sink());
+    });
+    let mut plan = Encrypted::start(5).plan(0);
+    plan.targets = vec![Target::new("GET", &base).unwrap()];
+    let error = run(&plan, &Halt::default(), |_| {}).unwrap_err().to_string();
+    assert!(error.contains("what it answers is no TLS; http:// may be meant"), "{error}");
+    server.join().unwrap();
 }
 
 #[test]
