@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use chasen_entity::{ByteSize, EntityName, SchedulingPolicy};
 use chasen_scheduler::{Policies, Policy};
 use clap::Parser;
+use clap::builder::RangedU64ValueParser;
 
 use crate::azure::{Azure, AzureError, MINUTES, Selection, Synthetic};
 use crate::number::micros;
@@ -18,6 +19,12 @@ use crate::{Fault, NodeSetup, Setup, SimulationError, simulate};
 const CORES: u32 = 4;
 /// Most nodes: every start looks at all of them.
 const MOST_NODES: usize = 1000;
+/// Most actions of a trace, namespaces, and applications that are made up.
+const MOST_ACTIONS: u64 = 1_000_000;
+/// Most calls per second.
+const MOST_RATE: f64 = 1_000_000.0;
+/// Longest generated trace, in seconds: a month.
+const LONGEST: u64 = 31 * 24 * 3600;
 
 /// Runs traces under scheduling policies in virtual time, and compares them.
 #[derive(Debug, Clone, Parser)]
@@ -36,22 +43,22 @@ pub struct Arguments {
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
     /// Actions of a generated trace.
-    #[arg(long)]
+    #[arg(long, value_parser = count())]
     pub actions: Option<usize>,
     /// Namespaces that they belong to.
-    #[arg(long)]
+    #[arg(long, value_parser = count())]
     pub namespaces: Option<usize>,
     /// Calls per second, bursts aside.
-    #[arg(long)]
+    #[arg(long, value_parser = rate)]
     pub rate: Option<f64>,
     /// Length of a generated trace, in seconds.
-    #[arg(long)]
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=LONGEST))]
     pub seconds: Option<u64>,
     /// Median time of a run, in milliseconds.
-    #[arg(long)]
+    #[arg(long, value_parser = service)]
     pub service: Option<f64>,
     /// Activations that share a container.
-    #[arg(long)]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub concurrency: Option<u32>,
     /// Folder with the public trace of Azure Functions of 2019, or one of the same form, instead of a generated trace.
     #[arg(long, value_name = "DIR", conflicts_with = "trace")]
@@ -63,13 +70,13 @@ pub struct Arguments {
     #[arg(long, default_value = "0..1440", value_parser = minutes)]
     pub minutes: Range<usize>,
     /// Share of its applications that are taken.
-    #[arg(long, default_value_t = 1.0)]
+    #[arg(long, default_value_t = 1.0, value_parser = share)]
     pub share: f64,
     /// Make up a day of that form in this folder, and end.
     #[arg(long, value_name = "DIR", conflicts_with_all = ["trace", "azure"])]
     pub write_azure: Option<PathBuf>,
     /// Applications that are made up.
-    #[arg(long, default_value_t = 100)]
+    #[arg(long, default_value_t = 100, value_parser = count())]
     pub applications: usize,
     /// A node dies and comes back empty: NODE@SECONDS+SECONDS, nodes from 0.
     #[arg(long, value_parser = fault)]
@@ -170,12 +177,6 @@ fn traces(arguments: &Arguments, setup: &Setup) -> Result<Vec<Box<dyn Trace>>, C
         service: arguments.service.map(|millis| micros(millis * 1000.0)),
         concurrency: arguments.concurrency,
     };
-    if parameters.rate.is_some_and(|rate| !(rate > 0.0 && rate.is_finite())) {
-        return Err(CliError::Usage("--rate: calls per second, more than 0".to_owned()));
-    }
-    if parameters.actions.is_some_and(|actions| actions > 1_000_000) {
-        return Err(CliError::Usage("--actions: at most 1000000".to_owned()));
-    }
     let generated = arguments.trace.iter().map(|shape| Generated::new(*shape, &parameters, arguments.seed));
     Ok(generated.map(|trace| Box::new(trace) as Box<dyn Trace>).collect())
 }
@@ -234,6 +235,27 @@ fn nodes(text: &str) -> Result<Nodes, String> {
     Ok(Nodes { count, memory, cores, dedicated: namespace })
 }
 
+fn count() -> RangedU64ValueParser<usize> {
+    RangedU64ValueParser::new().range(1..=MOST_ACTIONS)
+}
+
+fn rate(text: &str) -> Result<f64, String> {
+    let rate = text.parse::<f64>().ok().filter(|rate| *rate > 0.0 && *rate <= MOST_RATE);
+    rate.ok_or_else(|| format!("calls per second, more than 0 and at most {MOST_RATE}"))
+}
+
+fn service(text: &str) -> Result<f64, String> {
+    // As long as a function may be allowed to run.
+    let longest = 300_000.0;
+    let service = text.parse::<f64>().ok().filter(|service| *service > 0.0 && *service <= longest);
+    service.ok_or_else(|| format!("milliseconds, more than 0 and at most {longest}"))
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    let share = text.parse::<f64>().ok().filter(|share| *share > 0.0 && *share <= 1.0);
+    share.ok_or_else(|| "a share, more than 0 and at most 1".to_owned())
+}
+
 fn minutes(text: &str) -> Result<Range<usize>, String> {
     let wrong = || format!("minutes of a day are written FROM..UNTIL, from 0 to {MINUTES}");
     let (from, until) = text.split_once("..").ok_or_else(wrong)?;
@@ -286,6 +308,13 @@ mod tests {
             (["--policy", "roulette"], "there is no policy 'roulette'; there are event-driven, sharding"),
             (["--nodes", "2000x1GB"], "2000 nodes; 1 to 1000 can be simulated"),
             (["--rate", "0"], "more than 0"),
+            (["--rate", "NaN"], "more than 0"),
+            (["--rate", "1e12"], "at most 1000000"),
+            (["--service", "0"], "milliseconds, more than 0"),
+            (["--share", "1.5"], "a share, more than 0 and at most 1"),
+            (["--actions", "0"], "1..=1000000"),
+            (["--seconds", "99999999999"], "1..=2678400"),
+            (["--concurrency", "0"], "1..=10000"),
             (["--fault", "9@1+1"], "there is no node 9; the last one is 3"),
             (["--fault", "1@x+1"], "NODE@SECONDS+SECONDS"),
             (["--minutes", "5..5"], "FROM..UNTIL"),
