@@ -31,7 +31,7 @@ function processes() {
 
 function connect({ host, port }) {
   return new Promise((resolve) => {
-    const socket = net.connect({ host, port, timeout: 2000 });
+    const socket = net.connect({ host, port, timeout: 10000 });
     socket.on('connect', () => { resolve({ host, port, answers: true }); socket.destroy(); });
     socket.on('timeout', () => { resolve({ host, port, answers: false }); socket.destroy(); });
     socket.on('error', () => resolve({ host, port, answers: false }));

@@ -26,7 +26,7 @@ const MEMORY: u64 = 512 << 20;
 const SIEGE: Duration = Duration::from_secs(5);
 /// What callers ask to wait, in milliseconds, and what an answer may take on a machine that is busy with other things.
 const DEADLINE: u64 = 1000;
-const SLACK: Duration = Duration::from_secs(20);
+const SLACK: Duration = Duration::from_secs(40);
 /// Callers of each sort.
 const EAGER: usize = 32;
 const LARGE: usize = 12;

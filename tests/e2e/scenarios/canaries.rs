@@ -6,10 +6,11 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::Command;
+use std::time::Instant;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use chasen_testkit::{Client, Node, Signal, Trust, chasen, descendants, node, run};
+use chasen_testkit::{Client, Node, PATIENCE, Signal, Trust, chasen, descendants, node, run};
 use http::{Method, Request};
 use serde_json::json;
 
@@ -66,9 +67,15 @@ impl Canary {
         let mut grep = Command::new("grep");
         grep.args(["--recursive", "--files-with-matches", "--text", "--fixed-strings"]);
         grep.args(self.forms.iter().flat_map(|form| ["-e", form])).arg(folder);
-        let found = grep.output().expect("grep is there");
-        assert!(found.status.code().is_some_and(|code| code < 2), "{found:?}");
-        String::from_utf8_lossy(&found.stdout).lines().map(str::to_owned).collect()
+        let begun = Instant::now();
+        loop {
+            let found = grep.output().expect("grep is there");
+            // Files of a node at work come and go: one that went while it looked was none to look into.
+            if found.status.code().is_some_and(|code| code < 2) {
+                return String::from_utf8_lossy(&found.stdout).lines().map(str::to_owned).collect();
+            }
+            assert!(begun.elapsed() < PATIENCE, "{found:?}");
+        }
     }
 
     fn is_in(&self, bytes: &[u8]) -> bool {
@@ -183,11 +190,11 @@ async fn use_everything(client: &Client, node: &Node, canaries: &[Canary]) {
     });
     let mut seen = BTreeSet::new();
     eventually("they run", async || {
+        let line = std::fs::read(format!("/proc/{}/cmdline", node.pid())).unwrap_or_default();
         for (pid, name) in descendants(node.pid()) {
-            look_at(pid, canaries);
+            look_at(pid, &line, canaries);
             seen.insert(name);
         }
-        let line = std::fs::read(format!("/proc/{}/cmdline", node.pid())).unwrap_or_default();
         clean("the command line of the node", &line, canaries);
         for record in &records {
             if client.get(record).await.unwrap().status.as_u16() != 200 {
@@ -216,12 +223,17 @@ async fn use_everything(client: &Client, node: &Node, canaries: &[Canary]) {
     clean("an error", &wrong.body, canaries);
 }
 
-/// A process below the node: neither its command line nor its environment, as whoever lists processes may see them.
-fn look_at(pid: u32, canaries: &[Canary]) {
-    for what in ["cmdline", "environ"] {
-        let text = std::fs::read(format!("/proc/{pid}/{what}")).unwrap_or_default();
-        clean(&format!("{what} of {pid}"), &text, canaries);
+/// A process below the node, whose own command line is this: neither its command line nor its environment, as whoever
+/// lists processes may see them.
+fn look_at(pid: u32, of_the_node: &[u8], canaries: &[Canary]) {
+    let read = |what: &str| std::fs::read(format!("/proc/{pid}/{what}")).unwrap_or_default();
+    let line = read("cmdline");
+    // What has not become a program of its own yet is the node, memory and all.
+    if line == of_the_node {
+        return;
     }
+    clean(&format!("the command line of {pid}"), &line, canaries);
+    clean(&format!("the environment of {pid}"), &read("environ"), canaries);
 }
 
 /// What commands print that do not have the purpose of printing a secret.

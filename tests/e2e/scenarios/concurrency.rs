@@ -153,7 +153,7 @@ async fn crash() {
 }
 
 async fn time_limit() {
-    const LIMIT: u64 = 3_000;
+    const LIMIT: u64 = 5_000;
     let node = shared().start();
     let client = node.client();
     Function::nodejs("falls", FALLS).limit("concurrency", 500).limit("timeout", LIMIT).put(&client).await;

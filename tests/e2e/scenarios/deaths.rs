@@ -16,8 +16,8 @@ const SLOW: &str = "#!/bin/sh\nsleep 600\n";
 const SLOW_IN_PYTHON: &str = "import subprocess\ndef main(args):\n    subprocess.run(['sleep', '600'])\n";
 /// Until an activation has its record whose sandbox died.
 const SOON: Duration = Duration::from_secs(1);
-/// Deaths of which one must be seen in time: a machine that is busy with other things may be late now and then.
-const DEATHS: usize = 5;
+/// Deaths at least, and at most, of which one must be seen in time: a machine that is busy with other things may be late.
+const DEATHS: (usize, usize) = (5, 30);
 
 pub(crate) fn scenarios() -> Vec<Scenario> {
     vec![
@@ -40,8 +40,13 @@ pub(crate) async fn runs(node: &Node, count: usize) -> Vec<u32> {
 
 /// The process that all sandboxes of a node are below.
 pub(crate) fn helper_of(node: &Node) -> u32 {
+    let own = children(node.pid());
+    // What a node asks for their versions has other names.
+    let is_helper = |(process, name): &(u32, String)| {
+        own.contains(process) && name.starts_with("chasen") && !children(*process).is_empty()
+    };
     let helpers: Vec<u32> =
-        children(node.pid()).into_iter().filter(|child| !children(*child).is_empty()).collect();
+        descendants(node.pid()).into_iter().filter(is_helper).map(|(process, _)| process).collect();
     assert_eq!(helpers.len(), 1, "one helper has sandboxes: {helpers:?}");
     helpers[0]
 }
@@ -54,7 +59,8 @@ async fn sandbox_dies() {
     Function::native("hello", HELLO).put(&client).await;
     for (name, exited) in [("native", EXITED), ("python", EXITED_IN_PYTHON)] {
         let mut times = Vec::new();
-        for _ in 0..DEATHS {
+        let is_seen_in_time = |times: &[Duration]| times.iter().any(|time| *time < SOON);
+        while times.len() < DEATHS.0 || (!is_seen_in_time(&times) && times.len() < DEATHS.1) {
             let id = start(&client, name, &json!({})).await;
             runs(&node, 1).await;
             let first = children(helper_of(&node)).into_iter().find(|cell| has_descendant(*cell, "sleep"));
@@ -67,7 +73,7 @@ async fn sandbox_dies() {
             assert_eq!(response["result"]["error"], exited, "{record}");
             runs(&node, 0).await;
         }
-        assert!(times.iter().min().is_some_and(|quickest| *quickest < SOON), "{name}: {times:?}");
+        assert!(is_seen_in_time(&times), "{name}: {times:?}");
     }
     assert_eq!(call(&client, "hello", &json!({})).await.result(), &json!({"hello": true}));
 }

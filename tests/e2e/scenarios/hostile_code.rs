@@ -12,6 +12,8 @@ const TIMEOUT: u64 = 2000;
 const TIMED_OUT: &str = "The action exceeded its time limits of 2000 milliseconds.";
 /// The same where there is more to do in that time.
 const TIMED_OUT_LATE: &str = "The action exceeded its time limits of 30000 milliseconds.";
+/// The time limit of those that have more to do, milliseconds.
+const LATE: u64 = 30_000;
 const INIT_TIMED_OUT: &str =
     "The action exceeded its time limits of 2000 milliseconds during initialization.";
 const EXITED: &str = "The action did not produce a valid response and exited unexpectedly.";
@@ -232,7 +234,8 @@ async fn init(language: Language, codes: &[(&str, &str)]) {
     let stage = Stage::new(&hostile(language)).await;
     let mut wrong = Vec::new();
     for (code, error) in codes {
-        let function = Function::new("broken", language, code).limit("memory", 128).limit("timeout", TIMEOUT);
+        let limit = if *error == INIT_TIMED_OUT { TIMEOUT } else { LATE };
+        let function = Function::new("broken", language, code).limit("memory", 128).limit("timeout", limit);
         function.put(&stage.client).await;
         for attempt in ["first", "second"] {
             let called = call(&stage.client, "broken", &json!({})).await;
@@ -246,7 +249,7 @@ async fn init(language: Language, codes: &[(&str, &str)]) {
 }
 
 async fn eats(language: Language) {
-    let stage = Stage::new(&hostile(language).limit("timeout", 30_000)).await;
+    let stage = Stage::new(&hostile(language).limit("timeout", LATE)).await;
     let no_space = if language == Language::Python { "No space left on device" } else { "ENOSPC" };
     let no_files = match language {
         Language::Nodejs | Language::Native => "EMFILE",

@@ -15,7 +15,7 @@ const CONNECTIONS: usize = 5000;
 /// What a node may grow by while it refuses something huge.
 const GROWTH: u64 = 128 << 20;
 /// Longest time that a slow client may hold a connection, by the node's rules and some slack.
-const SLOW: Duration = Duration::from_secs(40);
+const SLOW: Duration = Duration::from_secs(90);
 
 pub(crate) fn scenarios() -> Vec<Scenario> {
     vec![
@@ -221,7 +221,8 @@ fn address(node: &Node) -> String {
 /// Sends text and gives all that comes back until the node closes.
 async fn exchange(node: &Node, text: &str) -> String {
     let mut stream = TcpStream::connect(address(node)).await.unwrap();
-    stream.write_all(text.as_bytes()).await.unwrap();
+    // The node may have heard enough, and answered, before the end of it.
+    let _ = stream.write_all(text.as_bytes()).await;
     rest(&mut stream).await
 }
 

@@ -126,10 +126,10 @@ async fn bad_manners() {
             "never",
             "listen=never",
             developer,
-            "The action exceeded its time limits of 1000 milliseconds during initialization.",
+            "The action exceeded its time limits of 5000 milliseconds during initialization.",
         ),
-        ("hang", "run=hang", developer, "The action exceeded its time limits of 1000 milliseconds."),
-        ("drip", "run=drip", developer, "The action exceeded its time limits of 1000 milliseconds."),
+        ("hang", "run=hang", developer, "The action exceeded its time limits of 5000 milliseconds."),
+        ("drip", "run=drip", developer, "The action exceeded its time limits of 5000 milliseconds."),
         (
             "huge",
             "run=huge",
@@ -141,7 +141,7 @@ async fn bad_manners() {
         import(&node, &of_misbehaving(&reference, &[manner]));
         let mut function = Function::of_image(name, &reference, None);
         if text.contains("time limits") {
-            function = function.limit("timeout", 1000);
+            function = function.limit("timeout", 5000);
         }
         function.put(&client).await;
         let called = call(&client, name, &json!({})).await;

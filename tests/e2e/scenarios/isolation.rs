@@ -211,7 +211,7 @@ async fn requests_inside() {
     let node = node().start();
     let client = node.client();
     let code = "import os, requests\n\ndef main(args):\n    \
-        answer = requests.get(os.environ['__OW_API_HOST'] + '/ping', timeout=10)\n    \
+        answer = requests.get(os.environ['__OW_API_HOST'] + '/ping', timeout=40)\n    \
         return {'status': answer.status_code, 'text': answer.text, 'version': requests.__version__}\n";
     Function::python("ask", code).put(&client).await;
     let called = call(&client, "ask", &json!({})).await;

@@ -457,8 +457,12 @@ async fn traces() {
         .await;
         counts.push((folder("fd"), folder("task")));
     }
-    let (first, last) = (counts[0], counts[3]);
-    assert!(last.0 <= first.0 + 15 && last.1 <= first.1 + 4, "open files and threads grow: {counts:?}");
+    // Threads that had nothing to do any more are gone after a while.
+    let first = counts[0];
+    eventually(&format!("no more files and threads than at first: {counts:?}"), async || {
+        (folder("fd") <= first.0 + 15 && folder("task") <= first.1 + 4).then_some(())
+    })
+    .await;
 }
 
 async fn freezing() {
@@ -485,14 +489,17 @@ async fn freezing() {
         .await;
     };
     growth([0, 0]).await;
-    let before = counts(0).await;
-    // The time in which they would count hundreds of times.
-    tokio::time::sleep(Duration::from_secs(3)).await;
-    let after = counts(0).await;
-    for (before, after) in before.iter().zip(after) {
-        assert!(after - before < 300, "counted {} times between calls", after - before);
+    // They are stopped soon after a call, and on a busy machine now and then later.
+    let mut most = Vec::new();
+    while most.iter().all(|count| *count >= 300) {
+        assert!(most.len() < 5, "counted {most:?} times between calls");
+        let before = counts(0).await;
+        // The time in which they would count hundreds of times.
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        let after = counts(0).await;
+        most.extend(before.iter().zip(after).map(|(before, after)| after - before).max());
     }
-    growth(after).await;
+    growth(counts(0).await).await;
 }
 
 async fn stem_cells() {
@@ -504,7 +511,7 @@ async fn stem_cells() {
     Function::nodejs("first", code).put(&client).await;
     call(&client, "first", &json!({})).await;
     // Stem cells of a kind are made once it was used.
-    let waited = eventually("a function starts in a process that was there before it", async || {
+    eventually("a function starts, and soon, in a process that was there before it", async || {
         let name = format!("f{}", millis());
         Function::nodejs(&name, code).put(&client).await;
         let begun = millis();
@@ -512,8 +519,7 @@ async fn stem_cells() {
         let up = called.result()["up"].as_f64().unwrap() * 1000.0;
         #[allow(clippy::cast_precision_loss, reason = "milliseconds of a test")]
         let own = (millis() - begun) as f64;
-        (up > own).then_some(own)
+        (up > own && own < 1000.0).then_some(())
     })
     .await;
-    assert!(waited < 1000.0, "a stem cell took {waited} ms");
 }

@@ -4,6 +4,7 @@ use chasen_testkit::{Client, Node, descendants, node};
 use serde_json::{Value, json};
 
 use crate::admin::{admin, door, said};
+use crate::deaths::runs;
 use crate::functions::{Function, Language, call, eventually, path, record, start};
 use crate::scenario::Scenario;
 
@@ -22,8 +23,8 @@ pub(crate) fn scenarios() -> Vec<Scenario> {
     ]
 }
 
-const SLOW: &str =
-    "function main(args) { return new Promise(done => setTimeout(() => done({ late: args.late }), 3000)); }";
+const SLOW: &str = "function main(args) {\n  \
+    require('child_process').execSync('sleep 5');\n  return { late: args.late };\n}";
 
 /// What the node says of a kind.
 async fn kind(door: &Client, name: &str) -> Value {
@@ -103,6 +104,7 @@ async fn removed() {
     Function::nodejs("quick", "function main() { return { quick: true }; }").put(&client).await;
     assert_eq!(call(&client, "quick", &json!({})).await.result(), &json!({"quick": true}));
     let running = start(&client, "slow", &json!({"late": 1})).await;
+    runs(&node, 1).await;
     let manifest = kind(&door, "nodejs:20").await;
     let mut other = kind(&door, "nodejs:18").await;
     other["default"] = json!(true);

@@ -154,7 +154,7 @@ async fn timed_out() {
     let node = node().start();
     let client = node.client();
     let code = "import time\ndef main(args):\n    print('before')\n    time.sleep(600)\n";
-    Function::python("sleeps", code).limit("timeout", 500).put(&client).await;
+    Function::python("sleeps", code).limit("timeout", 3000).put(&client).await;
     let lines = logs_of_failure(&client, "sleeps", &json!({})).await;
     assert_eq!(texts(&lines), ["stdout: before", AFTER_DEVELOPER_ERROR]);
 }
@@ -163,7 +163,7 @@ async fn endless() {
     let node = node().start();
     let client = node.client();
     let code = "function main() { for (;;) console.log('heavy '.repeat(20)); }";
-    Function::nodejs("prints", code).limit("timeout", 2000).limit("logs", 1).put(&client).await;
+    Function::nodejs("prints", code).limit("timeout", 5000).limit("logs", 1).put(&client).await;
     let lines = logs_of_failure(&client, "prints", &json!({})).await;
     let texts = texts(&lines);
     let cut = "stderr: Logs were truncated because the total bytes size exceeds the limit of 1048576 bytes.";

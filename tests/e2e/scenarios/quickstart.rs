@@ -45,7 +45,7 @@ fn pasted() {
     let mut process = Process::start(command, &folder.path().join("log"));
     let mut printed = String::new();
     while !printed.contains("curl ") || printed.trim_end().ends_with('\\') {
-        printed.push_str(&process.line().expect("quickstart goes on until it is stopped"));
+        printed.push_str(&process.line_after_work().expect("quickstart goes on until it is stopped"));
         printed.push('\n');
     }
     let (_, curl) = printed.split_once("curl ").unwrap();

@@ -113,11 +113,11 @@ async fn errors() {
     Function::nodejs("b", STEP)
         .parameter("own", json!("b"))
         .parameter("sleep", json!("b"))
-        .limit("timeout", 300)
+        .limit("timeout", 3000)
         .put(&client)
         .await;
     let called = call(&client, "s", &json!({})).await;
-    let text = "The action exceeded its time limits of 300 milliseconds.";
+    let text = "The action exceeded its time limits of 3000 milliseconds.";
     assert_eq!(called.failure(), ("action developer error", text.to_owned()));
     assert_eq!(names(&whole(&client, &called).await), ["a", "b"]);
     client.delete_action("b").await.unwrap();
@@ -209,11 +209,11 @@ async fn beyond_the_wait() {
     }
 }
 
-/// Waits until so many activations have ended.
-async fn under_way(client: &Client, earlier: usize) {
+/// Waits until so many activations have ended, at least.
+async fn under_way(client: &Client, earlier: u64) {
     eventually("the parts before have ended", async || {
         let list = client.get("/api/v1/namespaces/_/activations?count=true").await.unwrap().json();
-        (list == json!({"activations": earlier})).then_some(())
+        (list["activations"].as_u64() >= Some(earlier)).then_some(())
     })
     .await;
 }
@@ -225,7 +225,7 @@ async fn crash() {
     Function::nodejs("sleeper", STEP)
         .parameter("own", json!("sleeper"))
         .parameter("sleep", json!("sleeper"))
-        .limit("timeout", 3000)
+        .limit("timeout", 15_000)
         .put(&client)
         .await;
     put_sequence(&client, "inner", &["/_/a", "/_/sleeper"]).await;
@@ -243,7 +243,7 @@ async fn crash() {
     assert_eq!(names(&inside), ["a", "sleeper"]);
     // A run that had begun when the node died ends with it; one that had not begins now, and takes too long.
     let error = &inside[1]["response"]["result"]["error"];
-    let late = "The action exceeded its time limits of 3000 milliseconds.";
+    let late = "The action exceeded its time limits of 15000 milliseconds.";
     assert!(error == INTERRUPTED || error == late, "{error}");
     assert_eq!(outside[1]["response"]["result"]["error"], *error);
     assert_eq!(outer["response"]["result"]["error"], *error);
@@ -269,7 +269,7 @@ async fn places() {
     let node = node().set("limits.concurrent-invocations", "1").start();
     let client = node.client();
     put_steps(&client, &["a"]).await;
-    Function::nodejs("nap", NAP).put(&client).await;
+    Function::nodejs("nap", &NAP.replace("1000", "4000")).put(&client).await;
     put_sequence(&client, "s", &["/_/a", "/_/nap", "/_/a"]).await;
     let id = start(&client, "s", &json!({})).await;
     let busy = client.invoke("a", &json!({}), true).await.unwrap();

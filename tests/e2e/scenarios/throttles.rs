@@ -57,12 +57,15 @@ async fn rate() {
 async fn concurrency() {
     let node = node().set("limits.concurrent-invocations", "2").start();
     let client = node.client();
-    Function::native("sleeps", SLEEPS).limit("timeout", 2000).put(&client).await;
+    Function::native("sleeps", SLEEPS).put(&client).await;
+    let mut first = String::new();
     for _ in 0..2 {
-        start(&client, "sleeps", &json!({})).await;
+        first = start(&client, "sleeps", &json!({})).await;
     }
     let throttled = client.invoke("sleeps", &json!({}), false).await.unwrap();
     assert_throttled(&throttled, "Too many concurrent requests in flight (count: 2, allowed: 2).");
+    let ended = client.delete(&format!("/api/v1/namespaces/_/activations/{first}")).await.unwrap();
+    assert_eq!(ended.status.as_u16(), 200, "{}", ended.text());
     eventually("places become free again", async || {
         (client.invoke("sleeps", &json!({}), false).await.unwrap().status.as_u16() == 202).then_some(())
     })
@@ -77,7 +80,7 @@ async fn overload() {
     let client = node.client();
     Function::native("sleeps", SLEEPS).limit("memory", 256).put(&client).await;
     let large = json!({"text": "x".repeat(1_000_000)});
-    let impatient: Client = client.clone().with_timeout(Duration::from_secs(10));
+    let impatient: Client = client.clone().with_timeout(Duration::from_secs(60));
     let mut accepted = 0;
     let refused = loop {
         let reply = impatient.invoke("sleeps", &large, false).await.unwrap();

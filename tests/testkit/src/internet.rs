@@ -26,7 +26,7 @@ pub const FORBIDDEN: [Ipv4Addr; 4] = [
 pub const RESOLVER: Ipv4Addr = Ipv4Addr::new(10, 255, 255, 53);
 
 const UPLINK: &str = "uplink0";
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Runs `test` on a thread that lives on a machine of its own; processes that it starts live there too.
 ///

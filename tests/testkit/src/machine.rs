@@ -33,15 +33,11 @@ pub fn has_descendant(ancestor: u32, name: &str) -> bool {
     descendants(ancestor).iter().any(|(_, own)| own == name)
 }
 
-/// Numbers of the processes that `parent` started itself.
+/// Numbers of the processes that `parent` started itself; none if it has ended.
 #[must_use]
 pub fn children(parent: u32) -> Vec<u32> {
-    let threads = std::fs::read_dir(format!("/proc/{parent}/task")).expect("the parent runs");
-    let read = |thread: std::io::Result<std::fs::DirEntry>| {
-        std::fs::read_to_string(thread.ok()?.path().join("children")).ok()
-    };
-    let lists: Vec<String> = threads.filter_map(read).collect();
-    lists.iter().flat_map(|list| list.split_whitespace()).filter_map(|pid| pid.parse().ok()).collect()
+    // The kernel's own lists of children leave some out while others end.
+    processes().into_iter().filter(|(_, (_, own))| *own == parent).map(|(pid, _)| pid).collect()
 }
 
 /// Sends a signal to a process.
@@ -50,10 +46,9 @@ pub fn signal(pid: u32, signal: Signal) {
     kill_process(pid, signal).unwrap_or_else(|error| panic!("{signal:?} to {pid:?}: {error}"));
 }
 
-/// Number and name of every process below `ancestor`.
-#[must_use]
-pub fn descendants(ancestor: u32) -> Vec<(u32, String)> {
-    let processes: HashMap<u32, (String, u32)> = std::fs::read_dir("/proc")
+/// Every process: its number, its name, and the number of its parent.
+fn processes() -> HashMap<u32, (String, u32)> {
+    std::fs::read_dir("/proc")
         .expect("/proc is there")
         .filter_map(|entry| {
             let pid = entry.ok()?.file_name().to_str()?.parse().ok()?;
@@ -62,7 +57,13 @@ pub fn descendants(ancestor: u32) -> Vec<(u32, String)> {
             let parent = tail.split_whitespace().nth(1)?.parse().ok()?;
             Some((pid, (head.split_once('(')?.1.to_owned(), parent)))
         })
-        .collect();
+        .collect()
+}
+
+/// Number and name of every process below `ancestor`.
+#[must_use]
+pub fn descendants(ancestor: u32) -> Vec<(u32, String)> {
+    let processes = processes();
     let below = |mut pid: u32| {
         while let Some((_, parent)) = processes.get(&pid) {
             if *parent == ancestor {

@@ -11,6 +11,8 @@ use rustix::process::Signal;
 
 /// How long a test waits for something that should take a moment.
 pub const PATIENCE: Duration = Duration::from_secs(60);
+/// How long a command may work without a word: some compile, install or play hundreds of cases.
+const WORK: Duration = Duration::from_mins(10);
 /// Time between two looks at a process.
 const LOOK: Duration = Duration::from_millis(5);
 
@@ -42,10 +44,19 @@ impl Process {
 
     /// The next line of stdout; `None` once it is closed. Panics when none comes in time.
     pub fn line(&mut self) -> Option<String> {
-        match self.lines.recv_timeout(PATIENCE) {
+        self.line_within(PATIENCE)
+    }
+
+    /// The same of a process that works before it says something.
+    pub fn line_after_work(&mut self) -> Option<String> {
+        self.line_within(WORK)
+    }
+
+    fn line_within(&mut self, patience: Duration) -> Option<String> {
+        match self.lines.recv_timeout(patience) {
             Ok(line) => Some(line),
             Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => None,
-            Err(std::sync::mpsc::RecvTimeoutError::Timeout) => panic!("no line within {PATIENCE:?}"),
+            Err(std::sync::mpsc::RecvTimeoutError::Timeout) => panic!("no line within {patience:?}"),
         }
     }
 
@@ -115,7 +126,7 @@ pub struct Finished {
     pub stderr: String,
 }
 
-/// Runs a command to its end, bounded by [`PATIENCE`].
+/// Runs a command to its end. Panics when it works for minutes without a word.
 #[must_use]
 pub fn run(mut command: Command) -> Finished {
     let folder = tempfile::tempdir().expect("a temporary folder can be made");
@@ -123,7 +134,7 @@ pub fn run(mut command: Command) -> Finished {
     command.stdin(Stdio::null());
     let mut process = Process::start(command, &log);
     let mut stdout = String::new();
-    while let Some(line) = process.line() {
+    while let Some(line) = process.line_after_work() {
         stdout.push_str(&line);
         stdout.push('\n');
     }

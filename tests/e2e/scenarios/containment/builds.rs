@@ -70,7 +70,7 @@ fn connected() -> chasen_testkit::Builder {
 /// What a build tries, by name.
 fn attacks(stage: &Stage) -> Value {
     let at = |address: &std::net::Ipv4Addr| json!({"host": address, "port": 80});
-    let reach = |targets: Vec<Value>| json!({"attack": "connect", "targets": targets, "patience": 2});
+    let reach = |targets: Vec<Value>| json!({"attack": "connect", "targets": targets, "patience": 10});
     let data = stage.node().data().display().to_string();
     json!({
         "code_of_others": {"attack": "search", "paths": [format!("/host{data}/layers")], "text": CODE_MARK},

@@ -24,7 +24,7 @@ pub(super) fn attacks(at_hand: &Surroundings) -> Vec<Attack> {
     let Surroundings { port, door, addresses, neighbour, .. } = at_hand;
     let at = |host: &str, port: u16| json!({"host": host, "port": port});
     let connect = |name, targets: Vec<Value>, walls| {
-        Attack::new(name, "connect", json!({"targets": targets, "patience": 2}), walls)
+        Attack::new(name, "connect", json!({"targets": targets, "patience": 10}), walls)
     };
     let door = door.to_string();
     let others = || addresses.iter().filter(|address| **address != door);

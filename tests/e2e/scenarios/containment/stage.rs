@@ -30,7 +30,7 @@ pub(super) const SECRET_OF_THE_NODE: &str = "whisk-this-away-if-you-can";
 /// What a call of an attack may take, milliseconds; more for nothing but a busy machine.
 const TIMEOUT: u64 = 60_000;
 /// The same where an attack never ends.
-const SHORT_TIMEOUT: u64 = 2000;
+const SHORT_TIMEOUT: u64 = 5000;
 /// The canary's time limit, milliseconds.
 const CANARY_TIMEOUT: u64 = 20_000;
 /// The log that a flooding function may have, megabytes.
@@ -38,13 +38,13 @@ const LOG_LIMIT: usize = 1;
 /// How long a function is left alone while it should stand still, and how much of that does not count: it is stopped only
 /// when nobody has called for a moment.
 const IDLE: Duration = Duration::from_millis(1000);
-const GRACE: Duration = Duration::from_millis(500);
+const GRACE: Duration = Duration::from_secs(2);
 /// Time between two looks at something that is about to happen.
 const LOOK: Duration = Duration::from_millis(20);
 /// Runs within that time that nobody needs: a function that was not stopped makes ten times as many.
 const ENOUGH: u32 = 5;
 /// The time in which two functions use one processor; they are called a while before it.
-const RACE: Duration = Duration::from_millis(400);
+const RACE: Duration = Duration::from_millis(1500);
 const LEAD: Duration = Duration::from_secs(2);
 /// Cells that a node may hold on to after its attackers are gone: it prepares some of each sort that was used.
 const SPARE_CELLS: usize = 24;
