@@ -99,7 +99,7 @@ mod tests {
                     false => catalog.holds(&id).unwrap(),
                     true => tail.refusal().is_some(),
                 };
-                let deadline = std::time::Instant::now() + Duration::from_secs(30);
+                let deadline = std::time::Instant::now() + Duration::from_secs(60);
                 while !is_settled() {
                     assert!(std::time::Instant::now() < deadline, "it takes too long");
                     std::thread::sleep(Duration::from_millis(5));

@@ -16,14 +16,18 @@ use crate::faults::{Faults, cut_unsynced};
 use crate::node_key::NodeKey;
 use crate::{Embedded, EmbeddedConfig};
 
-fn log_with(folder: &Path, tail: &Arc<Tail>, faults: Faults) -> Log {
+/// Disks of these tests are slow only where that is what they are about.
+const NEVER: Duration = Duration::from_secs(3600);
+
+/// A log whose disk is too slow if a commit takes longer than this.
+fn log_with(folder: &Path, tail: &Arc<Tail>, faults: Faults, slow: Duration) -> Log {
     let key = Arc::new(NodeKey::open(folder).unwrap());
-    let config = LogConfig { segment_bytes: LEAST_SEGMENT, slow: Duration::from_millis(400), faults };
+    let config = LogConfig { segment_bytes: LEAST_SEGMENT, slow, faults };
     Log::open(&folder.join("events"), config, key, tail.clone(), |_| false).unwrap()
 }
 
 fn log(folder: &Path, tail: &Arc<Tail>) -> Log {
-    log_with(folder, tail, Faults::default())
+    log_with(folder, tail, Faults::default(), NEVER)
 }
 
 fn finished() -> Event {
@@ -130,7 +134,7 @@ fn a_slow_disk_gets_no_work_that_can_wait_until_it_is_quick_again() {
     let folder = tempfile::tempdir().unwrap();
     let tail = Arc::new(Tail::new(usize::MAX));
     let (switches, faults) = SwitchFile::new(folder.path());
-    let open = log_with(folder.path(), &tail, faults);
+    let open = log_with(folder.path(), &tail, faults, Duration::from_millis(400));
     let whole = Event::Accepted(work());
     let position = open.append(&whole).unwrap();
     sync(&open, position).unwrap();
@@ -184,7 +188,7 @@ fn a_failed_sync_is_told_and_the_log_goes_on_without_a_restart() {
     let folder = tempfile::tempdir().unwrap();
     let tail = Arc::new(Tail::new(usize::MAX));
     let faults = Faults::default();
-    let open = log_with(folder.path(), &tail, faults.clone());
+    let open = log_with(folder.path(), &tail, faults.clone(), NEVER);
     let works: Vec<_> = (0..3).map(|_| work()).collect();
     let before = open.append(&Event::Accepted(works[0].clone())).unwrap();
     sync(&open, before).unwrap();
@@ -235,7 +239,7 @@ fn on_a_full_disk_those_who_wait_have_what_is_left() {
     let folder = tempfile::tempdir().unwrap();
     let tail = Arc::new(Tail::new(usize::MAX));
     let (switches, faults) = SwitchFile::new(folder.path());
-    let open = log_with(folder.path(), &tail, faults);
+    let open = log_with(folder.path(), &tail, faults, NEVER);
     switches.set("disk-full");
     eventually(
         "nothing is accepted that can wait",
@@ -264,7 +268,8 @@ async fn a_locked_store_gets_no_work_that_can_wait() {
     let folder = tempfile::tempdir().unwrap();
     let (switches, faults) = SwitchFile::new(folder.path());
     let data = folder.path().join("data");
-    let node = Embedded::open(EmbeddedConfig { faults: Some(faults), ..EmbeddedConfig::new(&data) }).unwrap();
+    let config = EmbeddedConfig { faults: Some(faults), slow_commit: NEVER, ..EmbeddedConfig::new(&data) };
+    let node = Embedded::open(config).unwrap();
     let (log, records) = (node.event_log(), node.activation_store());
     switches.set("store-locked");
     let record = finished();
@@ -292,7 +297,7 @@ async fn a_locked_store_gets_no_work_that_can_wait() {
 fn a_log_that_lies_writes_later() {
     let folder = tempfile::tempdir().unwrap();
     let tail = Arc::new(Tail::new(usize::MAX));
-    let open = log_with(folder.path(), &tail, Faults::parse("acknowledge-before-write").unwrap());
+    let open = log_with(folder.path(), &tail, Faults::parse("acknowledge-before-write").unwrap(), NEVER);
     let work = work();
     let position = open.append(&Event::Accepted(work.clone())).unwrap();
     sync(&open, position).unwrap();
@@ -308,7 +313,7 @@ const FOLDER: &str = "CHASEN_LOG_FOLDER";
 fn victim() {
     let Some(folder) = std::env::var_os(FOLDER).map(PathBuf::from) else { return };
     let tail = Arc::new(Tail::new(usize::MAX));
-    let open = log_with(&folder, &tail, Faults::from_env().unwrap());
+    let open = log_with(&folder, &tail, Faults::from_env().unwrap(), NEVER);
     for _ in 0..3 {
         let work = work();
         let activation_id = work.activation_id;

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use chasen_embedded::{Embedded, EmbeddedConfig};
 use chasen_entity::{
@@ -12,9 +13,13 @@ use chasen_spi::{ActivationQuery, EventLog, TakenUp, Unfinished, memory};
 /// The secret half of every caller's key.
 pub(crate) const SECRET: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 
-/// Small segments, so that tests meet many of them.
+/// Small segments, so that tests meet many of them, and a disk that is never too slow for work that can wait.
 pub(crate) fn config(folder: &Path) -> EmbeddedConfig {
-    EmbeddedConfig { segment_bytes: ByteSize::bytes(256 << 10), ..EmbeddedConfig::new(folder) }
+    EmbeddedConfig {
+        segment_bytes: ByteSize::bytes(256 << 10),
+        slow_commit: Duration::from_secs(3600),
+        ..EmbeddedConfig::new(folder)
+    }
 }
 
 /// An open folder with small segments.
@@ -67,10 +72,10 @@ pub(crate) fn newest(limit: u64) -> ActivationQuery {
 
 /// Asks again until the answer is yes; fails after a while.
 pub(crate) async fn eventually(what: &str, mut asked: impl AsyncFnMut() -> bool) {
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
+    let deadline = std::time::Instant::now() + Duration::from_secs(60);
     while !asked().await {
-        assert!(std::time::Instant::now() < deadline, "{what}: not within 30 s");
-        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        assert!(std::time::Instant::now() < deadline, "{what}: not within 60 s");
+        tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
 
