@@ -34,7 +34,7 @@ fn records_are_waited_for_and_missing_ones_are_listed() {
     });
     let ids: Vec<u128> = (1..=9).collect();
     let checked =
-        check_records(&check(&server, Duration::from_secs(3)), &ids, &Halt::default(), |_| {}).unwrap();
+        check_records(&check(&server, Duration::from_secs(8)), &ids, &Halt::default(), |_| {}).unwrap();
     assert_eq!((checked.found, checked.missing), (8, vec![5]));
 }
 

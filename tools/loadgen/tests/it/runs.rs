@@ -8,6 +8,8 @@ use chasen_loadgen::{ErrorClass, Halt, Measured, Pace, Plan, RunError, Stage, Ta
 use crate::server::{Server, reply, say};
 
 const SHORT: Duration = Duration::from_millis(400);
+/// Long enough for some replies on however busy a machine.
+const AMPLE: Duration = Duration::from_secs(3);
 /// A bound that no test should meet.
 const LONG: Duration = Duration::from_secs(120);
 
@@ -32,7 +34,8 @@ fn a_closed_loop_keeps_its_connections_and_counts_every_reply_once() {
     assert_eq!((measured.successes(), measured.errors()), (1000, 0));
     assert_eq!(measured.statuses, [(200, 1000)]);
     assert_eq!(server.requests.load(Ordering::SeqCst), 1000);
-    assert_eq!(measured.connections, 3);
+    // Where the others were quicker, a client has nothing left to connect for.
+    assert!((1..=3).contains(&measured.connections), "{}", measured.connections);
     assert!(measured.rate() > 0.0 && measured.length < LONG);
     assert_eq!(measured.slices.iter().map(|slice| slice.successes).sum::<u64>(), 1000);
 }
@@ -178,8 +181,8 @@ fn what_is_due_and_cannot_be_sent_is_told() {
 #[test]
 fn ramps_change_the_number_of_clients() {
     let server = Server::start(|_, _, stream| say(stream, &reply("200 OK", "", "")));
-    let stages = vec![Stage { duration: Duration::ZERO, to: 1.0 }, Stage { duration: SHORT, to: 6.0 }];
-    let measured = measure(&plan(&server, Pace::Closed { stages, clients: 6 }, SHORT));
+    let stages = vec![Stage { duration: Duration::ZERO, to: 1.0 }, Stage { duration: AMPLE, to: 6.0 }];
+    let measured = measure(&plan(&server, Pace::Closed { stages, clients: 6 }, AMPLE));
     assert!(measured.errors() == 0 && measured.successes() > 0);
     assert!((2..=6).contains(&measured.connections), "{}", measured.connections);
 }
@@ -187,12 +190,12 @@ fn ramps_change_the_number_of_clients() {
 #[test]
 fn the_warm_up_is_not_counted() {
     let server = Server::start(|_, _, stream| say(stream, &reply("200 OK", "", "")));
-    let mut plan = plan(&server, Pace::closed(1), SHORT);
+    let mut plan = plan(&server, Pace::closed(1), AMPLE);
     plan.warm_up = SHORT;
     let measured = measure(&plan);
     let asked = server.requests.load(Ordering::SeqCst);
     assert!(measured.successes() > 0 && measured.successes() < asked, "{} of {asked}", measured.successes());
-    assert_eq!(measured.length, SHORT);
+    assert_eq!(measured.length, AMPLE);
 }
 
 #[test]
@@ -211,7 +214,8 @@ fn ids_of_activations_are_collected() {
 
 #[test]
 fn nobody_there_is_told_before_anything_is_sent() {
-    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    // A port that the system gives to nobody, and so to no test beside this one.
+    let closed = std::net::SocketAddr::from(([127, 0, 0, 1], 1));
     let target = Target::new("GET", &format!("http://{closed}/")).unwrap();
     let error = run(&Plan::new(vec![target], Pace::closed(8), LONG), &Halt::default(), |_| {}).unwrap_err();
     assert!(
@@ -227,11 +231,11 @@ fn a_server_that_goes_away_is_a_few_errors_not_thousands() {
     // Accepts the look at whether it is there, and is gone.
     let gone = std::thread::spawn(move || drop(listener.accept()));
     let target = Target::new("GET", &format!("http://{address}/")).unwrap();
-    let mut plan = Plan::new(vec![target], Pace::closed(2), SHORT);
+    let mut plan = Plan::new(vec![target], Pace::closed(2), AMPLE);
     plan.timeout = SHORT;
     let measured = measure(&plan);
     gone.join().unwrap();
-    assert!((1..=20).contains(&measured.errors()), "{measured:?}");
+    assert!((1..=150).contains(&measured.errors()), "{measured:?}");
 }
 
 #[test]
