@@ -104,6 +104,9 @@ fn measure(job: &Job, halt: &Halt, progress: &Progress) -> Result<Report, Failur
     progress.end();
     let mut report = Report::new(&job.title, &job.plan, &measured);
     let Some(check) = &job.check else { return Ok(report) };
+    if measured.ids.is_empty() {
+        console::note("chasen: no reply names an activation, so there are no records to look for");
+    }
     if !halt.is_stopped() {
         let checked =
             check_records(check, &measured.ids, halt, |found| progress.found(found, measured.ids.len()));

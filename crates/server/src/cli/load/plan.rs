@@ -143,8 +143,14 @@ fn read_body(path: &Path) -> Result<Vec<u8>, Failure> {
 fn pace(typed: &PaceArgs, file: &LoadFile) -> Result<Pace, Failure> {
     let (stages, is_rate) = match stages(typed)? {
         Some(typed) => typed,
-        None if typed.rate.is_some() || typed.duration.is_some() => (Vec::new(), false),
-        None => file.stages().map_err(usage)?.unwrap_or_default(),
+        None if typed.rate.is_some() => (Vec::new(), false),
+        None => match file.stages().map_err(usage)? {
+            Some(_) if typed.duration.is_some() => {
+                let why = "the stages of the file have durations of their own: leave out --duration, or give --rate too";
+                return Err(Failure::Usage(why.to_owned()));
+            }
+            stages => stages.unwrap_or_default(),
+        },
     };
     let rate = typed.rate.or(if stages.is_empty() { file.rate } else { None });
     let clients = typed.clients.or(file.clients);
@@ -196,6 +202,20 @@ mod tests {
         assert_eq!((ramp.pace.clients(), ramp.length()), (40, Duration::from_secs(5)));
         assert!(plan(&["--stage", "5s:40/s"]).pace.is_open());
         assert_eq!(plan(&["--requests", "5"]).duration, LONGEST);
+    }
+
+    #[test]
+    fn stages_of_a_file_are_replaced_whole_or_not_at_all() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("load.json");
+        let text = r#"{"targets": [{"url": "http://h/"}], "stages": [{"duration": "4s", "rate": 7}]}"#;
+        std::fs::write(&path, text).unwrap();
+        let with = |words: &[&str]| job(&[&[path.to_str().unwrap()], words].concat()).map(|job| job.plan);
+        let whole = with(&[]).unwrap();
+        assert!(whole.pace.is_open() && whole.length() == Duration::from_secs(4));
+        let replaced = with(&["--rate", "3", "--duration", "2s"]).unwrap();
+        assert_eq!((replaced.pace.clone(), replaced.length()), (Pace::open(3.0), Duration::from_secs(2)));
+        assert!(with(&["--duration", "2s"]).unwrap_err().contains("durations of their own"));
     }
 
     #[test]

@@ -9,8 +9,9 @@ use indicatif::{ProgressBar, ProgressStyle};
 use crate::console;
 
 const BAR: &str = "{bar:30} {percent:>3}% ({elapsed}) {wide_msg}";
-/// Time between two lines.
-const LINE: Duration = Duration::from_secs(5);
+/// Until the first line, and from then on between two: in seconds of the run.
+const FIRST_LINE: u64 = 1;
+const LINE: u64 = 5;
 /// Looks for records between two lines; there is one a second.
 const LOOKS: u64 = 5;
 
@@ -40,9 +41,13 @@ impl Progress {
         }
     }
 
-    /// True every few seconds of the run, where there is no bar.
+    /// True soon after the beginning and then every few seconds of the run, where there is no bar.
     fn line_is_due(&self, at: Duration) -> bool {
-        let is_due = !self.quiet && at.as_secs() >= self.told.load(Ordering::Relaxed) + LINE.as_secs();
+        let next = match self.told.load(Ordering::Relaxed) {
+            0 => FIRST_LINE,
+            told => (told / LINE + 1) * LINE,
+        };
+        let is_due = !self.quiet && at.as_secs() >= next;
         if is_due {
             self.told.store(at.as_secs(), Ordering::Relaxed);
         }
@@ -98,9 +103,9 @@ mod tests {
         let progress = Progress::new(false);
         let told: Vec<u64> =
             (1..=17).filter(|second| progress.line_is_due(Duration::from_secs(*second))).collect();
-        assert_eq!(told, [5, 10, 15]);
+        assert_eq!(told, [1, 5, 10, 15]);
         let quiet = Progress::new(true);
-        assert!(!quiet.line_is_due(LINE));
+        assert!(!quiet.line_is_due(Duration::from_secs(5)));
     }
 
     #[test]
