@@ -260,9 +260,9 @@ function entryAt(root, keys) {
 /**
  * Evaluates a single source text as sloppy code in a module's function scope. `main` is pasted as an
  * expression, so that it finds local and global names alike; module exports are the fallback. What is not
- * JavaScript may be TypeScript, which is a module like any other.
+ * JavaScript may be TypeScript, which is a module like any other, and what is neither may be an ES module.
  */
-function loadSource(folder, main) {
+async function loadSource(folder, main) {
   const file = path.join(folder, 'exec');
   const code = fs.readFileSync(file, 'utf8');
   if (code.includes('import(')) linkPreinstalledModules(folder);
@@ -271,16 +271,25 @@ function loadSource(folder, main) {
   module.filename = file;
   module.paths = Module._nodeModulePaths(folder);
   const lookup = `(() => { try { return ${main} } catch (e) { if (e.name !== 'ReferenceError') throw e } })()`;
+  const keys = main.split('.');
   module.source = `${code}\n;${lookup}\n//# sourceURL=${file}`;
   try {
     module._compile('module.entry = eval(module.source)', file);
   } catch (error) {
     if (!(error instanceof SyntaxError)) throw error;
-    const text = require('./typescript.js').translateSource(code, folder, error, preinstalled);
+    let text;
+    try {
+      text = require('./typescript.js').translateSource(code, folder, error, preinstalled);
+    } catch (failure) {
+      // One that the code threw is its own.
+      if (failure === error || !(failure instanceof SyntaxError)) throw failure;
+      linkPreinstalledModules(folder);
+      const namespace = await require('./syntax.js').importSource(code, lookup, folder, failure);
+      return namespace.entry__ ?? entryAt(namespace, keys) ?? entryAt(namespace.default, keys);
+    }
     module._compile(`${text}\n;module.entry = ${lookup}`, `${file}.ts`);
   }
   delete module.source;
-  const keys = main.split('.');
   return module.entry ?? entryAt(module.exports, keys) ?? entryAt(exports, keys) ?? entryAt(module.exports?.default, keys);
 }
 

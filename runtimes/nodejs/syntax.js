@@ -1,10 +1,11 @@
 'use strict';
-// Where code is not JavaScript: errors of syntax with the place, which Node keeps for processes that die of them.
-// Loaded only once there is such an error.
+// Where code is no script: ES modules in a single source, and errors of syntax with the place, which Node keeps for
+// processes that die of them. Loaded only once there is such an error.
 
 const { spawnSync } = require('child_process');
 const fs = require('fs');
 const path = require('path');
+const { pathToFileURL } = require('url');
 const vm = require('vm');
 
 /** Files of an archive that are looked at. */
@@ -43,6 +44,17 @@ function moduleError(error, folder, entry) {
   return error;
 }
 
+/** Imports a single source as an ES module that exports what `lookup` finds as `entry__`. Throws `failure` if it is none. */
+async function importSource(code, lookup, folder, failure) {
+  const file = path.join(folder, 'exec.mjs');
+  fs.writeFileSync(file, `${code}\n;export const entry__ = ${lookup};\n`);
+  try {
+    return await import(pathToFileURL(file).href);
+  } catch (error) {
+    throw error instanceof SyntaxError ? failure : error;
+  }
+}
+
 /** Names of all files below `folder` that the archive brought itself, relative to it. */
 function filesOf(folder) {
   const files = [];
@@ -57,4 +69,4 @@ function filesOf(folder) {
   return files;
 }
 
-module.exports = { filesOf, moduleError, scriptError };
+module.exports = { filesOf, importSource, moduleError, scriptError };
