@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::net::{Ipv6Addr, SocketAddr};
 
-/// Version that `-version` prints.
+/// Version that `-version` prints, in the words of OpenWhisk's own proxy.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// How to call the proxy.
@@ -83,7 +83,11 @@ impl Task {
                 "compile" => compile = Some(value()?),
                 "env" => env = Some(value()?),
                 "debug" => options.debug = true,
-                "version" => return Ok(Self::Say(format!("chasen-proxy {VERSION}, an ActionLoop proxy"))),
+                "version" => {
+                    return Ok(Self::Say(format!(
+                        "OpenWhisk ActionLoop Proxy v{VERSION}, built as chasen-proxy"
+                    )));
+                }
                 "help" | "h" => return Ok(Self::Say(USAGE.to_owned())),
                 _ => return Err(format!("'{text}' is no option\n\n{USAGE}")),
             }
@@ -131,7 +135,9 @@ mod tests {
         assert_eq!(options.launcher, ["node", "-x", "launcher.js"]);
         let compile = parse("-compile niam -env {}");
         assert!(matches!(compile, Ok(Task::Compile { main, env, .. }) if main == "niam" && env == "{}"));
-        assert!(matches!(parse("-version"), Ok(Task::Say(text)) if text.starts_with("chasen-proxy ")));
+        assert!(
+            matches!(parse("-version"), Ok(Task::Say(text)) if text.starts_with("OpenWhisk ActionLoop Proxy v"))
+        );
         for bad in ["--kind", "serve", "-x", "--compile"] {
             assert!(parse(bad).is_err(), "{bad}");
         }

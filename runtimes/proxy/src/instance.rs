@@ -179,11 +179,6 @@ impl Instance {
         }
     }
 
-    /// True for an executable that reads its requests line by line.
-    pub(crate) fn speaks_lines(&self) -> bool {
-        matches!(self.line, Line::Lines(_))
-    }
-
     /// Gives a launcher its action; `payload` is that of an `Init` frame.
     pub(crate) async fn init(&self, payload: &[u8]) -> Result<Reply, Broken> {
         match &self.line {

@@ -53,7 +53,10 @@ pub enum Shape {
 /// What is wrong with an action's code: the developer's to repair.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadCode {
-    /// Base64, compression or structure is broken.
+    /// The text is not base64 from this byte on.
+    #[error("illegal base64 data at input byte {0}")]
+    Base64(usize),
+    /// Compression or structure is broken.
     #[error("the archive is damaged: {0}")]
     Damaged(String),
     /// An absolute name, one with `..`, or one too long.

@@ -7,8 +7,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use base64::{DecodeError, Engine};
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 use zip::ZipArchive;
 
@@ -21,11 +21,15 @@ const MAX_HEADER: u64 = 1 << 20;
 /// The bytes that a text of base64 stands for.
 ///
 /// # Errors
-/// [`BadCode::Damaged`] where it is none.
+/// [`BadCode::Base64`] where it is none.
 pub fn decode(text: &[u8]) -> Result<Vec<u8>, BadCode> {
-    STANDARD
-        .decode(text.trim_ascii())
-        .map_err(|error| BadCode::Damaged(format!("illegal base64 data: {error}")))
+    let text = text.trim_ascii();
+    STANDARD.decode(text).map_err(|error| {
+        BadCode::Base64(match error {
+            DecodeError::InvalidByte(at, _) | DecodeError::InvalidLastSymbol(at, _) => at,
+            DecodeError::InvalidLength(_) | DecodeError::InvalidPadding => text.len(),
+        })
+    })
 }
 
 /// Unpacks `text` into `root`, a new empty folder. Returns what it was and how many bytes it takes.

@@ -66,9 +66,10 @@ impl Action {
             parsed.as_ref().ok().and_then(|init| init.value.as_ref()).and_then(|value| value.get("env"));
         let limit = time_left(env.and_then(|env| env.get("__OW_DEADLINE")));
         let work = async {
+            let init = parsed.map_err(|error| json_error(body, &error));
             match self.settings.kind.launcher {
-                Launcher::Action => self.init_action(parsed.map_err(|error| json_error(body, &error))).await,
-                Launcher::Frames(_) | Launcher::Native => self.init_launcher(parsed.ok(), body).await,
+                Launcher::Action => self.init_action(init).await,
+                Launcher::Frames(_) | Launcher::Native => self.init_launcher(init, body).await,
             }
         };
         let done = timeout(limit, work).await.unwrap_or_else(|_| {
@@ -137,8 +138,8 @@ impl Action {
         }
     }
 
-    /// Has a launcher load the action. What is wrong with the request is for the launcher to say.
-    async fn init_launcher(self: &Arc<Self>, init: Option<Init>, body: &[u8]) -> Result<(), Failure> {
+    /// Has a launcher load the action. What is wrong with the request is mostly for the launcher to say.
+    async fn init_launcher(self: &Arc<Self>, init: Result<Init, String>, body: &[u8]) -> Result<(), Failure> {
         if self.is_initialized() && self.settings.allow_again {
             self.lose();
         }
@@ -158,8 +159,11 @@ impl Action {
         let (payload, own) = match init {
             // It knows of no code that it may load.
             _ if again => (b"{}".to_vec(), None),
-            None => (body.to_vec(), None),
-            Some(init) => self.init_frame(init.value.unwrap_or_default()).await?,
+            Err(why) if self.personality().is_action_loop() => {
+                return Err(self.refusal(format!("{UNREADABLE}{why}")).into());
+            }
+            Err(_) => (body.to_vec(), None),
+            Ok(init) => self.init_frame(init.value.unwrap_or_default()).await?,
         };
         let failure = match instance.init(&payload).await {
             Ok(Reply::Initialized) => return Ok(()),

@@ -24,6 +24,9 @@ struct Head {
 impl Action {
     /// `POST /run`.
     pub(crate) async fn run(self: &Arc<Self>, body: &[u8]) -> Outcome {
+        if self.personality().is_action_loop() && !self.is_initialized() {
+            return self.ended(500, Some(NOT_DEFINED));
+        }
         let mut current = self.state.lock().instance.clone();
         if current.is_none() && !self.is_initialized() && self.settings.kind.launcher != Launcher::Action {
             // It may just be starting.
@@ -39,8 +42,8 @@ impl Action {
             return self.ended(500, self.personality().ended_in_run());
         }
         let head = match serde_json::from_slice::<Head>(body) {
-            // Executables read lines: what is no value, or several, would leave them out of step.
-            Err(error) if instance.speaks_lines() && !error.is_data() => {
+            // What is no value, or several, would leave executables that read lines out of step.
+            Err(error) if self.personality().is_action_loop() && !error.is_data() => {
                 let text = format!("{UNREADABLE}{}", json_error(body, &error));
                 return Ok(Answer::new(400, self.personality().error_body(&text).into()));
             }
