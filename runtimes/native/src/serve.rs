@@ -160,6 +160,10 @@ impl Run {
     /// The error is the text for the developer.
     fn read(payload: &[u8]) -> Result<Self, &'static str> {
         let body = RawJson::parse(payload).unwrap_or_else(|_| RawJson::empty_object());
+        if body.as_str() == "null" {
+            // Nothing to run with, and nothing that comes of it.
+            return Err(BAD_RESULT);
+        }
         let entries = body.entries().ok_or(BAD_ARGUMENT)?;
         let mut arguments = b"{}".to_vec();
         let mut activation = Map::new();
@@ -193,6 +197,7 @@ mod tests {
         assert_eq!(activation, [("__OW_NAMESPACE".to_owned(), "guest".to_owned())]);
         assert_eq!(read(b"{}").unwrap(), b"{}");
         assert_eq!(read(b"no json").unwrap(), b"{}");
+        assert_eq!(read(b" null ").unwrap_err(), BAD_RESULT);
         assert_eq!(read(b"[1]").unwrap_err(), BAD_ARGUMENT);
         assert_eq!(read(br#"{"value":"A"}"#).unwrap_err(), BAD_ARGUMENT);
         assert_eq!(read(br#"{"value":[1]}"#).unwrap(), b"[1]");

@@ -20,7 +20,12 @@ fn without_code_a_stub_answers() {
     assert_eq!(proxy.post("/run", "{}"), (200, STUB.to_owned()));
     assert_eq!(proxy.post("/init", "{}"), (200, "OK".to_owned()));
     assert_eq!(proxy.post("/run", "no json"), (200, STUB.to_owned()));
-    assert_eq!(proxy.stop().sentinels, [2, 2]);
+    let (status, body) = proxy.post("/run", "null");
+    assert_eq!(
+        (status, body.as_str()),
+        (502, r#"{"error":"The action did not return a dictionary or array."}"#)
+    );
+    assert_eq!(proxy.stop().sentinels, [3, 3]);
 }
 
 fn the_last_line_is_the_result() {
