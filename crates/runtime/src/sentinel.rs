@@ -106,6 +106,12 @@ impl MarkedLines {
         self.marks >= MARKS
     }
 
+    /// True while one mark of an activation has come, and the other has not.
+    #[must_use]
+    pub fn is_ending(&self) -> bool {
+        self.marks > 0 && !self.is_ended()
+    }
+
     /// Ends an activation, marked or not: its lines. A line that has begun counts as a line.
     pub fn take(&mut self, time: Timestamp) -> Vec<String> {
         self.marks = self.marks.saturating_sub(MARKS);
@@ -157,10 +163,11 @@ mod tests {
         lines.begin();
         lines.add(Stream::Stderr, b"oops\n", now);
         lines.add(Stream::Stdout, b"out\n", now);
+        assert!(!lines.is_ending());
         lines.add(Stream::Stdout, &mark(), now);
-        assert!(!lines.is_ended());
+        assert!(lines.is_ending() && !lines.is_ended());
         lines.add(Stream::Stderr, &mark(), now);
-        assert!(lines.is_ended());
+        assert!(lines.is_ended() && !lines.is_ending());
         assert_eq!(texts(&lines.take(now)), ["stdout: loading", "stderr: oops", "stdout: out"]);
         assert!(!lines.is_ended());
         lines.add(Stream::Stdout, &[mark(), mark()].concat(), now);

@@ -72,6 +72,11 @@ impl Output {
         self.lines.lock().marked
     }
 
+    /// True while one mark of an activation has come: the other is on its way.
+    pub(super) fn is_ending(&self) -> bool {
+        self.lines.lock().lines.is_ending()
+    }
+
     /// Waits for the marks of one activation, not beyond `latest`. False if they did not come.
     pub(super) async fn ended(&self, patience: Patience, latest: Instant) -> bool {
         let latest = latest.min(Instant::now() + patience.total);
