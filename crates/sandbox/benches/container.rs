@@ -13,6 +13,9 @@
 #![allow(dead_code, reason = "the tests' world has more than a bench needs")]
 
 mod house {
+    /// As the tests have it.
+    pub(crate) const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
+
     pub(crate) fn own_exe() -> std::path::PathBuf {
         std::env::current_exe().unwrap()
     }

@@ -38,6 +38,8 @@ const LAST_WORDS: u64 = 4096;
 /// How long the end of a process is waited for after its connection has closed: the kernel closes descriptors of a
 /// process that it kills for memory before its end and its cause are told.
 const END_GRACE: Duration = Duration::from_millis(500);
+/// Steps in which that is waited for.
+const END_STEPS: u32 = 10;
 /// How long an overdue answer is held back for its sandbox to be gone.
 const KILL_GRACE: Duration = Duration::from_millis(200);
 
@@ -261,8 +263,7 @@ impl SandboxContainer {
                 if matches!(broken, Broken::Closed | Broken::Abandoned) {
                     // Not a wait for the end itself: a function may have closed the connection and live on. Another
                     // run's time limit ends all that are in here; those that reach their own meanwhile say that.
-                    let end = timeout(END_GRACE, cell.exited()).await;
-                    if end.is_ok_and(|exit| exit.status == ExitStatus::Lost) {
+                    if self.end_soon().await == Some(ExitStatus::Lost) {
                         return Answer::Lost;
                     }
                 }
@@ -272,6 +273,17 @@ impl SandboxContainer {
                 ended(*personality).map_or(Answer::Gone, |text| Answer::Refused(error_body(&text)))
             }
         }
+    }
+
+    /// How the runtime ended, if that is known soon. In steps: one in which the node stood still, with the news unread,
+    /// is not the last.
+    async fn end_soon(&self) -> Option<ExitStatus> {
+        for _ in 0..END_STEPS {
+            if let Ok(exit) = timeout(END_GRACE / END_STEPS, self.parts.cell.exited()).await {
+                return Some(exit.status);
+            }
+        }
+        None
     }
 
     /// What the activation used that ends with this answer.

@@ -364,7 +364,7 @@ async fn door() {
     let address = world.factory.door_address().unwrap();
     let door = tokio::net::TcpListener::bind(address).await.unwrap();
     let other = tokio::net::TcpListener::bind((*address.ip(), 0)).await.unwrap();
-    let code = "import os, socket\ndef main(args):\n  host, port = os.environ['__OW_API_HOST'].removeprefix('http://').split(':')\n  reached = []\n  for port in (int(port), args['other']):\n    try:\n      socket.create_connection((host, port), 1).close()\n      reached.append(port)\n    except OSError: pass\n  return {'reached': reached}";
+    let code = "import os, socket\ndef main(args):\n  host, port = os.environ['__OW_API_HOST'].removeprefix('http://').split(':')\n  reached = []\n  for port in (int(port), args['other']):\n    try:\n      socket.create_connection((host, port), 10).close()\n      reached.append(port)\n    except OSError: pass\n  return {'reached': reached}";
     if let Some(guest) = world.start(Draft::new(PYTHON, code)).await {
         let arguments = format!(r#"{{"other":{}}}"#, other.local_addr().unwrap().port());
         let result = guest.result(&arguments).await;
@@ -390,7 +390,7 @@ async fn plain() {
         assert!(texts(&reply).contains(&"stdout: hi"), "{kind}: {:?}", reply.logs);
         guest.container.stop().await;
     }
-    let guest = world.start(Draft::new(NATIVE, "#!/bin/sh\nsleep 1000").timeout(300)).await.unwrap();
+    let guest = world.start(Draft::new(NATIVE, "#!/bin/sh\nsleep 1000").timeout(3000)).await.unwrap();
     assert_eq!(guest.run("{}").await.answer, Answer::TimedOut);
     guest.container.exited().await;
 }

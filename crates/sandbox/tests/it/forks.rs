@@ -160,7 +160,7 @@ async fn life() {
     guest.container.exited().await;
 
     // What hangs is ended at its limit.
-    let guest = world.start(doer().timeout(300)).await.unwrap();
+    let guest = world.start(doer().timeout(3000)).await.unwrap();
     assert_eq!(guest.run(r#"{"do":"while True: pass"}"#).await.answer, Answer::TimedOut);
 
     // Children that are left behind have the first process to collect them, and go with the cell.

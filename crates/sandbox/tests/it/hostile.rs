@@ -9,6 +9,9 @@ use libtest_mimic::Trial;
 use crate::house::test;
 use crate::world::{Draft, Guest, NATIVE, NODE, PYTHON, World, texts};
 
+/// Less than the usual time limit, on however busy a machine: what has ended is not waited for until then.
+const SOON: Duration = Duration::from_secs(40);
+
 pub(crate) fn tests() -> Vec<Trial> {
     vec![
         test("an_endless_run_is_killed_at_its_limit", run_timeout),
@@ -40,10 +43,7 @@ async fn run_timeout() {
         let begun = Instant::now();
         let reply = guest.run("{}").await;
         assert_eq!(reply.answer, Answer::TimedOut, "{kind}");
-        assert!(
-            reply.duration >= Duration::from_secs(2) && begun.elapsed() < Duration::from_secs(4),
-            "{kind}"
-        );
+        assert!(reply.duration >= Duration::from_secs(2) && begun.elapsed() < SOON, "{kind}");
         assert!(texts(&reply).iter().any(|line| line.ends_with("before")), "{kind}: {:?}", reply.logs);
         guest.container.exited().await;
     }
@@ -90,7 +90,7 @@ async fn exits() {
         let begun = Instant::now();
         let reply = guest.run("{}").await;
         assert_eq!(reply.answer, if kind == NODE { Answer::Gone } else { exited() }, "{kind}");
-        assert!(begun.elapsed() < Duration::from_secs(2), "{kind}");
+        assert!(begun.elapsed() < SOON, "{kind}");
         assert_eq!(texts(&reply), ["stdout: bye"], "{kind}");
         guest.container.exited().await;
         let sent = AtomicBool::new(false);
@@ -118,7 +118,8 @@ async fn init_exits() {
 
 async fn log_flood() {
     let world = World::open().await;
-    let mut draft = Draft::new(NATIVE, "#!/bin/sh\nhead -c 1000000000 /dev/zero >&2\necho '{}'");
+    let mut draft =
+        Draft::new(NATIVE, "#!/bin/sh\nhead -c 1000000000 /dev/zero >&2\necho '{}'").timeout(300_000);
     draft.limits.logs = 1;
     let guest = world.start(draft).await.unwrap();
     let begun = Instant::now();
@@ -193,7 +194,7 @@ async fn forged() {
         let Some(guest) = python(&world, forgery).await else { return };
         let begun = Instant::now();
         assert_eq!(guest.run("{}").await.answer, exited(), "{forgery}");
-        assert!(begun.elapsed() < Duration::from_secs(5), "{forgery}");
+        assert!(begun.elapsed() < SOON, "{forgery}");
     }
     // Its own id it knows, so that it can only answer for itself; the launcher's answer is one too many then.
     let own = "import binascii\nos.write(3, struct.pack('>IB', 26, 5) + binascii.unhexlify(os.environ['__OW_ACTIVATION_ID']) + b'{\"x\": 1 }')";
@@ -207,7 +208,7 @@ async fn closed() {
     let Some(guest) = python(&world, "os.close(3)\ntime.sleep(1000)").await else { return };
     let begun = Instant::now();
     assert_eq!(guest.run("{}").await.answer, exited());
-    assert!(begun.elapsed() < Duration::from_secs(3));
+    assert!(begun.elapsed() < SOON);
     guest.container.stop().await;
 }
 
@@ -262,6 +263,6 @@ async fn background_output() {
         let begun = Instant::now();
         let reply = guest.run("{}").await;
         assert_eq!(reply.answer, Answer::Ok(b"{}".to_vec()));
-        assert!(begun.elapsed() < Duration::from_secs(5));
+        assert!(begun.elapsed() < SOON);
     }
 }

@@ -149,7 +149,7 @@ async fn starts_take_them() {
     }
     drop((first, guest, other, smaller));
     world.factory.close().await;
-    assert!(groups_of(&world.node_id).is_empty());
+    eventually("no group is left", || groups_of(&world.node_id).is_empty()).await;
 }
 
 async fn forked() {
@@ -169,7 +169,7 @@ async fn forked() {
         until(&world, 2).await;
     }
     world.factory.close().await;
-    assert!(groups_of(&world.node_id).is_empty());
+    eventually("no group is left", || groups_of(&world.node_id).is_empty()).await;
 }
 
 /// Prepared cells that die, alone or with their helper, are not missed.

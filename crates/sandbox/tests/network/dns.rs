@@ -128,8 +128,13 @@ fn read(answer: &[u8]) -> io::Result<Vec<Ipv4Addr>> {
 
 /// Asks the name server at `server` for a name, over UDP.
 pub(crate) fn ask_udp(server: Ipv4Addr, name: &str) -> io::Result<Vec<Ipv4Addr>> {
+    ask_udp_within(PATIENCE, server, name)
+}
+
+/// The same for so long.
+pub(crate) fn ask_udp_within(patience: Duration, server: Ipv4Addr, name: &str) -> io::Result<Vec<Ipv4Addr>> {
     let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
-    socket.set_read_timeout(Some(PATIENCE))?;
+    socket.set_read_timeout(Some(patience))?;
     socket.connect((server, DNS))?;
     socket.send(&question(name))?;
     let mut answer = [0; 4096];

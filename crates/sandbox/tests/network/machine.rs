@@ -33,7 +33,10 @@ pub(crate) const OTHER_PORT: u16 = 8080;
 pub(crate) const DNS: u16 = 53;
 pub(crate) const UPLINK: &str = "uplink0";
 
+/// Until somebody who does not answer counts as silent.
 const PATIENCE: Duration = Duration::from_secs(3);
+/// Until somebody who has taken a call has answered it, on however busy a machine.
+const LONG: Duration = Duration::from_secs(60);
 
 /// The machine of one test.
 pub(crate) struct Machine {
@@ -215,7 +218,7 @@ pub(crate) fn serve_udp(address: SocketAddrV4) {
 /// Calls `address` over TCP and returns what it answers.
 pub(crate) fn call_tcp(address: Ipv4Addr, port: u16) -> io::Result<String> {
     let mut stream = TcpStream::connect_timeout(&SocketAddrV4::new(address, port).into(), PATIENCE)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_read_timeout(Some(LONG))?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
     Ok(answer)

@@ -23,7 +23,7 @@ pub(crate) fn assert_refused_tcp(sandbox: &Lease, address: Ipv4Addr, port: u16) 
     let start = Instant::now();
     let error = within(sandbox.fd(), || call_tcp(address, port)).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::ConnectionRefused, "{address}:{port}: {error}");
-    assert!(start.elapsed() < Duration::from_secs(1), "{address}:{port}");
+    assert!(start.elapsed() < Duration::from_secs(3), "{address}:{port}");
 }
 
 pub(crate) fn assert_silent_udp(sandbox: &Lease, address: Ipv4Addr, port: u16) {
@@ -146,7 +146,7 @@ fn spoofed_sources_are_dropped() {
         let (liar, victim) = (take(&network), take(&network));
         let sink = SocketAddrV4::new(PUBLIC, 9999);
         let heard = machine.on_internet(move || UdpSocket::bind(sink).unwrap());
-        heard.set_read_timeout(Some(Duration::from_secs(3))).unwrap();
+        heard.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
         let elsewhere = Ipv4Addr::new(203, 0, 113, 9);
         within(liar.fd(), || {
             for source in [elsewhere, victim.address(), *network.door_address().ip(), MACHINE] {
@@ -231,7 +231,7 @@ fn one_sandbox_cannot_fill_the_table_of_connections() {
         let address = flood.address();
         drop(flood);
         // An ended sandbox leaves no connection to the next holder of its address.
-        let deadline = Instant::now() + Duration::from_secs(5);
+        let deadline = Instant::now() + Duration::from_secs(60);
         while tracked(address) > 0 {
             assert!(Instant::now() < deadline);
             std::thread::yield_now();
