@@ -1,6 +1,5 @@
 //! The invoker's side, small and blocking.
 
-use std::fs;
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
@@ -23,7 +22,7 @@ pub(crate) struct Launcher {
 impl Launcher {
     pub(crate) fn start() -> Self {
         let (socket, theirs) = UnixStream::pair().unwrap();
-        socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        socket.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
         let process = Command::new(std::env::current_exe().unwrap())
             .arg("native-launcher")
             .env("KEPT", "by the process")
@@ -40,13 +39,22 @@ impl Launcher {
     /// Started and initialised with this script.
     pub(crate) fn with_script(script: &str) -> Self {
         let mut launcher = Self::start();
-        fs::write(launcher.exec(), script).unwrap();
+        launcher.write_exec(script);
         assert_eq!(launcher.init(r#"{"A":"1","N":2,"__OW_API_KEY":"old"}"#).0, FrameKind::Initialized);
         launcher
     }
 
     pub(crate) fn exec(&self) -> PathBuf {
         self.folder.path().join("exec")
+    }
+
+    /// Writes the executable, by a process of its own: no other test's child can then hold it open for writing while it
+    /// is started.
+    pub(crate) fn write_exec(&self, script: &str) {
+        let mut command = Command::new("tee");
+        let mut tee = command.arg(self.exec()).stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+        tee.stdin.take().unwrap().write_all(script.as_bytes()).unwrap();
+        assert!(tee.wait().unwrap().success());
     }
 
     pub(crate) fn folder(&self) -> String {
