@@ -200,9 +200,12 @@ pub(crate) fn zip_of(files: &[(&str, &str)]) -> Vec<u8> {
     writer.finish().unwrap().into_inner()
 }
 
-/// Writes an executable file.
+/// Writes an executable file, by a process of its own: no other test's child can then hold it open for writing while it
+/// is started.
 pub(crate) fn script(path: &Path, text: &str) {
     use std::os::unix::fs::PermissionsExt;
-    std::fs::write(path, text).unwrap();
+    let mut tee = Command::new("tee").arg(path).stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+    tee.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+    assert!(tee.wait().unwrap().success());
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
 }

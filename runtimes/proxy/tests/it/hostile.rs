@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::{Value, json};
 
-use crate::harness::{Proxy, answer};
+use crate::harness::{PATIENCE, Proxy, answer};
 
 pub(crate) const ALL: &[(&str, fn())] = &[
     ("garbage_is_answered_or_cut_off", garbage_is_answered_or_cut_off),
@@ -25,6 +25,9 @@ pub(crate) const ALL: &[(&str, fn())] = &[
 ];
 
 const LINES: &str = "#!/bin/bash\nwhile read -r line; do sleep 0.3; echo ran; echo '{\"n\":1}' >&3; done\n";
+
+/// Milliseconds to a deadline that has not passed when the proxy reads it: one of the past is none.
+const SOON: u64 = 3000;
 
 fn millis_from_now(millis: u64) -> String {
     let now = SystemTime::UNIX_EPOCH.elapsed().unwrap();
@@ -96,7 +99,7 @@ fn callers_who_dawdle_hold_up_nobody() {
     }
     let begun = Instant::now();
     assert_eq!(proxy.run(&json!({})).0, 200);
-    assert!(begun.elapsed() < Duration::from_secs(10));
+    assert!(begun.elapsed() < Duration::from_secs(25), "less than a dawdler may");
 }
 
 fn a_caller_who_leaves_does_not_end_the_run() {
@@ -142,25 +145,32 @@ fn floods_of_log_pass_and_do_not_hold_up() {
     assert_eq!(proxy.run(&json!({})).0, 200, "while the flood goes on");
     let begun = Instant::now();
     let logs = proxy.stop();
-    assert!(begun.elapsed() < Duration::from_secs(30));
+    assert!(begun.elapsed() < PATIENCE);
     assert!(logs.stdout.len() >= 50_000_000);
     assert_eq!(logs.sentinels, [1, 1]);
 }
 
 fn answers_that_nobody_asked_for_are_thrown_away() {
-    let proxy = started("#!/bin/bash\nwhile read -r line; do echo '[1]' >&3; echo '[2]' >&3; done\n");
+    let code = "#!/bin/bash\nwhile read -r line; do echo '[1]' >&3; echo '[2]' >&3; touch both; done\n";
+    let proxy = started(code);
+    let both = proxy.folder.path().join("both");
     for _ in 0..3 {
         assert_eq!(proxy.run(&json!({})).1, "[1]\n");
-        std::thread::sleep(Duration::from_millis(50));
+        let begun = Instant::now();
+        while !both.exists() {
+            assert!(begun.elapsed() < PATIENCE, "it does not say both");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        std::fs::remove_file(&both).unwrap();
     }
 }
 
 fn an_overdue_run_is_ended() {
     let proxy = started("#!/bin/bash\ntrap '' TERM\nread -r line\necho begun\nwhile :; do sleep 1; done\n");
     let begun = Instant::now();
-    let body = json!({ "value": {}, "deadline": millis_from_now(100) }).to_string();
+    let body = json!({ "value": {}, "deadline": millis_from_now(SOON) }).to_string();
     assert!(proxy.try_post("/run", &body).is_none(), "the platform has given it up");
-    assert!(begun.elapsed() < Duration::from_secs(20));
+    assert!(begun.elapsed() < PATIENCE);
     assert_eq!(proxy.run(&json!({})).0, 500);
     let logs = proxy.stop();
     assert_eq!((logs.stdout.as_str(), logs.sentinels), ("begun\n", [1, 1]));
@@ -169,7 +179,7 @@ fn an_overdue_run_is_ended() {
 fn an_overdue_initialisation_is_ended() {
     let proxy = Proxy::start("actionloop", &[("OW_WAIT_FOR_ACK", "1")]);
     let value =
-        json!({ "code": "#!/bin/sh\nsleep 1000\n", "env": { "__OW_DEADLINE": millis_from_now(100) } });
+        json!({ "code": "#!/bin/sh\nsleep 1000\n", "env": { "__OW_DEADLINE": millis_from_now(SOON) } });
     assert!(proxy.try_post("/init", &json!({ "value": value }).to_string()).is_none());
     let ready = "#!/bin/bash\necho '{\"ok\":true}' >&3\nread -r line\n";
     assert_eq!(proxy.init(ready.as_bytes(), true, &Value::Null).0, 200, "another attempt is welcome");
