@@ -84,8 +84,10 @@ async fn abandoned(daemon: Arc<Daemon>) {
     let node_id = config.node_id.clone();
     let factory = DockerFactory::open(config);
     let spec = of_image(SHELL);
-    let making = tokio::time::timeout(Duration::from_millis(1), factory.create(&spec));
-    assert!(making.await.is_err(), "no engine is that fast");
+    while let Ok(made) = tokio::time::timeout(Duration::from_millis(1), factory.create(&spec)).await {
+        // No engine is that fast, but what looks at the time may be that slow.
+        made.unwrap().stop().await;
+    }
     // The next one is made behind it.
     let container = factory.create(&of_image(SHELL)).await.unwrap();
     until("only the one that was waited for is left", || daemon.containers(&node_id) == [container.name()])
