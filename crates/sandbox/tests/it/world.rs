@@ -20,7 +20,7 @@ use chasen_spi::container_factory::{
 use chasen_spi::Runtimes;
 use chasen_spi::memory::invocation;
 
-use crate::house::own_exe;
+use crate::house::{PATIENCE, own_exe};
 
 pub(crate) const NODE: &str = "nodejs:20";
 pub(crate) const PYTHON: &str = "python:3.11";
@@ -112,6 +112,7 @@ impl World {
         let runtimes_now = Runtimes::new(Manifest::parse(&manifest).unwrap());
         let mut config = SandboxConfig::new(own_exe(), data.path(), &node_id, runtimes_now);
         config.runtimes_dir = runtimes;
+        config.start_deadline = PATIENCE;
         change(&mut config);
         Self { factory: SandboxFactory::open(config).await.unwrap(), node_id, data }
     }
