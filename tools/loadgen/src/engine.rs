@@ -133,6 +133,7 @@ fn measure(
     let threads = shared.plan.threads.min(shared.plan.pace.clients() as usize).max(1);
     let mut collector = Collector::new(threads, length, shared.slice, &shared.empty);
     let (sender, told) = sync_channel::<Told>(threads * 4);
+    let counted_from = shared.begin + shared.plan.warm_up;
     let failure = Mutex::new(None);
     let mut tallies: Vec<Tally> = Vec::new();
     thread::scope(|scope| {
@@ -153,7 +154,10 @@ fn measure(
         drop(sender);
         for Told { index, count } in told {
             for tick in collector.add(index, count) {
-                progress(&tick);
+                // The end of a run cuts its last slice short, which then says nothing of the pace.
+                if counted_from + tick.slice.begin + tick.slice.length <= Instant::now() {
+                    progress(&tick);
+                }
             }
         }
         tallies.extend(workers.into_iter().filter_map(|worker| worker.join().ok()));

@@ -41,6 +41,17 @@ fn a_closed_loop_keeps_its_connections_and_counts_every_reply_once() {
 }
 
 #[test]
+fn progress_tells_whole_slices_only() {
+    let server = Server::start(|_, _, stream| say(stream, &reply("200 OK", "", "hello")));
+    let mut plan = plan(&server, Pace::closed(2), LONG);
+    plan.requests = Some(20);
+    let begun = Instant::now();
+    let over = |tick: &chasen_loadgen::Tick| tick.slice.begin + tick.slice.length;
+    let measured = run(&plan, &Halt::default(), |tick| assert!(over(tick) <= begun.elapsed())).unwrap();
+    assert_eq!(measured.successes(), 20);
+}
+
+#[test]
 fn without_keep_alive_every_request_has_its_connection() {
     let server = Server::start(|head, _, stream| {
         assert!(head.contains("Connection: close"), "{head}");
