@@ -53,7 +53,8 @@ impl House {
     }
 
     async fn open_in(data: tempfile::TempDir, node_id: &str, mode: Mode) -> Self {
-        let config = HelperConfig::new(mode, data.path(), node_id);
+        let mut config = HelperConfig::new(mode, data.path(), node_id);
+        config.deadline = PATIENCE;
         Self { data: Some(data), ..Self::open_with(config).await }
     }
 
@@ -67,7 +68,8 @@ impl House {
 
     /// Another helper for the same node, when the first has ended.
     pub(crate) async fn next_helper(&self) -> Helper {
-        let config = HelperConfig::new(self.mode, self.data(), &self.node_id);
+        let mut config = HelperConfig::new(self.mode, self.data(), &self.node_id);
+        config.deadline = PATIENCE;
         Helper::spawn(&own_exe(), config).await.unwrap()
     }
 

@@ -265,7 +265,10 @@ async fn killed_helper() {
 }
 
 async fn hanging_helper() {
-    let house = House::open(Mode::Isolated).await;
+    let data = tempfile::tempdir().unwrap();
+    let node_id = format!("hanging{}", std::process::id());
+    // With a node's patience, which has to run out.
+    let house = House::open_at(data.path(), &node_id, Mode::Isolated).await;
     let guest = house.start(&["obey"]).await;
     let all = descendants(house.helper.pid());
     let pid = house.helper.pid().to_string();
@@ -273,7 +276,8 @@ async fn hanging_helper() {
     house.helper.close().await.unwrap();
     assert_eq!(guest.cell.exited().await.status, ExitStatus::Lost);
     eventually("every cell is gone", || !all.iter().any(|pid| is_alive(*pid))).await;
-    house.next_helper().await.close().await.unwrap();
+    let config = HelperConfig::new(Mode::Isolated, data.path(), &node_id);
+    Helper::spawn(&own_exe(), config).await.unwrap().close().await.unwrap();
 }
 
 async fn next_helper() {
