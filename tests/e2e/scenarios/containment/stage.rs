@@ -41,6 +41,8 @@ const IDLE: Duration = Duration::from_millis(1000);
 const GRACE: Duration = Duration::from_secs(2);
 /// Time between two looks at something that is about to happen.
 const LOOK: Duration = Duration::from_millis(20);
+/// How long the node keeps containers that nobody calls: more than both, however busy the machine is.
+const IDLE_CONTAINER: &str = "10 s";
 /// Runs within that time that nobody needs: a function that was not stopped makes ten times as many.
 const ENOUGH: u32 = 5;
 /// The time in which two functions use one processor; they are called a while before it.
@@ -87,7 +89,7 @@ impl Stage {
             .set("server.drain-timeout", "1 s")
             .set("node.memory", "4 GB")
             .set("limits.action-memory-max", "1 GB")
-            .set("sandbox.idle-container", "3 s")
+            .set("sandbox.idle-container", IDLE_CONTAINER)
             .start();
         fs::write(node.data().join(PLANTED), SECRET_OF_THE_NODE).expect("the data folder can be written");
         let client = node.client();
