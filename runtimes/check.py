@@ -19,7 +19,7 @@ Each language's `cases.json` is a list of cases. A text of several lines may be 
   blackbox  the image that the code is for, in `native`
   main     entry point (default "main");  env  init environment;  init  the whole `value` instead
   host     environment of the launcher process
-  needs    programs that the machine must have; without them the case is skipped
+  needs    programs, and files by their whole path, that the machine must have; without them the case is skipped
   image    {path: text} of what an image has in its working directory
   modules  true if the case needs the preinstalled packages (below DIR, named by the manifest)
   inits    expectations, one for each Init that is sent (default [{"ok": true}])
@@ -65,6 +65,11 @@ SCRATCH = {"java": ["-Djava.io.tmpdir={scratch}"]}
 
 class Lacking(Exception):
     """The machine has not what a case needs."""
+
+
+def is_here(need):
+    """Whether the machine has a program, or the file at a whole path."""
+    return os.path.exists(need) if os.path.isabs(need) else shutil.which(need) is not None
 
 
 def interpreter(entry, modules):
@@ -164,7 +169,7 @@ def check_language(family, entry, options, counts):
     for number, case in enumerate(cases):
         title = f"{family}: {case['name']}"
         try:
-            missing = [tool for tool in case.get("needs", []) if not shutil.which(tool)]
+            missing = [need for need in case.get("needs", []) if not is_here(need)]
             if missing:
                 raise Lacking(f"no {', '.join(missing)} on this machine")
             if "assemblies" in case:

@@ -27,7 +27,7 @@ const PHP: [&str; 11] = [
 ];
 
 #[rustfmt::skip]
-const TOOLS: [Tool; 22] = [
+const TOOLS: [Tool; 26] = [
     Tool { probe: &["cc", "--version"],                   packages: &["gcc", "libc6-dev"] },
     Tool { probe: &["c++", "--version"],                  packages: &["g++"] },
     Tool { probe: &["curl", "--version"],                 packages: &["curl"] },
@@ -38,11 +38,15 @@ const TOOLS: [Tool; 22] = [
     Tool { probe: &["javac", "-version"],                 packages: &["openjdk-17-jdk-headless"] },
     Tool { probe: &["test", "-f", "/usr/share/java/gson.jar"], packages: &["libgoogle-gson-java"] },
     Tool { probe: &["php", "-r", "mb_strlen('');"],       packages: &PHP },
+    Tool { probe: &["test", "-f", "/usr/share/php/GuzzleHttp/autoload.php"], packages: &["php-guzzlehttp-guzzle"] },
+    Tool { probe: &["test", "-f", "/usr/share/php/Ramsey/Uuid/autoload.php"], packages: &["php-ramsey-uuid"] },
     Tool { probe: &["go", "version"],                     packages: &["golang-go"] },
     Tool { probe: &["bash", "--version"],                 packages: &["bash"] },
     Tool { probe: &["jq", "--version"],                   packages: &["jq"] },
     Tool { probe: &["perl", "-MJSON::PP", "-e", "1"],     packages: &["perl"] },
     Tool { probe: &["ruby", "--version"],                 packages: &["ruby"] },
+    Tool { probe: &["test", "-d", "/usr/share/doc/ruby-mechanize"], packages: &["ruby-mechanize"] },
+    Tool { probe: &["test", "-d", "/usr/share/doc/ruby-activesupport"], packages: &["ruby-activesupport"] },
     Tool { probe: &["bundle", "--version"],               packages: &["ruby-bundler"] },
     Tool { probe: &["sh", "-c", "test -x /bin/busybox && ! ldd /bin/busybox"], packages: &["busybox-static"] },
     Tool { probe: &["dockerd", "--version"],              packages: &["docker.io"] },
