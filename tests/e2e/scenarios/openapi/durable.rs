@@ -110,7 +110,7 @@ async fn rows(document: &mut Document, node: &Node, rows: &[Row], id: &mut Strin
 
 /// True for the process that [`LOST`] waits for; what was late before may still sleep as well.
 fn is_lost(pid: u32) -> bool {
-    std::fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line == b"sleep\01000\0")
+    std::fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line == b"sleep\x001000\x00")
 }
 
 /// Has three activations lost with the node; their ids.
