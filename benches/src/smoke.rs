@@ -44,7 +44,7 @@ fn throughput(report: &mut Report) -> Result<(), Failure> {
     report.judge(
         "warm blocking calls of a native stub ÷ a plain hyper server",
         &Measured::ratio(ours / hyper).with(format!("{ours:.0} ÷ {hyper:.0}/s")),
-        Bound::at_least(0.02),
+        Bound::at_least(0.05),
     );
     ledger.close(&mut client, report)
 }
@@ -54,7 +54,7 @@ fn overlap(report: &mut Report) -> Result<(), Failure> {
     report.judge(
         "100 callers of a function of 175 ms in one container, mean",
         &Measured::millis(run.latencies.mean() / 1e6),
-        Bound::at_most(10.0 * WAITS),
+        Bound::at_most(2.0 * WAITS),
     );
     Ok(())
 }
