@@ -52,7 +52,7 @@ impl Entities {
         &self.store
     }
 
-    /// The doors of packages, for those who write what is in them.
+    /// The doors of packages, for those who write what is in them, and of triggers, for those who link rules to them.
     pub(crate) fn doors(&self) -> &Doors {
         &self.doors
     }
